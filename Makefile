@@ -1,0 +1,139 @@
+# librbe: neural networks whose linear layers are trained, stored and run in compressed form.
+#
+#   make            static and shared library, examples
+#   make check      tests                   make sanitize   tests under ASan and UBSan
+#   make demo       the main job: trains dense and compressed digits classifiers, draws the curves
+#   make bench      speed against OpenBLAS  make install    PREFIX=/usr/local DESTDIR=
+#   make format lint headers data clean
+
+PREFIX ?= /usr/local
+BUILD ?= build
+VERSION := $(shell sed -n 's/^\#define RBE_VERSION_[A-Z]* //p' include/rbe/base.h | paste -sd.)
+SOVERSION := $(shell sed -n 's/^\#define RBE_VERSION_MAJOR //p' include/rbe/base.h)
+
+PACKAGES := gsl openblas zlib
+PACKAGE_CFLAGS := $(shell pkg-config --cflags $(PACKAGES))
+PACKAGE_LIBS := $(shell pkg-config --libs $(PACKAGES))
+WARNINGS := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wvla -Werror
+OPTIMIZE ?= -O3
+# -mtune=generic: tuning for znver3, which gcc 12 does by itself on Zen, halves the speed of the kernels.
+CFLAGS ?= $(OPTIMIZE) -g -mtune=generic
+ALL_CFLAGS = -std=c11 $(WARNINGS) $(CFLAGS) -fopenmp -fPIC -fvisibility=hidden -D_POSIX_C_SOURCE=200809L \
+             -Iinclude -Isrc -I$(BUILD)/gen $(PACKAGE_CFLAGS) $(SANITIZE)
+LIBS = $(PACKAGE_LIBS) -lm -fopenmp
+
+GENERATORS := $(wildcard src/kernels/gen_*.c)
+SOURCES := $(filter-out $(GENERATORS),$(wildcard src/*/*.c))
+OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o)
+EXAMPLES := $(patsubst examples/%.c,$(BUILD)/examples/%,$(filter-out examples/common.c,$(wildcard examples/*.c)))
+EXAMPLE_COMMON := $(patsubst %.c,$(BUILD)/%.o,$(wildcard examples/common.c))
+TESTS := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/*.c))
+BENCHES := $(patsubst bench/%.c,$(BUILD)/bench/%,$(wildcard bench/*.c))
+STATIC := $(BUILD)/librbe.a
+SHARED := $(BUILD)/librbe.so.$(VERSION)
+
+.PHONY: all examples check sanitize tsan demo bench install uninstall format lint headers data clean
+.DELETE_ON_ERROR:
+.SECONDARY:
+
+all: $(STATIC) $(SHARED) examples
+
+# ---- the library -------------------------------------------------------------------------------------------------
+
+$(BUILD)/%_avx512.o: ISA_FLAGS = -mavx512f -mavx512vl -mavx512dq -mavx512bw -mavx2 -mfma
+$(BUILD)/%_avx2.o: ISA_FLAGS = -mavx2 -mfma
+
+$(BUILD)/%.o: %.c Makefile
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) $(ISA_FLAGS) -MMD -MP -c $< -o $@
+
+$(STATIC): $(OBJECTS)
+	rm -f $@
+	$(AR) rcs $@ $^
+
+$(SHARED): $(OBJECTS)
+	$(CC) -shared -Wl,-soname,librbe.so.$(SOVERSION) $(LDFLAGS) $(SANITIZE) $^ $(LIBS) -o $@
+	ln -sf $(notdir $@) $(BUILD)/librbe.so.$(SOVERSION)
+	ln -sf $(notdir $@) $(BUILD)/librbe.so
+
+# Straight-line transforms: the generator runs on the building machine, its output is not committed.
+$(BUILD)/gen_dct: src/kernels/gen_dct.c
+	@mkdir -p $(@D)
+	$(CC) -std=c11 -O1 $(WARNINGS) $< -lm -o $@
+
+$(BUILD)/gen/dct.inc: $(BUILD)/gen_dct
+	@mkdir -p $(@D)
+	$< > $@
+
+$(filter $(BUILD)/src/kernels/%,$(OBJECTS)): | $(BUILD)/gen/dct.inc
+
+# ---- programs ----------------------------------------------------------------------------------------------------
+
+examples: $(EXAMPLES)
+
+$(BUILD)/examples/%: $(BUILD)/examples/%.o $(EXAMPLE_COMMON) $(STATIC)
+	$(CC) $(LDFLAGS) $(SANITIZE) $^ $(LIBS) -o $@
+
+$(BUILD)/bench/%: $(BUILD)/bench/%.o $(EXAMPLE_COMMON) $(STATIC)
+	$(CC) $(LDFLAGS) $(SANITIZE) $^ $(LIBS) -o $@
+
+CHECK_LIBS := $(shell pkg-config --libs check 2>/dev/null)
+$(BUILD)/tests/run: $(TESTS) $(STATIC)
+	$(CC) $(LDFLAGS) $(SANITIZE) $^ $(CHECK_LIBS) $(LIBS) -o $@
+
+check: $(BUILD)/tests/run examples headers
+	$(BUILD)/tests/run
+	sh tests/programs.sh $(BUILD)
+
+# Leaks are looked for too; gcc's OpenMP runtime keeps its threads' memory until the end and is not ours.
+SANITIZERS = -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+sanitize:
+	$(MAKE) BUILD=$(BUILD)/sanitize OPTIMIZE=-O1 SANITIZE="$(SANITIZERS)" $(BUILD)/sanitize/tests/run
+	$(BUILD)/sanitize/tests/run
+
+demo: examples
+	sh scripts/demo.sh $(BUILD)
+
+bench: $(BENCHES)
+	$(BUILD)/bench/bench_linear
+
+# ---- installation ------------------------------------------------------------------------------------------------
+
+install: $(STATIC) $(SHARED)
+	install -d $(DESTDIR)$(PREFIX)/include/rbe $(DESTDIR)$(PREFIX)/lib/pkgconfig
+	install -m 644 include/rbe/*.h $(DESTDIR)$(PREFIX)/include/rbe
+	install -m 644 $(STATIC) $(DESTDIR)$(PREFIX)/lib
+	install -m 755 $(SHARED) $(DESTDIR)$(PREFIX)/lib
+	ln -sf $(notdir $(SHARED)) $(DESTDIR)$(PREFIX)/lib/librbe.so.$(SOVERSION)
+	ln -sf $(notdir $(SHARED)) $(DESTDIR)$(PREFIX)/lib/librbe.so
+	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' -e 's|@PACKAGES@|$(PACKAGES)|' scripts/rbe.pc.in \
+	    > $(DESTDIR)$(PREFIX)/lib/pkgconfig/rbe.pc
+
+uninstall:
+	rm -rf $(DESTDIR)$(PREFIX)/include/rbe
+	rm -f $(DESTDIR)$(PREFIX)/lib/librbe.* $(DESTDIR)$(PREFIX)/lib/pkgconfig/rbe.pc
+
+# ---- care of the source --------------------------------------------------------------------------------------------
+
+C_FILES := $(wildcard include/rbe/*.h src/*/*.[ch] examples/*.[ch] tests/*.[ch] bench/*.[ch])
+
+format:
+	clang-format -i $(C_FILES)
+
+lint:
+	clang-format --dry-run -Werror $(C_FILES)
+	cppcheck --quiet --std=c11 --error-exitcode=1 --inline-suppr --enable=warning,portability \
+	    --suppress=missingIncludeSystem -Iinclude -Isrc src examples
+	shellcheck scripts/*.sh .ci/run
+
+# Every public header compiles by itself, as C11 and as C++11.
+headers:
+	@for h in include/rbe/*.h; do \
+	    echo "#include \"$${h#include/}\"" | $(CC) -std=c11 -Wall -Wextra -Wpedantic -Werror -Iinclude -fsyntax-only -x c - && \
+	    echo "#include \"$${h#include/}\"" | $(CXX) -std=c++11 -Wall -Wextra -Wpedantic -Werror -Iinclude -fsyntax-only -x c++ - \
+	    || exit 1; done
+
+clean:
+	rm -rf $(BUILD)
+
+-include $(OBJECTS:.o=.d) $(TESTS:.o=.d) $(patsubst %.c,$(BUILD)/%.d,$(wildcard examples/*.c bench/*.c))

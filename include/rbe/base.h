@@ -1,0 +1,127 @@
+/* rbe/base.h - what every other room stands on: status codes, memory, random numbers, threads.
+ *
+ * Errors. Every call that can fail returns an rbe_status, or a pointer that is NULL on failure. Beside it a
+ * thread-local text says what was expected and what was found: rbe_last_error(). The library never aborts, never
+ * exits, and prints nothing on its own.
+ */
+#ifndef RBE_BASE_H
+#define RBE_BASE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#if defined(__GNUC__)
+#define RBE_API __attribute__((visibility("default")))
+#define RBE_PRINTF(format_at, args_at) __attribute__((format(printf, format_at, args_at)))
+#else
+#define RBE_API
+#define RBE_PRINTF(format_at, args_at)
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define RBE_VERSION_MAJOR 0
+#define RBE_VERSION_MINOR 1
+#define RBE_VERSION_PATCH 0
+
+/* "major.minor.patch" of the library that runs. */
+RBE_API const char *rbe_version(void);
+
+/* ---- status ------------------------------------------------------------------------------------------------ */
+
+/* The one table of errors: name, code, message. Enum, names and messages all come from it. */
+#define RBE_STATUS_TABLE(X)                                                                                        \
+    X(OK, 0, "success")                                                                                            \
+    X(INVALID_ARGUMENT, 1, "an argument is outside its documented range")                                          \
+    X(INPUT_DIMENSION_MISMATCH, 2, "the shape of an input does not fit")                                           \
+    X(INSUFFICIENT_MEMORY, 3, "more memory was needed than could be had")                                          \
+    X(NUMERICAL_INSTABILITY, 4, "a value is not finite or too large")                                              \
+    X(CORRUPTED_BLOCK, 5, "a compressed block is not well-formed")                                                 \
+    X(INSUFFICIENT_COMPRESSION, 6, "the compressed form would save too little")                                    \
+    X(IO_ERROR, 7, "a file could not be read or written")                                                          \
+    X(BAD_FORMAT, 8, "a file does not have the expected format")                                                   \
+    X(STOPPED, 9, "a callback asked to stop")
+
+typedef enum rbe_status {
+#define RBE_STATUS_ENUM(name, code, message) RBE_##name = code,
+    RBE_STATUS_TABLE(RBE_STATUS_ENUM)
+#undef RBE_STATUS_ENUM
+} rbe_status;
+
+/* "INVALID_ARGUMENT" and the like; "UNKNOWN" for a code that is not in the table. Static strings. */
+RBE_API const char *rbe_status_name(rbe_status status);
+
+/* The general message of a code. Static string. */
+RBE_API const char *rbe_status_message(rbe_status status);
+
+/* Status and text of the last failure in this thread (RBE_OK and "" before the first). The text lives until the
+ * next failure in the same thread. A success does not clear it. */
+RBE_API rbe_status rbe_last_status(void);
+RBE_API const char *rbe_last_error(void);
+
+/* Records a failure for this thread (text as by printf, cut at 511 bytes) and returns `status`: for callbacks and
+ * layers of one's own. */
+RBE_API rbe_status rbe_fail(rbe_status status, const char *format, ...) RBE_PRINTF(2, 3);
+
+/* Returns from the calling function with the status of `call` unless that is RBE_OK. */
+#define RBE_TRY(call)                                                                                              \
+    do {                                                                                                           \
+        rbe_status rbe_try_status = (call);                                                                        \
+        if (rbe_try_status != RBE_OK) return rbe_try_status;                                                       \
+    } while (0)
+
+/* ---- memory ------------------------------------------------------------------------------------------------ */
+
+/* Where the library gets its memory. `allocate` returns at least `bytes` bytes aligned as by malloc, or NULL;
+ * `release` takes what `allocate` returned. Both may be called from several threads. */
+typedef struct rbe_allocator {
+    void *(*allocate)(void *user, size_t bytes);
+    void (*release)(void *user, void *memory);
+    void *user;
+} rbe_allocator;
+
+/* Sets the allocator; NULL restores malloc and free. INVALID_ARGUMENT while the library still holds memory of the
+ * present one. Not to be called while other threads use the library. */
+RBE_API rbe_status rbe_set_allocator(const rbe_allocator *allocator);
+
+/* Bytes the library holds now and held at most since the last reset, and how often it asked for memory since the
+ * program began. Counted are the bytes that were asked for, without the allocator's own overhead (64 bytes at most
+ * for alignment). All allocations of the library are counted, its tapes, tables and data sets included. */
+typedef struct rbe_memory_usage {
+    size_t current;
+    size_t peak;
+    size_t allocations;
+} rbe_memory_usage;
+
+RBE_API rbe_memory_usage rbe_memory(void);
+
+/* Sets the peak to the current use. */
+RBE_API void rbe_memory_reset_peak(void);
+
+/* ---- random numbers ---------------------------------------------------------------------------------------- */
+
+/* A seeded generator: GSL's MT19937 on memory of the library's allocator. The same (seed, stream) gives the same
+ * numbers on every machine; different streams of one seed are independent for all practical purposes. */
+typedef struct rbe_rng rbe_rng;
+
+/* NULL when memory is short. Freed by rbe_rng_free (NULL is allowed). */
+RBE_API rbe_rng *rbe_rng_new(uint64_t seed, uint64_t stream);
+RBE_API void rbe_rng_free(rbe_rng *rng);
+
+RBE_API double rbe_rng_uniform(rbe_rng *rng);                 /* in [0, 1) */
+RBE_API double rbe_rng_normal(rbe_rng *rng);                  /* mean 0, variance 1 (Ziggurat) */
+RBE_API uint32_t rbe_rng_below(rbe_rng *rng, uint32_t bound); /* in [0, bound); bound 1 .. 2^31 */
+
+/* ---- threads ----------------------------------------------------------------------------------------------- */
+
+/* How many threads the library's products use, OpenBLAS included. 1 .. 1024; the default is the number of
+ * processors. Results of forward products do not depend on it. */
+RBE_API rbe_status rbe_set_threads(int threads);
+RBE_API int rbe_threads(void);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,137 @@
+/* rbe/codec.h - a weight matrix as blocks: eight smooth basis functions and a few transform coefficients each.
+ *
+ * W is out x in, row-major, cut into B x B blocks. Block (p, q) holds rows pB.., columns qB..; edge blocks are
+ * padded with zeros. grid_rows = ceil(out / B), grid_cols = ceil(in / B); the block's index is p * grid_cols + q.
+ *
+ *     W_pq = sum_{k=0..7} alpha_pqk Phi_k  +  L^T S_pq R
+ *
+ * Phi_k is sampled at row r, column c with x = 2c/(B-1) - 1, y = 2r/(B-1) - 1, d = sqrt(x^2 + y^2):
+ *     1, d, d^2, cos(pi x), cos(pi y), cos(2 pi x), cos(2 pi y), cos(pi x) cos(pi y).
+ * L and R are B x B transforms whose rows are atoms (orthonormal ones unless said); S_pq is sparse.
+ *
+ * Storage (section "grouped rows"). The coefficients of all blocks form one sparse matrix in the transform domain,
+ * grid_rows B x grid_cols B. Positions are shared by `group` consecutive block rows (the last group may be
+ * smaller). For each group and each output frequency i there is one ascending list of columns q B + j (16 bits
+ * while they suffice), and for each entry the values of the group's block rows, side by side. group = 1 gives every
+ * block positions of its own. The list (freq_i, freq_j, value) of one block is a view of it: rbe_blocks_get.
+ */
+#ifndef RBE_CODEC_H
+#define RBE_CODEC_H
+
+#include <stdbool.h>
+
+#include "rbe/base.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- the eight basis functions ------------------------------------------------------------------------------- */
+
+#define RBE_BASIS_COUNT 8
+
+/* Phi_k at (row, column) of a block of size B (8 .. 256, a power of two); NaN for arguments out of range. */
+RBE_API double rbe_basis_value(int k, size_t row, size_t column, size_t block);
+
+/* The raw Phi_k span the same space as orthonormal Psi_k (Gram-Schmidt in the order 1, cos pi x, cos pi y, cos 2 pi
+ * x, cos 2 pi y, cos cos, d^2, d; Psi_k belongs to the k-th of that order). Coordinates are converted exactly (to
+ * double precision) by a triangular 8 x 8 matrix: sum_k raw_k Phi_k = sum_k orthonormal_k Psi_k. */
+RBE_API rbe_status rbe_alpha_to_orthonormal(size_t block, const double raw[RBE_BASIS_COUNT],
+                                            double orthonormal[RBE_BASIS_COUNT]);
+RBE_API rbe_status rbe_alpha_to_raw(size_t block, const double orthonormal[RBE_BASIS_COUNT],
+                                    double raw[RBE_BASIS_COUNT]);
+
+/* ---- transforms ---------------------------------------------------------------------------------------------- */
+
+/* A family of B x B transforms; a constant table of methods. Names: "dct" (DCT-II), "haar", "db4", "db6" .. "db20"
+ * (Daubechies, periodic, the full pyramid), "wht" (Walsh-Hadamard, sequency order), "identity". */
+typedef struct rbe_transform rbe_transform;
+
+/* NULL, with an error text that lists the names, for an unknown one. */
+RBE_API const rbe_transform *rbe_transform_named(const char *name);
+RBE_API const char *rbe_transform_name(const rbe_transform *transform);
+
+/* The n-th transform, NULL past the end: to list them all. */
+RBE_API const rbe_transform *rbe_transform_at(size_t n);
+
+/* Fills `matrix` (B x B doubles, row-major, rows = atoms in order of rising frequency) so that coefficients =
+ * matrix . signal and signal = matrix^T . coefficients. B is a power of two, 8 .. 256. */
+RBE_API rbe_status rbe_transform_matrix(const rbe_transform *transform, size_t block, double *matrix);
+
+/* ---- compressed matrices ---------------------------------------------------------------------------------------
+ */
+
+typedef struct rbe_blocks rbe_blocks;
+
+typedef enum rbe_alpha_mode {
+    RBE_ALPHA_AUTO, /* on, unless the alphas would take more than a fifth of the budget */
+    RBE_ALPHA_ON,
+    RBE_ALPHA_OFF
+} rbe_alpha_mode;
+
+/* How a matrix is compressed. Zeros mean the defaults; so does a NULL pointer to it. */
+typedef struct rbe_compress_options {
+    size_t block;  /* B: a power of two, 8 .. 256; default 32 */
+    size_t coeffs; /* K per block, 1 .. B^2 (alphas come on top); or: */
+    double ratio;  /* the whole matrix holds out * in / ratio values, alphas included; default 16 */
+    const rbe_transform *row_transform;    /* L, along the outputs; default dct */
+    const rbe_transform *column_transform; /* R, along the inputs; default dct */
+    rbe_alpha_mode alpha;
+    size_t group; /* block rows that share positions; default 1 (own positions); at most grid_rows is used */
+} rbe_compress_options;
+
+/* Compresses `weights` (out x in, row-major): alpha by least squares (QR), then of the residual's coefficients the
+ * K largest of each block, or with `ratio` the largest of the whole matrix (with group > 1 by their energy summed
+ * over the group's rows). INVALID_ARGUMENT, NUMERICAL_INSTABILITY (index of the first weight that is not finite),
+ * INSUFFICIENT_MEMORY. *blocks is the caller's, to be freed by rbe_blocks_free; NULL on failure. */
+RBE_API rbe_status rbe_compress(rbe_blocks **blocks, const float *weights, size_t out, size_t in,
+                                const rbe_compress_options *options);
+RBE_API void rbe_blocks_free(rbe_blocks *blocks); /* NULL is allowed */
+
+/* Writes the dense matrix (out x in) block by block into the caller's buffer. */
+RBE_API rbe_status rbe_decompress(const rbe_blocks *blocks, float *weights);
+
+/* One stored coefficient of a block. */
+typedef struct rbe_coefficient {
+    uint16_t freq_i; /* row of S: output frequency */
+    uint16_t freq_j; /* column of S: input frequency */
+    float value;
+} rbe_coefficient;
+
+/* One block as its owner sees it: raw alphas (zeros without alpha) and coefficients in any order. */
+typedef struct rbe_block {
+    double alpha[RBE_BASIS_COUNT];
+    const rbe_coefficient *coefficients;
+    size_t count;
+} rbe_block;
+
+/* Builds a compressed matrix from grid_rows * grid_cols blocks in the order of their index. Of the options, block,
+ * transforms, alpha (AUTO: on if any alpha is not zero) and group are used; the positions of a group are the union
+ * of its blocks'. CORRUPTED_BLOCK with index and reason for a frequency out of range, a duplicate or a value that
+ * is not finite; INPUT_DIMENSION_MISMATCH for a wrong block count. */
+RBE_API rbe_status rbe_blocks_build(rbe_blocks **blocks, size_t out, size_t in, const rbe_block *source,
+                                    size_t block_count, const rbe_compress_options *options);
+
+/* The view of block (p, q): writes raw alphas (if alpha is not NULL) and up to `capacity` coefficients, ascending
+ * in (freq_i, freq_j), and returns how many the block stores; 0 for a block outside of the grid. */
+RBE_API size_t rbe_blocks_get(const rbe_blocks *blocks, size_t p, size_t q, double alpha[RBE_BASIS_COUNT],
+                              rbe_coefficient *coefficients, size_t capacity);
+
+/* What a compressed matrix is and what it costs. All bytes are those of the memory it holds. */
+typedef struct rbe_blocks_info {
+    size_t out, in, block, grid_rows, grid_cols, group;
+    const rbe_transform *row_transform, *column_transform;
+    bool has_alpha;
+    size_t coefficients;   /* stored residual values */
+    size_t alphas;         /* 8 per block, or 0 */
+    size_t value_bytes;    /* coefficients */
+    size_t position_bytes; /* columns and list pointers */
+    size_t alpha_bytes;
+} rbe_blocks_info;
+
+RBE_API rbe_blocks_info rbe_blocks_describe(const rbe_blocks *blocks);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

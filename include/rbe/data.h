@@ -1,0 +1,76 @@
+/* rbe/data.h - labelled samples: IDX files, a generator of handwritten-looking digits, shuffled batches. */
+#ifndef RBE_DATA_H
+#define RBE_DATA_H
+
+#include "rbe/tensor.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* `count` samples of `features` values and one label each. Images are kept as the bytes they come in, a quarter of
+ * their float form; a batch turns them into floats. Exactly one of `pixels` and `values` is set. */
+typedef struct rbe_dataset {
+    size_t count;
+    size_t features;
+    size_t height, width; /* of an image: height * width = features; else 0 */
+    int32_t classes;      /* labels are 0 .. classes - 1 */
+    uint8_t *pixels;      /* count x features, 0 .. 255; a batch holds pixel / 255 */
+    float *values;        /* count x features */
+    int32_t *labels;      /* count */
+} rbe_dataset;
+
+RBE_API void rbe_dataset_free(rbe_dataset *data); /* and clears the struct */
+
+/* Copies `values` (count x features) and `labels`. NUMERICAL_INSTABILITY names sample and feature of the first
+ * value that is not finite, INVALID_ARGUMENT the first label outside of 0 .. classes - 1. */
+RBE_API rbe_status rbe_dataset_from_floats(rbe_dataset *data, const float *values, const int32_t *labels,
+                                           size_t count, size_t features, int32_t classes);
+
+/* Reads an IDX image file (magic 0x00000803, unsigned bytes, count x height x width) and an IDX label file (magic
+ * 0x00000801), each plain or gzip-compressed (told by content, not by name). IO_ERROR for a file that cannot be
+ * opened; BAD_FORMAT, with the file's name and what was expected and found, for a wrong magic number, a truncated
+ * or overlong file, counts that differ, or a label out of range. On failure *data is empty. */
+RBE_API rbe_status rbe_dataset_read_idx(rbe_dataset *data, const char *image_path, const char *label_path,
+                                        int32_t classes);
+
+/* Reads "train-images-idx3-ubyte", "train-labels-idx1-ubyte" (train) or "t10k-images-idx3-ubyte",
+ * "t10k-labels-idx1-ubyte" of a folder, each with ".gz" or without: the names of MNIST. 10 classes. */
+RBE_API rbe_status rbe_dataset_read_folder(rbe_dataset *data, const char *folder, bool train);
+
+/* Writes images and labels as gzip-compressed IDX files, byte for byte the same on every machine for the same data
+ * (no time stamp); a half-written file never replaces a good one. Needs `pixels`. */
+RBE_API rbe_status rbe_dataset_write_idx(const rbe_dataset *data, const char *image_path, const char *label_path);
+
+/* `count` handwritten-looking digits, 28 x 28, classes 0 .. 9 in turn before a seeded shuffle: strokes, affine and
+ * elastic jitter, pen thickness, blur and noise, all from the seed. */
+RBE_API rbe_status rbe_digits_generate(rbe_dataset *data, size_t count, uint64_t seed);
+
+/* ---- batches
+ * ----------------------------------------------------------------------------------------------------- */
+
+/* The samples in a seeded random order, `batch` at a time; the last batch of an epoch may be smaller. */
+typedef struct rbe_batches rbe_batches;
+
+typedef struct rbe_batch {
+    rbe_tensor x;          /* rows x features */
+    const int32_t *labels; /* rows */
+    size_t rows;
+} rbe_batch; /* lives until the next call on its rbe_batches */
+
+/* The data are borrowed and must outlive it. batch >= 1. NULL on failure. */
+RBE_API rbe_batches *rbe_batches_new(const rbe_dataset *data, size_t batch, bool shuffle, uint64_t seed);
+RBE_API void rbe_batches_free(rbe_batches *batches); /* NULL is allowed */
+
+/* Begins epoch number `epoch` (0, 1, ...): its order depends on the seed and this number only. */
+RBE_API void rbe_batches_start(rbe_batches *batches, size_t epoch);
+
+/* The next batch of the epoch; false at its end. */
+RBE_API bool rbe_batches_next(rbe_batches *batches, rbe_batch *batch);
+
+RBE_API size_t rbe_batches_per_epoch(const rbe_batches *batches);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,169 @@
+/* rbe/nn.h - parameters, layers and models.
+ *
+ * A layer is made by its constructor (NULL on failure: rbe_last_error), applied to tape variables by
+ * rbe_layer_forward and freed by rbe_layer_free. A layer that nobody changes may be used by several threads at
+ * once, each with a tape of its own in inference.
+ *
+ *     rbe_model *m = rbe_model_new();
+ *     rbe_model_add(m, rbe_linear_new(784, 300, &(rbe_linear_options){.ratio = 16, .seed = 1}));
+ *     rbe_model_apply(m, rbe_relu);
+ *     rbe_model_add(m, rbe_dense_new(300, 10, &(rbe_dense_options){.seed = 2}));
+ *     if (rbe_model_status(m) != RBE_OK) puts(rbe_last_error());
+ */
+#ifndef RBE_NN_H
+#define RBE_NN_H
+
+#include "rbe/codec.h"
+#include "rbe/tensor.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define RBE_NAME_SIZE 48 /* bytes of a layer's or parameter's name, the final zero included; longer ones are cut   \
+                          */
+
+/* ---- parameters ---------------------------------------------------------------------------------------------- */
+
+/* A flat array of trained values. Owned by its layer. */
+typedef struct rbe_param {
+    char name[RBE_NAME_SIZE]; /* "fc1.coefficients" */
+    float *value;
+    float *grad; /* NULL until the first backward or optimiser; `count` floats */
+    size_t count;
+    bool grad_set;  /* grad holds a gradient that no optimiser's step has consumed yet */
+    bool decays;    /* weight decay applies */
+    float lr_scale; /* its learning rate is lr * lr_scale */
+} rbe_param;
+
+/* Makes sure that grad exists. INSUFFICIENT_MEMORY. */
+RBE_API rbe_status rbe_param_require_grad(rbe_param *param);
+
+/* ---- layers -------------------------------------------------------------------------------------------------- */
+
+typedef struct rbe_layer rbe_layer;
+
+/* y = layer(x): the last dimension of x is the layer's input width, the others are kept. */
+RBE_API rbe_var *rbe_layer_forward(const rbe_layer *layer, rbe_var *x);
+
+RBE_API void rbe_layer_free(rbe_layer *layer); /* NULL is allowed */
+
+RBE_API const char *rbe_layer_name(const rbe_layer *layer);
+RBE_API void rbe_layer_set_name(rbe_layer *layer, const char *name);
+RBE_API const char *rbe_layer_kind(const rbe_layer *layer); /* "dense", "rbe", ... */
+
+/* Input and output width; 0 where the layer takes any. */
+RBE_API size_t rbe_layer_inputs(const rbe_layer *layer);
+RBE_API size_t rbe_layer_outputs(const rbe_layer *layer);
+
+/* The n-th parameter, NULL past the last. */
+RBE_API rbe_param *rbe_layer_param(const rbe_layer *layer, size_t n);
+
+/* What a layer's parameters cost: trained values, and all bytes they need in memory - values, positions, list
+ * pointers, alphas, bias. dense_bytes: a dense layer of the same shape. */
+typedef struct rbe_layer_cost {
+    size_t values;
+    size_t bytes;
+    size_t dense_bytes;
+} rbe_layer_cost;
+
+RBE_API rbe_layer_cost rbe_layer_describe_cost(const rbe_layer *layer);
+
+/* ---- the dense layer: y = x W^T + b ---------------------------------------------------------------------------
+ */
+
+typedef struct rbe_dense_options {
+    const char *name; /* default "dense" */
+    bool no_bias;
+    uint64_t seed; /* of the initial weights: W ~ N(0, 2 / in), b = 0 */
+} rbe_dense_options;
+
+RBE_API rbe_layer *rbe_dense_new(size_t in, size_t out, const rbe_dense_options *options);
+
+/* ---- the compressed layer: y = x W^T + b with W as in rbe/codec.h ----------------------------------------------
+ */
+
+/* Zeros (and NULL) mean the defaults. */
+typedef struct rbe_linear_options {
+    const char *name;                   /* default "rbe" */
+    size_t block;                       /* B: a power of two, 8 .. 256; default 32 */
+    size_t coeffs;                      /* K per block on average, 1 .. B^2 (alphas come on top); or: */
+    double ratio;                       /* the layer holds in * out / ratio values, alphas included; default 16 */
+    const rbe_transform *row_transform; /* along the outputs; default dct */
+    const rbe_transform *column_transform; /* along the inputs; default dct */
+    rbe_alpha_mode alpha;
+    size_t group; /* block rows that share positions; default min(16, grid_rows) */
+    bool no_bias;
+    double init_scale;      /* g of c ~ N(0, g^2 2/in B^2/K); default 0.7. alpha starts at 0. */
+    size_t batch_threshold; /* inputs of fewer rows take the small-batch path; default by measurement */
+    bool use_cache;         /* keep the transformed input for the backward pass instead of computing it again */
+    uint64_t seed;          /* of positions and values */
+} rbe_linear_options;
+
+/* A layer with random positions: in every row of S the same number of columns (to one), drawn without replacement
+ * with probability ~ 1 / (1 + frequency); the same seed gives the same positions on every machine. */
+RBE_API rbe_layer *rbe_linear_new(size_t in, size_t out, const rbe_linear_options *options);
+
+/* A layer from a compressed matrix, which it takes over (also when it fails: the matrix is freed then). `bias` is
+ * copied: bias_count = out values, or NULL and 0 for none. Of the options, name, batch_threshold and use_cache are
+ * used. */
+RBE_API rbe_layer *rbe_linear_from_blocks(rbe_blocks *blocks, const float *bias, size_t bias_count,
+                                          const rbe_linear_options *options);
+
+/* The compressed matrix inside; NULL for another kind of layer. Lives as long as the layer. */
+RBE_API const rbe_blocks *rbe_linear_blocks(const rbe_layer *layer);
+
+/* Gradients of block (p, q) after rbe_backward, read as rbe_blocks_get reads values: with respect to the raw alphas
+ * and to each stored coefficient (in `value`). Returns the number of coefficients; 0 if there is no gradient. */
+RBE_API size_t rbe_linear_get_gradients(const rbe_layer *layer, size_t p, size_t q, double alpha[RBE_BASIS_COUNT],
+                                        rbe_coefficient *coefficients, size_t capacity);
+
+/* Counted since creation, by all threads: products done (a forward counts 1, a backward 1) and the floating-point
+ * operations of their sparse and alpha parts (transforms not counted). */
+typedef struct rbe_linear_counters {
+    uint64_t operation_count;
+    uint64_t total_flops;
+} rbe_linear_counters;
+
+RBE_API rbe_linear_counters rbe_linear_count(const rbe_layer *layer);
+
+/* ---- dropout as a layer ----------------------------------------------------------------------------------------
+ */
+
+RBE_API rbe_layer *rbe_dropout_new(float probability);
+
+/* ---- models: layers and operations in a row
+ * ---------------------------------------------------------------------- */
+
+typedef struct rbe_model rbe_model;
+
+RBE_API rbe_model *rbe_model_new(void);
+RBE_API void rbe_model_free(rbe_model *model); /* and its layers; NULL is allowed */
+
+/* Appends a layer, which the model owns from now on (also when the call fails), or an operation that keeps the
+ * shape. A NULL layer or a width that does not fit the layer before is an error that sticks: rbe_model_status.
+ * Unnamed layers of a model are called "fc1", "fc2", ... by their place. */
+RBE_API rbe_status rbe_model_add(rbe_model *model, rbe_layer *layer);
+RBE_API rbe_status rbe_model_apply(rbe_model *model, rbe_var *(*operation)(rbe_var *));
+
+/* The first error of building (INVALID_ARGUMENT for NULL, and INSUFFICIENT_MEMORY if the model itself could not be
+ * made). */
+RBE_API rbe_status rbe_model_status(const rbe_model *model);
+
+RBE_API rbe_var *rbe_model_forward(const rbe_model *model, rbe_var *x);
+
+/* The n-th layer (operations not counted) or parameter of the model, NULL past the last. */
+RBE_API rbe_layer *rbe_model_layer(const rbe_model *model, size_t n);
+RBE_API rbe_param *rbe_model_param(const rbe_model *model, size_t n);
+
+/* Sum over the layers. */
+RBE_API rbe_layer_cost rbe_model_describe_cost(const rbe_model *model);
+
+/* Bytes of temporaries that one training step with `rows` input rows takes from a tape: the argument of
+ * rbe_tape_reserve. */
+RBE_API size_t rbe_model_tape_bytes(const rbe_model *model, size_t rows);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,98 @@
+/* rbe/optim.h - optimisers, learning-rate schedules, gradient clipping.
+ *
+ * An optimiser is one loop over a flat list of parameters. For a parameter p with gradient g, and its own rate
+ * r = lr * p.lr_scale:
+ *   sgd    u = g + decay p;  m = momentum m + u;  p -= r (nesterov ? u + momentum m : m)
+ *   adam   u = g + decay p;  m = b1 m + (1-b1) u;  v = b2 v + (1-b2) u^2;  p -= r m' / (sqrt v' + eps),
+ *          m' = m / (1 - b1^t), v' = v / (1 - b2^t)                                     (Kingma and Ba 2015)
+ *   adamw  as adam with u = g, and p -= lr decay p beside it                            (Loshchilov and Hutter
+ * 2019) `decay` is 0 for parameters that do not decay.
+ */
+#ifndef RBE_OPTIM_H
+#define RBE_OPTIM_H
+
+#include "rbe/nn.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct rbe_optim rbe_optim;
+typedef struct rbe_optim_method rbe_optim_method; /* a constant table of methods */
+
+RBE_API extern const rbe_optim_method *const rbe_sgd;
+RBE_API extern const rbe_optim_method *const rbe_adam;
+RBE_API extern const rbe_optim_method *const rbe_adamw;
+
+/* NULL, with an error text that lists the names, for an unknown one of "sgd", "adam", "adamw". */
+RBE_API const rbe_optim_method *rbe_optim_method_named(const char *name);
+RBE_API const char *rbe_optim_method_name(const rbe_optim_method *method);
+
+/* State arrays that a method keeps for each trained value: sgd 0 or 1 (momentum), adam and adamw 2. */
+typedef struct rbe_optim_options {
+    float lr;           /* > 0; default 1e-3 */
+    float momentum;     /* sgd: 0 <= momentum < 1 */
+    bool nesterov;      /* sgd: needs momentum > 0 */
+    float weight_decay; /* >= 0 */
+    float beta1, beta2; /* adam, adamw: default 0.9, 0.999 */
+    float epsilon;      /* adam, adamw: default 1e-8 */
+    float clip_norm;    /* > 0: gradients of all parameters are scaled to at most this joint norm; 0: never */
+} rbe_optim_options;
+
+/* An optimiser for the parameters of a model, whose gradients it allocates. The model must outlive it. NULL
+ * options: the defaults. NULL on failure. */
+RBE_API rbe_optim *rbe_optim_new(const rbe_optim_method *method, const rbe_model *model,
+                                 const rbe_optim_options *options);
+
+/* The same for a list of parameters, which is copied; the parameters must outlive it. */
+RBE_API rbe_optim *rbe_optim_new_for(const rbe_optim_method *method, rbe_param *const *params, size_t count,
+                                     const rbe_optim_options *options);
+RBE_API void rbe_optim_free(rbe_optim *optim); /* NULL is allowed */
+
+/* One step: clips, updates every parameter whose gradient is set, and consumes the gradients.
+ * NUMERICAL_INSTABILITY, naming the parameter, if a gradient is not finite: then nothing is changed. */
+RBE_API rbe_status rbe_optim_step(rbe_optim *optim);
+
+RBE_API rbe_status rbe_optim_set_lr(rbe_optim *optim, float lr); /* finite, >= 0 */
+RBE_API float rbe_optim_lr(const rbe_optim *optim);
+
+/* Norm of all gradients together at the last step, before clipping. */
+RBE_API float rbe_optim_grad_norm(const rbe_optim *optim);
+
+/* Bytes of optimiser state that `values` trained values take. */
+RBE_API size_t rbe_optim_state_bytes(const rbe_optim_method *method, const rbe_optim_options *options,
+                                     size_t values);
+
+/* Scales the gradients of `count` parameters so that their joint Euclidean norm is at most `limit` (> 0), and
+ * writes the norm before to *norm if that is not NULL. g = (30, 40) with limit 5 becomes (3, 4). */
+RBE_API rbe_status rbe_clip_global_norm(rbe_param *const *params, size_t count, float limit, float *norm);
+
+/* ---- schedules -------------------------------------------------------------------------------------------------
+ */
+
+typedef enum rbe_schedule_kind { RBE_CONSTANT, RBE_STEP, RBE_COSINE } rbe_schedule_kind;
+
+/* lr(step) = base * w * s, with w = min(1, (step + 1) / warmup) (linear warm-up; 1 without) and
+ *   constant  s = 1
+ *   step      s = factor^floor(step / every)
+ *   cosine    s = floor + (1 - floor) (1 + cos(pi u)) / 2, u = (step - warmup) / (total - warmup) within [0, 1]
+ */
+typedef struct rbe_schedule {
+    rbe_schedule_kind kind;
+    float base;
+    size_t total;  /* cosine: steps of the whole training */
+    size_t warmup; /* steps */
+    size_t every;  /* step: steps between two drops */
+    float factor;  /* step */
+    float floor;   /* cosine: the last rate as a share of base */
+} rbe_schedule;
+
+RBE_API float rbe_schedule_lr(const rbe_schedule *schedule, size_t step);
+
+/* "constant", "step", "cosine"; false, with an error text that lists the names, for another. */
+RBE_API bool rbe_schedule_kind_named(const char *name, rbe_schedule_kind *kind);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

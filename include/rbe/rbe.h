@@ -1,0 +1,13 @@
+/* rbe/rbe.h - all rooms of the library at once. */
+#ifndef RBE_RBE_H
+#define RBE_RBE_H
+
+#include "rbe/base.h"
+#include "rbe/codec.h"
+#include "rbe/data.h"
+#include "rbe/nn.h"
+#include "rbe/optim.h"
+#include "rbe/tensor.h"
+#include "rbe/train.h"
+
+#endif

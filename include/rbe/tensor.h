@@ -1,0 +1,155 @@
+/* rbe/tensor.h - float32 tensors and a define-by-run tape (reverse-mode automatic differentiation).
+ *
+ *     rbe_tape *t = rbe_tape_new(NULL);
+ *     rbe_var *y = rbe_relu(rbe_matmul(rbe_input(t, x), false, rbe_variable(t, w), true));
+ *     rbe_var *loss = rbe_mean(y);
+ *     RBE_TRY(rbe_backward(loss));            // the first error of any operation above is reported here
+ *     ... rbe_grad(...) ...
+ *     rbe_tape_reset(t);                      // frees all values and gradients of the step at once
+ *
+ * Errors stick: an operation that fails, or that is given a failed variable, yields an inert variable, and the tape
+ * keeps the first error. NULL (a tape that could not be made) passes through the operations as NULL. So expressions
+ * nest without checks.
+ *
+ * Memory: a tape owns the temporaries of a step in an arena that is reused after rbe_tape_reset; from the third
+ * step of equal shapes on (the first, after rbe_tape_reserve) nothing is allocated. A tape belongs to one thread at
+ * a time.
+ */
+#ifndef RBE_TENSOR_H
+#define RBE_TENSOR_H
+
+#include <stdbool.h>
+
+#include "rbe/base.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- tensors ----------------------------------------------------------------------------------------------- */
+
+#define RBE_MAX_DIMS 4
+
+/* A view of contiguous, row-major float32 values: shape[0] varies slowest. 1 to 4 dimensions, every extent at least
+ * 1. A tensor does not own its data unless rbe_tensor_new made it. */
+typedef struct rbe_tensor {
+    float *data;
+    int dims;
+    size_t shape[RBE_MAX_DIMS]; /* unused entries are 1 */
+} rbe_tensor;
+
+/* Views of `data`, which must hold as many floats as the shape says. */
+RBE_API rbe_tensor rbe_tensor_1d(float *data, size_t n);
+RBE_API rbe_tensor rbe_tensor_2d(float *data, size_t rows, size_t columns);
+RBE_API rbe_tensor rbe_tensor_3d(float *data, size_t n0, size_t n1, size_t n2);
+
+/* Number of values. */
+RBE_API size_t rbe_tensor_count(const rbe_tensor *tensor);
+
+/* Extent of the last dimension, and the product of all others: a tensor seen as a matrix. */
+RBE_API size_t rbe_tensor_columns(const rbe_tensor *tensor);
+RBE_API size_t rbe_tensor_rows(const rbe_tensor *tensor);
+
+/* A tensor of zeros in memory of its own. INVALID_ARGUMENT for a bad shape, INSUFFICIENT_MEMORY. */
+RBE_API rbe_status rbe_tensor_new(rbe_tensor *tensor, int dims, const size_t *shape);
+
+/* Frees what rbe_tensor_new made and clears the struct. */
+RBE_API void rbe_tensor_free(rbe_tensor *tensor);
+
+/* ---- the tape ---------------------------------------------------------------------------------------------- */
+
+typedef struct rbe_tape rbe_tape;
+typedef struct rbe_var rbe_var; /* lives until rbe_tape_reset or rbe_tape_free */
+
+typedef struct rbe_tape_options {
+    bool inference; /* no gradients are recorded, dropout does nothing */
+    uint64_t seed;  /* of dropout masks */
+} rbe_tape_options;
+
+/* NULL options: training, seed 0. NULL when memory is short. */
+RBE_API rbe_tape *rbe_tape_new(const rbe_tape_options *options);
+RBE_API void rbe_tape_free(rbe_tape *tape); /* NULL is allowed */
+
+/* Forgets all variables and the error, keeps the memory for the next step. */
+RBE_API void rbe_tape_reset(rbe_tape *tape);
+
+/* Makes room for `bytes` of temporaries in one piece, so that the tape takes no more than that. */
+RBE_API rbe_status rbe_tape_reserve(rbe_tape *tape, size_t bytes);
+
+/* The first error since the last reset (INVALID_ARGUMENT for NULL), and its text ("" without one). */
+RBE_API rbe_status rbe_tape_status(const rbe_tape *tape);
+RBE_API const char *rbe_tape_error(const rbe_tape *tape);
+
+RBE_API void rbe_tape_set_inference(rbe_tape *tape, bool inference);
+
+/* Looks for the first value, then for the first gradient, that is not finite, in the order of computation:
+ * NUMERICAL_INSTABILITY with the layer, the operation and the index, or RBE_OK. */
+RBE_API rbe_status rbe_tape_check_finite(const rbe_tape *tape);
+
+/* ---- variables --------------------------------------------------------------------------------------------- */
+
+/* A constant. Data are borrowed until the reset and never written. */
+RBE_API rbe_var *rbe_input(rbe_tape *tape, rbe_tensor x);
+
+/* A leaf whose gradient is wanted: rbe_grad after rbe_backward. Data are borrowed and never written. */
+RBE_API rbe_var *rbe_variable(rbe_tape *tape, rbe_tensor x);
+
+/* Value of a variable; of a failed one a tensor with data NULL. */
+RBE_API const rbe_tensor *rbe_value(const rbe_var *var);
+
+/* The one value of a variable of one value; NaN if it failed or has more. */
+RBE_API float rbe_item(const rbe_var *var);
+
+/* Gradient of the last rbe_backward with respect to this variable, in its shape; NULL if none was computed. */
+RBE_API const float *rbe_grad(const rbe_var *var);
+
+/* Computes the gradients of `loss`, a variable of one value, with respect to every variable it depends on. Reports
+ * the tape's first error, if there is one, instead. Gradients of layer parameters are added to those that the
+ * parameter holds already, until the optimiser's step consumes them. */
+RBE_API rbe_status rbe_backward(rbe_var *loss);
+
+/* ---- operations: each with its formula; every one has a backward --------------------------------------------- */
+
+/* c = a + b, a - b, a * b element by element. Shapes are aligned at the last dimension; an extent of 1, or a
+ * missing leading dimension, is repeated (as in NumPy). */
+RBE_API rbe_var *rbe_add(rbe_var *a, rbe_var *b);
+RBE_API rbe_var *rbe_sub(rbe_var *a, rbe_var *b);
+RBE_API rbe_var *rbe_mul(rbe_var *a, rbe_var *b);
+
+/* c = factor * x */
+RBE_API rbe_var *rbe_scale(rbe_var *x, float factor);
+
+/* C = op(A) op(B), where op transposes if asked. A and B have two dimensions. */
+RBE_API rbe_var *rbe_matmul(rbe_var *a, bool transpose_a, rbe_var *b, bool transpose_b);
+
+/* The same values in another shape of equal count. No copy. */
+RBE_API rbe_var *rbe_reshape(rbe_var *x, int dims, const size_t *shape);
+
+/* Sum and mean of all values: shape (1). Accumulated in double. */
+RBE_API rbe_var *rbe_sum(rbe_var *x);
+RBE_API rbe_var *rbe_mean(rbe_var *x);
+
+RBE_API rbe_var *rbe_relu(rbe_var *x); /* max(x, 0); derivative 0 at 0 */
+RBE_API rbe_var *rbe_gelu(rbe_var *x); /* x Phi(x) = x/2 (1 + erf(x / sqrt 2)) */
+RBE_API rbe_var *rbe_tanh(rbe_var *x);
+RBE_API rbe_var *rbe_sigmoid(rbe_var *x); /* 1 / (1 + exp(-x)) */
+
+/* Over the last dimension: exp(x_i) / sum_j exp(x_j), and its logarithm; the largest x is subtracted first. */
+RBE_API rbe_var *rbe_softmax(rbe_var *x);
+RBE_API rbe_var *rbe_log_softmax(rbe_var *x);
+
+/* Mean over the rows of -log softmax(logits)[label]: shape (1). `labels` holds one class per row, 0 .. columns-1,
+ * and is borrowed until the reset. INVALID_ARGUMENT names the first label out of range. */
+RBE_API rbe_var *rbe_cross_entropy(rbe_var *logits, const int32_t *labels);
+
+/* mean((prediction - target)^2): shape (1). Shapes are equal. */
+RBE_API rbe_var *rbe_mean_squared_error(rbe_var *prediction, rbe_var *target);
+
+/* Each value is dropped with `probability` (0 <= p < 1), the others are divided by 1 - p. In inference: x itself.
+ */
+RBE_API rbe_var *rbe_dropout(rbe_var *x, float probability);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,26 @@
+/* The const method table behind every transform. */
+#ifndef RBE_CODEC_TRANSFORM_H
+#define RBE_CODEC_TRANSFORM_H
+
+#include "rbe/codec.h"
+
+typedef enum rbe_transform_kind {
+    RBE_TRANSFORM_DCT,
+    RBE_TRANSFORM_HAAR,
+    RBE_TRANSFORM_DAUBECHIES,
+    RBE_TRANSFORM_WALSH,
+    RBE_TRANSFORM_IDENTITY
+} rbe_transform_kind;
+
+struct rbe_transform {
+    const char *name;
+    rbe_transform_kind kind; /* tells the kernels which fast code fits */
+    size_t taps;             /* filter length of a wavelet; 0 otherwise */
+    /* Writes the B x B matrix, rows = atoms. */
+    void (*fill)(const rbe_transform *self, size_t block, double *matrix);
+};
+
+/* Whether B is a power of two in 8 .. 256. */
+bool rbe_block_size_valid(size_t block);
+
+#endif
