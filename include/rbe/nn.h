@@ -20,14 +20,16 @@
 extern "C" {
 #endif
 
-#define RBE_NAME_SIZE 48 /* bytes of a layer's or parameter's name, the final zero included; longer ones are cut   \
-                          */
+#define RBE_NAME_SIZE                                                                                              \
+    48 /* bytes of a layer's or parameter's name, the final zero included; longer ones are cut                     \
+        */
 
 /* ---- parameters ---------------------------------------------------------------------------------------------- */
 
 /* A flat array of trained values. Owned by its layer. */
 typedef struct rbe_param {
     char name[RBE_NAME_SIZE]; /* "fc1.coefficients" */
+    const char *part;         /* "coefficients": what it is within its layer */
     float *value;
     float *grad; /* NULL until the first backward or optimiser; `count` floats */
     size_t count;

@@ -17,22 +17,25 @@ typedef struct rbe_layer_type {
     void (*destroy)(rbe_layer *layer); /* frees what the layer owns beyond this struct; may be NULL */
 } rbe_layer_type;
 
-/* A layer's own struct begins with this one. Parameter values belong to the layer's own struct (destroy frees
- * them), gradients to rbe_layer_free. */
+/* A layer's own struct begins with this one and is one piece of rbe_alloc. Parameter values belong to the layer's
+ * own struct (destroy frees them), gradients to rbe_layer_free. */
 struct rbe_layer {
     const rbe_layer_type *type;
     char name[RBE_NAME_SIZE];
-    bool named;        /* by its maker or by rbe_layer_set_name */
+    bool named; /* by its maker; otherwise a model names it by its place */
+    bool has_bias;
     size_t in, out;    /* 0: any */
-    rbe_param *params; /* param_count, inside the layer's own struct: a const layer's gradients can be written */
+    rbe_param *params; /* inside the layer's own struct: the gradients of a const layer can be written */
     size_t param_count;
 };
 
-/* Checks the last dimension of x against layer->in; the inert variable, with the error on the tape, if it differs,
- * else NULL. */
-rbe_var *rbe_layer_reject_input(const rbe_layer *layer, rbe_var *x);
+/* INVALID_ARGUMENT, with the kind of layer in its text, unless both widths are 1 .. 2^24. */
+rbe_status rbe_layer_check_size(const char *kind, size_t in, size_t out);
 
-/* Sets name and parameters' names "<layer>.<part>". */
-void rbe_layer_name_params(rbe_layer *layer);
+/* Allocates the gradients of all parameters that have none yet. */
+rbe_status rbe_layer_require_grads(const rbe_layer *layer);
+
+/* db = sum over the rows of dy (rows x columns), added to what the parameter holds. */
+void rbe_bias_gradient(rbe_param *bias, const float *dy, size_t rows, size_t columns);
 
 #endif

@@ -40,7 +40,8 @@ struct rbe_var {
     rbe_backward_function backward; /* NULL for leaves */
     rbe_var *parents[RBE_MAX_PARENTS];
     int parent_count;
-    void *context; /* of the operation, in the tape's arena */
+    void *context;               /* of the operation, in the tape's arena */
+    const void *context_pointer; /* something that outlives the step: a layer, labels */
 };
 
 struct rbe_tape {

@@ -1,0 +1,104 @@
+/* The dense layer, the yardstick of the compressed one: two or three BLAS products and nothing else.
+ *
+ *     Y = X W^T + b        dX = dY W        dW = dY^T X        db = sum_n dY_n
+ * W is out x in, row-major; X is rows x in.
+ */
+#include <cblas.h>
+#include <math.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "nn/layer.h"
+#include "tensor/node.h"
+
+typedef struct dense_layer {
+    rbe_layer base;
+    rbe_param params[2]; /* weights, bias */
+} dense_layer;
+
+void rbe_bias_gradient(rbe_param *bias, const float *dy, size_t rows, size_t columns) {
+    float *restrict sum = bias->grad;
+    if (!bias->grad_set) memset(sum, 0, columns * sizeof(float));
+    for (size_t n = 0; n < rows; n++)
+        for (size_t i = 0; i < columns; i++) sum[i] += dy[n * columns + i];
+    bias->grad_set = true;
+}
+
+static rbe_status dense_backward(rbe_var *self) {
+    const rbe_layer *layer = self->context_pointer;
+    rbe_var *x = self->parents[0];
+    int rows = (int)rbe_tensor_rows(&x->value), in = (int)layer->in, out = (int)layer->out;
+    RBE_TRY(rbe_layer_require_grads(layer));
+    rbe_param *weights = &layer->params[0];
+    cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, out, in, rows, 1.0f, self->grad, out, x->value.data, in,
+                weights->grad_set ? 1.0f : 0.0f, weights->grad, in);
+    weights->grad_set = true;
+    if (layer->has_bias) rbe_bias_gradient(&layer->params[1], self->grad, (size_t)rows, (size_t)out);
+    if (!x->needs_grad) return RBE_OK;
+    bool add;
+    float *dx = rbe_grad_target(x, &add);
+    if (!dx) return rbe_last_status();
+    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, rows, in, out, 1.0f, self->grad, out, weights->value, in,
+                add ? 1.0f : 0.0f, dx, in);
+    return RBE_OK;
+}
+
+static rbe_var *dense_forward(const rbe_layer *layer, rbe_var *x) {
+    size_t shape[RBE_MAX_DIMS];
+    memcpy(shape, x->value.shape, sizeof shape);
+    shape[x->value.dims - 1] = layer->out;
+    rbe_var *y = rbe_node("dense", &x, 1, x->value.dims, shape, dense_backward, 0);
+    if (!rbe_ok(y)) return y;
+    y->context_pointer = layer;
+    rbe_node_has_parameters(y);
+    size_t rows = rbe_tensor_rows(&x->value);
+    if (layer->has_bias)
+        for (size_t n = 0; n < rows; n++)
+            memcpy(y->value.data + n * layer->out, layer->params[1].value, layer->out * sizeof(float));
+    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)rows, (int)layer->out, (int)layer->in, 1.0f,
+                x->value.data, (int)layer->in, layer->params[0].value, (int)layer->in,
+                layer->has_bias ? 1.0f : 0.0f, y->value.data, (int)layer->out);
+    return y;
+}
+
+static size_t dense_tape_bytes(const rbe_layer *layer, size_t rows, size_t columns) {
+    (void)columns;
+    return rbe_node_bytes(rows * layer->out, true);
+}
+
+static void dense_destroy(rbe_layer *layer) {
+    for (size_t n = 0; n < layer->param_count; n++) rbe_free(layer->params[n].value);
+}
+
+static const rbe_layer_type dense_type = {"dense", dense_forward, dense_tape_bytes, NULL, dense_destroy};
+
+rbe_layer *rbe_dense_new(size_t in, size_t out, const rbe_dense_options *options) {
+    static const rbe_dense_options defaults = {0};
+    const rbe_dense_options *o = options ? options : &defaults;
+    if (rbe_layer_check_size("dense", in, out) != RBE_OK) return NULL;
+    dense_layer *layer = rbe_alloc_zeroed(1, sizeof *layer);
+    if (!layer) return NULL;
+    layer->base = (rbe_layer){.type = &dense_type,
+                              .in = in,
+                              .out = out,
+                              .named = o->name,
+                              .has_bias = !o->no_bias,
+                              .params = layer->params,
+                              .param_count = o->no_bias ? 1 : 2};
+    layer->params[0] = (rbe_param){.part = "weights", .count = in * out, .decays = true, .lr_scale = 1.0f};
+    layer->params[1] = (rbe_param){.part = "bias", .count = out, .lr_scale = 1.0f};
+    rbe_layer_set_name(&layer->base, o->name ? o->name : "dense");
+
+    rbe_rng *rng = rbe_rng_new(o->seed, 0);
+    float *weights = layer->params[0].value = rbe_alloc(in * out, sizeof(float));
+    if (!o->no_bias) layer->params[1].value = rbe_alloc_zeroed(out, sizeof(float));
+    if (!rng || !weights || (!o->no_bias && !layer->params[1].value)) {
+        rbe_rng_free(rng);
+        rbe_layer_free(&layer->base);
+        return NULL;
+    }
+    double deviation = sqrt(2.0 / (double)in); /* He et al. 2015: keeps the variance through a relu */
+    for (size_t i = 0; i < in * out; i++) weights[i] = (float)(deviation * rbe_rng_normal(rng));
+    rbe_rng_free(rng);
+    return &layer->base;
+}

@@ -1,0 +1,141 @@
+/* A model: layers and shape-keeping operations, one after the other. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "nn/layer.h"
+#include "tensor/node.h"
+
+/* One of the two is set. */
+typedef struct stage {
+    rbe_layer *layer;
+    rbe_var *(*operation)(rbe_var *);
+} stage;
+
+struct rbe_model {
+    stage *stages;
+    size_t count, capacity;
+    size_t fc_count; /* layers with parameters, for their names */
+    size_t width;    /* of the values after the last stage; 0: not known yet */
+    rbe_status status;
+    char error[256];
+};
+
+rbe_model *rbe_model_new(void) { return rbe_alloc_zeroed(1, sizeof(rbe_model)); }
+
+void rbe_model_free(rbe_model *model) {
+    if (!model) return;
+    for (size_t n = 0; n < model->count; n++) rbe_layer_free(model->stages[n].layer);
+    rbe_free(model->stages);
+    rbe_free(model);
+}
+
+/* Keeps the thread's last error as the model's, unless it has one already. */
+static rbe_status keep_error(rbe_model *model) {
+    if (model->status == RBE_OK) {
+        model->status = rbe_last_status();
+        snprintf(model->error, sizeof model->error, "%s", rbe_last_error());
+    }
+    return rbe_model_status(model);
+}
+
+rbe_status rbe_model_status(const rbe_model *model) {
+    if (!model) return rbe_fail(RBE_INVALID_ARGUMENT, "the model is NULL: it could not be made");
+    return model->status == RBE_OK ? RBE_OK : rbe_fail(model->status, "%s", model->error);
+}
+
+static rbe_status append(rbe_model *model, stage s) {
+    if (model->count == model->capacity) {
+        size_t capacity = model->capacity ? 2 * model->capacity : 8;
+        stage *stages = rbe_alloc(capacity, sizeof *stages);
+        if (!stages) return rbe_last_status();
+        if (model->count) memcpy(stages, model->stages, model->count * sizeof *stages);
+        rbe_free(model->stages);
+        model->stages = stages;
+        model->capacity = capacity;
+    }
+    model->stages[model->count++] = s;
+    return RBE_OK;
+}
+
+static rbe_status add_layer(rbe_model *model, rbe_layer *layer) {
+    if (model->width && layer->in && layer->in != model->width)
+        return rbe_fail(RBE_INPUT_DIMENSION_MISMATCH, "%s: takes %zu columns, the layer before gives %zu",
+                        layer->name, layer->in, model->width);
+    RBE_TRY(append(model, (stage){.layer = layer}));
+    if (layer->out) model->width = layer->out;
+    if (layer->param_count) model->fc_count++;
+    if (!layer->named) {
+        char name[RBE_NAME_SIZE];
+        snprintf(name, sizeof name, "fc%zu", model->fc_count);
+        rbe_layer_set_name(layer, name);
+    }
+    return RBE_OK;
+}
+
+rbe_status rbe_model_add(rbe_model *model, rbe_layer *layer) {
+    rbe_status status = rbe_model_status(model);
+    if (status == RBE_OK && !layer) {
+        /* Its constructor has just failed in this thread and said why. */
+        if (rbe_last_status() == RBE_OK) rbe_fail(RBE_INVALID_ARGUMENT, "rbe_model_add: the layer is NULL");
+        return keep_error(model);
+    }
+    if (status == RBE_OK && add_layer(model, layer) != RBE_OK) status = keep_error(model);
+    if (status != RBE_OK) rbe_layer_free(layer);
+    return status;
+}
+
+rbe_status rbe_model_apply(rbe_model *model, rbe_var *(*operation)(rbe_var *)) {
+    RBE_TRY(rbe_model_status(model));
+    if (!operation) rbe_fail(RBE_INVALID_ARGUMENT, "rbe_model_apply: the operation is NULL");
+    if (!operation || append(model, (stage){.operation = operation}) != RBE_OK) return keep_error(model);
+    return RBE_OK;
+}
+
+rbe_var *rbe_model_forward(const rbe_model *model, rbe_var *x) {
+    if (!x) return NULL;
+    if (rbe_model_status(model) != RBE_OK) return rbe_tape_fail_last(x);
+    for (size_t n = 0; n < model->count; n++) {
+        const stage *s = &model->stages[n];
+        x = s->layer ? rbe_layer_forward(s->layer, x) : s->operation(x);
+    }
+    return x;
+}
+
+rbe_layer *rbe_model_layer(const rbe_model *model, size_t n) {
+    for (size_t s = 0; model && s < model->count; s++)
+        if (model->stages[s].layer && n-- == 0) return model->stages[s].layer;
+    return NULL;
+}
+
+rbe_param *rbe_model_param(const rbe_model *model, size_t n) {
+    for (size_t l = 0;; l++) {
+        const rbe_layer *layer = rbe_model_layer(model, l);
+        if (!layer) return NULL;
+        if (n < layer->param_count) return &layer->params[n];
+        n -= layer->param_count;
+    }
+}
+
+rbe_layer_cost rbe_model_describe_cost(const rbe_model *model) {
+    rbe_layer_cost sum = {0};
+    const rbe_layer *layer;
+    for (size_t n = 0; (layer = rbe_model_layer(model, n)); n++) {
+        rbe_layer_cost cost = rbe_layer_describe_cost(layer);
+        sum.values += cost.values;
+        sum.bytes += cost.bytes;
+        sum.dense_bytes += cost.dense_bytes;
+    }
+    return sum;
+}
+
+size_t rbe_model_tape_bytes(const rbe_model *model, size_t rows) {
+    size_t bytes = 0, columns = 0;
+    for (size_t n = 0; model && n < model->count; n++) {
+        const rbe_layer *layer = model->stages[n].layer;
+        if (columns == 0 && layer) columns = layer->in;
+        bytes += layer ? layer->type->tape_bytes(layer, rows, columns) : rbe_node_bytes(rows * columns, true);
+        if (layer && layer->out) columns = layer->out;
+    }
+    return bytes;
+}
