@@ -18,7 +18,7 @@ WARNINGS := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpo
 OPTIMIZE ?= -O3
 # -mtune=generic: tuning for znver3, which gcc 12 does by itself on Zen, halves the speed of the kernels.
 CFLAGS ?= $(OPTIMIZE) -g -mtune=generic
-ALL_CFLAGS = -std=c11 $(WARNINGS) $(CFLAGS) -fopenmp -fPIC -fvisibility=hidden -D_POSIX_C_SOURCE=200809L \
+ALL_CFLAGS = -std=c11 $(WARNINGS) $(CFLAGS) -fopenmp -fPIC -fvisibility=hidden -D_DEFAULT_SOURCE -D_POSIX_C_SOURCE=200809L \
              -Iinclude -Isrc -I$(BUILD)/gen $(PACKAGE_CFLAGS) $(SANITIZE)
 LIBS = $(PACKAGE_LIBS) -lm -fopenmp
 

@@ -50,4 +50,49 @@ static inline size_t rbe_group_alpha(const rbe_blocks *b, size_t g) {
     return g * b->group * RBE_BASIS_COUNT * b->grid_cols;
 }
 
+static inline void rbe_set_column(rbe_blocks *b, size_t entry, size_t column) {
+    if (b->columns16)
+        b->columns16[entry] = (uint16_t)column;
+    else
+        b->columns32[entry] = (uint32_t)column;
+}
+
+/* The value of entry `k` of group g for the group's m-th block row. */
+static inline float *rbe_entry_value(const rbe_blocks *b, size_t g, size_t k, size_t m) {
+    return &b->values[rbe_group_values(b, g) + (k - b->list_start[g * b->block]) * rbe_group_rows(b, g) + m];
+}
+
+/* Orthonormal coordinate l of block (p, q); only with alpha. */
+static inline float *rbe_block_alpha(const rbe_blocks *b, size_t p, size_t q, size_t l) {
+    size_t g = p / b->group, m = p % b->group;
+    return &b->alpha[rbe_group_alpha(b, g) + (l * b->grid_cols + q) * rbe_group_rows(b, g) + m];
+}
+
+/* rbe_blocks_get for another array in the layout of b->values: gradients, scores. */
+size_t rbe_blocks_get_from(const rbe_blocks *b, const float *values, size_t p, size_t q,
+                           rbe_coefficient *coefficients, size_t capacity);
+
+/* ---- making one: new, then counts into list_start[list + 1], then rbe_blocks_allocate, then columns and values
+ * ------- */
+
+/* A geometry and a budget, checked and with the defaults filled in. */
+typedef struct rbe_block_plan {
+    size_t out, in, block, grid_rows, grid_cols, group;
+    const rbe_transform *row_transform, *column_transform;
+    bool has_alpha;
+    size_t coeffs;      /* K of each block; 0: the budget is the layer's */
+    size_t value_limit; /* residual coefficients of the whole matrix, alphas taken off */
+} rbe_block_plan;
+
+/* `default_group` stands for a group of 0. INVALID_ARGUMENT names the option, what was expected and found. */
+rbe_status rbe_block_plan_make(rbe_block_plan *plan, size_t out, size_t in, const rbe_compress_options *options,
+                               size_t default_group);
+
+/* A matrix of this geometry with empty lists; alphas 0. NULL when memory is short. */
+rbe_blocks *rbe_blocks_new(const rbe_block_plan *plan);
+
+/* Turns the counts in list_start[list + 1] into starts and allocates columns (uninitialised) and values (0).
+ * INVALID_ARGUMENT for more than 2^32 - 1 entries. */
+rbe_status rbe_blocks_allocate(rbe_blocks *blocks);
+
 #endif

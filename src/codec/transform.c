@@ -1,0 +1,119 @@
+/* The transforms as matrices, rows = atoms in order of rising frequency: coefficients = C x, x = C^T coefficients.
+ *
+ *   dct       C[k][n] = s_k cos(pi (2n + 1) k / 2B),  s_0 = sqrt(1/B), s_k = sqrt(2/B) (DCT-II) haar, db  the full
+ * periodic pyramid: one step maps x to averages a_i = sum_k h_k x[(2i + k) mod n] and details d_i = sum_k g_k x[(2i
+ * + k) mod n], and goes on with the averages; order: the last average, then details from the coarsest to the
+ * finest. Filters from GSL; its gsl_wavelet_transform gives the same numbers. wht       the Hadamard matrix /
+ * sqrt(B), rows sorted by their number of sign changes (sequency) identity
+ */
+#include "codec/transform.h"
+
+#include <gsl/gsl_wavelet.h>
+#include <math.h>
+#include <string.h>
+
+bool rbe_block_size_valid(size_t block) { return block >= 8 && block <= 256 && (block & (block - 1)) == 0; }
+
+static void fill_dct(const rbe_transform *self, size_t block, double *matrix) {
+    (void)self;
+    for (size_t k = 0; k < block; k++) {
+        double scale = sqrt((k == 0 ? 1.0 : 2.0) / (double)block);
+        for (size_t n = 0; n < block; n++)
+            matrix[k * block + n] = scale * cos(M_PI * (double)((2 * n + 1) * k) / (double)(2 * block));
+    }
+}
+
+/* The pyramid in place. `taps` may exceed the length of the coarse levels: indices then wrap round more than once.
+ */
+static void pyramid(const double *low, const double *high, size_t taps, size_t length, double *x) {
+    double level[256];
+    for (size_t n = length; n >= 2; n /= 2) {
+        for (size_t i = 0; i < n / 2; i++) {
+            double average = 0.0, detail = 0.0;
+            for (size_t k = 0; k < taps; k++) {
+                double sample = x[(2 * i + k) % n];
+                average += low[k] * sample;
+                detail += high[k] * sample;
+            }
+            level[i] = average;
+            level[n / 2 + i] = detail;
+        }
+        memcpy(x, level, n * sizeof *x);
+    }
+}
+
+/* Column n of the matrix is the transform of the n-th unit impulse. */
+static void fill_wavelet(const rbe_transform *self, size_t block, double *matrix) {
+    const gsl_wavelet_type *family = self->kind == RBE_TRANSFORM_HAAR ? gsl_wavelet_haar : gsl_wavelet_daubechies;
+    const double *low, *high, *synthesis_low, *synthesis_high;
+    size_t taps, offset;
+    /* The method itself: gsl_wavelet_alloc would allocate, only to call it. It cannot fail for the members of our
+     * table. */
+    family->init(&low, &high, &synthesis_low, &synthesis_high, &taps, &offset, self->taps);
+    double impulse[256];
+    for (size_t n = 0; n < block; n++) {
+        memset(impulse, 0, sizeof impulse);
+        impulse[n] = 1.0;
+        pyramid(low, high, taps, block, impulse);
+        for (size_t k = 0; k < block; k++) matrix[k * block + n] = impulse[k];
+    }
+}
+
+static void fill_walsh(const rbe_transform *self, size_t block, double *matrix) {
+    (void)self;
+    unsigned bits = 0;
+    while (((size_t)1 << bits) < block) bits++;
+    double scale = 1.0 / sqrt((double)block);
+    for (size_t k = 0; k < block; k++) {
+        /* Row k in sequency order is the Hadamard row of the bit-reversed Gray code of k. */
+        size_t gray = k ^ (k >> 1), row = 0;
+        for (unsigned b = 0; b < bits; b++) row |= ((gray >> b) & 1) << (bits - 1 - b);
+        for (size_t n = 0; n < block; n++)
+            matrix[k * block + n] = __builtin_parityll((unsigned long long)(row & n)) ? -scale : scale;
+    }
+}
+
+static void fill_identity(const rbe_transform *self, size_t block, double *matrix) {
+    (void)self;
+    memset(matrix, 0, block * block * sizeof *matrix);
+    for (size_t k = 0; k < block; k++) matrix[k * block + k] = 1.0;
+}
+
+static const rbe_transform transforms[] = {
+    {"dct", RBE_TRANSFORM_DCT, 0, fill_dct},
+    {"haar", RBE_TRANSFORM_HAAR, 2, fill_wavelet},
+    {"db4", RBE_TRANSFORM_DAUBECHIES, 4, fill_wavelet},
+    {"db6", RBE_TRANSFORM_DAUBECHIES, 6, fill_wavelet},
+    {"db8", RBE_TRANSFORM_DAUBECHIES, 8, fill_wavelet},
+    {"db10", RBE_TRANSFORM_DAUBECHIES, 10, fill_wavelet},
+    {"db12", RBE_TRANSFORM_DAUBECHIES, 12, fill_wavelet},
+    {"db14", RBE_TRANSFORM_DAUBECHIES, 14, fill_wavelet},
+    {"db16", RBE_TRANSFORM_DAUBECHIES, 16, fill_wavelet},
+    {"db18", RBE_TRANSFORM_DAUBECHIES, 18, fill_wavelet},
+    {"db20", RBE_TRANSFORM_DAUBECHIES, 20, fill_wavelet},
+    {"wht", RBE_TRANSFORM_WALSH, 0, fill_walsh},
+    {"identity", RBE_TRANSFORM_IDENTITY, 0, fill_identity},
+};
+
+const rbe_transform *rbe_transform_at(size_t n) {
+    return n < sizeof transforms / sizeof transforms[0] ? &transforms[n] : NULL;
+}
+
+const rbe_transform *rbe_transform_named(const char *name) {
+    const rbe_transform *transform;
+    for (size_t n = 0; (transform = rbe_transform_at(n)); n++)
+        if (name && strcmp(transform->name, name) == 0) return transform;
+    rbe_fail(RBE_INVALID_ARGUMENT, "transform: expected dct, haar, db4, db6 .. db20, wht or identity, found %s",
+             name ? name : "NULL");
+    return NULL;
+}
+
+const char *rbe_transform_name(const rbe_transform *transform) { return transform ? transform->name : ""; }
+
+rbe_status rbe_transform_matrix(const rbe_transform *transform, size_t block, double *matrix) {
+    if (!transform || !matrix) return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_transform_matrix: a pointer is NULL");
+    if (!rbe_block_size_valid(block))
+        return rbe_fail(RBE_INVALID_ARGUMENT, "block size: expected a power of two, 8 .. 256, found %zu", block);
+    transform->fill(transform, block, matrix);
+    return RBE_OK;
+}
