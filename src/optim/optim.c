@@ -1,0 +1,205 @@
+/* The optimiser: one loop over a flat list of parameters; checks, clipping, state.
+ *
+ * Before anything is changed, the gradients' joint norm |g| = sqrt(sum g^2) is taken in double, where the squares
+ * of floats cannot overflow: it is finite exactly if every gradient is, so one pass serves the check and the
+ * clipping g *= limit / |g|.
+ */
+#include <math.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "optim/optim_internal.h"
+
+/* ---- methods by name -----------------------------------------------------------------------------------------
+ */
+
+const rbe_optim_method *rbe_optim_method_named(const char *name) {
+    const rbe_optim_method *const methods[] = {rbe_sgd, rbe_adam, rbe_adamw};
+    for (size_t i = 0; i < sizeof methods / sizeof *methods; i++)
+        if (name && strcmp(name, methods[i]->name) == 0) return methods[i];
+    rbe_fail(RBE_INVALID_ARGUMENT, "optimiser: expected sgd, adam or adamw, found \"%s\"", name ? name : "(NULL)");
+    return NULL;
+}
+
+const char *rbe_optim_method_name(const rbe_optim_method *method) { return method ? method->name : ""; }
+
+/* ---- options -------------------------------------------------------------------------------------------------
+ */
+
+static rbe_optim_options with_defaults(const rbe_optim_options *options) {
+    rbe_optim_options o = options ? *options : (rbe_optim_options){0};
+    if (o.lr == 0) o.lr = 1e-3f;
+    if (o.beta1 == 0) o.beta1 = 0.9f;
+    if (o.beta2 == 0) o.beta2 = 0.999f;
+    if (o.epsilon == 0) o.epsilon = 1e-8f;
+    return o;
+}
+
+/* Written so that NaN is refused: every comparison with it is false. */
+static rbe_status require(bool holds, const char *option, const char *expected, float found) {
+    if (holds) return RBE_OK;
+    return rbe_fail(RBE_INVALID_ARGUMENT, "%s: expected %s, found %g", option, expected, (double)found);
+}
+
+static bool share(float x) { return x >= 0 && x < 1; }
+static bool not_negative(float x) { return x >= 0 && isfinite(x); }
+static bool positive(float x) { return x > 0 && isfinite(x); }
+
+static rbe_status check_options(const rbe_optim_options *o) {
+    RBE_TRY(require(positive(o->lr), "lr", "a finite value > 0", o->lr));
+    RBE_TRY(require(share(o->momentum), "momentum", "0 <= momentum < 1", o->momentum));
+    RBE_TRY(require(!o->nesterov || o->momentum > 0, "nesterov", "a momentum > 0 with it", o->momentum));
+    RBE_TRY(require(not_negative(o->weight_decay), "weight_decay", "a finite value >= 0", o->weight_decay));
+    RBE_TRY(require(share(o->beta1), "beta1", "0 <= beta1 < 1", o->beta1));
+    RBE_TRY(require(share(o->beta2), "beta2", "0 <= beta2 < 1", o->beta2));
+    RBE_TRY(require(positive(o->epsilon), "epsilon", "a finite value > 0", o->epsilon));
+    return require(not_negative(o->clip_norm), "clip_norm", "a finite value >= 0", o->clip_norm);
+}
+
+/* ---- making and freeing --------------------------------------------------------------------------------------
+ */
+
+static rbe_status fill_slot(rbe_optim *optim, rbe_param *param) {
+    rbe_optim_slot *slot = &optim->slots[optim->count++];
+    slot->param = param;
+    RBE_TRY(rbe_param_require_grad(param));
+    size_t arrays = optim->method->state_arrays(&optim->options);
+    for (size_t i = 0; i < arrays; i++) {
+        slot->state[i] = rbe_alloc_zeroed(param->count, sizeof(float));
+        if (!slot->state[i]) return rbe_last_status();
+    }
+    return RBE_OK;
+}
+
+/* Params come from the list, or from the model if the list is NULL. */
+static rbe_optim *new_optim(const rbe_optim_method *method, rbe_param *const *params, const rbe_model *model,
+                            size_t count, const rbe_optim_options *options) {
+    if (!method || count == 0) {
+        rbe_fail(RBE_INVALID_ARGUMENT, "optimiser: expected a method and parameters, found %s",
+                 method ? "no parameters" : "a NULL method");
+        return NULL;
+    }
+    rbe_optim_options o = with_defaults(options);
+    if (check_options(&o) != RBE_OK) return NULL;
+    rbe_optim *optim = rbe_alloc_zeroed(1, sizeof *optim);
+    if (!optim) return NULL;
+    optim->method = method;
+    optim->options = o;
+    optim->slots = rbe_alloc_zeroed(count, sizeof *optim->slots);
+    bool filled = optim->slots != NULL;
+    for (size_t i = 0; i < count && filled; i++)
+        filled = fill_slot(optim, params ? params[i] : rbe_model_param(model, i)) == RBE_OK;
+    if (!filled) {
+        rbe_optim_free(optim);
+        return NULL;
+    }
+    return optim;
+}
+
+rbe_optim *rbe_optim_new(const rbe_optim_method *method, const rbe_model *model, const rbe_optim_options *options) {
+    if (rbe_model_status(model) != RBE_OK) return NULL;
+    size_t count = 0;
+    while (rbe_model_param(model, count)) count++;
+    return new_optim(method, NULL, model, count, options);
+}
+
+rbe_optim *rbe_optim_new_for(const rbe_optim_method *method, rbe_param *const *params, size_t count,
+                             const rbe_optim_options *options) {
+    for (size_t i = 0; i < count; i++)
+        if (!params || !params[i]) {
+            rbe_fail(RBE_INVALID_ARGUMENT, "optimiser: parameter %zu of %zu is NULL", i, count);
+            return NULL;
+        }
+    return new_optim(method, params, NULL, count, options);
+}
+
+void rbe_optim_free(rbe_optim *optim) {
+    if (!optim) return;
+    for (size_t i = 0; i < optim->count; i++)
+        for (size_t k = 0; k < RBE_OPTIM_MAX_STATE; k++) rbe_free(optim->slots[i].state[k]);
+    rbe_free(optim->slots);
+    rbe_free(optim);
+}
+
+/* ---- the step ------------------------------------------------------------------------------------------------
+ */
+
+static double sum_of_squares(const float *g, size_t count) {
+    double sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (size_t i = 0; i < count; i++) sum += (double)g[i] * g[i];
+    return sum;
+}
+
+/* Adds the squares of one parameter's gradient, or says where it is not finite. */
+static rbe_status add_squares(const rbe_param *p, double *sum) {
+    if (!p->grad || !p->grad_set) return RBE_OK;
+    double squares = sum_of_squares(p->grad, p->count);
+    *sum += squares;
+    if (isfinite(squares)) return RBE_OK;
+    size_t at = 0;
+    while (isfinite(p->grad[at])) at++;
+    return rbe_fail(RBE_NUMERICAL_INSTABILITY, "%s: gradient %zu of %zu is %g", p->name, at, p->count,
+                    (double)p->grad[at]);
+}
+
+static void scale_gradient(rbe_param *p, float factor) {
+    if (!p->grad || !p->grad_set) return;
+    for (size_t i = 0; i < p->count; i++) p->grad[i] *= factor;
+}
+
+rbe_status rbe_clip_global_norm(rbe_param *const *params, size_t count, float limit, float *norm) {
+    RBE_TRY(require(positive(limit), "clipping limit", "a finite value > 0", limit));
+    if (!params && count > 0) return rbe_fail(RBE_INVALID_ARGUMENT, "clipping: the list of parameters is NULL");
+    double sum = 0;
+    for (size_t i = 0; i < count; i++) RBE_TRY(add_squares(params[i], &sum));
+    double before = sqrt(sum);
+    if (norm) *norm = (float)before;
+    if (before > limit)
+        for (size_t i = 0; i < count; i++) scale_gradient(params[i], (float)(limit / before));
+    return RBE_OK;
+}
+
+rbe_status rbe_optim_step(rbe_optim *optim) {
+    if (!optim) return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_optim_step: the optimiser is NULL");
+    double sum = 0;
+    for (size_t i = 0; i < optim->count; i++) RBE_TRY(add_squares(optim->slots[i].param, &sum));
+    double norm = sqrt(sum), limit = optim->options.clip_norm;
+    optim->grad_norm = (float)norm;
+    optim->steps++;
+    for (size_t i = 0; i < optim->count; i++) {
+        rbe_param *p = optim->slots[i].param;
+        if (!p->grad || !p->grad_set) continue;
+        if (limit > 0 && norm > limit) scale_gradient(p, (float)(limit / norm));
+        optim->method->update(optim, &optim->slots[i]);
+        p->grad_set = false;
+    }
+    return RBE_OK;
+}
+
+rbe_status rbe_optim_set_lr(rbe_optim *optim, float lr) {
+    if (!optim) return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_optim_set_lr: the optimiser is NULL");
+    RBE_TRY(require(not_negative(lr), "lr", "a finite value >= 0", lr));
+    optim->options.lr = lr;
+    return RBE_OK;
+}
+
+float rbe_optim_lr(const rbe_optim *optim) { return optim ? optim->options.lr : 0.0f; }
+
+float rbe_optim_grad_norm(const rbe_optim *optim) { return optim ? optim->grad_norm : 0.0f; }
+
+/* ---- state ---------------------------------------------------------------------------------------------------
+ */
+
+size_t rbe_optim_state_bytes(const rbe_optim_method *method, const rbe_optim_options *options, size_t values) {
+    if (!method) return 0;
+    rbe_optim_options o = with_defaults(options);
+    return method->state_arrays(&o) * values * sizeof(float);
+}
+
+float *rbe_optim_state(rbe_optim *optim, const rbe_param *param, int which) {
+    if (!optim || which < 0 || which >= RBE_OPTIM_MAX_STATE) return NULL;
+    for (size_t i = 0; i < optim->count; i++)
+        if (optim->slots[i].param == param) return optim->slots[i].state[which];
+    return NULL;
+}

@@ -1,0 +1,43 @@
+/* What an optimiser is made of: a const method table, and for every parameter its state arrays. */
+#ifndef RBE_OPTIM_INTERNAL_H
+#define RBE_OPTIM_INTERNAL_H
+
+#include <float.h>
+#include <math.h>
+
+#include "rbe/optim.h"
+
+#define RBE_OPTIM_MAX_STATE 2
+
+/* A parameter and what the method remembers about it: for each of its values one float in every state array. sgd
+ * with momentum: m. adam and adamw: m, v. */
+typedef struct rbe_optim_slot {
+    rbe_param *param;
+    float *state[RBE_OPTIM_MAX_STATE]; /* NULL beyond the method's state arrays */
+} rbe_optim_slot;
+
+struct rbe_optim_method {
+    const char *name;
+    size_t (*state_arrays)(const rbe_optim_options *options);
+    /* Changes the parameter's values by its gradient; optim->steps counts this step already. */
+    void (*update)(const rbe_optim *optim, const rbe_optim_slot *slot);
+};
+
+struct rbe_optim {
+    const rbe_optim_method *method;
+    rbe_optim_options options; /* defaults filled in; lr is the present one */
+    rbe_optim_slot *slots;
+    size_t count;
+    size_t steps;    /* done */
+    float grad_norm; /* of the last step, before clipping */
+};
+
+/* State array number `which` of a parameter, as long as the parameter; NULL if the method keeps no such array or
+ * the parameter is not the optimiser's. */
+float *rbe_optim_state(rbe_optim *optim, const rbe_param *param, int which);
+
+/* Where gradients stay zero (a dead unit, a constant pixel) moments decay into the subnormal numbers, which many
+ * processors handle far more slowly, and rounding keeps them there for ever. */
+static inline float rbe_flush_subnormal(float x) { return fabsf(x) < FLT_MIN ? 0.0f : x; }
+
+#endif
