@@ -106,9 +106,9 @@ rbe_status rbe_blocks_allocate(rbe_blocks *b) {
     }
     b->entries = entries;
     if (b->grid_cols * b->block <= 65536)
-        b->columns16 = rbe_alloc(b->entries, sizeof *b->columns16);
+        b->columns16 = rbe_alloc_zeroed(b->entries + RBE_COLUMN_PADDING, sizeof *b->columns16);
     else
-        b->columns32 = rbe_alloc(b->entries, sizeof *b->columns32);
+        b->columns32 = rbe_alloc_zeroed(b->entries + RBE_COLUMN_PADDING, sizeof *b->columns32);
     b->values = rbe_alloc_zeroed(b->value_count, sizeof *b->values);
     return (b->columns16 || b->columns32) && b->values ? RBE_OK : rbe_last_status();
 }
@@ -288,8 +288,9 @@ rbe_blocks_info rbe_blocks_describe(const rbe_blocks *b) {
         .coefficients = b->value_count,
         .alphas = alphas,
         .value_bytes = b->value_count * sizeof(float),
-        .position_bytes = b->entries * (b->columns16 ? sizeof *b->columns16 : sizeof *b->columns32) +
-                          (b->groups * b->block + 1) * sizeof *b->list_start,
+        .position_bytes =
+            (b->entries + RBE_COLUMN_PADDING) * (b->columns16 ? sizeof *b->columns16 : sizeof *b->columns32) +
+            (b->groups * b->block + 1) * sizeof *b->list_start,
         .alpha_bytes = alphas * sizeof(float),
     };
 }

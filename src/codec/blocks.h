@@ -15,6 +15,8 @@
 #include "codec/basis.h"
 #include "codec/transform.h"
 
+#define RBE_COLUMN_PADDING 16 /* zero entries behind the last column: kernels may look ahead */
+
 struct rbe_blocks {
     size_t out, in;
     size_t block, log2_block; /* B */
@@ -91,7 +93,7 @@ rbe_status rbe_block_plan_make(rbe_block_plan *plan, size_t out, size_t in, cons
 /* A matrix of this geometry with empty lists; alphas 0. NULL when memory is short. */
 rbe_blocks *rbe_blocks_new(const rbe_block_plan *plan);
 
-/* Turns the counts in list_start[list + 1] into starts and allocates columns (uninitialised) and values (0).
+/* Turns the counts in list_start[list + 1] into starts and allocates columns and values, all 0.
  * INVALID_ARGUMENT for more than 2^32 - 1 entries. */
 rbe_status rbe_blocks_allocate(rbe_blocks *blocks);
 
