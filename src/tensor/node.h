@@ -13,7 +13,7 @@
  *         return RBE_OK;
  *     }
  *     rbe_var *rbe_relu(rbe_var *x) {
- *         rbe_var *y = rbe_node("relu", &x, 1, x_dims, x_shape, relu_backward, 0);
+ *         rbe_var *y = rbe_node_like("relu", x, relu_backward, 0);
  *         if (!rbe_ok(y)) return y;
  *         ...
  *         return y;
@@ -59,13 +59,24 @@ struct rbe_tape {
 /* Whether a variable has a value. */
 static inline bool rbe_ok(const rbe_var *var) { return var && var->value.data; }
 
+/* Whether all operands have values, on one tape that has not failed. If not, *failed is what the operation returns:
+ * the inert variable, or NULL if an operand is NULL. For operations that look at shapes before they make a node. */
+bool rbe_operands_ok(const char *operation, rbe_var *const *operands, int count, rbe_var **failed);
+
 /* A new variable of the given shape with uninitialised values, on the tape of its parents; the inert variable (or
  * NULL) if a parent is inert, the parents stand on different tapes, or memory is short. `context_bytes` > 0:
  * var->context points to that many zeroed bytes. It needs a gradient if a parent does, but never in inference. */
 rbe_var *rbe_node(const char *operation, rbe_var *const *parents, int parent_count, int dims, const size_t *shape,
                   rbe_backward_function backward, size_t context_bytes);
 
-/* The same, sharing the data of parents[0] (reshape). The counts are equal. */
+/* The same, with one parent and in its shape. NULL gives NULL. */
+static inline rbe_var *rbe_node_like(const char *operation, rbe_var *x, rbe_backward_function backward,
+                                     size_t context_bytes) {
+    if (!x) return NULL;
+    return rbe_node(operation, &x, 1, x->value.dims, x->value.shape, backward, context_bytes);
+}
+
+/* A variable of the given shape that shares the data of its parent (reshape). The counts are equal. */
 rbe_var *rbe_node_view(const char *operation, rbe_var *parent, int dims, const size_t *shape,
                        rbe_backward_function backward);
 

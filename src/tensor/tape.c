@@ -102,19 +102,29 @@ rbe_var *rbe_input(rbe_tape *tape, rbe_tensor x) { return leaf(tape, "input", x,
 
 rbe_var *rbe_variable(rbe_tape *tape, rbe_tensor x) { return leaf(tape, "variable", x, true); }
 
+bool rbe_operands_ok(const char *operation, rbe_var *const *operands, int count, rbe_var **failed) {
+    *failed = NULL;
+    for (int i = 0; i < count; i++)
+        if (!operands[i]) return false;
+    rbe_tape *tape = operands[0]->tape;
+    *failed = &tape->inert;
+    for (int i = 0; i < count; i++) {
+        if (operands[i]->tape != tape) {
+            rbe_tape_fail(&tape->inert, RBE_INVALID_ARGUMENT, "%s: the operands stand on different tapes",
+                          operation);
+            return false;
+        }
+        if (!rbe_ok(operands[i])) return false;
+    }
+    return tape->status == RBE_OK;
+}
+
 /* Checks the parents and makes a node without data. */
 static rbe_var *bare_node(const char *operation, rbe_var *const *parents, int parent_count, int dims,
                           const size_t *shape, rbe_backward_function backward) {
-    for (int i = 0; i < parent_count; i++)
-        if (!parents[i]) return NULL;
+    rbe_var *failed;
+    if (!rbe_operands_ok(operation, parents, parent_count, &failed)) return failed;
     rbe_tape *tape = parents[0]->tape;
-    for (int i = 0; i < parent_count; i++) {
-        if (parents[i]->tape != tape)
-            return rbe_tape_fail(&tape->inert, RBE_INVALID_ARGUMENT, "%s: the operands stand on different tapes",
-                                 operation);
-        if (!rbe_ok(parents[i])) return &tape->inert;
-    }
-    if (tape->status != RBE_OK) return &tape->inert;
     if (rbe_tensor_check_shape(dims, shape) != RBE_OK) return rbe_tape_fail_last(&tape->inert);
     rbe_var *var = push(tape, operation, rbe_tensor_shaped(NULL, dims, shape));
     if (var == &tape->inert) return var;
