@@ -70,7 +70,7 @@ static void dense_destroy(rbe_layer *layer) {
     for (size_t n = 0; n < layer->param_count; n++) rbe_free(layer->params[n].value);
 }
 
-static const rbe_layer_type dense_type = {"dense", dense_forward, dense_tape_bytes, NULL, dense_destroy};
+static const rbe_layer_type dense_type = {"dense", dense_forward, dense_tape_bytes, NULL, NULL, dense_destroy};
 
 rbe_layer *rbe_dense_new(size_t in, size_t out, const rbe_dense_options *options) {
     static const rbe_dense_options defaults = {0};

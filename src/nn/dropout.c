@@ -18,7 +18,7 @@ static size_t dropout_tape_bytes(const rbe_layer *layer, size_t rows, size_t col
     return rbe_node_bytes(rows * columns, true);
 }
 
-static const rbe_layer_type dropout_type = {"dropout", dropout_forward, dropout_tape_bytes, NULL, NULL};
+static const rbe_layer_type dropout_type = {"dropout", dropout_forward, dropout_tape_bytes, NULL, NULL, NULL};
 
 rbe_layer *rbe_dropout_new(float probability) {
     if (!(probability >= 0.0f && probability < 1.0f)) {

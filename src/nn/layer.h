@@ -9,9 +9,11 @@
 typedef struct rbe_layer_type {
     const char *kind; /* "dense" */
     rbe_var *(*forward)(const rbe_layer *layer, rbe_var *x);
-    /* Bytes a training step takes from the tape's arena for `rows` rows of `columns` values: output, gradients,
-     * scratch. */
+    /* Bytes that a training step keeps in the tape's arena for `rows` rows of `columns` values: outputs and
+     * gradients. */
     size_t (*tape_bytes)(const rbe_layer *layer, size_t rows, size_t columns);
+    /* Bytes that one product takes on top and gives back. May be NULL: none. */
+    size_t (*scratch_bytes)(const rbe_layer *layer, size_t rows);
     size_t (*structure_bytes)(
         const rbe_layer *layer);       /* beside the parameters: positions, pointers. May be NULL. */
     void (*destroy)(rbe_layer *layer); /* frees what the layer owns beyond this struct; may be NULL */

@@ -130,12 +130,14 @@ rbe_layer_cost rbe_model_describe_cost(const rbe_model *model) {
 }
 
 size_t rbe_model_tape_bytes(const rbe_model *model, size_t rows) {
-    size_t bytes = 0, columns = 0;
+    size_t bytes = 0, columns = 0, scratch = 0;
     for (size_t n = 0; model && n < model->count; n++) {
         const rbe_layer *layer = model->stages[n].layer;
         if (columns == 0 && layer) columns = layer->in;
         bytes += layer ? layer->type->tape_bytes(layer, rows, columns) : rbe_node_bytes(rows * columns, true);
         if (layer && layer->out) columns = layer->out;
+        size_t own = layer && layer->type->scratch_bytes ? layer->type->scratch_bytes(layer, rows) : 0;
+        if (own > scratch) scratch = own;
     }
-    return bytes;
+    return bytes + scratch;
 }

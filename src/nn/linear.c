@@ -1,0 +1,297 @@
+/* RBELinear: a linear layer whose matrix is compressed, in training too.
+ *
+ *     Y = X W^T + b        W_pq = sum_l alpha_l Psi_l + L^T S_pq R        (rbe/codec.h; Psi: codec/basis.h)
+ *
+ * Trained are the stored coefficients of S, the alphas in orthonormal coordinates, and b. Products are those of
+ * kernels/kernels.h. A coefficient's learning rate is scaled by sqrt(B^2 / K): with K of B^2 positions stored, a
+ * step of that many times the size changes a dense W by as much as one of a dense layer does.
+ */
+#include <math.h>
+#include <stdatomic.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "codec/positions.h"
+#include "kernels/kernels.h"
+#include "nn/layer.h"
+#include "tensor/node.h"
+
+enum { DEFAULT_GROUP = 16, VALUE_STREAM = 2 };
+
+#define DEFAULT_INIT_SCALE 0.7
+
+typedef struct counters {
+    atomic_uint_fast64_t operations, flops;
+} counters;
+
+typedef struct linear_layer {
+    rbe_layer base;
+    rbe_param params[RBE_MAX_PARAMS]; /* coefficients; then alpha and bias, those that there are */
+    rbe_param *alpha, *bias;          /* NULL without */
+    rbe_blocks *blocks;
+    rbe_plan *plan;
+    bool use_cache;
+    counters counted;
+    counters *count; /* &counted, writable from a const layer */
+} linear_layer;
+
+/* What a forward product leaves for its backward. */
+typedef struct linear_context {
+    float *cache;
+} linear_context;
+
+static void count_products(const linear_layer *layer, size_t rows, uint64_t products) {
+    uint64_t values = layer->params[0].count + (layer->alpha ? layer->alpha->count : 0);
+    atomic_fetch_add(&layer->count->operations, 1);
+    atomic_fetch_add(&layer->count->flops, 2 * values * rows * products);
+}
+
+/* Says whether the parameters' gradients are to be added to; those without one join the others at zero. */
+static bool add_to_gradients(const rbe_layer *layer) {
+    bool any = false;
+    for (size_t n = 0; n < layer->param_count; n++) any |= layer->params[n].grad_set;
+    for (size_t n = 0; n < layer->param_count; n++) {
+        rbe_param *param = &layer->params[n];
+        if (any && !param->grad_set) memset(param->grad, 0, param->count * sizeof(float));
+        param->grad_set = true;
+    }
+    return any;
+}
+
+static rbe_status linear_backward(rbe_var *self) {
+    const linear_layer *layer = self->context_pointer;
+    const linear_context *context = self->context;
+    rbe_var *x = self->parents[0];
+    size_t rows = rbe_tensor_rows(&x->value);
+    RBE_TRY(rbe_layer_require_grads(&layer->base));
+    rbe_gradients gradients = {0};
+    if (x->needs_grad) {
+        gradients.dx = rbe_grad_target(x, &gradients.add_dx);
+        if (!gradients.dx) return rbe_last_status();
+    }
+    rbe_arena *arena = rbe_tape_arena(self);
+    rbe_arena_mark mark = rbe_arena_here(arena);
+    void *scratch = rbe_arena_take(arena, 1, rbe_plan_backward_bytes(layer->plan, layer->blocks, rows));
+    if (!scratch) return rbe_last_status();
+    gradients.add_parameters = add_to_gradients(&layer->base);
+    gradients.values = layer->params[0].grad;
+    gradients.alpha = layer->alpha ? layer->alpha->grad : NULL;
+    gradients.bias = layer->bias ? layer->bias->grad : NULL;
+    rbe_plan_backward(layer->plan, layer->blocks, x->value.data, context->cache, self->grad, rows, &gradients,
+                      scratch);
+    rbe_arena_return(arena, mark);
+    count_products(layer, rows, gradients.dx ? 2 : 1);
+    return RBE_OK;
+}
+
+static rbe_var *linear_forward(const rbe_layer *base, rbe_var *x) {
+    const linear_layer *layer = (const linear_layer *)base;
+    size_t shape[RBE_MAX_DIMS], rows = rbe_tensor_rows(&x->value);
+    memcpy(shape, x->value.shape, sizeof shape);
+    shape[x->value.dims - 1] = base->out;
+    rbe_var *y = rbe_node("rbe", &x, 1, x->value.dims, shape, linear_backward, sizeof(linear_context));
+    if (!rbe_ok(y)) return y;
+    y->context_pointer = layer;
+    rbe_node_has_parameters(y);
+    rbe_arena *arena = rbe_tape_arena(y);
+    linear_context *context = y->context;
+    if (layer->use_cache && y->needs_grad) {
+        context->cache = rbe_arena_take(arena, 1, rbe_plan_cache_bytes(layer->plan, layer->blocks, rows));
+        if (!context->cache) return rbe_tape_fail_last(y);
+    }
+    rbe_arena_mark mark = rbe_arena_here(arena);
+    void *scratch = rbe_arena_take(arena, 1, rbe_plan_forward_bytes(layer->plan, layer->blocks, rows));
+    if (!scratch) return rbe_tape_fail_last(y);
+    rbe_plan_forward(layer->plan, layer->blocks, layer->bias ? layer->bias->value : NULL, x->value.data, rows,
+                     y->value.data, context->cache, scratch);
+    rbe_arena_return(arena, mark);
+    count_products(layer, rows, 1);
+    return y;
+}
+
+/* Scratch is returned after each product, so that of one product counts; the larger one, that of the backward. */
+static size_t linear_tape_bytes(const rbe_layer *base, size_t rows, size_t columns) {
+    (void)columns;
+    const linear_layer *layer = (const linear_layer *)base;
+    size_t cache = layer->use_cache ? rbe_aligned(rbe_plan_cache_bytes(layer->plan, layer->blocks, rows)) : 0;
+    return rbe_node_bytes(rows * base->out, true) + rbe_aligned(sizeof(linear_context)) + cache;
+}
+
+static size_t linear_scratch_bytes(const rbe_layer *base, size_t rows) {
+    const linear_layer *layer = (const linear_layer *)base;
+    size_t forward = rbe_plan_forward_bytes(layer->plan, layer->blocks, rows);
+    size_t backward = rbe_plan_backward_bytes(layer->plan, layer->blocks, rows);
+    return rbe_aligned(forward > backward ? forward : backward);
+}
+
+static size_t linear_structure_bytes(const rbe_layer *base) {
+    return rbe_blocks_describe(((const linear_layer *)base)->blocks).position_bytes;
+}
+
+static void linear_destroy(rbe_layer *base) {
+    linear_layer *layer = (linear_layer *)base;
+    if (layer->bias) rbe_free(layer->bias->value);
+    rbe_plan_free(layer->plan);
+    rbe_blocks_free(layer->blocks);
+}
+
+static const rbe_layer_type linear_type = {
+    "rbe", linear_forward, linear_tape_bytes, linear_scratch_bytes, linear_structure_bytes, linear_destroy};
+
+/* ---- making one
+ * ---------------------------------------------------------------------------------------------------- */
+
+/* B^2 / K, with the number of positions of the whole padded matrix over that of its values. */
+static double positions_per_value(const rbe_blocks *b) {
+    size_t values = b->value_count ? b->value_count : 1;
+    return (double)(b->grid_rows * b->block) * (double)(b->grid_cols * b->block) / (double)values;
+}
+
+/* Weight decay is left out: at a learning rate scaled up it would shrink coefficients that much faster. */
+static void set_params(linear_layer *layer, float *bias) {
+    rbe_blocks *b = layer->blocks;
+    float lr_scale = (float)sqrt(positions_per_value(b));
+    rbe_param *next = layer->params;
+    *next++ =
+        (rbe_param){.part = "coefficients", .value = b->values, .count = b->value_count, .lr_scale = lr_scale};
+    if (b->alpha) {
+        layer->alpha = next++;
+        *layer->alpha = (rbe_param){.part = "alpha",
+                                    .value = b->alpha,
+                                    .count = RBE_BASIS_COUNT * b->grid_rows * b->grid_cols,
+                                    .lr_scale = lr_scale};
+    }
+    if (bias) {
+        layer->bias = next++;
+        *layer->bias = (rbe_param){.part = "bias", .value = bias, .count = b->out, .lr_scale = 1.0f};
+    }
+    layer->base.params = layer->params;
+    layer->base.param_count = (size_t)(next - layer->params);
+    layer->base.has_bias = bias != NULL;
+}
+
+/* Takes over blocks and bias (NULL: none), also when it fails. */
+static rbe_layer *assemble(rbe_blocks *blocks, float *bias, const rbe_linear_options *o) {
+    linear_layer *layer = rbe_alloc_zeroed(1, sizeof *layer);
+    rbe_plan *plan = rbe_plan_new(blocks);
+    if (!layer || !plan) {
+        rbe_free(layer);
+        rbe_plan_free(plan);
+        rbe_blocks_free(blocks);
+        rbe_free(bias);
+        return NULL;
+    }
+    layer->base = (rbe_layer){.type = &linear_type, .in = blocks->in, .out = blocks->out, .named = o->name};
+    layer->blocks = blocks;
+    layer->plan = plan;
+    layer->use_cache = o->use_cache;
+    layer->count = &layer->counted;
+    if (o->batch_threshold) rbe_plan_set_batch_threshold(plan, o->batch_threshold);
+    set_params(layer, bias);
+    rbe_layer_set_name(&layer->base, o->name ? o->name : "rbe");
+    return &layer->base;
+}
+
+/* c ~ N(0, g^2 2/in B^2/K): the variance that W = L^T S R then has is g^2 2/in, as a dense layer's. */
+static rbe_status draw_values(rbe_blocks *b, double init_scale, uint64_t seed) {
+    rbe_rng *rng = rbe_rng_new(seed, VALUE_STREAM);
+    if (!rng) return rbe_last_status();
+    double deviation = init_scale * sqrt(2.0 / (double)b->in * positions_per_value(b));
+    for (size_t n = 0; n < b->value_count; n++) b->values[n] = (float)(deviation * rbe_rng_normal(rng));
+    rbe_rng_free(rng);
+    return RBE_OK;
+}
+
+rbe_layer *rbe_linear_new(size_t in, size_t out, const rbe_linear_options *options) {
+    static const rbe_linear_options defaults = {0};
+    const rbe_linear_options *o = options ? options : &defaults;
+    rbe_compress_options shape = {.block = o->block,
+                                  .coeffs = o->coeffs,
+                                  .ratio = o->ratio,
+                                  .row_transform = o->row_transform,
+                                  .column_transform = o->column_transform,
+                                  .alpha = o->alpha,
+                                  .group = o->group};
+    rbe_block_plan plan;
+    if (rbe_layer_check_size("rbe", in, out) != RBE_OK) return NULL;
+    if (rbe_block_plan_make(&plan, out, in, &shape, DEFAULT_GROUP) != RBE_OK) return NULL;
+    if (!(o->init_scale >= 0.0 && isfinite(o->init_scale))) {
+        rbe_fail(RBE_INVALID_ARGUMENT, "init_scale: expected a finite value >= 0, found %g", o->init_scale);
+        return NULL;
+    }
+    rbe_blocks *blocks = rbe_blocks_new(&plan);
+    float *bias = o->no_bias ? NULL : rbe_alloc_zeroed(out, sizeof *bias);
+    double init_scale = o->init_scale > 0.0 ? o->init_scale : DEFAULT_INIT_SCALE;
+    if (!blocks || (!bias && !o->no_bias) ||
+        rbe_blocks_draw_positions(blocks, plan.value_limit, o->seed) != RBE_OK ||
+        draw_values(blocks, init_scale, o->seed) != RBE_OK) {
+        rbe_blocks_free(blocks);
+        rbe_free(bias);
+        return NULL;
+    }
+    return assemble(blocks, bias, o);
+}
+
+/* A copy of the caller's bias, checked. */
+static rbe_status copy_bias(float **copy, const float *bias, size_t bias_count, size_t out) {
+    *copy = NULL;
+    if (!bias && bias_count == 0) return RBE_OK;
+    if (!bias || bias_count != out)
+        return rbe_fail(RBE_INPUT_DIMENSION_MISMATCH, "bias has %zu values, expected %zu", bias ? bias_count : 0,
+                        out);
+    for (size_t i = 0; i < out; i++)
+        if (!isfinite(bias[i])) return rbe_fail(RBE_NUMERICAL_INSTABILITY, "bias %zu is %g", i, (double)bias[i]);
+    *copy = rbe_alloc(out, sizeof **copy);
+    if (!*copy) return rbe_last_status();
+    memcpy(*copy, bias, out * sizeof **copy);
+    return RBE_OK;
+}
+
+rbe_layer *rbe_linear_from_blocks(rbe_blocks *blocks, const float *bias, size_t bias_count,
+                                  const rbe_linear_options *options) {
+    static const rbe_linear_options defaults = {0};
+    if (!blocks) {
+        rbe_fail(RBE_INVALID_ARGUMENT, "rbe_linear_from_blocks: the compressed matrix is NULL");
+        return NULL;
+    }
+    float *copy;
+    if (copy_bias(&copy, bias, bias_count, blocks->out) != RBE_OK) {
+        rbe_blocks_free(blocks);
+        return NULL;
+    }
+    return assemble(blocks, copy, options ? options : &defaults);
+}
+
+/* ---- looking inside
+ * ------------------------------------------------------------------------------------------------ */
+
+static const linear_layer *as_linear(const rbe_layer *layer) {
+    return layer && layer->type == &linear_type ? (const linear_layer *)layer : NULL;
+}
+
+const rbe_blocks *rbe_linear_blocks(const rbe_layer *layer) {
+    const linear_layer *linear = as_linear(layer);
+    return linear ? linear->blocks : NULL;
+}
+
+size_t rbe_linear_get_gradients(const rbe_layer *layer, size_t p, size_t q, double alpha[RBE_BASIS_COUNT],
+                                rbe_coefficient *coefficients, size_t capacity) {
+    const linear_layer *linear = as_linear(layer);
+    if (!linear || !linear->params[0].grad_set) return 0;
+    const rbe_blocks *b = linear->blocks;
+    if (p >= b->grid_rows || q >= b->grid_cols) return 0;
+    if (alpha) {
+        double orthonormal[RBE_BASIS_COUNT];
+        memset(alpha, 0, RBE_BASIS_COUNT * sizeof *alpha);
+        for (size_t l = 0; linear->alpha && l < RBE_BASIS_COUNT; l++)
+            orthonormal[l] = linear->alpha->grad[rbe_block_alpha(b, p, q, l) - b->alpha];
+        if (linear->alpha) rbe_moments_gradient_to_raw(b->moments, orthonormal, alpha);
+    }
+    return rbe_blocks_get_from(b, linear->params[0].grad, p, q, coefficients, capacity);
+}
+
+rbe_linear_counters rbe_linear_count(const rbe_layer *layer) {
+    const linear_layer *linear = as_linear(layer);
+    if (!linear) return (rbe_linear_counters){0};
+    return (rbe_linear_counters){atomic_load(&linear->count->operations), atomic_load(&linear->count->flops)};
+}
