@@ -1,0 +1,97 @@
+/* Batches in a seeded random order.
+ *
+ * The order of epoch e is a Fisher-Yates shuffle of 0 .. count - 1: for i = count - 1 .. 1, swap i with
+ *
+ *     j = floor((i + 1) u / 2^32),   u = the high 32 bits of splitmix64(splitmix64(seed) + splitmix64(~e) + i STEP)
+ *
+ * It is a function of (seed, e) alone: no generator is kept, and a running epoch allocates nothing. No j is
+ * likelier than another by more than a factor of 1 + (i + 1) / 2^32.
+ */
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/splitmix.h"
+#include "rbe/data.h"
+
+struct rbe_batches {
+    const rbe_dataset *data;
+    size_t batch;
+    size_t next; /* place in the order where the next batch begins */
+    bool shuffle;
+    uint64_t seed;
+    uint32_t *order; /* count: sample at each place */
+    float *x;        /* batch x features */
+    int32_t *labels; /* batch */
+};
+
+rbe_batches *rbe_batches_new(const rbe_dataset *data, size_t batch, bool shuffle, uint64_t seed) {
+    if (batch < 1 || data->count < 1 || data->count > UINT32_MAX) {
+        rbe_fail(RBE_INVALID_ARGUMENT,
+                 "batches need a size of at least 1 and 1 .. 2^32 - 1 samples, found %zu and %zu", batch,
+                 data->count);
+        return NULL;
+    }
+    if (batch > data->count) batch = data->count;
+    rbe_batches *batches = rbe_alloc_zeroed(1, sizeof(rbe_batches));
+    if (!batches) return NULL;
+    *batches = (rbe_batches){.data = data, .batch = batch, .shuffle = shuffle, .seed = seed};
+    batches->order = rbe_alloc(data->count, sizeof(uint32_t));
+    if (batches->order) batches->x = rbe_alloc(batch * data->features, sizeof(float));
+    if (batches->x) batches->labels = rbe_alloc(batch, sizeof(int32_t));
+    if (!batches->labels) {
+        rbe_batches_free(batches);
+        return NULL;
+    }
+    rbe_batches_start(batches, 0);
+    return batches;
+}
+
+void rbe_batches_free(rbe_batches *batches) {
+    if (!batches) return;
+    rbe_free(batches->order);
+    rbe_free(batches->x);
+    rbe_free(batches->labels);
+    rbe_free(batches);
+}
+
+void rbe_batches_start(rbe_batches *batches, size_t epoch) {
+    uint32_t count = (uint32_t)batches->data->count, *order = batches->order;
+    batches->next = 0;
+    for (uint32_t i = 0; i < count; i++) order[i] = i;
+    if (!batches->shuffle) return;
+    uint64_t key = rbe_splitmix64(batches->seed) + rbe_splitmix64(~(uint64_t)epoch);
+    for (uint32_t i = count - 1; i > 0; i--) {
+        uint64_t u = rbe_splitmix64(key + i * RBE_SPLITMIX_STEP) >> 32;
+        uint32_t j = (uint32_t)(u * ((uint64_t)i + 1) >> 32), kept = order[i];
+        order[i] = order[j];
+        order[j] = kept;
+    }
+}
+
+static void copy_sample(const rbe_dataset *data, size_t sample, float *restrict x) {
+    size_t features = data->features;
+    if (data->values) {
+        memcpy(x, data->values + sample * features, features * sizeof(float));
+        return;
+    }
+    const uint8_t *restrict pixels = data->pixels + sample * features;
+    for (size_t j = 0; j < features; j++) x[j] = (float)pixels[j] / 255.0f;
+}
+
+bool rbe_batches_next(rbe_batches *batches, rbe_batch *batch) {
+    const rbe_dataset *data = batches->data;
+    size_t left = data->count - batches->next, rows = left < batches->batch ? left : batches->batch;
+    if (rows == 0) return false;
+    for (size_t r = 0; r < rows; r++) {
+        size_t sample = batches->order[batches->next + r];
+        copy_sample(data, sample, batches->x + r * data->features);
+        batches->labels[r] = data->labels[sample];
+    }
+    batches->next += rows;
+    *batch = (rbe_batch){rbe_tensor_2d(batches->x, rows, data->features), batches->labels, rows};
+    return true;
+}
+
+size_t rbe_batches_per_epoch(const rbe_batches *batches) {
+    return (batches->data->count + batches->batch - 1) / batches->batch;
+}

@@ -1,0 +1,205 @@
+/* Byte streams from plain or gzip-compressed files, and gzip files written all or nothing.
+ *
+ * zlib's own gzopen would take memory from malloc; the streams here run inflate and deflate on memory of the
+ * library's allocator. A gzip file is a sequence of members, each ended by a CRC-32, which inflate verifies.
+ *
+ * Written files hold neither time nor name nor operating system, so the same data and the same zlib give the same
+ * bytes. They grow under a temporary name in the same folder and are renamed when they are on the disk.
+ */
+#include "data/gzip.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { BUFFER_BYTES = 256 * 1024, GZIP_WINDOW = 15 + 16, LEVEL = 9, MEMORY_LEVEL = 8, UNKNOWN_SYSTEM = 255 };
+
+static voidpf zlib_alloc(voidpf user, uInt items, uInt size) {
+    (void)user;
+    return rbe_alloc(items, size);
+}
+
+static void zlib_free(voidpf user, voidpf memory) {
+    (void)user;
+    rbe_free(memory);
+}
+
+static rbe_status fail_errno(const char *path, const char *what) {
+    return rbe_fail(RBE_IO_ERROR, "%s: %s: %s", path, what, strerror(errno));
+}
+
+/* zlib reports its failures by code and, for damaged data, by a text. */
+static rbe_status fail_zlib(const char *path, const z_stream *z, int code) {
+    if (code == Z_MEM_ERROR) return RBE_INSUFFICIENT_MEMORY; /* rbe_alloc has said what was missing */
+    return rbe_fail(RBE_BAD_FORMAT, "%s: damaged gzip data (%s)", path, z->msg ? z->msg : zError(code));
+}
+
+/* ---- reading ----------------------------------------------------------------------------------------------- */
+
+/* Fills the empty buffer; avail_in stays 0 at the end of the file. */
+static rbe_status refill(rbe_reader *reader) {
+    ssize_t got;
+    do got = read(reader->file, reader->buffer, BUFFER_BYTES);
+    while (got < 0 && errno == EINTR);
+    if (got < 0) return fail_errno(reader->path, "cannot read");
+    reader->z.next_in = reader->buffer;
+    reader->z.avail_in = (uInt)got;
+    return RBE_OK;
+}
+
+static rbe_status prepare(rbe_reader *reader) {
+    struct stat about;
+    if (fstat(reader->file, &about) == 0 && S_ISREG(about.st_mode)) reader->file_bytes = (uint64_t)about.st_size;
+    reader->buffer = rbe_alloc(1, BUFFER_BYTES);
+    if (!reader->buffer) return RBE_INSUFFICIENT_MEMORY;
+    RBE_TRY(refill(reader));
+    if (reader->z.avail_in < 2 || reader->buffer[0] != 0x1f || reader->buffer[1] != 0x8b) return RBE_OK;
+    reader->z.zalloc = zlib_alloc;
+    reader->z.zfree = zlib_free;
+    int code = inflateInit2(&reader->z, GZIP_WINDOW);
+    if (code != Z_OK) return fail_zlib(reader->path, &reader->z, code);
+    reader->compressed = true;
+    return RBE_OK;
+}
+
+rbe_status rbe_reader_open(rbe_reader *reader, const char *path) {
+    *reader = (rbe_reader){.path = path, .file = open(path, O_RDONLY | O_CLOEXEC)};
+    if (reader->file < 0) return fail_errno(path, "cannot open");
+    rbe_status status = prepare(reader);
+    if (status != RBE_OK) rbe_reader_close(reader);
+    return status;
+}
+
+/* One step towards next_out from a buffer that is not empty. */
+static rbe_status unpack(rbe_reader *reader) {
+    z_stream *z = &reader->z;
+    if (!reader->compressed) {
+        uInt count = z->avail_in < z->avail_out ? z->avail_in : z->avail_out;
+        memcpy(z->next_out, z->next_in, count);
+        z->next_in += count, z->avail_in -= count;
+        z->next_out += count, z->avail_out -= count;
+        return RBE_OK;
+    }
+    if (reader->member_ended) {
+        reader->member_ended = false;
+        inflateReset(z);
+    }
+    int code = inflate(z, Z_NO_FLUSH);
+    reader->member_ended = code == Z_STREAM_END;
+    return code == Z_OK || code == Z_STREAM_END ? RBE_OK : fail_zlib(reader->path, z, code);
+}
+
+rbe_status rbe_reader_read(rbe_reader *reader, void *bytes, size_t wanted, size_t *found) {
+    z_stream *z = &reader->z;
+    for (*found = 0; *found < wanted;) {
+        if (z->avail_in == 0) RBE_TRY(refill(reader));
+        if (z->avail_in == 0) {
+            reader->cut = reader->compressed && !reader->member_ended;
+            break;
+        }
+        uInt room = wanted - *found < UINT_MAX ? (uInt)(wanted - *found) : UINT_MAX;
+        z->next_out = (Bytef *)bytes + *found;
+        z->avail_out = room;
+        RBE_TRY(unpack(reader));
+        *found += room - z->avail_out;
+    }
+    return RBE_OK;
+}
+
+void rbe_reader_close(rbe_reader *reader) {
+    if (reader->compressed) inflateEnd(&reader->z);
+    rbe_free(reader->buffer);
+    close(reader->file);
+    *reader = (rbe_reader){.file = -1};
+}
+
+/* ---- writing ----------------------------------------------------------------------------------------------- */
+
+/* A name of its own beside the target: rename works only within a file system. */
+static rbe_status create_temporary(rbe_writer *writer) {
+    static atomic_uint counter;
+    size_t room = strlen(writer->path) + 48;
+    writer->temporary = rbe_alloc(1, room);
+    if (!writer->temporary) return RBE_INSUFFICIENT_MEMORY;
+    do {
+        snprintf(writer->temporary, room, "%s.%ld-%u.tmp", writer->path, (long)getpid(),
+                 atomic_fetch_add(&counter, 1));
+        writer->file = open(writer->temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    } while (writer->file < 0 && errno == EEXIST);
+    if (writer->file < 0) return fail_errno(writer->path, "cannot create");
+    writer->exists = true;
+    return RBE_OK;
+}
+
+rbe_status rbe_writer_open(rbe_writer *writer, const char *path) {
+    *writer = (rbe_writer){.path = path, .file = -1, .z = {.zalloc = zlib_alloc, .zfree = zlib_free}};
+    writer->buffer = rbe_alloc(1, BUFFER_BYTES);
+    if (!writer->buffer) return RBE_INSUFFICIENT_MEMORY;
+    int code = deflateInit2(&writer->z, LEVEL, Z_DEFLATED, GZIP_WINDOW, MEMORY_LEVEL, Z_DEFAULT_STRATEGY);
+    if (code != Z_OK) return fail_zlib(path, &writer->z, code);
+    writer->deflating = true;
+    writer->header.os = UNKNOWN_SYSTEM;
+    deflateSetHeader(&writer->z, &writer->header);
+    return create_temporary(writer);
+}
+
+static rbe_status write_all(rbe_writer *writer, size_t count) {
+    for (size_t done = 0; done < count;) {
+        ssize_t wrote = write(writer->file, writer->buffer + done, count - done);
+        if (wrote < 0 && errno != EINTR) return fail_errno(writer->path, "cannot write");
+        if (wrote > 0) done += (size_t)wrote;
+    }
+    return RBE_OK;
+}
+
+/* Feeds what stands at next_in through deflate to the file. */
+static rbe_status deflate_to_file(rbe_writer *writer, int flush) {
+    do {
+        writer->z.next_out = writer->buffer;
+        writer->z.avail_out = BUFFER_BYTES;
+        deflate(&writer->z, flush); /* cannot fail on a sound stream */
+        RBE_TRY(write_all(writer, BUFFER_BYTES - writer->z.avail_out));
+    } while (writer->z.avail_out == 0);
+    return RBE_OK;
+}
+
+rbe_status rbe_writer_write(rbe_writer *writer, const void *bytes, size_t count) {
+    const uint8_t *at = bytes;
+    while (count > 0) {
+        uInt piece = count < UINT_MAX ? (uInt)count : UINT_MAX;
+        writer->z.next_in = (z_const Bytef *)at;
+        writer->z.avail_in = piece;
+        RBE_TRY(deflate_to_file(writer, Z_NO_FLUSH));
+        at += piece;
+        count -= piece;
+    }
+    return RBE_OK;
+}
+
+rbe_status rbe_writer_finish(rbe_writer *writer) {
+    RBE_TRY(deflate_to_file(writer, Z_FINISH));
+    if (fsync(writer->file) != 0) return fail_errno(writer->path, "cannot write to the disk");
+    int file = writer->file;
+    writer->file = -1;
+    return close(file) == 0 ? RBE_OK : fail_errno(writer->path, "cannot close");
+}
+
+rbe_status rbe_writer_commit(rbe_writer *writer) {
+    if (rename(writer->temporary, writer->path) != 0) return fail_errno(writer->path, "cannot replace");
+    writer->exists = false;
+    return RBE_OK;
+}
+
+void rbe_writer_discard(rbe_writer *writer) {
+    if (writer->deflating) deflateEnd(&writer->z);
+    if (writer->exists && writer->file >= 0) close(writer->file);
+    if (writer->exists) unlink(writer->temporary);
+    rbe_free(writer->temporary);
+    rbe_free(writer->buffer);
+    *writer = (rbe_writer){.file = -1};
+}

@@ -1,0 +1,198 @@
+/* IDX files of images and labels (the format of MNIST), plain or gzip-compressed.
+ *
+ *     magic      4 bytes: 0, 0, type of the values (8: unsigned byte), number of dimensions
+ *     extents    4 bytes each, most significant first
+ *     values     the last dimension varies fastest
+ *
+ * A header is not trusted: memory grows with the bytes that really arrive, beginning at the size of the file.
+ */
+#include <string.h>
+
+#include "data/gzip.h"
+#include "rbe/data.h"
+
+#define IMAGE_MAGIC 0x00000803u
+#define LABEL_MAGIC 0x00000801u
+
+enum { FIRST_BYTES = 1 << 20, LABEL_CHUNK = 4096 };
+
+/* ---- reading ----------------------------------------------------------------------------------------------- */
+
+static uint32_t big_endian(const uint8_t *b) {
+    return (uint32_t)b[0] << 24 | (uint32_t)b[1] << 16 | (uint32_t)b[2] << 8 | b[3];
+}
+
+/* Magic number and `dims` extents. */
+static rbe_status read_header(rbe_reader *reader, uint32_t magic, uint32_t *extents, size_t dims) {
+    uint8_t bytes[16];
+    size_t wanted = 4 + 4 * dims, found;
+    RBE_TRY(rbe_reader_read(reader, bytes, wanted, &found));
+    if (found >= 4 && big_endian(bytes) != magic)
+        return rbe_fail(RBE_BAD_FORMAT, "%s: expected magic 0x%08x (unsigned bytes, %zu dimension%s), found 0x%08x",
+                        reader->path, (unsigned)magic, dims, dims == 1 ? "" : "s", (unsigned)big_endian(bytes));
+    if (found < wanted)
+        return rbe_fail(RBE_BAD_FORMAT, "%s: truncated: expected a header of %zu bytes, found %zu", reader->path,
+                        wanted, found);
+    for (size_t d = 0; d < dims; d++) extents[d] = big_endian(bytes + 4 + 4 * d);
+    return RBE_OK;
+}
+
+/* After the last value: nothing follows, and the check sum of gzip data has been seen. */
+static rbe_status check_end(rbe_reader *reader) {
+    uint8_t byte;
+    size_t found;
+    RBE_TRY(rbe_reader_read(reader, &byte, 1, &found));
+    if (found > 0)
+        return rbe_fail(RBE_BAD_FORMAT, "%s: expected the end after the last value, found trailing bytes",
+                        reader->path);
+    if (reader->cut)
+        return rbe_fail(RBE_BAD_FORMAT, "%s: truncated: the gzip data end before their check sum", reader->path);
+    return RBE_OK;
+}
+
+/* Reads up to `total` bytes into memory that doubles as they arrive. *bytes is set on failure, too. */
+static rbe_status read_growing(rbe_reader *reader, size_t total, uint8_t **bytes, size_t *found) {
+    size_t room = reader->file_bytes > FIRST_BYTES ? (size_t)reader->file_bytes : FIRST_BYTES;
+    for (*found = 0;; room *= 2) {
+        if (room > total) room = total;
+        uint8_t *larger = rbe_alloc(room, 1);
+        if (!larger) return RBE_INSUFFICIENT_MEMORY;
+        if (*found > 0) memcpy(larger, *bytes, *found);
+        rbe_free(*bytes);
+        *bytes = larger;
+        size_t got;
+        RBE_TRY(rbe_reader_read(reader, *bytes + *found, room - *found, &got));
+        *found += got;
+        if (*found < room || room == total) return RBE_OK;
+    }
+}
+
+static rbe_status read_images(rbe_dataset *data, rbe_reader *reader) {
+    uint32_t extent[3];
+    RBE_TRY(read_header(reader, IMAGE_MAGIC, extent, 3));
+    uint32_t count = extent[0], height = extent[1], width = extent[2];
+    uint64_t features = (uint64_t)height * width;
+    if (count == 0 || features == 0)
+        return rbe_fail(RBE_BAD_FORMAT, "%s: expected images, found %u of %u x %u", reader->path, (unsigned)count,
+                        (unsigned)height, (unsigned)width);
+    if (features > PTRDIFF_MAX / sizeof(float) / count)
+        return rbe_fail(RBE_BAD_FORMAT, "%s: header promises %u images of %u x %u, more than can be addressed",
+                        reader->path, (unsigned)count, (unsigned)height, (unsigned)width);
+    data->count = count;
+    data->features = (size_t)features;
+    data->height = height;
+    data->width = width;
+    size_t found;
+    RBE_TRY(read_growing(reader, data->count * data->features, &data->pixels, &found));
+    if (found < data->count * data->features)
+        return rbe_fail(RBE_BAD_FORMAT, "%s: truncated: header promises %u images of %u x %u, found %zu whole ones",
+                        reader->path, (unsigned)count, (unsigned)height, (unsigned)width, found / data->features);
+    return check_end(reader);
+}
+
+static rbe_status read_labels(rbe_dataset *data, rbe_reader *reader, const char *image_path) {
+    uint32_t count = 0;
+    RBE_TRY(read_header(reader, LABEL_MAGIC, &count, 1));
+    if (count != data->count)
+        return rbe_fail(RBE_BAD_FORMAT, "%s: expected %zu labels, as many as %s has images, found %u", reader->path,
+                        data->count, image_path, (unsigned)count);
+    data->labels = rbe_alloc(count, sizeof(int32_t));
+    if (!data->labels) return RBE_INSUFFICIENT_MEMORY;
+    uint8_t chunk[LABEL_CHUNK];
+    for (size_t at = 0; at < count;) {
+        size_t wanted = count - at < LABEL_CHUNK ? count - at : LABEL_CHUNK, found;
+        RBE_TRY(rbe_reader_read(reader, chunk, wanted, &found));
+        for (size_t i = 0; i < found; i++) {
+            if (chunk[i] >= data->classes)
+                return rbe_fail(RBE_BAD_FORMAT, "%s: expected labels 0 .. %d, found %d at index %zu", reader->path,
+                                (int)data->classes - 1, (int)chunk[i], at + i);
+            data->labels[at + i] = chunk[i];
+        }
+        at += found;
+        if (found < wanted)
+            return rbe_fail(RBE_BAD_FORMAT, "%s: truncated: header promises %u labels, found %zu", reader->path,
+                            (unsigned)count, at);
+    }
+    return check_end(reader);
+}
+
+static rbe_status read_both(rbe_dataset *data, const char *image_path, const char *label_path) {
+    rbe_reader reader;
+    RBE_TRY(rbe_reader_open(&reader, image_path));
+    rbe_status status = read_images(data, &reader);
+    rbe_reader_close(&reader);
+    RBE_TRY(status);
+    RBE_TRY(rbe_reader_open(&reader, label_path));
+    status = read_labels(data, &reader, image_path);
+    rbe_reader_close(&reader);
+    return status;
+}
+
+rbe_status rbe_dataset_read_idx(rbe_dataset *data, const char *image_path, const char *label_path,
+                                int32_t classes) {
+    *data = (rbe_dataset){.classes = classes};
+    rbe_status status = RBE_OK;
+    if (classes < 1) status = rbe_fail(RBE_INVALID_ARGUMENT, "expected at least 1 class, found %d", (int)classes);
+    if (status == RBE_OK) status = read_both(data, image_path, label_path);
+    if (status != RBE_OK) rbe_dataset_free(data);
+    return status;
+}
+
+/* ---- writing ----------------------------------------------------------------------------------------------- */
+
+static rbe_status write_header(rbe_writer *writer, uint32_t magic, const size_t *extents, size_t dims) {
+    uint8_t bytes[16];
+    for (size_t i = 0; i <= dims; i++) {
+        uint32_t value = i == 0 ? magic : (uint32_t)extents[i - 1];
+        for (int b = 0; b < 4; b++) bytes[4 * i + (size_t)b] = (uint8_t)(value >> (24 - 8 * b));
+    }
+    return rbe_writer_write(writer, bytes, 4 + 4 * dims);
+}
+
+static rbe_status write_images(rbe_writer *writer, const rbe_dataset *data, const char *path) {
+    size_t extents[3] = {data->count, data->height, data->width};
+    RBE_TRY(rbe_writer_open(writer, path));
+    RBE_TRY(write_header(writer, IMAGE_MAGIC, extents, 3));
+    RBE_TRY(rbe_writer_write(writer, data->pixels, data->count * data->features));
+    return rbe_writer_finish(writer);
+}
+
+static rbe_status write_labels(rbe_writer *writer, const rbe_dataset *data, const char *path) {
+    RBE_TRY(rbe_writer_open(writer, path));
+    RBE_TRY(write_header(writer, LABEL_MAGIC, &data->count, 1));
+    uint8_t chunk[LABEL_CHUNK];
+    for (size_t at = 0; at < data->count;) {
+        size_t n = data->count - at < LABEL_CHUNK ? data->count - at : LABEL_CHUNK;
+        for (size_t i = 0; i < n; i++) chunk[i] = (uint8_t)data->labels[at + i];
+        RBE_TRY(rbe_writer_write(writer, chunk, n));
+        at += n;
+    }
+    return rbe_writer_finish(writer);
+}
+
+/* What the format can hold. */
+static rbe_status check_writable(const rbe_dataset *data) {
+    if (!data->pixels || !data->labels || data->height * data->width != data->features)
+        return rbe_fail(RBE_INVALID_ARGUMENT, "an IDX file needs images of bytes and their labels");
+    if (data->count > UINT32_MAX || data->height > UINT32_MAX || data->width > UINT32_MAX)
+        return rbe_fail(RBE_INVALID_ARGUMENT, "an IDX file has extents below 2^32, found %zu x %zu x %zu",
+                        data->count, data->height, data->width);
+    for (size_t i = 0; i < data->count; i++)
+        if (data->labels[i] < 0 || data->labels[i] > 255)
+            return rbe_fail(RBE_INVALID_ARGUMENT, "an IDX file has labels 0 .. 255, found %d at index %zu",
+                            (int)data->labels[i], i);
+    return RBE_OK;
+}
+
+/* Neither file is replaced before both are on the disk. */
+rbe_status rbe_dataset_write_idx(const rbe_dataset *data, const char *image_path, const char *label_path) {
+    RBE_TRY(check_writable(data));
+    rbe_writer images = {0}, labels = {0};
+    rbe_status status = write_images(&images, data, image_path);
+    if (status == RBE_OK) status = write_labels(&labels, data, label_path);
+    if (status == RBE_OK) status = rbe_writer_commit(&images);
+    if (status == RBE_OK) status = rbe_writer_commit(&labels);
+    rbe_writer_discard(&images);
+    rbe_writer_discard(&labels);
+    return status;
+}
