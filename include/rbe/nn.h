@@ -82,6 +82,11 @@ typedef struct rbe_dense_options {
 
 RBE_API rbe_layer *rbe_dense_new(size_t in, size_t out, const rbe_dense_options *options);
 
+/* A layer with copies of given weights (out x in, row-major) and bias (out values; NULL for none). name NULL: none.
+ * NUMERICAL_INSTABILITY for a value that is not finite. */
+RBE_API rbe_layer *rbe_dense_from_weights(size_t in, size_t out, const float *weights, const float *bias,
+                                          const char *name);
+
 /* ---- the compressed layer: y = x W^T + b with W as in rbe/codec.h ----------------------------------------------
  */
 

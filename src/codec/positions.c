@@ -86,5 +86,9 @@ rbe_status rbe_blocks_draw_positions(rbe_blocks *b, size_t value_limit, uint64_t
     rbe_free(f.tree);
     rbe_free(drawn);
     rbe_rng_free(rng);
-    return whole ? RBE_OK : RBE_INSUFFICIENT_MEMORY;
+    if (!whole) return RBE_INSUFFICIENT_MEMORY;
+    b->drawn = true;
+    b->drawn_limit = value_limit;
+    b->drawn_seed = seed;
+    return RBE_OK;
 }

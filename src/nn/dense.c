@@ -72,33 +72,60 @@ static void dense_destroy(rbe_layer *layer) {
 
 static const rbe_layer_type dense_type = {"dense", dense_forward, dense_tape_bytes, NULL, NULL, dense_destroy};
 
-rbe_layer *rbe_dense_new(size_t in, size_t out, const rbe_dense_options *options) {
-    static const rbe_dense_options defaults = {0};
-    const rbe_dense_options *o = options ? options : &defaults;
+/* A layer with uninitialised weights and a bias of zeros. */
+static dense_layer *dense_bare(size_t in, size_t out, bool bias, const char *name) {
     if (rbe_layer_check_size("dense", in, out) != RBE_OK) return NULL;
     dense_layer *layer = rbe_alloc_zeroed(1, sizeof *layer);
     if (!layer) return NULL;
     layer->base = (rbe_layer){.type = &dense_type,
                               .in = in,
                               .out = out,
-                              .named = o->name,
-                              .has_bias = !o->no_bias,
+                              .named = name,
+                              .has_bias = bias,
                               .params = layer->params,
-                              .param_count = o->no_bias ? 1 : 2};
+                              .param_count = bias ? 2 : 1};
     layer->params[0] = (rbe_param){.part = "weights", .count = in * out, .decays = true, .lr_scale = 1.0f};
     layer->params[1] = (rbe_param){.part = "bias", .count = out, .lr_scale = 1.0f};
-    rbe_layer_set_name(&layer->base, o->name ? o->name : "dense");
+    rbe_layer_set_name(&layer->base, name ? name : "dense");
+    layer->params[0].value = rbe_alloc(in * out, sizeof(float));
+    if (bias) layer->params[1].value = rbe_alloc_zeroed(out, sizeof(float));
+    if (layer->params[0].value && (!bias || layer->params[1].value)) return layer;
+    rbe_layer_free(&layer->base);
+    return NULL;
+}
 
-    rbe_rng *rng = rbe_rng_new(o->seed, 0);
-    float *weights = layer->params[0].value = rbe_alloc(in * out, sizeof(float));
-    if (!o->no_bias) layer->params[1].value = rbe_alloc_zeroed(out, sizeof(float));
-    if (!rng || !weights || (!o->no_bias && !layer->params[1].value)) {
-        rbe_rng_free(rng);
-        rbe_layer_free(&layer->base);
+rbe_layer *rbe_dense_new(size_t in, size_t out, const rbe_dense_options *options) {
+    static const rbe_dense_options defaults = {0};
+    const rbe_dense_options *o = options ? options : &defaults;
+    dense_layer *layer = dense_bare(in, out, !o->no_bias, o->name);
+    rbe_rng *rng = layer ? rbe_rng_new(o->seed, 0) : NULL;
+    if (!rng) {
+        rbe_layer_free(layer ? &layer->base : NULL);
         return NULL;
     }
     double deviation = sqrt(2.0 / (double)in); /* He et al. 2015: keeps the variance through a relu */
-    for (size_t i = 0; i < in * out; i++) weights[i] = (float)(deviation * rbe_rng_normal(rng));
+    for (size_t i = 0; i < in * out; i++) layer->params[0].value[i] = (float)(deviation * rbe_rng_normal(rng));
     rbe_rng_free(rng);
+    return &layer->base;
+}
+
+rbe_layer *rbe_dense_from_weights(size_t in, size_t out, const float *weights, const float *bias,
+                                  const char *name) {
+    if (!weights) {
+        rbe_fail(RBE_INVALID_ARGUMENT, "rbe_dense_from_weights: the weights are NULL");
+        return NULL;
+    }
+    dense_layer *layer = dense_bare(in, out, bias != NULL, name);
+    if (!layer) return NULL;
+    memcpy(layer->params[0].value, weights, in * out * sizeof(float));
+    if (bias) memcpy(layer->params[1].value, bias, out * sizeof(float));
+    for (size_t n = 0; n < layer->base.param_count; n++)
+        for (size_t i = 0; i < layer->params[n].count; i++)
+            if (!isfinite(layer->params[n].value[i])) {
+                rbe_fail(RBE_NUMERICAL_INSTABILITY, "%s: value %zu is %g", layer->params[n].name, i,
+                         (double)layer->params[n].value[i]);
+                rbe_layer_free(&layer->base);
+                return NULL;
+            }
     return &layer->base;
 }

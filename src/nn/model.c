@@ -3,23 +3,8 @@
 #include <string.h>
 
 #include "base/alloc.h"
-#include "nn/layer.h"
+#include "nn/model.h"
 #include "tensor/node.h"
-
-/* One of the two is set. */
-typedef struct stage {
-    rbe_layer *layer;
-    rbe_var *(*operation)(rbe_var *);
-} stage;
-
-struct rbe_model {
-    stage *stages;
-    size_t count, capacity;
-    size_t fc_count; /* layers with parameters, for their names */
-    size_t width;    /* of the values after the last stage; 0: not known yet */
-    rbe_status status;
-    char error[256];
-};
 
 rbe_model *rbe_model_new(void) { return rbe_alloc_zeroed(1, sizeof(rbe_model)); }
 
@@ -44,10 +29,10 @@ rbe_status rbe_model_status(const rbe_model *model) {
     return model->status == RBE_OK ? RBE_OK : rbe_fail(model->status, "%s", model->error);
 }
 
-static rbe_status append(rbe_model *model, stage s) {
+static rbe_status append(rbe_model *model, rbe_stage s) {
     if (model->count == model->capacity) {
         size_t capacity = model->capacity ? 2 * model->capacity : 8;
-        stage *stages = rbe_alloc(capacity, sizeof *stages);
+        rbe_stage *stages = rbe_alloc(capacity, sizeof *stages);
         if (!stages) return rbe_last_status();
         if (model->count) memcpy(stages, model->stages, model->count * sizeof *stages);
         rbe_free(model->stages);
@@ -62,7 +47,7 @@ static rbe_status add_layer(rbe_model *model, rbe_layer *layer) {
     if (model->width && layer->in && layer->in != model->width)
         return rbe_fail(RBE_INPUT_DIMENSION_MISMATCH, "%s: takes %zu columns, the layer before gives %zu",
                         layer->name, layer->in, model->width);
-    RBE_TRY(append(model, (stage){.layer = layer}));
+    RBE_TRY(append(model, (rbe_stage){.layer = layer}));
     if (layer->out) model->width = layer->out;
     if (layer->param_count) model->fc_count++;
     if (!layer->named) {
@@ -88,7 +73,7 @@ rbe_status rbe_model_add(rbe_model *model, rbe_layer *layer) {
 rbe_status rbe_model_apply(rbe_model *model, rbe_var *(*operation)(rbe_var *)) {
     RBE_TRY(rbe_model_status(model));
     if (!operation) rbe_fail(RBE_INVALID_ARGUMENT, "rbe_model_apply: the operation is NULL");
-    if (!operation || append(model, (stage){.operation = operation}) != RBE_OK) return keep_error(model);
+    if (!operation || append(model, (rbe_stage){.operation = operation}) != RBE_OK) return keep_error(model);
     return RBE_OK;
 }
 
@@ -96,7 +81,7 @@ rbe_var *rbe_model_forward(const rbe_model *model, rbe_var *x) {
     if (!x) return NULL;
     if (rbe_model_status(model) != RBE_OK) return rbe_tape_fail_last(x);
     for (size_t n = 0; n < model->count; n++) {
-        const stage *s = &model->stages[n];
+        const rbe_stage *s = &model->stages[n];
         x = s->layer ? rbe_layer_forward(s->layer, x) : s->operation(x);
     }
     return x;
