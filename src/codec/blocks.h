@@ -31,6 +31,10 @@ struct rbe_blocks {
     float *values;        /* value_count */
     float *alpha;         /* 8 * grid_rows * grid_cols, or NULL */
     rbe_moments *moments; /* of this block size; NULL without alpha */
+    /* Positions that rbe_blocks_draw_positions drew, and that nobody has changed since, can be drawn again. */
+    bool drawn;
+    size_t drawn_limit;
+    uint64_t drawn_seed;
 };
 
 static inline size_t rbe_group_rows(const rbe_blocks *b, size_t g) {
