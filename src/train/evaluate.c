@@ -1,0 +1,38 @@
+/* Loss and error of a model over a whole data set, without gradients. */
+#include <math.h>
+
+#include "train/tally.h"
+
+static rbe_status run(const rbe_model *model, rbe_tape *tape, rbe_batches *batches, rbe_tally *tally) {
+    rbe_batch batch;
+    rbe_batches_start(batches, 0);
+    while (rbe_batches_next(batches, &batch)) {
+        rbe_var *logits = rbe_model_forward(model, rbe_input(tape, batch.x));
+        rbe_var *loss = rbe_cross_entropy(logits, batch.labels);
+        if (rbe_tape_status(tape) != RBE_OK) return rbe_fail(rbe_tape_status(tape), "%s", rbe_tape_error(tape));
+        if (!isfinite(rbe_item(loss))) {
+            rbe_tape_check_finite(tape);
+            return rbe_fail(RBE_NUMERICAL_INSTABILITY, "evaluation: %s", rbe_last_error());
+        }
+        rbe_tally_add(tally, loss, logits, &batch);
+        rbe_tape_reset(tape);
+    }
+    return RBE_OK;
+}
+
+rbe_status rbe_evaluate(const rbe_model *model, const rbe_dataset *data, size_t batch, rbe_evaluation *evaluation) {
+    RBE_TRY(rbe_model_status(model));
+    if (!data || data->count == 0 || batch == 0 || !evaluation)
+        return rbe_fail(RBE_INVALID_ARGUMENT,
+                        "rbe_evaluate: expected samples, a batch of 1 or more and a result, "
+                        "found %zu samples and a batch of %zu",
+                        data ? data->count : 0, batch);
+    rbe_tally tally = {0};
+    rbe_tape *tape = rbe_tape_new(&(rbe_tape_options){.inference = true});
+    rbe_batches *batches = tape ? rbe_batches_new(data, batch < data->count ? batch : data->count, false, 0) : NULL;
+    rbe_status status = batches ? run(model, tape, batches, &tally) : rbe_last_status();
+    if (status == RBE_OK) *evaluation = rbe_tally_result(&tally);
+    rbe_batches_free(batches);
+    rbe_tape_free(tape);
+    return status;
+}

@@ -1,0 +1,24 @@
+/* The training log: a CSV file with a row per step (every few) and per epoch. */
+#ifndef RBE_TRAIN_LOG_H
+#define RBE_TRAIN_LOG_H
+
+#include <locale.h>
+
+#include "rbe/train.h"
+
+typedef struct rbe_log {
+    FILE *file; /* NULL: nothing is logged */
+    const char *path;
+    locale_t numbers;
+} rbe_log;
+
+/* Creates the file and writes the header line. A NULL path gives a log that logs nothing. IO_ERROR. */
+rbe_status rbe_log_open(rbe_log *log, const char *path);
+
+/* One row each, on disk when the call returns. IO_ERROR. */
+rbe_status rbe_log_step(rbe_log *log, const rbe_progress *progress);
+rbe_status rbe_log_epoch(rbe_log *log, const rbe_progress *progress);
+
+void rbe_log_close(rbe_log *log);
+
+#endif
