@@ -7,40 +7,23 @@
  * step of that many times the size changes a dense W by as much as one of a dense layer does.
  */
 #include <math.h>
-#include <stdatomic.h>
 #include <string.h>
 
 #include "base/alloc.h"
 #include "codec/positions.h"
-#include "kernels/kernels.h"
-#include "nn/layer.h"
+#include "nn/linear.h"
 #include "tensor/node.h"
 
 enum { DEFAULT_GROUP = 16, VALUE_STREAM = 2 };
 
 #define DEFAULT_INIT_SCALE 0.7
 
-typedef struct counters {
-    atomic_uint_fast64_t operations, flops;
-} counters;
-
-typedef struct linear_layer {
-    rbe_layer base;
-    rbe_param params[RBE_MAX_PARAMS]; /* coefficients; then alpha and bias, those that there are */
-    rbe_param *alpha, *bias;          /* NULL without */
-    rbe_blocks *blocks;
-    rbe_plan *plan;
-    bool use_cache;
-    counters counted;
-    counters *count; /* &counted, writable from a const layer */
-} linear_layer;
-
 /* What a forward product leaves for its backward. */
 typedef struct linear_context {
     float *cache;
 } linear_context;
 
-static void count_products(const linear_layer *layer, size_t rows, uint64_t products) {
+static void count_products(const rbe_linear_layer *layer, size_t rows, uint64_t products) {
     uint64_t values = layer->params[0].count + (layer->alpha ? layer->alpha->count : 0);
     atomic_fetch_add(&layer->count->operations, 1);
     atomic_fetch_add(&layer->count->flops, 2 * values * rows * products);
@@ -59,7 +42,7 @@ static bool add_to_gradients(const rbe_layer *layer) {
 }
 
 static rbe_status linear_backward(rbe_var *self) {
-    const linear_layer *layer = self->context_pointer;
+    const rbe_linear_layer *layer = self->context_pointer;
     const linear_context *context = self->context;
     rbe_var *x = self->parents[0];
     size_t rows = rbe_tensor_rows(&x->value);
@@ -81,11 +64,16 @@ static rbe_status linear_backward(rbe_var *self) {
                       scratch);
     rbe_arena_return(arena, mark);
     count_products(layer, rows, gradients.dx ? 2 : 1);
+    if (layer->probe.see) {
+        rbe_status status = layer->probe.see(layer->probe.user, layer, x->value.data, self->grad, rows, arena);
+        rbe_arena_return(arena, mark);
+        return status;
+    }
     return RBE_OK;
 }
 
 static rbe_var *linear_forward(const rbe_layer *base, rbe_var *x) {
-    const linear_layer *layer = (const linear_layer *)base;
+    const rbe_linear_layer *layer = (const rbe_linear_layer *)base;
     size_t shape[RBE_MAX_DIMS], rows = rbe_tensor_rows(&x->value);
     memcpy(shape, x->value.shape, sizeof shape);
     shape[x->value.dims - 1] = base->out;
@@ -112,24 +100,24 @@ static rbe_var *linear_forward(const rbe_layer *base, rbe_var *x) {
 /* Scratch is returned after each product, so that of one product counts; the larger one, that of the backward. */
 static size_t linear_tape_bytes(const rbe_layer *base, size_t rows, size_t columns) {
     (void)columns;
-    const linear_layer *layer = (const linear_layer *)base;
+    const rbe_linear_layer *layer = (const rbe_linear_layer *)base;
     size_t cache = layer->use_cache ? rbe_aligned(rbe_plan_cache_bytes(layer->plan, layer->blocks, rows)) : 0;
     return rbe_node_bytes(rows * base->out, true) + rbe_aligned(sizeof(linear_context)) + cache;
 }
 
 static size_t linear_scratch_bytes(const rbe_layer *base, size_t rows) {
-    const linear_layer *layer = (const linear_layer *)base;
+    const rbe_linear_layer *layer = (const rbe_linear_layer *)base;
     size_t forward = rbe_plan_forward_bytes(layer->plan, layer->blocks, rows);
     size_t backward = rbe_plan_backward_bytes(layer->plan, layer->blocks, rows);
     return rbe_aligned(forward > backward ? forward : backward);
 }
 
 static size_t linear_structure_bytes(const rbe_layer *base) {
-    return rbe_blocks_describe(((const linear_layer *)base)->blocks).position_bytes;
+    return rbe_blocks_describe(((const rbe_linear_layer *)base)->blocks).position_bytes;
 }
 
 static void linear_destroy(rbe_layer *base) {
-    linear_layer *layer = (linear_layer *)base;
+    rbe_linear_layer *layer = (rbe_linear_layer *)base;
     if (layer->bias) rbe_free(layer->bias->value);
     rbe_plan_free(layer->plan);
     rbe_blocks_free(layer->blocks);
@@ -147,24 +135,35 @@ static double positions_per_value(const rbe_blocks *b) {
     return (double)(b->grid_rows * b->block) * (double)(b->grid_cols * b->block) / (double)values;
 }
 
+void rbe_linear_blocks_changed(rbe_linear_layer *layer) {
+    const rbe_blocks *b = layer->blocks;
+    rbe_param *coefficients = &layer->params[0];
+    if (coefficients->count != b->value_count) {
+        rbe_free(coefficients->grad);
+        coefficients->grad = NULL;
+        coefficients->grad_set = false;
+    }
+    coefficients->value = b->values;
+    coefficients->count = b->value_count;
+    coefficients->lr_scale = (float)sqrt(positions_per_value(b));
+    if (layer->alpha) layer->alpha->lr_scale = coefficients->lr_scale;
+}
+
 /* Weight decay is left out: at a learning rate scaled up it would shrink coefficients that much faster. */
-static void set_params(linear_layer *layer, float *bias) {
-    rbe_blocks *b = layer->blocks;
-    float lr_scale = (float)sqrt(positions_per_value(b));
+static void set_params(rbe_linear_layer *layer, float *bias) {
+    const rbe_blocks *b = layer->blocks;
     rbe_param *next = layer->params;
-    *next++ =
-        (rbe_param){.part = "coefficients", .value = b->values, .count = b->value_count, .lr_scale = lr_scale};
+    *next++ = (rbe_param){.part = "coefficients"};
     if (b->alpha) {
         layer->alpha = next++;
-        *layer->alpha = (rbe_param){.part = "alpha",
-                                    .value = b->alpha,
-                                    .count = RBE_BASIS_COUNT * b->grid_rows * b->grid_cols,
-                                    .lr_scale = lr_scale};
+        *layer->alpha =
+            (rbe_param){.part = "alpha", .value = b->alpha, .count = RBE_BASIS_COUNT * b->grid_rows * b->grid_cols};
     }
     if (bias) {
         layer->bias = next++;
         *layer->bias = (rbe_param){.part = "bias", .value = bias, .count = b->out, .lr_scale = 1.0f};
     }
+    rbe_linear_blocks_changed(layer);
     layer->base.params = layer->params;
     layer->base.param_count = (size_t)(next - layer->params);
     layer->base.has_bias = bias != NULL;
@@ -172,7 +171,7 @@ static void set_params(linear_layer *layer, float *bias) {
 
 /* Takes over blocks and bias (NULL: none), also when it fails. */
 static rbe_layer *assemble(rbe_blocks *blocks, float *bias, const rbe_linear_options *o) {
-    linear_layer *layer = rbe_alloc_zeroed(1, sizeof *layer);
+    rbe_linear_layer *layer = rbe_alloc_zeroed(1, sizeof *layer);
     rbe_plan *plan = rbe_plan_new(blocks);
     if (!layer || !plan) {
         rbe_free(layer);
@@ -265,18 +264,18 @@ rbe_layer *rbe_linear_from_blocks(rbe_blocks *blocks, const float *bias, size_t 
 /* ---- looking inside
  * ------------------------------------------------------------------------------------------------ */
 
-static const linear_layer *as_linear(const rbe_layer *layer) {
-    return layer && layer->type == &linear_type ? (const linear_layer *)layer : NULL;
+rbe_linear_layer *rbe_layer_as_linear(const rbe_layer *layer) {
+    return layer && layer->type == &linear_type ? (rbe_linear_layer *)layer : NULL;
 }
 
 const rbe_blocks *rbe_linear_blocks(const rbe_layer *layer) {
-    const linear_layer *linear = as_linear(layer);
+    const rbe_linear_layer *linear = rbe_layer_as_linear(layer);
     return linear ? linear->blocks : NULL;
 }
 
 size_t rbe_linear_get_gradients(const rbe_layer *layer, size_t p, size_t q, double alpha[RBE_BASIS_COUNT],
                                 rbe_coefficient *coefficients, size_t capacity) {
-    const linear_layer *linear = as_linear(layer);
+    const rbe_linear_layer *linear = rbe_layer_as_linear(layer);
     if (!linear || !linear->params[0].grad_set) return 0;
     const rbe_blocks *b = linear->blocks;
     if (p >= b->grid_rows || q >= b->grid_cols) return 0;
@@ -291,7 +290,7 @@ size_t rbe_linear_get_gradients(const rbe_layer *layer, size_t p, size_t q, doub
 }
 
 rbe_linear_counters rbe_linear_count(const rbe_layer *layer) {
-    const linear_layer *linear = as_linear(layer);
+    const rbe_linear_layer *linear = rbe_layer_as_linear(layer);
     if (!linear) return (rbe_linear_counters){0};
     return (rbe_linear_counters){atomic_load(&linear->count->operations), atomic_load(&linear->count->flops)};
 }

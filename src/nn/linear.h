@@ -1,0 +1,42 @@
+/* The inside of the compressed layer, for the rooms that store it and change its positions. */
+#ifndef RBE_NN_LINEAR_H
+#define RBE_NN_LINEAR_H
+
+#include <stdatomic.h>
+
+#include "base/arena.h"
+#include "kernels/kernels.h"
+#include "nn/layer.h"
+
+typedef struct rbe_linear_layer rbe_linear_layer;
+
+/* Watches the backward passes of a layer: sees the rows of the core product's input and of its output's gradient.
+ */
+typedef struct rbe_linear_probe {
+    rbe_status (*see)(void *user, const rbe_linear_layer *layer, const float *x, const float *dy, size_t rows,
+                      rbe_arena *scratch);
+    void *user;
+} rbe_linear_probe;
+
+struct rbe_linear_layer {
+    rbe_layer base;
+    rbe_param params[RBE_MAX_PARAMS]; /* coefficients; then alpha and bias, those that there are */
+    rbe_param *alpha, *bias;          /* NULL without */
+    rbe_blocks *blocks;
+    rbe_plan *plan;
+    bool use_cache;
+    rbe_linear_probe probe; /* see NULL: none */
+    struct rbe_linear_counts {
+        atomic_uint_fast64_t operations, flops;
+    } counted;
+    struct rbe_linear_counts *count; /* &counted, writable from a const layer */
+};
+
+/* NULL if the layer is of another kind, or NULL. */
+rbe_linear_layer *rbe_layer_as_linear(const rbe_layer *layer);
+
+/* To be called after the blocks' values or positions have been replaced: parameters point to them again. Gradients
+ * are dropped if the count has changed. */
+void rbe_linear_blocks_changed(rbe_linear_layer *layer);
+
+#endif
