@@ -13,8 +13,9 @@ static const size_t header_bytes = RBE_ALIGNMENT; /* the struct, padded so that 
 static char *chunk_bytes(rbe_arena_chunk *chunk) { return (char *)chunk + header_bytes; }
 
 static rbe_status add_chunk(rbe_arena *arena, size_t bytes) {
-    if (bytes > PTRDIFF_MAX - header_bytes)
+    if (bytes > PTRDIFF_MAX - header_bytes - RBE_ALIGNMENT)
         return rbe_fail(RBE_INSUFFICIENT_MEMORY, "%zu bytes are more than can be addressed", bytes);
+    bytes = rbe_aligned(bytes);
     rbe_arena_chunk *chunk = rbe_alloc(1, header_bytes + bytes);
     if (!chunk) return rbe_last_status();
     *chunk = (rbe_arena_chunk){arena->newest, bytes, 0};
@@ -39,7 +40,7 @@ void *rbe_arena_take(rbe_arena *arena, size_t count, size_t size) {
         /* A quarter of what is in use bounds both the number of chunks and what the last one wastes. */
         size_t wish = arena->wanted > arena->used / 4 ? arena->wanted : arena->used / 4;
         if (wish < FIRST_CHUNK) wish = FIRST_CHUNK;
-        if (add_chunk(arena, bytes > wish ? bytes : rbe_aligned(wish)) != RBE_OK) return NULL;
+        if (add_chunk(arena, bytes > wish ? bytes : wish) != RBE_OK) return NULL;
         arena->wanted = 0;
         chunk = arena->newest;
     }
@@ -55,15 +56,16 @@ rbe_arena_mark rbe_arena_here(const rbe_arena *arena) {
 }
 
 void rbe_arena_return(rbe_arena *arena, rbe_arena_mark mark) {
-    /* Newer chunks stay, empty, until the reset: scratch taken again and again must not allocate again and again.
-     * Pieces are cut from the newest chunk only, so it is the one that matters. */
+    /* Scratch taken again and again must not allocate again and again: a newer chunk stays, empty, if it can hold
+     * all that was taken since the mark; else the next one will. */
+    const size_t taken = arena->used - mark.used;
     if (mark.chunk) mark.chunk->used = mark.chunk_used;
     if (arena->newest != mark.chunk) {
-        arena->newest->used = 0;
-        while (arena->newest->older != mark.chunk) {
-            rbe_arena_chunk *between = arena->newest->older;
-            arena->newest->older = between->older;
-            rbe_free(between);
+        if (arena->newest->older == mark.chunk && arena->newest->size >= taken) {
+            arena->newest->used = 0;
+        } else {
+            while (arena->newest != mark.chunk) drop_newest(arena);
+            arena->wanted = taken;
         }
     }
     arena->used = mark.used;
@@ -75,7 +77,7 @@ rbe_status rbe_arena_reserve(rbe_arena *arena, size_t bytes) {
                         arena->used);
     if (arena->newest && arena->newest->size >= bytes) return RBE_OK;
     while (arena->newest) drop_newest(arena);
-    return add_chunk(arena, rbe_aligned(bytes));
+    return add_chunk(arena, bytes);
 }
 
 void rbe_arena_reset(rbe_arena *arena) {
