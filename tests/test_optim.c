@@ -1,11 +1,9 @@
 /* Optimisers against the formulas of rbe/optim.h in double, clipping, schedules, refused options. */
-#include <check.h>
 #include <math.h>
 #include <string.h>
 
 #include "optim/optim_internal.h"
-
-Suite *optim_suite(void);
+#include "suites.h"
 
 #define COUNT 37 /* no multiple of a vector */
 

@@ -1,9 +1,12 @@
 /* Loss and error of a model over a whole data set, without gradients. */
 #include <math.h>
 
+#include "train/memory.h"
 #include "train/tally.h"
 
-static rbe_status run(const rbe_model *model, rbe_tape *tape, rbe_batches *batches, rbe_tally *tally) {
+static rbe_status run(const rbe_model *model, rbe_tape *tape, rbe_batches *batches, size_t rows, rbe_tally *tally) {
+    /* More than a step without gradients takes, and never more than training does. */
+    RBE_TRY(rbe_tape_reserve(tape, rbe_step_tape_bytes(model, rows)));
     rbe_batch batch;
     rbe_batches_start(batches, 0);
     while (rbe_batches_next(batches, &batch)) {
@@ -27,10 +30,11 @@ rbe_status rbe_evaluate(const rbe_model *model, const rbe_dataset *data, size_t 
                         "rbe_evaluate: expected samples, a batch of 1 or more and a result, "
                         "found %zu samples and a batch of %zu",
                         data ? data->count : 0, batch);
+    if (batch > data->count) batch = data->count;
     rbe_tally tally = {0};
     rbe_tape *tape = rbe_tape_new(&(rbe_tape_options){.inference = true});
-    rbe_batches *batches = tape ? rbe_batches_new(data, batch < data->count ? batch : data->count, false, 0) : NULL;
-    rbe_status status = batches ? run(model, tape, batches, &tally) : rbe_last_status();
+    rbe_batches *batches = tape ? rbe_batches_new(data, batch, false, 0) : NULL;
+    rbe_status status = batches ? run(model, tape, batches, batch, &tally) : rbe_last_status();
     if (status == RBE_OK) *evaluation = rbe_tally_result(&tally);
     rbe_batches_free(batches);
     rbe_tape_free(tape);

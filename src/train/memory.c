@@ -3,8 +3,7 @@
  *     parameters and positions + gradients (4 bytes per value) + optimiser state
  *     + one step's tape + one batch (features and a label per row)
  *
- * Evaluation between epochs takes no more: it runs after the step's tape and batch are freed, and records no
- * gradients.
+ * Evaluation between epochs takes no more: it runs after the epoch's tape and batch are freed.
  */
 #include "train/memory.h"
 
