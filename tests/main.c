@@ -1,0 +1,41 @@
+/* Runs all test suites, or the one that is named: run [suite]. libcheck's own variables work too: CK_RUN_CASE=name
+ * runs one case, CK_FORK=no keeps everything in one process for a debugger. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "suites.h"
+
+static const struct {
+    const char *name;
+    Suite *(*make)(void);
+} suites[] = {
+    {"base", base_suite},
+    {"tensor", tensor_suite},
+    {"operations", operations_suite},
+    {"limits", limits_suite},
+};
+
+int main(int argc, char **argv) {
+    /* The default of 4 seconds is too short for sanitizer builds on a loaded machine. */
+    setenv("CK_DEFAULT_TIMEOUT", "120", 0);
+    const char *wanted = argc > 1 ? argv[1] : NULL;
+    SRunner *runner = srunner_create(NULL);
+    int chosen = 0;
+    for (size_t i = 0; i < sizeof suites / sizeof *suites; i++) {
+        if (wanted && strcmp(wanted, suites[i].name) != 0) continue;
+        srunner_add_suite(runner, suites[i].make());
+        chosen++;
+    }
+    if (chosen == 0) {
+        fprintf(stderr, "no suite is called \"%s\"; there are:", wanted);
+        for (size_t i = 0; i < sizeof suites / sizeof *suites; i++) fprintf(stderr, " %s", suites[i].name);
+        fprintf(stderr, "\n");
+        srunner_free(runner);
+        return 2;
+    }
+    srunner_run_all(runner, CK_NORMAL);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed == 0 ? 0 : 1;
+}

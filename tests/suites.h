@@ -1,0 +1,19 @@
+/* The test suites, one for each room of the library. */
+#ifndef RBE_TESTS_SUITES_H
+#define RBE_TESTS_SUITES_H
+
+#include <check.h>
+
+Suite *base_suite(void);
+Suite *tensor_suite(void);
+Suite *operations_suite(void);
+Suite *limits_suite(void);
+Suite *codec_suite(void);
+Suite *kernels_suite(void);
+Suite *linear_suite(void);
+Suite *nn_suite(void);
+Suite *optim_suite(void);
+Suite *data_suite(void);
+Suite *train_suite(void);
+
+#endif
