@@ -13,7 +13,8 @@ SOVERSION := $(shell sed -n 's/^\#define RBE_VERSION_MAJOR //p' include/rbe/base
 
 PACKAGES := gsl openblas zlib
 PACKAGE_CFLAGS := $(shell pkg-config --cflags $(PACKAGES))
-PACKAGE_LIBS := $(shell pkg-config --libs $(PACKAGES))
+# GSL's own CBLAS, a hundred times slower, has the same names as OpenBLAS: it must not be linked.
+PACKAGE_LIBS := $(filter-out -lgslcblas,$(shell pkg-config --libs $(PACKAGES)))
 WARNINGS := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wvla -Werror
 OPTIMIZE ?= -O3
 # -mtune=generic: tuning for znver3, which gcc 12 does by itself on Zen, halves the speed of the kernels.
