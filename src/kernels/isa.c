@@ -1,0 +1,44 @@
+/* Which instruction set the kernels use: the best one the machine has, or a lower one named by RBE_ISA. */
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "kernels/plan.h"
+
+static const rbe_methods *_Atomic chosen;
+
+#if defined(__x86_64__)
+static bool machine_has_avx2(void) { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
+
+static bool machine_has_avx512(void) {
+    return machine_has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
+           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw");
+}
+#endif
+
+/* NULL if there is none of this name that the machine can run. A NULL name: the best one. */
+static const rbe_methods *methods_named(const char *name) {
+#if defined(__x86_64__)
+    if ((!name || strcmp(name, "avx512") == 0) && machine_has_avx512()) return &rbe_methods_avx512;
+    if ((!name || strcmp(name, "avx2") == 0) && machine_has_avx2()) return &rbe_methods_avx2;
+#endif
+    return !name || strcmp(name, "portable") == 0 ? &rbe_methods_portable : NULL;
+}
+
+const rbe_methods *rbe_isa(void) {
+    const rbe_methods *methods = atomic_load_explicit(&chosen, memory_order_relaxed);
+    if (methods) return methods;
+    const char *name = getenv("RBE_ISA");
+    methods = name ? methods_named(name) : NULL;
+    if (!methods) methods = methods_named(NULL);
+    atomic_store_explicit(&chosen, methods, memory_order_relaxed);
+    return methods;
+}
+
+bool rbe_isa_select(const char *name) {
+    const rbe_methods *methods = methods_named(name);
+    if (methods) atomic_store_explicit(&chosen, methods, memory_order_relaxed);
+    return methods != NULL;
+}
+
+const char *rbe_isa_name(void) { return rbe_isa()->name; }

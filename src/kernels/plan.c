@@ -1,0 +1,138 @@
+/* Plans: the tables that the transforms of a geometry need. */
+#include "kernels/plan.h"
+
+#include <gsl/gsl_wavelet.h>
+#include <math.h>
+#include <string.h>
+
+#include "base/alloc.h"
+
+/* Without moments the rows of a block would be a power of two, and rows of different blocks would compete for the
+ * same few lines of the first-level cache. */
+#define SPARE_ROWS 2
+
+/* ---- transforms -------------------------------------------------------------------------------------------------- */
+
+/* A wavelet's pyramid takes about 2 taps B multiplications, the matrix B^2. */
+static rbe_axis_method method_of(const rbe_transform *transform, size_t block) {
+    switch (transform->kind) {
+    case RBE_TRANSFORM_DCT: return RBE_AXIS_DCT;
+    case RBE_TRANSFORM_HAAR: return RBE_AXIS_WAVELET;
+    case RBE_TRANSFORM_DAUBECHIES:
+        return transform->taps <= RBE_MAX_TAPS && 2 * transform->taps <= block ? RBE_AXIS_WAVELET : RBE_AXIS_MATRIX;
+    case RBE_TRANSFORM_WALSH: return RBE_AXIS_WALSH;
+    case RBE_TRANSFORM_IDENTITY: return RBE_AXIS_IDENTITY;
+    }
+    return RBE_AXIS_MATRIX;
+}
+
+static void set_filters(rbe_axis *axis, const rbe_transform *transform) {
+    const gsl_wavelet_type *family =
+        transform->kind == RBE_TRANSFORM_HAAR ? gsl_wavelet_haar : gsl_wavelet_daubechies;
+    const double *low, *high, *synthesis_low, *synthesis_high;
+    size_t offset;
+    family->init(&low, &high, &synthesis_low, &synthesis_high, &axis->taps, &offset, transform->taps);
+    for (size_t k = 0; k < axis->taps; k++) {
+        axis->low[k] = (float)low[k];
+        axis->high[k] = (float)high[k];
+    }
+}
+
+/* Entry (k, c) of the Hadamard matrix is negative if k & c has an odd number of bits: the signs at c = 1, 2, 4 ..
+ * are the bits of k. */
+static void set_hadamard_rows(rbe_axis *axis, const double *matrix) {
+    for (size_t k = 0; k < axis->block; k++) {
+        axis->natural[k] = 0;
+        for (size_t bit = 1; bit < axis->block; bit *= 2)
+            if (matrix[k * axis->block + bit] < 0.0) axis->natural[k] |= (uint16_t)bit;
+    }
+}
+
+/* `work` holds B x B doubles, `matrix` as many floats. */
+static void set_transform(rbe_axis *axis, const rbe_transform *transform, double *work, float *matrix) {
+    axis->method = method_of(transform, axis->block);
+    if (axis->method == RBE_AXIS_WAVELET) set_filters(axis, transform);
+    if (axis->method != RBE_AXIS_WALSH && axis->method != RBE_AXIS_MATRIX) return;
+    transform->fill(transform, axis->block, work);
+    if (axis->method == RBE_AXIS_WALSH) {
+        set_hadamard_rows(axis, work);
+    } else {
+        for (size_t i = 0; i < axis->block * axis->block; i++) matrix[i] = (float)work[i];
+        axis->matrix = matrix;
+    }
+}
+
+/* ---- alpha part -------------------------------------------------------------------------------------------------- */
+
+/* The functions that the moments project on. Psi_6 = (f0 f3 + f3 f0) / sqrt 2: f3 carries the factor on both sides.
+ * Psi_7 = sum_m lambda_m v_m v_m: v_m carries lambda_m on the side of the inputs. */
+static void set_moments(rbe_axis *axis, const rbe_moments *moments, bool input, float *even) {
+    axis->moments = RBE_EVEN_COUNT + moments->rank;
+    axis->even = even;
+    size_t half = axis->block / 2;
+    for (size_t m = 0; m < axis->moments; m++) {
+        const double *function = m < RBE_EVEN_COUNT ? moments->even[m] : moments->vector[m - RBE_EVEN_COUNT];
+        double factor = m == 3 ? sqrt(0.5) : m >= RBE_EVEN_COUNT && input ? moments->lambda[m - RBE_EVEN_COUNT] : 1.0;
+        for (size_t c = 0; c < half; c++) even[m * half + c] = (float)(factor * function[c]);
+    }
+}
+
+static void set_pairs(rbe_plan *plan, size_t rank) {
+    static const rbe_alpha_pair separable[] = {{0, 0, 0}, {1, 0, 1}, {3, 0, 2}, {6, 0, 3},
+                                               {2, 1, 0}, {5, 1, 1}, {4, 2, 0}, {6, 3, 0}};
+    size_t count = sizeof separable / sizeof separable[0];
+    memcpy(plan->pair, separable, sizeof separable);
+    for (size_t m = 0; m < rank; m++) {
+        uint8_t row = (uint8_t)(RBE_EVEN_COUNT + m);
+        plan->pair[count++] = (rbe_alpha_pair){7, row, row};
+    }
+    plan->pair_count = count;
+}
+
+/* ---- plans ------------------------------------------------------------------------------------------------------- */
+
+static size_t default_batch_threshold(const rbe_blocks *w) { return w->group >= 4 ? 12 : 0; }
+
+/* One piece of memory: the plan, then its tables. */
+rbe_plan *rbe_plan_new(const rbe_blocks *w) {
+    size_t block = w->block, moments = w->alpha ? RBE_EVEN_COUNT + w->moments->rank : 0;
+    size_t matrix = rbe_aligned(block * block * sizeof(float)), even = rbe_aligned(moments * block / 2 * sizeof(float));
+    size_t index = rbe_aligned(w->grid_cols * sizeof(uint32_t));
+    rbe_plan *plan = rbe_alloc_zeroed(1, rbe_aligned(sizeof *plan) + 2 * matrix + 2 * even + index);
+    double *work = rbe_alloc(block * block, sizeof *work);
+    if (!plan || !work) {
+        rbe_free(plan);
+        rbe_free(work);
+        return NULL;
+    }
+    char *next = (char *)plan + rbe_aligned(sizeof *plan);
+    plan->block = block;
+    plan->log2_block = w->log2_block;
+    plan->grid_rows = w->grid_rows;
+    plan->grid_cols = w->grid_cols;
+    plan->block_rows = block + (moments ? moments : SPARE_ROWS);
+    plan->batch_threshold = default_batch_threshold(w);
+
+    plan->input.block = plan->output.block = block;
+    plan->input.block_rows = plan->output.block_rows = plan->block_rows;
+    set_transform(&plan->input, w->column_transform, work, (float *)(void *)next);
+    set_transform(&plan->output, w->row_transform, work, (float *)(void *)(next + matrix));
+    next += 2 * matrix;
+    if (w->alpha) {
+        set_moments(&plan->input, w->moments, true, (float *)(void *)next);
+        set_moments(&plan->output, w->moments, false, (float *)(void *)(next + even));
+        set_pairs(plan, w->moments->rank);
+    }
+    next += 2 * even;
+    uint32_t *block_index = (uint32_t *)(void *)next;
+    for (size_t q = 0; q < w->grid_cols; q++) block_index[q] = (uint32_t)q;
+    plan->block_index = block_index;
+    rbe_free(work);
+    return plan;
+}
+
+void rbe_plan_free(rbe_plan *plan) { rbe_free(plan); }
+
+size_t rbe_plan_batch_threshold(const rbe_plan *plan) { return plan->batch_threshold; }
+
+void rbe_plan_set_batch_threshold(rbe_plan *plan, size_t rows) { plan->batch_threshold = rows; }

@@ -1,0 +1,98 @@
+/* What a plan holds, and the table of methods that every instruction set provides. */
+#ifndef RBE_KERNELS_PLAN_H
+#define RBE_KERNELS_PLAN_H
+
+#include "kernels/kernels.h"
+
+#define RBE_MAX_BLOCK 256
+#define RBE_MAX_TAPS 20
+#define RBE_MAX_PAIRS (RBE_BASIS_COUNT + RBE_MAX_RANK)
+
+typedef enum rbe_axis_method {
+    RBE_AXIS_DCT,
+    RBE_AXIS_WAVELET,
+    RBE_AXIS_WALSH,
+    RBE_AXIS_IDENTITY,
+    RBE_AXIS_MATRIX
+} rbe_axis_method;
+
+/* The transform of blocks along inputs or along outputs. In a panel a block takes block_rows rows: B coefficients,
+ * then the moments sum_c even[m][c] (x_c + x_{B-1-c}) of the alpha part. */
+typedef struct rbe_axis {
+    rbe_axis_method method;
+    size_t block;
+    size_t block_rows;
+    size_t taps; /* wavelet filters */
+    float low[RBE_MAX_TAPS], high[RBE_MAX_TAPS];
+    uint16_t natural[RBE_MAX_BLOCK]; /* Walsh: which Hadamard row is coefficient k */
+    const float *matrix;             /* B x B, rows = atoms; RBE_AXIS_MATRIX only */
+    size_t moments;
+    const float *even; /* moments x B/2 */
+} rbe_axis;
+
+/* One product of the alpha part: moment `row` of an output block += alpha[function] * moment `column` of an input
+ * block. The factors 1/sqrt 2 and lambda_m of basis.h are in the moments themselves. */
+typedef struct rbe_alpha_pair {
+    uint8_t function, row, column;
+} rbe_alpha_pair;
+
+struct rbe_plan {
+    size_t block, log2_block;
+    size_t grid_rows, grid_cols;
+    size_t block_rows; /* of both axes */
+    size_t batch_threshold;
+    size_t pair_count;
+    rbe_alpha_pair pair[RBE_MAX_PAIRS]; /* sorted by row */
+    const uint32_t *block_index;        /* 0, 1, .. grid_cols - 1 */
+    rbe_axis input, output;
+};
+
+/* Panels of the same run of rows, `width` floats a row: panel n starts at x + n * x_panel and y + n * y_panel. */
+typedef struct rbe_panels {
+    size_t count;
+    size_t width;
+    size_t rows; /* of all panels together; only the last may be partly filled */
+    const float *x, *y;
+    size_t x_panel, y_panel;
+} rbe_panels;
+
+/* The work on panels. Lanes of the last vector beyond `rows` hold zeros or are not looked at. */
+typedef struct rbe_methods {
+    const char *name;
+    /* panel of the transformed blocks of `rows` rows of `length` values */
+    void (*analyze)(const rbe_axis *axis, const float *source, size_t rows, size_t length, float *panel,
+                    size_t width);
+    /* the reverse; `bias` (or NULL) is added to every row, and the old values if `add` (then bias must be NULL) */
+    void (*synthesize)(const rbe_axis *axis, const float *panel, size_t width, const float *bias, bool add,
+                       float *target, size_t rows, size_t length);
+    /* y = S x, written to every row that synthesize reads */
+    void (*product)(const rbe_plan *plan, const rbe_blocks *w, const float *x, float *y, size_t width, size_t rows);
+    /* x += S^T y */
+    void (*product_transposed)(const rbe_plan *plan, const rbe_blocks *w, const float *y, float *x, size_t width,
+                               size_t rows);
+    /* values += sum over rows of y x^T at the positions of the lists (g, first) .. (g, last - 1) */
+    void (*gradient_values)(const rbe_plan *plan, const rbe_blocks *w, const rbe_panels *panels, size_t g,
+                            size_t first, size_t last, float *values);
+    /* the same for the alphas of group g */
+    void (*gradient_alpha)(const rbe_plan *plan, const rbe_blocks *w, const rbe_panels *panels, size_t g,
+                           float *alpha);
+    /* the whole forward product of a few rows */
+    void (*forward_small)(const rbe_plan *plan, const rbe_blocks *w, const float *bias, const float *x, size_t rows,
+                          float *y, float *scratch);
+} rbe_methods;
+
+extern const rbe_methods rbe_methods_portable;
+#if defined(__x86_64__)
+extern const rbe_methods rbe_methods_avx2, rbe_methods_avx512;
+#endif
+
+/* The methods in use. */
+const rbe_methods *rbe_isa(void);
+
+/* Switches to the instruction set of this name; false if the machine lacks it or the name is unknown. For tests. */
+bool rbe_isa_select(const char *name);
+
+/* Floats of the scratch of forward_small. */
+size_t rbe_small_floats(const rbe_plan *plan, size_t rows);
+
+#endif
