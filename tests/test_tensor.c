@@ -161,6 +161,22 @@ START_TEST(error_names_the_layer) {
 }
 END_TEST
 
+static rbe_status refuse(rbe_var *self) { return rbe_fail(RBE_STOPPED, "%s: no gradients today", self->operation); }
+
+START_TEST(error_in_backward_names_the_layer) {
+    rbe_tape *tape = rbe_tape_new(NULL);
+    rbe_var *x = rbe_variable(tape, rbe_tensor_1d(numbers, 3));
+    tape->scope = "fc1";
+    rbe_var *y = rbe_node_like("refusal", x, refuse, 0);
+    memset(y->value.data, 0, 3 * sizeof(float));
+    tape->scope = "";
+    ck_assert_int_eq(rbe_backward(rbe_sum(y)), RBE_STOPPED);
+    ck_assert_str_eq(rbe_tape_error(tape), "fc1: refusal: no gradients today");
+    ck_assert_int_eq(rbe_tape_status(tape), RBE_STOPPED);
+    rbe_tape_free(tape);
+}
+END_TEST
+
 START_TEST(backward_needs_one_value_and_a_variable) {
     rbe_tape *tape = rbe_tape_new(NULL);
     rbe_var *x = rbe_variable(tape, rbe_tensor_2d(numbers, 2, 3));
@@ -218,7 +234,8 @@ END_TEST
 static rbe_var *network(rbe_tape *tape, rbe_var **leaf, void *user) {
     (void)tape, (void)user;
     rbe_var *h = rbe_tanh(rbe_add(rbe_matmul(leaf[0], false, leaf[1], true), leaf[2]));
-    h = rbe_dropout(rbe_add(h, rbe_sigmoid(h)), 0.25f);
+    h = rbe_add(rbe_dropout(h, 0.25f), rbe_dropout(rbe_sigmoid(h), 0.5f));
+    h = rbe_add(rbe_dropout(h, 0.25f), rbe_dropout(h, 0.5f));
     rbe_var *logits = rbe_matmul(h, false, leaf[3], true);
     rbe_var *square = rbe_reshape(rbe_gelu(logits), 2, (const size_t[]){4, 2});
     return rbe_sub(rbe_cross_entropy(logits, labels), rbe_matmul(square, true, rbe_softmax(square), false));
@@ -264,6 +281,8 @@ START_TEST(inference_records_no_gradients) {
     ck_assert_ptr_eq(rbe_dropout(x, 0.0f), x);
     ck_assert_int_eq(rbe_backward(rbe_mean(rbe_relu(x))), RBE_OK);
     ck_assert_ptr_nonnull(rbe_grad(x));
+    rbe_tape_set_inference(tape, true); /* for what is built from now on */
+    ck_assert_int_eq(rbe_backward(rbe_mean(x)), RBE_INVALID_ARGUMENT);
     rbe_tape_free(tape);
 }
 END_TEST
@@ -304,6 +323,18 @@ START_TEST(reserved_tape_allocates_nothing) {
     ck_assert_int_eq(step(tape), RBE_OK);
     ck_assert_int_eq(rbe_tape_reserve(tape, 4000000), RBE_INVALID_ARGUMENT); /* in use */
     ck_assert_uint_eq(rbe_memory().allocations, allocations);
+    rbe_tape_free(tape);
+}
+END_TEST
+
+/* Scratch of an operation is given back: what remains is one gradient for each variable. */
+START_TEST(backward_keeps_gradients_only) {
+    rbe_tape *tape = rbe_tape_new(NULL);
+    rbe_var *b = rbe_variable(tape, rbe_tensor_1d(numbers, 16));
+    rbe_var *loss = rbe_sum(rbe_add(zeros(tape, 4, 16), b));
+    const size_t before = tape->arena.used;
+    ck_assert_int_eq(rbe_backward(loss), RBE_OK);
+    ck_assert_uint_eq(tape->arena.used - before, rbe_aligned(4) + 4 * 64 + 64);
     rbe_tape_free(tape);
 }
 END_TEST
@@ -378,6 +409,7 @@ Suite *tensor_suite(void) {
     tcase_add_test(errors, error_of_no_tape);
     tcase_add_test(errors, error_of_two_tapes);
     tcase_add_test(errors, error_names_the_layer);
+    tcase_add_test(errors, error_in_backward_names_the_layer);
     tcase_add_test(errors, backward_needs_one_value_and_a_variable);
     suite_add_tcase(suite, errors);
 
@@ -393,6 +425,7 @@ Suite *tensor_suite(void) {
     TCase *memory = tcase_create("memory");
     tcase_add_test(memory, steady_steps_allocate_nothing);
     tcase_add_test(memory, reserved_tape_allocates_nothing);
+    tcase_add_test(memory, backward_keeps_gradients_only);
     tcase_add_test(memory, every_allocation_may_fail);
     suite_add_tcase(suite, memory);
 
