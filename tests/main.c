@@ -14,6 +14,11 @@ static const struct {
     {"tensor", tensor_suite},
     {"operations", operations_suite},
     {"limits", limits_suite},
+    {"codec", codec_suite},
+    {"kernels", kernels_suite},
+    {"linear", linear_suite},
+    {"optim", optim_suite},
+    {"train", train_suite},
 };
 
 int main(int argc, char **argv) {

@@ -17,8 +17,8 @@ static float largest(const float *x, size_t n) {
     return max;
 }
 
-/* y = softmax(x); returns log Z. */
-static float softmax_row(const float *restrict x, float max, float *restrict y, size_t n) {
+/* y = softmax(x); returns Z. */
+static double softmax_row(const float *restrict x, float max, float *restrict y, size_t n) {
     double z = 0.0;
     for (size_t i = 0; i < n; i++) {
         y[i] = expf(x[i] - max);
@@ -26,7 +26,7 @@ static float softmax_row(const float *restrict x, float max, float *restrict y, 
     }
     const float inverse = (float)(1.0 / z);
     for (size_t i = 0; i < n; i++) y[i] *= inverse;
-    return (float)log(z);
+    return z;
 }
 
 static rbe_status softmax_backward(rbe_var *self) {
@@ -79,7 +79,7 @@ rbe_var *rbe_log_softmax(rbe_var *x) {
     for (size_t row = 0; row < count; row += n) {
         const float *in = x->value.data + row;
         float *out = y->value.data + row;
-        const float max = largest(in, n), log_z = softmax_row(in, max, out, n);
+        const float max = largest(in, n), log_z = (float)log(softmax_row(in, max, out, n));
         for (size_t i = 0; i < n; i++) out[i] = (in[i] - max) - log_z;
     }
     return y;
@@ -128,8 +128,8 @@ rbe_var *rbe_cross_entropy(rbe_var *logits, const int32_t *labels) {
     double sum = 0.0;
     for (size_t row = 0; row < rows; row++) {
         const float *x = logits->value.data + row * n;
-        const float max = largest(x, n), log_z = softmax_row(x, max, softmax + row * n, n);
-        sum += (double)log_z - ((double)x[labels[row]] - (double)max);
+        const float max = largest(x, n);
+        sum += log(softmax_row(x, max, softmax + row * n, n)) - ((double)x[labels[row]] - (double)max);
     }
     loss->value.data[0] = (float)(sum / (double)rows);
     return loss;
