@@ -13,17 +13,18 @@
 
 /* ---- transforms -------------------------------------------------------------------------------------------------- */
 
-/* A wavelet's pyramid takes about 2 taps B multiplications, the matrix B^2. */
+/* A wavelet's pyramid takes about 2 taps B multiplications, the matrix B^2. The fast code knows one pair of filters:
+ * biorthogonal wavelets, whose `taps` is another number, go by the matrix. */
 static rbe_axis_method method_of(const rbe_transform *transform, size_t block) {
+    bool short_filter = transform->taps <= RBE_MAX_TAPS && 2 * transform->taps <= block;
     switch (transform->kind) {
     case RBE_TRANSFORM_DCT: return RBE_AXIS_DCT;
     case RBE_TRANSFORM_HAAR: return RBE_AXIS_WAVELET;
-    case RBE_TRANSFORM_DAUBECHIES:
-        return transform->taps <= RBE_MAX_TAPS && 2 * transform->taps <= block ? RBE_AXIS_WAVELET : RBE_AXIS_MATRIX;
     case RBE_TRANSFORM_WALSH: return RBE_AXIS_WALSH;
     case RBE_TRANSFORM_IDENTITY: return RBE_AXIS_IDENTITY;
+    case RBE_TRANSFORM_DAUBECHIES: return short_filter ? RBE_AXIS_WAVELET : RBE_AXIS_MATRIX;
+    default: return RBE_AXIS_MATRIX;
     }
-    return RBE_AXIS_MATRIX;
 }
 
 static void set_filters(rbe_axis *axis, const rbe_transform *transform) {
