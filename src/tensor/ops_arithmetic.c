@@ -38,7 +38,7 @@ static size_t aligned_extent(const rbe_tensor *x, int d) {
     return own < 0 ? 1 : x->shape[own];
 }
 
-/* Finds shape and walk of the result. False: extents d of a and b are neither equal nor 1. */
+/* Finds shape and walk of the result; false if extents that meet are neither equal nor 1. */
 static bool broadcast(const rbe_tensor *a, const rbe_tensor *b, size_t shape[RBE_MAX_DIMS], walk *w) {
     *w = (walk){.extent = {1, 1, 1, 1}};
     size_t count_a = 1, count_b = 1;
