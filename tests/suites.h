@@ -1,4 +1,4 @@
-/* The test suites, one for each room of the library. */
+/* The test suites: one for each room of the library, a few for the larger ones. */
 #ifndef RBE_TESTS_SUITES_H
 #define RBE_TESTS_SUITES_H
 
@@ -13,7 +13,9 @@ Suite *kernels_suite(void);
 Suite *linear_suite(void);
 Suite *nn_suite(void);
 Suite *optim_suite(void);
+Suite *adapt_suite(void);
 Suite *data_suite(void);
+Suite *io_suite(void);
 Suite *train_suite(void);
 
 #endif
