@@ -20,6 +20,12 @@ static size_t dropout_tape_bytes(const rbe_layer *layer, size_t rows, size_t col
 
 static const rbe_layer_type dropout_type = {"dropout", dropout_forward, dropout_tape_bytes, NULL, NULL, NULL};
 
+bool rbe_dropout_probability(const rbe_layer *layer, float *probability) {
+    if (layer->type != &dropout_type) return false;
+    *probability = ((const dropout_layer *)layer)->probability;
+    return true;
+}
+
 rbe_layer *rbe_dropout_new(float probability) {
     if (!(probability >= 0.0f && probability < 1.0f)) {
         rbe_fail(RBE_INVALID_ARGUMENT, "dropout: expected a probability in [0, 1), found %g", (double)probability);

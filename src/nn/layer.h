@@ -37,6 +37,9 @@ rbe_status rbe_layer_check_size(const char *kind, size_t in, size_t out);
 /* Allocates the gradients of all parameters that have none yet. */
 rbe_status rbe_layer_require_grads(const rbe_layer *layer);
 
+/* The probability of a dropout layer; false for another kind. */
+bool rbe_dropout_probability(const rbe_layer *layer, float *probability);
+
 /* db = sum over the rows of dy (rows x columns), added to what the parameter holds. */
 void rbe_bias_gradient(rbe_param *bias, const float *dy, size_t rows, size_t columns);
 
