@@ -1,0 +1,167 @@
+/* rbe/io.h - models, weights and arrays in files: safetensors and NumPy's .npy.
+ *
+ *     RBE_TRY(rbe_model_save(m, "model.safetensors", &(rbe_save_options){.store = RBE_STORE_F16}));
+ *     rbe_model *again = rbe_model_load("model.safetensors");
+ *     if (!again) puts(rbe_last_error());
+ *
+ * A model file is a safetensors file: a Python user opens it with json and numpy. src/io/FORMAT.md describes it,
+ * enough to write a reader. Files are little-endian on every host.
+ *
+ * Writing. A file is written under a temporary name in the same folder, brought to the disk and renamed: after a
+ * crash, a full disk or an error of any kind the old file is whole, and there is no half of a new one.
+ *
+ * Reading. A file is not trusted. Sizes, offsets, types, names, checksums, positions and values are checked, each
+ * before memory is taken for what it describes; no piece of memory is larger than 4 times the file, or 1 MiB for
+ * tables. Failures are IO_ERROR (the file cannot be opened or read), BAD_FORMAT (its content; the text names the
+ * file, the tensor and the reason) and INSUFFICIENT_MEMORY. JSON is parsed by cJSON, whose temporary values come
+ * from malloc.
+ */
+#ifndef RBE_IO_H
+#define RBE_IO_H
+
+#include "rbe/nn.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- models ------------------------------------------------------------------------------------------------ */
+
+/* How values are stored. In memory they are float32 again. Alphas and biases are stored in the same type, with int8
+ * in f16. Rounding is to the nearest, ties to even. */
+typedef enum rbe_store {
+    RBE_STORE_F32,  /* exact */
+    RBE_STORE_F16,  /* 11 bits, up to 65504 */
+    RBE_STORE_BF16, /* 8 bits, the range of float32 */
+    RBE_STORE_INT8  /* -127 .. 127 times a scale for each output row (dense), or each row of S (compressed) */
+} rbe_store;
+
+/* How the positions of residual coefficients are stored. */
+typedef enum rbe_store_positions {
+    RBE_POSITIONS_SMALLEST, /* for each layer: the seed if there is one, else deltas */
+    RBE_POSITIONS_PLAIN,    /* list pointers and columns (16 bits while they suffice), as in memory */
+    RBE_POSITIONS_DELTA,    /* distances from one column to the next, a byte for most */
+    RBE_POSITIONS_SEED      /* of patterns that were drawn at random and never changed: no bytes at all */
+} rbe_store_positions;
+
+/* Zeros (and NULL) mean the defaults: f32 values, the smallest positions. */
+typedef struct rbe_save_options {
+    rbe_store store;
+    rbe_store_positions positions;
+} rbe_save_options;
+
+/* "f32", "f16", "bf16", "int8"; false, with an error text that lists the names, for another. */
+RBE_API bool rbe_store_named(const char *name, rbe_store *store);
+
+/* Writes a model: its dense, compressed and dropout layers, and the operations rbe_relu, rbe_gelu, rbe_tanh,
+ * rbe_sigmoid, rbe_softmax and rbe_log_softmax. Not stored are gradients and what steers a layer's computation
+ * (batch_threshold, use_cache). INVALID_ARGUMENT, naming the stage, for another operation or kind of layer, and for
+ * positions that have no seed (RBE_POSITIONS_SEED; also beyond 65536 columns or below 1 position in 1024);
+ * NUMERICAL_INSTABILITY, naming the tensor and the index, for a value that is not finite or beyond the range of the
+ * store; IO_ERROR. */
+RBE_API rbe_status rbe_model_save(const rbe_model *model, const char *path, const rbe_save_options *options);
+
+/* Reads what rbe_model_save wrote. The model is the caller's, to be freed by rbe_model_free. NULL on failure. */
+RBE_API rbe_model *rbe_model_load(const char *path);
+
+/* ---- tensor files (safetensors) ---------------------------------------------------------------------------- */
+
+/* X(name, bytes of a value) */
+#define RBE_DTYPE_TABLE(X)                                                                                         \
+    X(F64, 8)                                                                                                      \
+    X(F32, 4)                                                                                                      \
+    X(F16, 2)                                                                                                      \
+    X(BF16, 2)                                                                                                     \
+    X(I64, 8)                                                                                                      \
+    X(I32, 4)                                                                                                      \
+    X(I16, 2)                                                                                                      \
+    X(I8, 1)                                                                                                       \
+    X(U64, 8)                                                                                                      \
+    X(U32, 4)                                                                                                      \
+    X(U16, 2)                                                                                                      \
+    X(U8, 1)                                                                                                       \
+    X(BOOL, 1)
+
+typedef enum rbe_dtype {
+#define RBE_DTYPE_ENUM(name, bytes) RBE_##name,
+    RBE_DTYPE_TABLE(RBE_DTYPE_ENUM)
+#undef RBE_DTYPE_ENUM
+} rbe_dtype;
+
+/* "F32" and the like; "UNKNOWN" and 0 for what is not in the table. */
+RBE_API const char *rbe_dtype_name(rbe_dtype dtype);
+RBE_API size_t rbe_dtype_bytes(rbe_dtype dtype);
+
+#define RBE_FILE_MAX_DIMS 8
+
+/* A tensor of a file. dims 0: a single value. */
+typedef struct rbe_tensor_info {
+    const char *name; /* UTF-8 */
+    rbe_dtype dtype;
+    size_t dims;
+    size_t shape[RBE_FILE_MAX_DIMS];
+    size_t count; /* values: the product of the shape */
+    size_t bytes;
+} rbe_tensor_info;
+
+typedef struct rbe_tensor_file rbe_tensor_file;
+
+/* Opens a safetensors file and reads and checks its header. NULL on failure. A file that is open may be read by
+ * several threads at once. */
+RBE_API rbe_tensor_file *rbe_tensor_file_open(const char *path);
+RBE_API void rbe_tensor_file_close(rbe_tensor_file *file); /* NULL is allowed */
+
+/* The n-th tensor in the order of the data, NULL past the last; the number of a named one, or their count if there
+ * is none. Infos live as long as the file is open. */
+RBE_API const rbe_tensor_info *rbe_tensor_file_at(const rbe_tensor_file *file, size_t n);
+RBE_API size_t rbe_tensor_file_find(const rbe_tensor_file *file, const char *name);
+RBE_API size_t rbe_tensor_file_count(const rbe_tensor_file *file);
+
+/* The text of a key of __metadata__; NULL without. */
+RBE_API const char *rbe_tensor_file_metadata(const rbe_tensor_file *file, const char *key);
+
+/* Copies the n-th tensor into the caller's memory (info.bytes), in the host's byte order. BAD_FORMAT if the file
+ * has checksums and the tensor is damaged. */
+RBE_API rbe_status rbe_tensor_file_read(const rbe_tensor_file *file, size_t n, void *values);
+
+/* The same, converted to float32 (info.count floats), from F64, F32, F16, BF16 or I8 (integers as they are).
+ * INVALID_ARGUMENT for another type; NUMERICAL_INSTABILITY for a finite F64 that no float can hold. Values that are
+ * not finite are passed on. */
+RBE_API rbe_status rbe_tensor_file_read_f32(const rbe_tensor_file *file, size_t n, float *values);
+
+/* A tensor to be written: `values` in the host's byte order, or, if that is NULL, tensor number `source_index` of
+ * an open file, which is copied through and has the same type and shape. */
+typedef struct rbe_stored_tensor {
+    const char *name;
+    rbe_dtype dtype;
+    size_t dims;
+    size_t shape[RBE_FILE_MAX_DIMS];
+    const void *values;
+    const rbe_tensor_file *source;
+    size_t source_index;
+} rbe_stored_tensor;
+
+typedef struct rbe_metadata {
+    const char *key, *value; /* UTF-8 */
+} rbe_metadata;
+
+/* Writes a safetensors file: `count` tensors in their order, and metadata. `checksums` adds a CRC-32 of the header
+ * and of each tensor to the metadata, which the functions above then verify; other readers take them for text.
+ * INVALID_ARGUMENT for a tensor's or a key's name that stands twice or is not UTF-8; IO_ERROR. */
+RBE_API rbe_status rbe_tensor_file_save(const char *path, const rbe_stored_tensor *tensors, size_t count,
+                                        const rbe_metadata *metadata, size_t metadata_count, bool checksums);
+
+/* ---- arrays (.npy) ----------------------------------------------------------------------------------------- */
+
+/* Reads an array of one or two dimensions, float32 or float64, in C or Fortran order, of either byte order, into a
+ * new tensor (rbe_tensor_free), row-major. INVALID_ARGUMENT names a type or shape that is sound but another;
+ * NUMERICAL_INSTABILITY for a finite value that no float can hold. Values that are not finite are passed on. */
+RBE_API rbe_status rbe_npy_read(const char *path, rbe_tensor *tensor);
+
+/* Writes a tensor as little-endian float32 in C order. */
+RBE_API rbe_status rbe_npy_write(const char *path, const rbe_tensor *tensor);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,177 @@
+/* Models in safetensors files: FORMAT.md. The stages, as JSON text in the metadata, say what the tensors mean. */
+#include <string.h>
+
+#include "base/alloc.h"
+#include "io/layer_code.h"
+#include "io/model_file.h"
+#include "nn/model.h"
+
+#define FORMAT_KEY "rbe.format"
+#define FORMAT_NAME "model"
+#define VERSION_KEY "rbe.version"
+#define VERSION "1"
+#define STAGES_KEY "rbe.stages"
+
+static const struct {
+    const char *kind;
+    rbe_var *(*function)(rbe_var *);
+} operations[] = {{"relu", rbe_relu},       {"gelu", rbe_gelu},       {"tanh", rbe_tanh},
+                  {"sigmoid", rbe_sigmoid}, {"softmax", rbe_softmax}, {"log_softmax", rbe_log_softmax}};
+
+enum { OPERATIONS = sizeof operations / sizeof *operations };
+
+static const char *const stores[] = {"f32", "f16", "bf16", "int8"};
+
+bool rbe_store_named(const char *name, rbe_store *store) {
+    for (size_t n = 0; n < sizeof stores / sizeof *stores; n++)
+        if (name && strcmp(name, stores[n]) == 0) {
+            *store = (rbe_store)n;
+            return true;
+        }
+    rbe_fail(RBE_INVALID_ARGUMENT, "store: expected f32, f16, bf16 or int8, found %s", name ? name : "NULL");
+    return false;
+}
+
+/* ---- writing ------------------------------------------------------------------------------------------------- */
+
+static rbe_status describe_stage(rbe_pack *pack, const rbe_model *model, size_t n, const rbe_save_options *options,
+                                 cJSON *json) {
+    const rbe_stage *stage = &model->stages[n];
+    if (stage->layer) return rbe_pack_layer(pack, n, stage->layer, options, json);
+    for (size_t i = 0; i < OPERATIONS; i++)
+        if (stage->operation == operations[i].function)
+            return cJSON_AddStringToObject(json, "kind", operations[i].kind)
+                       ? RBE_OK
+                       : rbe_fail(RBE_INSUFFICIENT_MEMORY, "no memory for the description of stage %zu", n);
+    return rbe_fail(RBE_INVALID_ARGUMENT,
+                    "stage %zu: expected relu, gelu, tanh, sigmoid, softmax or log_softmax, found an operation of "
+                    "your own, which cannot be stored",
+                    n);
+}
+
+/* *text is freed by cJSON_free. */
+static rbe_status describe_stages(rbe_pack *pack, const rbe_model *model, const rbe_save_options *options,
+                                  char **text) {
+    cJSON *list = cJSON_CreateArray();
+    rbe_status status = RBE_OK;
+    for (size_t n = 0; list && status == RBE_OK && n < model->count; n++) {
+        cJSON *json = cJSON_CreateObject();
+        if (!cJSON_AddItemToArray(list, json)) break;
+        status = describe_stage(pack, model, n, options, json);
+    }
+    bool whole = status == RBE_OK && (size_t)cJSON_GetArraySize(list) == model->count;
+    if (whole) *text = cJSON_PrintUnformatted(list);
+    cJSON_Delete(list);
+    if (status == RBE_OK && !*text)
+        return rbe_fail(RBE_INSUFFICIENT_MEMORY, "no memory for the stages' description");
+    return status;
+}
+
+/* Tensors of wide values first: so all are aligned in a mapped file. */
+static void order_tensors(rbe_pack *pack) {
+    for (size_t n = 1; n < pack->count; n++) {
+        const rbe_stored_tensor tensor = pack->tensors[n];
+        size_t at = n;
+        for (; at > 0 && rbe_dtype_bytes(pack->tensors[at - 1].dtype) < rbe_dtype_bytes(tensor.dtype); at--)
+            pack->tensors[at] = pack->tensors[at - 1];
+        pack->tensors[at] = tensor;
+    }
+}
+
+rbe_status rbe_model_save(const rbe_model *model, const char *path, const rbe_save_options *options) {
+    static const rbe_save_options defaults = {0};
+    const rbe_save_options *o = options ? options : &defaults;
+    RBE_TRY(rbe_model_status(model));
+    if (!path || o->store > RBE_STORE_INT8 || o->positions > RBE_POSITIONS_SEED)
+        return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_model_save: the path is NULL or an option unknown");
+    rbe_pack pack;
+    char *stages = NULL;
+    RBE_TRY(rbe_pack_new(&pack, model->count));
+    rbe_status status = describe_stages(&pack, model, o, &stages);
+    if (status == RBE_OK) {
+        const rbe_metadata metadata[] = {{FORMAT_KEY, FORMAT_NAME}, {VERSION_KEY, VERSION}, {STAGES_KEY, stages}};
+        order_tensors(&pack);
+        status = rbe_tensor_file_save(path, pack.tensors, pack.count, metadata, 3, true);
+    }
+    cJSON_free(stages);
+    rbe_pack_free(&pack);
+    return status;
+}
+
+/* ---- reading ------------------------------------------------------------------------------------------------- */
+
+static rbe_status check_format(const rbe_tensor_file *file) {
+    const char *name = file->source.name, *format = rbe_tensor_file_metadata(file, FORMAT_KEY);
+    const char *version = rbe_tensor_file_metadata(file, VERSION_KEY);
+    if (!format || strcmp(format, FORMAT_NAME) != 0)
+        return rbe_fail(RBE_BAD_FORMAT, "%s: a safetensors file, but not of a model that this library wrote", name);
+    if (!version || strcmp(version, VERSION) != 0)
+        return rbe_fail(RBE_BAD_FORMAT, "%s: expected version " VERSION " of the format, found %.20s", name,
+                        version ? version : "none");
+    if (!file->checksums) return rbe_fail(RBE_BAD_FORMAT, "%s: the checksums are missing", name);
+    return RBE_OK;
+}
+
+static rbe_status add_stage(rbe_unpack *u, rbe_model *model) {
+    if (!cJSON_IsObject(u->json)) return rbe_unpack_fail(u, "its description is not an object");
+    const char *kind = rbe_json_string(rbe_unpack_member(u, "kind"));
+    if (!kind) return rbe_unpack_fail(u, "its kind is missing");
+    rbe_status status = RBE_OK;
+    size_t operation = 0;
+    while (operation < OPERATIONS && strcmp(kind, operations[operation].kind) != 0) operation++;
+    if (operation < OPERATIONS) {
+        status = rbe_model_apply(model, operations[operation].function);
+    } else {
+        rbe_layer *layer = rbe_unpack_layer(u, kind);
+        if (!layer) return rbe_last_status();
+        status = rbe_model_add(model, layer);
+        if (status == RBE_INPUT_DIMENSION_MISMATCH) return rbe_unpack_fail(u, "%s", rbe_last_error());
+    }
+    RBE_TRY(status);
+    if (u->members == cJSON_GetArraySize(u->json)) return RBE_OK;
+    return rbe_unpack_fail(u, "its description has a member that is unknown or stands twice");
+}
+
+static rbe_status add_stages(rbe_model *model, const rbe_tensor_file *file, const cJSON *stages, bool *used) {
+    const cJSON *json;
+    size_t stage = 0;
+    cJSON_ArrayForEach(json, stages) {
+        rbe_unpack u = {.file = file, .used = used, .stage = stage++, .json = json};
+        RBE_TRY(add_stage(&u, model));
+    }
+    for (size_t n = 0; n < file->count; n++)
+        if (!used[n])
+            return rbe_fail(RBE_BAD_FORMAT, "%s: tensor %s belongs to no stage", file->source.name,
+                            file->entries[n].info.name);
+    return RBE_OK;
+}
+
+static rbe_status read_model(rbe_model *model, const rbe_tensor_file *file) {
+    RBE_TRY(check_format(file));
+    const char *text = rbe_tensor_file_metadata(file, STAGES_KEY);
+    cJSON *stages;
+    RBE_TRY(rbe_json_parse(&stages, text ? text : "", text ? strlen(text) : 0, file->source.name,
+                           rbe_file_room(file->source.bytes)));
+    bool *used = rbe_alloc_zeroed(file->count, sizeof *used);
+    rbe_status status = used ? RBE_OK : RBE_INSUFFICIENT_MEMORY;
+    if (status == RBE_OK && !cJSON_IsArray(stages))
+        status = rbe_fail(RBE_BAD_FORMAT, "%s: " STAGES_KEY " is not a list", file->source.name);
+    if (status == RBE_OK) status = add_stages(model, file, stages, used);
+    rbe_free(used);
+    cJSON_Delete(stages);
+    return status;
+}
+
+rbe_model *rbe_model_from_file(const rbe_tensor_file *file) {
+    rbe_model *model = rbe_model_new();
+    if (model && read_model(model, file) == RBE_OK) return model;
+    rbe_model_free(model);
+    return NULL;
+}
+
+rbe_model *rbe_model_load(const char *path) {
+    rbe_tensor_file *file = rbe_tensor_file_open(path);
+    rbe_model *model = file ? rbe_model_from_file(file) : NULL;
+    rbe_tensor_file_close(file);
+    return model;
+}

@@ -1,0 +1,10 @@
+/* Models from open files. */
+#ifndef RBE_IO_MODEL_FILE_H
+#define RBE_IO_MODEL_FILE_H
+
+#include "rbe/io.h"
+
+/* What rbe_model_load does with the file that it opens. NULL on failure. */
+rbe_model *rbe_model_from_file(const rbe_tensor_file *file);
+
+#endif

@@ -1,0 +1,65 @@
+/* Bytes by their offset, with pread: no position in the file, so threads may share it. */
+#include "io/source.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+
+static rbe_status fail_errno(const char *name, const char *what) {
+    return rbe_fail(RBE_IO_ERROR, "%s: %s: %s", name, what, strerror(errno));
+}
+
+static rbe_status take_name(rbe_source *source, const char *name) {
+    size_t room = strlen(name) + 1;
+    source->name = rbe_alloc(1, room);
+    if (!source->name) return RBE_INSUFFICIENT_MEMORY;
+    memcpy(source->name, name, room);
+    return RBE_OK;
+}
+
+static rbe_status open_regular(rbe_source *source) {
+    source->file = open(source->name, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a FIFO does not make it wait */
+    if (source->file < 0) return fail_errno(source->name, "cannot open");
+    struct stat about;
+    if (fstat(source->file, &about) != 0) return fail_errno(source->name, "cannot read");
+    if (!S_ISREG(about.st_mode)) return rbe_fail(RBE_IO_ERROR, "%s: expected a regular file", source->name);
+    source->bytes = (uint64_t)about.st_size;
+    return RBE_OK;
+}
+
+rbe_status rbe_source_open(rbe_source *source, const char *path) {
+    *source = (rbe_source){.file = -1};
+    rbe_status status = take_name(source, path);
+    if (status == RBE_OK) status = open_regular(source);
+    if (status != RBE_OK) rbe_source_close(source);
+    return status;
+}
+
+rbe_status rbe_source_from_memory(rbe_source *source, const void *bytes, size_t count, const char *name) {
+    *source = (rbe_source){.file = -1, .memory = bytes, .bytes = count};
+    return take_name(source, name);
+}
+
+void rbe_source_close(rbe_source *source) {
+    if (source->name && source->file >= 0) close(source->file);
+    rbe_free(source->name);
+    *source = (rbe_source){.file = -1};
+}
+
+rbe_status rbe_source_read(const rbe_source *source, uint64_t offset, void *bytes, size_t count) {
+    if (source->file < 0) {
+        if (count > 0) memcpy(bytes, (const char *)source->memory + offset, count);
+        return RBE_OK;
+    }
+    for (size_t done = 0; done < count;) {
+        ssize_t got = pread(source->file, (char *)bytes + done, count - done, (off_t)(offset + done));
+        if (got < 0 && errno != EINTR) return fail_errno(source->name, "cannot read");
+        if (got == 0) return rbe_fail(RBE_IO_ERROR, "%s: has become shorter while it was read", source->name);
+        if (got > 0) done += (size_t)got;
+    }
+    return RBE_OK;
+}
