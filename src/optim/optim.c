@@ -197,9 +197,20 @@ size_t rbe_optim_state_bytes(const rbe_optim_method *method, const rbe_optim_opt
     return method->state_arrays(&o) * values * sizeof(float);
 }
 
-float *rbe_optim_state(rbe_optim *optim, const rbe_param *param, int which) {
-    if (!optim || which < 0 || which >= RBE_OPTIM_MAX_STATE) return NULL;
-    for (size_t i = 0; i < optim->count; i++)
-        if (optim->slots[i].param == param) return optim->slots[i].state[which];
+static rbe_optim_slot *find_slot(rbe_optim *optim, const rbe_param *param) {
+    for (size_t i = 0; optim && i < optim->count; i++)
+        if (optim->slots[i].param == param) return &optim->slots[i];
     return NULL;
+}
+
+float *rbe_optim_state(rbe_optim *optim, const rbe_param *param, int which) {
+    if (which < 0 || which >= RBE_OPTIM_MAX_STATE) return NULL;
+    rbe_optim_slot *slot = find_slot(optim, param);
+    return slot ? slot->state[which] : NULL;
+}
+
+void rbe_optim_replace_state(rbe_optim *optim, const rbe_param *param, int which, float *state) {
+    rbe_optim_slot *slot = find_slot(optim, param);
+    rbe_free(slot->state[which]);
+    slot->state[which] = state;
 }
