@@ -4,15 +4,13 @@
  * library's allocator. A gzip file is a sequence of members, each ended by a CRC-32, which inflate verifies.
  *
  * Written files hold neither time nor name nor operating system, so the same data and the same zlib give the same
- * bytes. They grow under a temporary name in the same folder and are renamed when they are on the disk.
+ * bytes.
  */
 #include "data/gzip.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <stdatomic.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -120,24 +118,8 @@ void rbe_reader_close(rbe_reader *reader) {
 
 /* ---- writing ----------------------------------------------------------------------------------------------- */
 
-/* A name of its own beside the target: rename works only within a file system. */
-static rbe_status create_temporary(rbe_writer *writer) {
-    static atomic_uint counter;
-    size_t room = strlen(writer->path) + 48;
-    writer->temporary = rbe_alloc(1, room);
-    if (!writer->temporary) return RBE_INSUFFICIENT_MEMORY;
-    do {
-        snprintf(writer->temporary, room, "%s.%ld-%u.tmp", writer->path, (long)getpid(),
-                 atomic_fetch_add(&counter, 1));
-        writer->file = open(writer->temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-    } while (writer->file < 0 && errno == EEXIST);
-    if (writer->file < 0) return fail_errno(writer->path, "cannot create");
-    writer->exists = true;
-    return RBE_OK;
-}
-
 rbe_status rbe_writer_open(rbe_writer *writer, const char *path) {
-    *writer = (rbe_writer){.path = path, .file = -1, .z = {.zalloc = zlib_alloc, .zfree = zlib_free}};
+    *writer = (rbe_writer){.z = {.zalloc = zlib_alloc, .zfree = zlib_free}};
     writer->buffer = rbe_alloc(1, BUFFER_BYTES);
     if (!writer->buffer) return RBE_INSUFFICIENT_MEMORY;
     int code = deflateInit2(&writer->z, LEVEL, Z_DEFLATED, GZIP_WINDOW, MEMORY_LEVEL, Z_DEFAULT_STRATEGY);
@@ -145,16 +127,7 @@ rbe_status rbe_writer_open(rbe_writer *writer, const char *path) {
     writer->deflating = true;
     writer->header.os = UNKNOWN_SYSTEM;
     deflateSetHeader(&writer->z, &writer->header);
-    return create_temporary(writer);
-}
-
-static rbe_status write_all(rbe_writer *writer, size_t count) {
-    for (size_t done = 0; done < count;) {
-        ssize_t wrote = write(writer->file, writer->buffer + done, count - done);
-        if (wrote < 0 && errno != EINTR) return fail_errno(writer->path, "cannot write");
-        if (wrote > 0) done += (size_t)wrote;
-    }
-    return RBE_OK;
+    return rbe_atomic_open(&writer->file, path);
 }
 
 /* Feeds what stands at next_in through deflate to the file. */
@@ -163,7 +136,7 @@ static rbe_status deflate_to_file(rbe_writer *writer, int flush) {
         writer->z.next_out = writer->buffer;
         writer->z.avail_out = BUFFER_BYTES;
         deflate(&writer->z, flush); /* cannot fail on a sound stream */
-        RBE_TRY(write_all(writer, BUFFER_BYTES - writer->z.avail_out));
+        RBE_TRY(rbe_atomic_write(&writer->file, writer->buffer, BUFFER_BYTES - writer->z.avail_out));
     } while (writer->z.avail_out == 0);
     return RBE_OK;
 }
@@ -183,23 +156,14 @@ rbe_status rbe_writer_write(rbe_writer *writer, const void *bytes, size_t count)
 
 rbe_status rbe_writer_finish(rbe_writer *writer) {
     RBE_TRY(deflate_to_file(writer, Z_FINISH));
-    if (fsync(writer->file) != 0) return fail_errno(writer->path, "cannot write to the disk");
-    int file = writer->file;
-    writer->file = -1;
-    return close(file) == 0 ? RBE_OK : fail_errno(writer->path, "cannot close");
+    return rbe_atomic_finish(&writer->file);
 }
 
-rbe_status rbe_writer_commit(rbe_writer *writer) {
-    if (rename(writer->temporary, writer->path) != 0) return fail_errno(writer->path, "cannot replace");
-    writer->exists = false;
-    return RBE_OK;
-}
+rbe_status rbe_writer_commit(rbe_writer *writer) { return rbe_atomic_commit(&writer->file); }
 
 void rbe_writer_discard(rbe_writer *writer) {
     if (writer->deflating) deflateEnd(&writer->z);
-    if (writer->exists && writer->file >= 0) close(writer->file);
-    if (writer->exists) unlink(writer->temporary);
-    rbe_free(writer->temporary);
+    rbe_atomic_discard(&writer->file);
     rbe_free(writer->buffer);
-    *writer = (rbe_writer){.file = -1};
+    *writer = (rbe_writer){0};
 }

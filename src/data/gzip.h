@@ -3,10 +3,9 @@
 #ifndef RBE_DATA_GZIP_H
 #define RBE_DATA_GZIP_H
 
-#include <stdbool.h>
 #include <zlib.h>
 
-#include "base/alloc.h"
+#include "base/atomic_file.h"
 
 typedef struct rbe_reader {
     const char *path; /* borrowed */
@@ -29,10 +28,7 @@ rbe_status rbe_reader_read(rbe_reader *reader, void *bytes, size_t wanted, size_
 void rbe_reader_close(rbe_reader *reader);
 
 typedef struct rbe_writer {
-    const char *path; /* borrowed */
-    char *temporary;  /* path of the file that is written; renamed to `path` by rbe_writer_commit */
-    int file;         /* -1 when closed */
-    bool exists;      /* the temporary file is there */
+    rbe_atomic_file file;
     z_stream z;
     gz_header header;
     bool deflating;
