@@ -7,7 +7,7 @@
  *
  * Phi_k is sampled at row r, column c with x = 2c/(B-1) - 1, y = 2r/(B-1) - 1, d = sqrt(x^2 + y^2):
  *     1, d, d^2, cos(pi x), cos(pi y), cos(2 pi x), cos(2 pi y), cos(pi x) cos(pi y).
- * L and R are B x B transforms whose rows are atoms (orthonormal ones unless said); S_pq is sparse.
+ * L and R are B x B transforms whose rows are atoms (orthonormal but for the bspline ones); S_pq is sparse.
  *
  * Storage (section "grouped rows"). The coefficients of all blocks form one sparse matrix in the transform domain,
  * grid_rows B x grid_cols B. Positions are shared by `group` consecutive block rows (the last group may be
@@ -44,7 +44,8 @@ RBE_API rbe_status rbe_alpha_to_raw(size_t block, const double orthonormal[RBE_B
 /* ---- transforms ---------------------------------------------------------------------------------------------- */
 
 /* A family of B x B transforms; a constant table of methods. Names: "dct" (DCT-II), "haar", "db4", "db6" .. "db20"
- * (Daubechies, periodic, the full pyramid), "wht" (Walsh-Hadamard, sequency order), "identity". */
+ * (Daubechies, periodic, the full pyramid), "wht" (Walsh-Hadamard, sequency order), "identity", and the
+ * biorthogonal B-spline wavelets of GSL "bspline103", 105, 202, 204, 206, 208, 301, 303, 305, 307, 309. */
 typedef struct rbe_transform rbe_transform;
 
 /* NULL, with an error text that lists the names, for an unknown one. */
@@ -54,9 +55,15 @@ RBE_API const char *rbe_transform_name(const rbe_transform *transform);
 /* The n-th transform, NULL past the end: to list them all. */
 RBE_API const rbe_transform *rbe_transform_at(size_t n);
 
-/* Fills `matrix` (B x B doubles, row-major, rows = atoms in order of rising frequency) so that coefficients =
- * matrix . signal and signal = matrix^T . coefficients. B is a power of two, 8 .. 256. */
+/* False for the bspline ones (and NULL). */
+RBE_API bool rbe_transform_is_orthonormal(const rbe_transform *transform);
+
+/* Fills `matrix` (B x B doubles, row-major, rows = atoms in order of rising frequency) so that signal =
+ * matrix^T . coefficients: this is the L or R of the formula. B is a power of two, 8 .. 256. */
 RBE_API rbe_status rbe_transform_matrix(const rbe_transform *transform, size_t block, double *matrix);
+
+/* The same with coefficients = matrix . signal; equal to the other for an orthonormal transform. */
+RBE_API rbe_status rbe_transform_analysis_matrix(const rbe_transform *transform, size_t block, double *matrix);
 
 /* ---- compressed matrices ---------------------------------------------------------------------------------------
  */
@@ -75,21 +82,72 @@ typedef struct rbe_compress_options {
     size_t coeffs; /* K per block, 1 .. B^2 (alphas come on top); or: */
     double ratio;  /* the whole matrix holds out * in / ratio values, alphas included; default 16 */
     const rbe_transform *row_transform;    /* L, along the outputs; default dct */
-    const rbe_transform *column_transform; /* R, along the inputs; default dct */
-    rbe_alpha_mode alpha;
+    const rbe_transform *column_transform; /* R, along the inputs; default dct, of an image identity */
+    rbe_alpha_mode alpha;                  /* of an image, AUTO is off */
     size_t group; /* block rows that share positions; default 1 (own positions); at most grid_rows is used */
+
+    size_t overlap;                   /* o, 0 .. B/2: blocks overlap by so many rows, and columns unless an image */
+    size_t image_height, image_width; /* the inputs are an image: in = height * width */
+
+    bool adaptive;          /* of dct, haar, db4, wht and identity, take the best on each axis left at NULL */
+    double target_error;    /* instead of coeffs or ratio: the least budget of the whole matrix that reaches this
+                               relative error (of the outputs if there are samples or moments, else of W) */
+    double min_compression; /* fail unless a dense matrix takes that many times more bytes; default 1 with
+                               target_error, otherwise 0 */
+
+    /* What the inputs look like, if that is known: positions are then chosen, and values, alphas and bias fitted,
+     * for small errors of the outputs. Samples (count x in), or the means of x_i x_j (in x in) and of x_i (in;
+     * NULL: zeros). */
+    const float *samples;
+    size_t sample_count;
+    const double *moments;
+    const float *mean;
 } rbe_compress_options;
 
 /* Compresses `weights` (out x in, row-major): alpha by least squares (QR), then of the residual's coefficients the
  * K largest of each block, or with `ratio` the largest of the whole matrix (with group > 1 by their energy summed
- * over the group's rows). INVALID_ARGUMENT, NUMERICAL_INSTABILITY (index of the first weight that is not finite),
- * INSUFFICIENT_MEMORY. *blocks is the caller's, to be freed by rbe_blocks_free; NULL on failure. */
+ * over the group's rows); then alpha and the kept coefficients together by least squares. INVALID_ARGUMENT,
+ * NUMERICAL_INSTABILITY (index of the first weight or sample that is not finite), INSUFFICIENT_MEMORY,
+ * INSUFFICIENT_COMPRESSION (ratio and minimum). *blocks is the caller's, to be freed by rbe_blocks_free; NULL on
+ * failure. */
 RBE_API rbe_status rbe_compress(rbe_blocks **blocks, const float *weights, size_t out, size_t in,
                                 const rbe_compress_options *options);
+
+/* How well it went. */
+typedef struct rbe_compress_report {
+    double relative_error; /* ||W - W'|| / ||W||, Frobenius; 0 / 0 is 0 */
+    double snr;            /* -20 log10 of it, in dB */
+    double output_error;   /* the same of the centred outputs for the samples or moments; 0 without */
+    double value_ratio;    /* out * in / (coefficients and alphas) */
+    double byte_ratio;     /* of float weights / (values, positions, alphas) */
+    double seconds;
+    const rbe_transform *row_transform, *column_transform;
+} rbe_compress_report;
+
+/* rbe_compress with more to say: `report` (or NULL) is filled in. With samples or moments, `bias` (out values, or
+ * NULL) is corrected so that the mean output stays what it was with `weights`. On failure neither is touched. */
+RBE_API rbe_status rbe_compress_weights(rbe_blocks **blocks, float *bias, rbe_compress_report *report,
+                                        const float *weights, size_t out, size_t in,
+                                        const rbe_compress_options *options);
+
+/* The same for a matrix that is compressed already: another block size, transform, budget. A few block rows are
+ * decompressed at a time. */
+RBE_API rbe_status rbe_recompress(rbe_blocks **blocks, float *bias, rbe_compress_report *report,
+                                  const rbe_blocks *source, const rbe_compress_options *options);
 RBE_API void rbe_blocks_free(rbe_blocks *blocks); /* NULL is allowed */
 
 /* Writes the dense matrix (out x in) block by block into the caller's buffer. */
 RBE_API rbe_status rbe_decompress(const rbe_blocks *blocks, float *weights);
+
+/* Rows first .. first + count - 1 of it only. */
+RBE_API rbe_status rbe_decompress_rows(const rbe_blocks *blocks, size_t first, size_t count, float *rows);
+
+/* Hidden units have no order: puts the rows of weights1 (hidden x in) one after the other, each followed by the
+ * unused one that is nearest to it, and the columns of weights2 (out x hidden) and bias1 (or NULL) with them, so
+ * that the two layers compute the same function with more alike neighbours. `order` (hidden values, or NULL)
+ * receives which unit stands where. */
+RBE_API rbe_status rbe_order_hidden_units(float *weights1, float *bias1, size_t hidden, size_t in, float *weights2,
+                                          size_t out, size_t *order);
 
 /* One stored coefficient of a block. */
 typedef struct rbe_coefficient {
@@ -106,9 +164,10 @@ typedef struct rbe_block {
 } rbe_block;
 
 /* Builds a compressed matrix from grid_rows * grid_cols blocks in the order of their index. Of the options, block,
- * transforms, alpha (AUTO: on if any alpha is not zero) and group are used; the positions of a group are the union
- * of its blocks'. CORRUPTED_BLOCK with index and reason for a frequency out of range, a duplicate or a value that
- * is not finite; INPUT_DIMENSION_MISMATCH for a wrong block count. */
+ * transforms, alpha (AUTO: on if any alpha is not zero), group, overlap and image are used; with overlap the blocks
+ * are those of W'. The positions of a group are the union of its blocks'. CORRUPTED_BLOCK with index and reason for
+ * a frequency out of range, a duplicate or a value that is not finite; INPUT_DIMENSION_MISMATCH for a wrong block
+ * count. */
 RBE_API rbe_status rbe_blocks_build(rbe_blocks **blocks, size_t out, size_t in, const rbe_block *source,
                                     size_t block_count, const rbe_compress_options *options);
 
@@ -116,6 +175,10 @@ RBE_API rbe_status rbe_blocks_build(rbe_blocks **blocks, size_t out, size_t in, 
  * in (freq_i, freq_j), and returns how many the block stores; 0 for a block outside of the grid. */
 RBE_API size_t rbe_blocks_get(const rbe_blocks *blocks, size_t p, size_t q, double alpha[RBE_BASIS_COUNT],
                               rbe_coefficient *coefficients, size_t capacity);
+
+/* Looks at everything that is stored: CORRUPTED_BLOCK with the block's index and the reason for a value that is not
+ * finite or positions that are out of order or range. INVALID_ARGUMENT for NULL. */
+RBE_API rbe_status rbe_blocks_check(const rbe_blocks *blocks);
 
 /* What a compressed matrix is and what it costs. All bytes are those of the memory it holds. */
 typedef struct rbe_blocks_info {
@@ -127,6 +190,8 @@ typedef struct rbe_blocks_info {
     size_t value_bytes;    /* coefficients */
     size_t position_bytes; /* columns and list pointers */
     size_t alpha_bytes;
+    size_t overlap;
+    size_t image_height, image_width; /* 0 without */
 } rbe_blocks_info;
 
 RBE_API rbe_blocks_info rbe_blocks_describe(const rbe_blocks *blocks);

@@ -27,7 +27,8 @@ static rbe_status plan_budget(rbe_block_plan *plan, const rbe_compress_options *
     double ratio = o->ratio != 0.0 ? o->ratio : 16.0;
     double budget =
         o->coeffs > 0 ? (double)(o->coeffs * blocks) : floor((double)plan->out * (double)plan->in / ratio);
-    plan->has_alpha = o->alpha == RBE_ALPHA_ON || (o->alpha == RBE_ALPHA_AUTO && (double)alphas <= budget / 5.0);
+    bool automatic = plan->image_height == 0 && (double)alphas <= budget / 5.0;
+    plan->has_alpha = o->alpha == RBE_ALPHA_ON || (o->alpha == RBE_ALPHA_AUTO && automatic);
     plan->coeffs = o->coeffs;
     if (plan->has_alpha && o->coeffs == 0) budget -= (double)alphas;
     if (budget < 1.0)
@@ -50,15 +51,28 @@ rbe_status rbe_block_plan_make(rbe_block_plan *plan, size_t out, size_t in, cons
         return rbe_fail(RBE_INVALID_ARGUMENT, "block size: expected a power of two, 8 .. 256, found %zu", block);
     if (o->alpha != RBE_ALPHA_AUTO && o->alpha != RBE_ALPHA_ON && o->alpha != RBE_ALPHA_OFF)
         return rbe_fail(RBE_INVALID_ARGUMENT, "alpha: expected auto, on or off, found %d", (int)o->alpha);
-    const rbe_transform *dct = rbe_transform_at(0);
+    bool image = o->image_height > 0 || o->image_width > 0;
+    if (image && (o->image_height > most || o->image_width > most || o->image_height * o->image_width != in))
+        return rbe_fail(RBE_INVALID_ARGUMENT, "image: expected height x width of %zu inputs, found %zu x %zu", in,
+                        o->image_height, o->image_width);
+    if (o->overlap > block / 2)
+        return rbe_fail(RBE_INVALID_ARGUMENT, "overlap: expected 0 .. %zu (half a block), found %zu", block / 2,
+                        o->overlap);
+    size_t column_overlap = image ? 0 : o->overlap;
+    size_t padded_out = o->overlap ? rbe_overlap_mapped(out, block, o->overlap) : out;
+    size_t padded_in = column_overlap ? rbe_overlap_mapped(in, block, column_overlap) : in;
     *plan = (rbe_block_plan){
         .out = out,
         .in = in,
         .block = block,
-        .grid_rows = (out + block - 1) / block,
-        .grid_cols = (in + block - 1) / block,
-        .row_transform = o->row_transform ? o->row_transform : dct,
-        .column_transform = o->column_transform ? o->column_transform : dct,
+        .grid_rows = (padded_out + block - 1) / block,
+        .grid_cols = (padded_in + block - 1) / block,
+        .overlap = o->overlap,
+        .image_height = o->image_height,
+        .image_width = o->image_width,
+        .row_transform = o->row_transform ? o->row_transform : rbe_transform_named("dct"),
+        .column_transform =
+            o->column_transform ? o->column_transform : rbe_transform_named(image ? "identity" : "dct"),
     };
     plan->group = smaller(o->group ? o->group : default_group, plan->grid_rows);
     return plan_budget(plan, o);
@@ -67,11 +81,20 @@ rbe_status rbe_block_plan_make(rbe_block_plan *plan, size_t out, size_t in, cons
 /* ---- making and freeing ----------------------------------------------------------------------------------------
  */
 
+static rbe_status make_axes(rbe_blocks *b, const rbe_block_plan *plan) {
+    b->output_axis = rbe_axis_none(plan->out);
+    b->input_axis = rbe_axis_none(plan->in);
+    if (plan->overlap) RBE_TRY(rbe_axis_overlap(&b->output_axis, plan->out, plan->block, plan->overlap));
+    if (plan->image_height) return rbe_axis_image(&b->input_axis, plan->image_height, plan->image_width);
+    return plan->overlap ? rbe_axis_overlap(&b->input_axis, plan->in, plan->block, plan->overlap) : RBE_OK;
+}
+
 rbe_blocks *rbe_blocks_new(const rbe_block_plan *plan) {
     rbe_blocks *b = rbe_alloc_zeroed(1, sizeof *b);
     if (!b) return NULL;
-    b->out = plan->out;
-    b->in = plan->in;
+    bool whole = make_axes(b, plan) == RBE_OK;
+    b->out = b->output_axis.mapped;
+    b->in = b->input_axis.mapped;
     b->block = plan->block;
     while (((size_t)1 << b->log2_block) < b->block) b->log2_block++;
     b->grid_rows = plan->grid_rows;
@@ -81,7 +104,7 @@ rbe_blocks *rbe_blocks_new(const rbe_block_plan *plan) {
     b->row_transform = plan->row_transform;
     b->column_transform = plan->column_transform;
     b->list_start = rbe_alloc_zeroed(b->groups * b->block + 1, sizeof *b->list_start);
-    bool whole = b->list_start != NULL;
+    whole = whole && b->list_start;
     if (plan->has_alpha) {
         b->alpha = rbe_alloc_zeroed(RBE_BASIS_COUNT * b->grid_rows * b->grid_cols, sizeof *b->alpha);
         b->moments = rbe_moments_new(b->block);
@@ -121,6 +144,8 @@ void rbe_blocks_free(rbe_blocks *b) {
     rbe_free(b->values);
     rbe_free(b->alpha);
     rbe_free(b->moments);
+    rbe_axis_free(&b->output_axis);
+    rbe_axis_free(&b->input_axis);
     rbe_free(b);
 }
 
@@ -272,16 +297,75 @@ size_t rbe_blocks_get(const rbe_blocks *b, size_t p, size_t q, double alpha[RBE_
     return rbe_blocks_get_from(b, b->values, p, q, coefficients, capacity);
 }
 
+/* ---- checks -------------------------------------------------------------------------------------------------- */
+
+/* Block row p of group g, the block that column lies in. */
+static size_t block_index(const rbe_blocks *b, size_t p, size_t column) {
+    return p * b->grid_cols + smaller(column >> b->log2_block, b->grid_cols - 1);
+}
+
+/* The lists follow each other and hold all entries and values. */
+static rbe_status check_starts(const rbe_blocks *b) {
+    size_t lists = b->groups * b->block, values = 0;
+    for (size_t n = 0; n < lists; n++) {
+        size_t first = b->list_start[n], last = b->list_start[n + 1], g = n / b->block;
+        if (last < first || last > b->entries || (n == 0 && first != 0) || (n == lists - 1 && last != b->entries))
+            return rbe_fail(RBE_CORRUPTED_BLOCK, "block %zu: list %zu spans entries %zu .. %zu of %zu",
+                            block_index(b, g * b->group, 0), n % b->block, first, last, b->entries);
+        values += (last - first) * rbe_group_rows(b, g);
+    }
+    if (values == b->value_count) return RBE_OK;
+    return rbe_fail(RBE_CORRUPTED_BLOCK, "block %zu: the lists hold %zu values, expected %zu",
+                    block_index(b, (b->groups - 1) * b->group, 0), values, b->value_count);
+}
+
+static rbe_status check_list(const rbe_blocks *b, size_t n) {
+    size_t g = n / b->block, rows = rbe_group_rows(b, g), first = b->list_start[n], last = b->list_start[n + 1];
+    for (size_t k = first; k < last; k++) {
+        size_t column = rbe_column_at(b, k);
+        if (column >= b->grid_cols * b->block || (k > first && column <= rbe_column_at(b, k - 1)))
+            return rbe_fail(RBE_CORRUPTED_BLOCK,
+                            "block %zu: entry %zu of list %zu has column %zu, expected ascending below %zu",
+                            block_index(b, g * b->group, column), k - first, n % b->block, column,
+                            b->grid_cols * b->block);
+        for (size_t m = 0; m < rows; m++) {
+            float value = *rbe_entry_value(b, g, k, m);
+            if (!isfinite(value))
+                return rbe_fail(RBE_CORRUPTED_BLOCK, "block %zu: coefficient (%zu, %zu) is %g",
+                                block_index(b, g * b->group + m, column), n % b->block, column & (b->block - 1),
+                                (double)value);
+        }
+    }
+    return RBE_OK;
+}
+
+rbe_status rbe_blocks_check(const rbe_blocks *b) {
+    if (!b) return rbe_fail(RBE_INVALID_ARGUMENT, "the compressed matrix is NULL");
+    RBE_TRY(check_starts(b));
+    for (size_t n = 0; n < b->groups * b->block; n++) RBE_TRY(check_list(b, n));
+    for (size_t n = 0; b->alpha && n < b->grid_rows * b->grid_cols; n++)
+        for (size_t l = 0; l < RBE_BASIS_COUNT; l++) {
+            float alpha = *rbe_block_alpha(b, n / b->grid_cols, n % b->grid_cols, l);
+            if (!isfinite(alpha))
+                return rbe_fail(RBE_CORRUPTED_BLOCK, "block %zu: alpha %zu (orthonormal) is %g", n, l,
+                                (double)alpha);
+        }
+    return RBE_OK;
+}
+
 rbe_blocks_info rbe_blocks_describe(const rbe_blocks *b) {
     if (!b) return (rbe_blocks_info){0};
     size_t alphas = b->alpha ? RBE_BASIS_COUNT * b->grid_rows * b->grid_cols : 0;
     return (rbe_blocks_info){
-        .out = b->out,
-        .in = b->in,
+        .out = b->output_axis.length,
+        .in = b->input_axis.length,
         .block = b->block,
         .grid_rows = b->grid_rows,
         .grid_cols = b->grid_cols,
         .group = b->group,
+        .overlap = b->output_axis.overlap,
+        .image_height = b->input_axis.height,
+        .image_width = b->input_axis.width,
         .row_transform = b->row_transform,
         .column_transform = b->column_transform,
         .has_alpha = b->alpha != NULL,

@@ -12,14 +12,16 @@
 #ifndef RBE_CODEC_BLOCKS_H
 #define RBE_CODEC_BLOCKS_H
 
+#include "codec/axis.h"
 #include "codec/basis.h"
 #include "codec/transform.h"
 
 #define RBE_COLUMN_PADDING 16 /* zero entries behind the last column: kernels may look ahead */
 
 struct rbe_blocks {
-    size_t out, in;
-    size_t block, log2_block; /* B */
+    size_t out, in;                       /* of what is cut into blocks: W' = E_out W E_in^T */
+    rbe_axis_map output_axis, input_axis; /* E; `length` is the width of W itself */
+    size_t block, log2_block;             /* B */
     size_t grid_rows, grid_cols;
     size_t group, groups;
     const rbe_transform *row_transform, *column_transform; /* L along outputs, R along inputs */
@@ -83,7 +85,9 @@ size_t rbe_blocks_get_from(const rbe_blocks *b, const float *values, size_t p, s
 
 /* A geometry and a budget, checked and with the defaults filled in. */
 typedef struct rbe_block_plan {
-    size_t out, in, block, grid_rows, grid_cols, group;
+    size_t out, in; /* of W */
+    size_t block, grid_rows, grid_cols, group;
+    size_t overlap, image_height, image_width;
     const rbe_transform *row_transform, *column_transform;
     bool has_alpha;
     size_t coeffs;      /* K of each block; 0: the budget is the layer's */

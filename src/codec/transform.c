@@ -1,10 +1,18 @@
-/* The transforms as matrices, rows = atoms in order of rising frequency: coefficients = C x, x = C^T coefficients.
+/* The transforms as matrices, rows = atoms in order of rising frequency: coefficients = A x, x = C^T coefficients
+ * with A = C for the orthonormal ones.
  *
- *   dct       C[k][n] = s_k cos(pi (2n + 1) k / 2B),  s_0 = sqrt(1/B), s_k = sqrt(2/B) (DCT-II) haar, db  the full
- * periodic pyramid: one step maps x to averages a_i = sum_k h_k x[(2i + k) mod n] and details d_i = sum_k g_k x[(2i
- * + k) mod n], and goes on with the averages; order: the last average, then details from the coarsest to the
- * finest. Filters from GSL; its gsl_wavelet_transform gives the same numbers. wht       the Hadamard matrix /
- * sqrt(B), rows sorted by their number of sign changes (sequency) identity
+ *   dct        C[k][n] = s_k cos(pi (2n + 1) k / 2B),  s_0 = sqrt(1/B), s_k = sqrt(2/B) (DCT-II)
+ *
+ *   haar, db   the full periodic pyramid: one step maps x to averages a_i = sum_k h_k x[(2i + k) mod n] and details
+ *              d_i = sum_k g_k x[(2i + k) mod n], and goes on with the averages; order: the last average, then
+ *              details from the coarsest to the finest. Filters from GSL; its gsl_wavelet_transform gives the same.
+ *
+ *   bspline    the same with two pairs of filters, A by the one and C by the other: every step back is the
+ *              transpose of a step with the synthesis filters.
+ *
+ *   wht        the Hadamard matrix / sqrt(B), rows sorted by their number of sign changes (sequency)
+ *
+ *   identity
  */
 #include "codec/transform.h"
 
@@ -43,13 +51,7 @@ static void pyramid(const double *low, const double *high, size_t taps, size_t l
 }
 
 /* Column n of the matrix is the transform of the n-th unit impulse. */
-static void fill_wavelet(const rbe_transform *self, size_t block, double *matrix) {
-    const gsl_wavelet_type *family = self->kind == RBE_TRANSFORM_HAAR ? gsl_wavelet_haar : gsl_wavelet_daubechies;
-    const double *low, *high, *synthesis_low, *synthesis_high;
-    size_t taps, offset;
-    /* The method itself: gsl_wavelet_alloc would allocate, only to call it. It cannot fail for the members of our
-     * table. */
-    family->init(&low, &high, &synthesis_low, &synthesis_high, &taps, &offset, self->taps);
+static void pyramid_matrix(const double *low, const double *high, size_t taps, size_t block, double *matrix) {
     double impulse[256];
     for (size_t n = 0; n < block; n++) {
         memset(impulse, 0, sizeof impulse);
@@ -57,6 +59,39 @@ static void fill_wavelet(const rbe_transform *self, size_t block, double *matrix
         pyramid(low, high, taps, block, impulse);
         for (size_t k = 0; k < block; k++) matrix[k * block + n] = impulse[k];
     }
+}
+
+typedef struct filters {
+    const double *low, *high;
+    size_t taps;
+} filters;
+
+/* GSL's filters, by the method itself: gsl_wavelet_alloc would allocate, only to call it. It cannot fail for the
+ * members of our table. */
+static void gsl_filters(const gsl_wavelet_type *family, size_t member, filters *analysis, filters *synthesis) {
+    size_t offset;
+    family->init(&analysis->low, &analysis->high, &synthesis->low, &synthesis->high, &analysis->taps, &offset,
+                 member);
+    synthesis->taps = analysis->taps;
+}
+
+static void fill_wavelet(const rbe_transform *self, size_t block, double *matrix) {
+    filters f, unused;
+    gsl_filters(self->kind == RBE_TRANSFORM_HAAR ? gsl_wavelet_haar : gsl_wavelet_daubechies, self->taps, &f,
+                &unused);
+    pyramid_matrix(f.low, f.high, f.taps, block, matrix);
+}
+
+static void fill_bspline(const rbe_transform *self, size_t block, double *matrix) {
+    filters f, unused;
+    gsl_filters(gsl_wavelet_bspline, self->taps, &unused, &f);
+    pyramid_matrix(f.low, f.high, f.taps, block, matrix);
+}
+
+static void fill_bspline_analysis(const rbe_transform *self, size_t block, double *matrix) {
+    filters f, unused;
+    gsl_filters(gsl_wavelet_bspline, self->taps, &f, &unused);
+    pyramid_matrix(f.low, f.high, f.taps, block, matrix);
 }
 
 static void fill_walsh(const rbe_transform *self, size_t block, double *matrix) {
@@ -80,19 +115,30 @@ static void fill_identity(const rbe_transform *self, size_t block, double *matri
 }
 
 static const rbe_transform transforms[] = {
-    {"dct", RBE_TRANSFORM_DCT, 0, fill_dct},
-    {"haar", RBE_TRANSFORM_HAAR, 2, fill_wavelet},
-    {"db4", RBE_TRANSFORM_DAUBECHIES, 4, fill_wavelet},
-    {"db6", RBE_TRANSFORM_DAUBECHIES, 6, fill_wavelet},
-    {"db8", RBE_TRANSFORM_DAUBECHIES, 8, fill_wavelet},
-    {"db10", RBE_TRANSFORM_DAUBECHIES, 10, fill_wavelet},
-    {"db12", RBE_TRANSFORM_DAUBECHIES, 12, fill_wavelet},
-    {"db14", RBE_TRANSFORM_DAUBECHIES, 14, fill_wavelet},
-    {"db16", RBE_TRANSFORM_DAUBECHIES, 16, fill_wavelet},
-    {"db18", RBE_TRANSFORM_DAUBECHIES, 18, fill_wavelet},
-    {"db20", RBE_TRANSFORM_DAUBECHIES, 20, fill_wavelet},
-    {"wht", RBE_TRANSFORM_WALSH, 0, fill_walsh},
-    {"identity", RBE_TRANSFORM_IDENTITY, 0, fill_identity},
+    {"dct", RBE_TRANSFORM_DCT, 0, fill_dct, NULL},
+    {"haar", RBE_TRANSFORM_HAAR, 2, fill_wavelet, NULL},
+    {"db4", RBE_TRANSFORM_DAUBECHIES, 4, fill_wavelet, NULL},
+    {"db6", RBE_TRANSFORM_DAUBECHIES, 6, fill_wavelet, NULL},
+    {"db8", RBE_TRANSFORM_DAUBECHIES, 8, fill_wavelet, NULL},
+    {"db10", RBE_TRANSFORM_DAUBECHIES, 10, fill_wavelet, NULL},
+    {"db12", RBE_TRANSFORM_DAUBECHIES, 12, fill_wavelet, NULL},
+    {"db14", RBE_TRANSFORM_DAUBECHIES, 14, fill_wavelet, NULL},
+    {"db16", RBE_TRANSFORM_DAUBECHIES, 16, fill_wavelet, NULL},
+    {"db18", RBE_TRANSFORM_DAUBECHIES, 18, fill_wavelet, NULL},
+    {"db20", RBE_TRANSFORM_DAUBECHIES, 20, fill_wavelet, NULL},
+    {"wht", RBE_TRANSFORM_WALSH, 0, fill_walsh, NULL},
+    {"identity", RBE_TRANSFORM_IDENTITY, 0, fill_identity, NULL},
+    {"bspline103", RBE_TRANSFORM_BSPLINE, 103, fill_bspline, fill_bspline_analysis},
+    {"bspline105", RBE_TRANSFORM_BSPLINE, 105, fill_bspline, fill_bspline_analysis},
+    {"bspline202", RBE_TRANSFORM_BSPLINE, 202, fill_bspline, fill_bspline_analysis},
+    {"bspline204", RBE_TRANSFORM_BSPLINE, 204, fill_bspline, fill_bspline_analysis},
+    {"bspline206", RBE_TRANSFORM_BSPLINE, 206, fill_bspline, fill_bspline_analysis},
+    {"bspline208", RBE_TRANSFORM_BSPLINE, 208, fill_bspline, fill_bspline_analysis},
+    {"bspline301", RBE_TRANSFORM_BSPLINE, 301, fill_bspline, fill_bspline_analysis},
+    {"bspline303", RBE_TRANSFORM_BSPLINE, 303, fill_bspline, fill_bspline_analysis},
+    {"bspline305", RBE_TRANSFORM_BSPLINE, 305, fill_bspline, fill_bspline_analysis},
+    {"bspline307", RBE_TRANSFORM_BSPLINE, 307, fill_bspline, fill_bspline_analysis},
+    {"bspline309", RBE_TRANSFORM_BSPLINE, 309, fill_bspline, fill_bspline_analysis},
 };
 
 const rbe_transform *rbe_transform_at(size_t n) {
@@ -103,17 +149,32 @@ const rbe_transform *rbe_transform_named(const char *name) {
     const rbe_transform *transform;
     for (size_t n = 0; (transform = rbe_transform_at(n)); n++)
         if (name && strcmp(transform->name, name) == 0) return transform;
-    rbe_fail(RBE_INVALID_ARGUMENT, "transform: expected dct, haar, db4, db6 .. db20, wht or identity, found %s",
+    rbe_fail(RBE_INVALID_ARGUMENT,
+             "transform: expected dct, haar, db4, db6 .. db20, wht, identity, bspline103, 105, 202, 204, 206, 208, "
+             "301, 303, 305, 307 or 309, found %s",
              name ? name : "NULL");
     return NULL;
 }
 
 const char *rbe_transform_name(const rbe_transform *transform) { return transform ? transform->name : ""; }
 
-rbe_status rbe_transform_matrix(const rbe_transform *transform, size_t block, double *matrix) {
-    if (!transform || !matrix) return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_transform_matrix: a pointer is NULL");
+bool rbe_transform_is_orthonormal(const rbe_transform *transform) { return transform && !transform->fill_analysis; }
+
+static rbe_status check(const rbe_transform *transform, size_t block, const double *matrix) {
+    if (!transform || !matrix) return rbe_fail(RBE_INVALID_ARGUMENT, "transform matrix: a pointer is NULL");
     if (!rbe_block_size_valid(block))
         return rbe_fail(RBE_INVALID_ARGUMENT, "block size: expected a power of two, 8 .. 256, found %zu", block);
+    return RBE_OK;
+}
+
+rbe_status rbe_transform_matrix(const rbe_transform *transform, size_t block, double *matrix) {
+    RBE_TRY(check(transform, block, matrix));
     transform->fill(transform, block, matrix);
+    return RBE_OK;
+}
+
+rbe_status rbe_transform_analysis_matrix(const rbe_transform *transform, size_t block, double *matrix) {
+    RBE_TRY(check(transform, block, matrix));
+    (transform->fill_analysis ? transform->fill_analysis : transform->fill)(transform, block, matrix);
     return RBE_OK;
 }

@@ -9,15 +9,17 @@ typedef enum rbe_transform_kind {
     RBE_TRANSFORM_HAAR,
     RBE_TRANSFORM_DAUBECHIES,
     RBE_TRANSFORM_WALSH,
-    RBE_TRANSFORM_IDENTITY
+    RBE_TRANSFORM_IDENTITY,
+    RBE_TRANSFORM_BSPLINE
 } rbe_transform_kind;
 
 struct rbe_transform {
     const char *name;
     rbe_transform_kind kind; /* tells the kernels which fast code fits */
-    size_t taps;             /* filter length of a wavelet; 0 otherwise */
-    /* Writes the B x B matrix, rows = atoms. */
+    size_t taps;             /* a wavelet's number in GSL's family, for db its filter length; 0 otherwise */
+    /* Write the B x B matrix, rows = atoms: of synthesis, and of analysis (NULL: the same, it is orthonormal). */
     void (*fill)(const rbe_transform *self, size_t block, double *matrix);
+    void (*fill_analysis)(const rbe_transform *self, size_t block, double *matrix);
 };
 
 /* Whether B is a power of two in 8 .. 256. */

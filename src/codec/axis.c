@@ -1,0 +1,182 @@
+/* Axis maps: none, overlapping windowed blocks, the 2-D DCT of an image. */
+#include "codec/axis.h"
+
+#include <cblas.h>
+#include <math.h>
+#include <string.h>
+
+#include "base/alloc.h"
+
+/* ---- making -------------------------------------------------------------------------------------------------- */
+
+rbe_axis_map rbe_axis_none(size_t length) { return (rbe_axis_map){.length = length, .mapped = length}; }
+
+size_t rbe_overlap_mapped(size_t length, size_t block, size_t overlap) {
+    size_t stride = block - overlap;
+    size_t blocks = length <= block ? 1 : (length - overlap + stride - 1) / stride;
+    return blocks * block;
+}
+
+rbe_status rbe_axis_overlap(rbe_axis_map *axis, size_t length, size_t block, size_t overlap) {
+    *axis = (rbe_axis_map){.kind = RBE_AXIS_MAP_OVERLAP,
+                           .length = length,
+                           .mapped = rbe_overlap_mapped(length, block, overlap),
+                           .block = block,
+                           .overlap = overlap};
+    axis->ramp = rbe_alloc(overlap, sizeof *axis->ramp);
+    if (!axis->ramp) return rbe_last_status();
+    for (size_t k = 0; k < overlap; k++) axis->ramp[k] = (float)sin(M_PI_2 * ((double)k + 0.5) / (double)overlap);
+    return RBE_OK;
+}
+
+static void fill_dct(size_t n, float *matrix) {
+    for (size_t k = 0; k < n; k++)
+        for (size_t c = 0; c < n; c++) {
+            double phase = M_PI * (double)((2 * c + 1) * k % (4 * n)) / (double)(2 * n);
+            matrix[k * n + c] = (float)(sqrt((k == 0 ? 1.0 : 2.0) / (double)n) * cos(phase));
+        }
+}
+
+static void fill_zigzag(size_t height, size_t width, rbe_image_frequency *order) {
+    for (size_t sum = 0; sum < height + width - 1; sum++) {
+        size_t first = sum < width ? 0 : sum - width + 1; /* of u */
+        size_t last = sum < height ? sum : height - 1;
+        for (size_t step = 0; step <= last - first; step++) {
+            size_t u = sum % 2 ? first + step : last - step;
+            *order++ = (rbe_image_frequency){(uint32_t)u, (uint32_t)(sum - u)};
+        }
+    }
+}
+
+rbe_status rbe_axis_image(rbe_axis_map *axis, size_t height, size_t width) {
+    *axis = (rbe_axis_map){.kind = RBE_AXIS_MAP_IMAGE,
+                           .length = height * width,
+                           .mapped = height * width,
+                           .height = height,
+                           .width = width,
+                           .height_matrix = rbe_alloc(height * height, sizeof(float)),
+                           .width_matrix = rbe_alloc(width * width, sizeof(float)),
+                           .order = rbe_alloc(height * width, sizeof(rbe_image_frequency))};
+    if (!axis->height_matrix || !axis->width_matrix || !axis->order) return rbe_last_status();
+    fill_dct(height, axis->height_matrix);
+    fill_dct(width, axis->width_matrix);
+    fill_zigzag(height, width, axis->order);
+    return RBE_OK;
+}
+
+void rbe_axis_free(rbe_axis_map *axis) {
+    rbe_free(axis->ramp);
+    rbe_free(axis->height_matrix);
+    rbe_free(axis->width_matrix);
+    rbe_free(axis->order);
+}
+
+/* ---- overlap ------------------------------------------------------------------------------------------------- */
+
+float rbe_axis_window(const rbe_axis_map *axis, size_t n, size_t t) {
+    if (axis->kind != RBE_AXIS_MAP_OVERLAP) return 1.0f;
+    if (t < axis->overlap && n > 0) return axis->ramp[t];
+    size_t from_end = axis->block - 1 - t;
+    if (from_end < axis->overlap && n + 1 < axis->mapped / axis->block) return axis->ramp[from_end];
+    return 1.0f;
+}
+
+static void overlap_apply(const rbe_axis_map *a, const float *x, float *mapped) {
+    for (size_t n = 0; n < a->mapped / a->block; n++, mapped += a->block) {
+        size_t start = rbe_axis_start(a, a->block, n);
+        for (size_t t = 0; t < a->block; t++)
+            mapped[t] = start + t < a->length ? x[start + t] * rbe_axis_window(a, n, t) : 0.0f;
+    }
+}
+
+static void overlap_adjoint(const rbe_axis_map *a, const float *mapped, float *x) {
+    for (size_t n = 0; n < a->mapped / a->block; n++, mapped += a->block) {
+        size_t start = rbe_axis_start(a, a->block, n);
+        for (size_t t = 0; t < a->block && start + t < a->length; t++)
+            x[start + t] += mapped[t] * rbe_axis_window(a, n, t);
+    }
+}
+
+/* ---- image --------------------------------------------------------------------------------------------------- */
+
+enum { IMAGE_CHUNK = 64 }; /* images that are transformed together */
+
+static size_t chunk_of(size_t rows) { return rows < IMAGE_CHUNK ? rows : IMAGE_CHUNK; }
+
+static void multiply(CBLAS_TRANSPOSE ta, CBLAS_TRANSPOSE tb, size_t m, size_t n, size_t k, const float *a,
+                     const float *b, float *c) {
+    cblas_sgemm(CblasRowMajor, ta, tb, (int)m, (int)n, (int)k, 1.0f, a, (int)(ta == CblasTrans ? m : k), b,
+                (int)(tb == CblasTrans ? k : n), 0.0f, c, (int)n);
+}
+
+/* The lines of `count` images lie as [line][image][pixel]: then both passes are one product for all images. */
+static void image_apply(const rbe_axis_map *a, const float *x, size_t count, float *mapped, float *lines,
+                        float *other) {
+    size_t h = a->height, w = a->width;
+    for (size_t n = 0; n < count; n++)
+        for (size_t r = 0; r < h; r++)
+            memcpy(lines + (r * count + n) * w, x + n * h * w + r * w, w * sizeof(float));
+    multiply(CblasNoTrans, CblasTrans, h * count, w, w, lines, a->width_matrix, other);
+    multiply(CblasNoTrans, CblasNoTrans, h, count * w, h, a->height_matrix, other, lines);
+    for (size_t n = 0; n < count; n++)
+        for (size_t k = 0; k < h * w; k++) {
+            size_t u = a->order[k].u, v = a->order[k].v;
+            mapped[n * h * w + k] = lines[(u * count + n) * w + v];
+        }
+}
+
+static void image_adjoint(const rbe_axis_map *a, const float *mapped, size_t count, float *x, float *lines,
+                          float *other) {
+    size_t h = a->height, w = a->width;
+    for (size_t n = 0; n < count; n++)
+        for (size_t k = 0; k < h * w; k++) {
+            size_t u = a->order[k].u, v = a->order[k].v;
+            lines[(u * count + n) * w + v] = mapped[n * h * w + k];
+        }
+    multiply(CblasTrans, CblasNoTrans, h, count * w, h, a->height_matrix, lines, other);
+    multiply(CblasNoTrans, CblasNoTrans, h * count, w, w, other, a->width_matrix, lines);
+    for (size_t n = 0; n < count; n++)
+        for (size_t r = 0; r < h; r++)
+            for (size_t c = 0; c < w; c++) x[n * h * w + r * w + c] += lines[(r * count + n) * w + c];
+}
+
+/* ---- the maps ------------------------------------------------------------------------------------------------ */
+
+size_t rbe_axis_scratch(const rbe_axis_map *a, size_t rows) {
+    return a->kind == RBE_AXIS_MAP_IMAGE ? 2 * chunk_of(rows) * a->length : 0;
+}
+
+void rbe_axis_apply(const rbe_axis_map *a, const float *x, size_t rows, float *mapped, float *scratch) {
+    if (a->kind == RBE_AXIS_MAP_NONE) memcpy(mapped, x, rows * a->length * sizeof(float));
+    if (a->kind == RBE_AXIS_MAP_OVERLAP) {
+#pragma omp parallel for num_threads(rbe_threads()) schedule(static)
+        for (size_t n = 0; n < rows; n++) overlap_apply(a, x + n * a->length, mapped + n * a->mapped);
+    }
+    if (a->kind != RBE_AXIS_MAP_IMAGE) return;
+    for (size_t n = 0; n < rows; n += IMAGE_CHUNK) {
+        size_t count = chunk_of(rows - n);
+        image_apply(a, x + n * a->length, count, mapped + n * a->mapped, scratch, scratch + count * a->length);
+    }
+}
+
+static void adjoint_start(size_t length, const float *bias, bool add, float *x) {
+    if (!add && !bias) memset(x, 0, length * sizeof(float));
+    if (!add && bias) memcpy(x, bias, length * sizeof(float));
+    for (size_t c = 0; add && bias && c < length; c++) x[c] += bias[c];
+}
+
+void rbe_axis_adjoint(const rbe_axis_map *a, const float *mapped, size_t rows, const float *bias, bool add,
+                      float *x, float *scratch) {
+#pragma omp parallel for num_threads(rbe_threads()) schedule(static)
+    for (size_t n = 0; n < rows; n++) {
+        adjoint_start(a->length, bias, add, x + n * a->length);
+        if (a->kind == RBE_AXIS_MAP_NONE)
+            cblas_saxpy((int)a->length, 1.0f, mapped + n * a->mapped, 1, x + n * a->length, 1);
+        if (a->kind == RBE_AXIS_MAP_OVERLAP) overlap_adjoint(a, mapped + n * a->mapped, x + n * a->length);
+    }
+    if (a->kind != RBE_AXIS_MAP_IMAGE) return;
+    for (size_t n = 0; n < rows; n += IMAGE_CHUNK) {
+        size_t count = chunk_of(rows - n);
+        image_adjoint(a, mapped + n * a->mapped, count, x + n * a->length, scratch, scratch + count * a->length);
+    }
+}

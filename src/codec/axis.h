@@ -1,0 +1,67 @@
+/* Axis maps: what happens to the inputs or the outputs of a matrix before it is cut into blocks.
+ *
+ * A map is a tall matrix E (mapped x length) with E^T E = 1. The blocks hold W' = E_out W E_in^T, and
+ *
+ *     W = E_out^T W' E_in        Y = X W^T = ((X E_in^T) W'^T) E_out
+ *
+ * so that a product is apply (x -> x E^T), the product of the blocks, adjoint (y -> y E). Three maps:
+ *
+ *   none      E = 1
+ *   overlap   blocks of B have a stride of B - o; block q is cut out at q (B - o), multiplied by a window and
+ * padded with zeros. Where two blocks overlap the windows are sin and cos of (pi/2)(k + 1/2)/o, k = 0 .. o-1,
+ *             elsewhere 1: their squares sum to one. mapped = blocks * B.
+ *   image     the orthonormal 2-D DCT-II over height x width, coefficients (u, v) in zigzag order: by rising u + v,
+ *             runs of equal u + v in alternating directions
+ */
+#ifndef RBE_CODEC_AXIS_H
+#define RBE_CODEC_AXIS_H
+
+#include <stdbool.h>
+
+#include "rbe/base.h"
+
+typedef enum rbe_axis_kind { RBE_AXIS_MAP_NONE, RBE_AXIS_MAP_OVERLAP, RBE_AXIS_MAP_IMAGE } rbe_axis_kind;
+
+/* Frequency along the height and the width. */
+typedef struct rbe_image_frequency {
+    uint32_t u, v;
+} rbe_image_frequency;
+
+typedef struct rbe_axis_map {
+    rbe_axis_kind kind;
+    size_t length, mapped;
+    size_t block, overlap;               /* overlap */
+    size_t height, width;                /* image */
+    float *ramp;                         /* overlap: the rising window, o values */
+    float *height_matrix, *width_matrix; /* image: DCT, rows = atoms */
+    rbe_image_frequency *order;          /* image: of each coefficient */
+} rbe_axis_map;
+
+/* All fail only for want of memory. Freed by rbe_axis_free. */
+rbe_axis_map rbe_axis_none(size_t length);
+rbe_status rbe_axis_overlap(rbe_axis_map *axis, size_t length, size_t block, size_t overlap);
+rbe_status rbe_axis_image(rbe_axis_map *axis, size_t height, size_t width);
+void rbe_axis_free(rbe_axis_map *axis);
+
+/* Length after the map of overlapping blocks. */
+size_t rbe_overlap_mapped(size_t length, size_t block, size_t overlap);
+
+/* Where block row or column `n` of the mapped axis is cut out. */
+static inline size_t rbe_axis_start(const rbe_axis_map *axis, size_t block, size_t n) {
+    return n * (axis->kind == RBE_AXIS_MAP_OVERLAP ? block - axis->overlap : block);
+}
+
+/* Window at element t of block n; 1 unless blocks overlap. */
+float rbe_axis_window(const rbe_axis_map *axis, size_t n, size_t t);
+
+/* Floats of scratch that apply and adjoint need for `rows` rows. */
+size_t rbe_axis_scratch(const rbe_axis_map *axis, size_t rows);
+
+/* mapped (rows x mapped) = x E^T,  x: rows x length */
+void rbe_axis_apply(const rbe_axis_map *axis, const float *x, size_t rows, float *mapped, float *scratch);
+
+/* x (+)= mapped E + bias in every row; bias may be NULL, `add` keeps what x holds. */
+void rbe_axis_adjoint(const rbe_axis_map *axis, const float *mapped, size_t rows, const float *bias, bool add,
+                      float *x, float *scratch);
+
+#endif

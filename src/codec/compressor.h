@@ -1,0 +1,36 @@
+/* The compression of one matrix with one choice of transforms, for any budget. */
+#ifndef RBE_CODEC_COMPRESSOR_H
+#define RBE_CODEC_COMPRESSOR_H
+
+#include "codec/activations.h"
+#include "codec/select.h"
+
+typedef struct rbe_compressor {
+    const rbe_row_source *source;
+    rbe_block_plan plan;
+    rbe_blocks *shape; /* the geometry, without positions */
+    rbe_strips strips;
+    const rbe_inputs *inputs; /* count 0: none */
+    rbe_activations activations;
+    double *spectra, *alpha; /* of the group at hand */
+    float *score;            /* B x width, like `keep` */
+    uint8_t *keep;
+    uint64_t *histogram;
+} rbe_compressor;
+
+rbe_status rbe_compressor_new(rbe_compressor *c, const rbe_row_source *source, const rbe_inputs *inputs,
+                              const rbe_compress_options *options);
+void rbe_compressor_free(rbe_compressor *c); /* zeros are allowed */
+
+/* Compresses to plan->coeffs a block, or if that is 0 to at most plan->value_limit coefficients. */
+rbe_status rbe_compressor_run(rbe_compressor *c, rbe_blocks **blocks);
+
+/* How far `blocks` is from the source. bias_change (out values, or NULL) becomes what keeps the mean output. */
+typedef struct rbe_distance {
+    double weights, outputs; /* relative errors; outputs 0 without inputs */
+} rbe_distance;
+
+rbe_status rbe_compressor_measure(const rbe_row_source *source, const rbe_inputs *inputs, const rbe_blocks *blocks,
+                                  rbe_distance *distance, float *bias_change);
+
+#endif

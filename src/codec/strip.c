@@ -1,0 +1,198 @@
+/* Strips of a matrix and of its coefficients: two products with B x B matrices per strip, alphas by one small
+ * product per row.
+ */
+#include "codec/strip.h"
+
+#include <cblas.h>
+#include <string.h>
+
+#include "base/alloc.h"
+
+/* C = factor op(A) op(B) + keep C; op(A) is m x k, op(B) k x n, all contiguous but for the strides of A and C. */
+static void multiply(CBLAS_TRANSPOSE ta, CBLAS_TRANSPOSE tb, size_t m, size_t n, size_t k, double factor,
+                     const double *a, size_t a_stride, const double *b, double keep, double *c, size_t c_stride) {
+    cblas_dgemm(CblasRowMajor, ta, tb, (int)m, (int)n, (int)k, factor, a, (int)a_stride, b,
+                (int)(tb == CblasTrans ? k : n), keep, c, (int)c_stride);
+}
+
+/* ---- tables -------------------------------------------------------------------------------------------------- */
+
+/* Both forms of a strip of eight blocks, the Psi_l. */
+static void fill_psi(rbe_strips *s) {
+    size_t block = s->b->block;
+    for (size_t r = 0; r < block; r++)
+        for (size_t l = 0; l < RBE_BASIS_COUNT; l++)
+            for (size_t c = 0; c < block; c++)
+                s->psi[(r * RBE_BASIS_COUNT + l) * block + c] = rbe_moments_psi(s->b->moments, (int)l, r, c);
+    double *between = s->half;
+    multiply(CblasNoTrans, CblasNoTrans, block, RBE_BASIS_COUNT * block, block, 1.0, s->row_analysis, block, s->psi,
+             0.0, between, RBE_BASIS_COUNT * block);
+    multiply(CblasNoTrans, CblasTrans, RBE_BASIS_COUNT * block, block, block, 1.0, between, block,
+             s->column_analysis, 0.0, s->psi_hat, block);
+}
+
+rbe_status rbe_strips_new(rbe_strips *s, const rbe_blocks *b) {
+    size_t block = b->block, square = block * block, width = b->grid_cols * block;
+    size_t psi = b->alpha ? RBE_BASIS_COUNT * square : 0;
+    /* room for the eight Psi_l too */
+    size_t half = block * (b->grid_cols < RBE_BASIS_COUNT ? RBE_BASIS_COUNT * block : width);
+    *s = (rbe_strips){.b = b, .width = width};
+    s->row_analysis = rbe_alloc(4 * square + 2 * psi + half, sizeof(double));
+    s->rows =
+        rbe_alloc(block * (b->input_axis.length + b->in) + rbe_axis_scratch(&b->input_axis, block), sizeof(float));
+    if (!s->row_analysis || !s->rows) {
+        rbe_strips_free(s);
+        return rbe_last_status();
+    }
+    s->column_analysis = s->row_analysis + square;
+    s->row_synthesis = s->column_analysis + square;
+    s->column_synthesis = s->row_synthesis + square;
+    s->half = s->column_synthesis + square;
+    s->mapped = s->rows + block * b->input_axis.length;
+    s->scratch = s->mapped + block * b->in;
+    rbe_transform_analysis_matrix(b->row_transform, block, s->row_analysis);
+    rbe_transform_analysis_matrix(b->column_transform, block, s->column_analysis);
+    rbe_transform_matrix(b->row_transform, block, s->row_synthesis);
+    rbe_transform_matrix(b->column_transform, block, s->column_synthesis);
+    if (!b->alpha) return RBE_OK;
+    s->psi = s->half + half;
+    s->psi_hat = s->psi + psi;
+    fill_psi(s);
+    return RBE_OK;
+}
+
+void rbe_strips_free(rbe_strips *s) {
+    rbe_free(s->row_analysis);
+    rbe_free(s->rows);
+    *s = (rbe_strips){0};
+}
+
+/* ---- to coefficients ------------------------------------------------------------------------------------------
+ */
+
+void rbe_strip_cut(rbe_strips *s, const rbe_row_source *source, size_t p, double *strip) {
+    const rbe_blocks *b = s->b;
+    size_t first = rbe_axis_start(&b->output_axis, b->block, p), rest = source->out - first;
+    size_t count = rest < b->block ? rest : b->block;
+    source->read(source->self, first, count, s->rows);
+    const float *mapped = s->rows;
+    if (b->input_axis.kind != RBE_AXIS_MAP_NONE) {
+        rbe_axis_apply(&b->input_axis, s->rows, count, s->mapped, s->scratch);
+        mapped = s->mapped;
+    }
+    memset(strip, 0, b->block * s->width * sizeof *strip);
+    for (size_t r = 0; r < count; r++) {
+        double window = (double)rbe_axis_window(&b->output_axis, p, r);
+        for (size_t c = 0; c < b->in; c++) strip[r * s->width + c] = window * (double)mapped[r * b->in + c];
+    }
+}
+
+void rbe_strip_project(const rbe_strips *s, const double *basis, const double *strip, double *alpha) {
+    size_t block = s->b->block;
+    for (size_t r = 0; r < block; r++)
+        multiply(CblasNoTrans, CblasTrans, s->b->grid_cols, RBE_BASIS_COUNT, block, 1.0, strip + r * s->width,
+                 block, basis + r * RBE_BASIS_COUNT * block, r > 0 ? 1.0 : 0.0, alpha, RBE_BASIS_COUNT);
+}
+
+void rbe_strip_add(const rbe_strips *s, const double *basis, double factor, const double *alpha, double *strip) {
+    size_t block = s->b->block;
+    for (size_t r = 0; r < block; r++)
+        multiply(CblasNoTrans, CblasNoTrans, s->b->grid_cols, block, RBE_BASIS_COUNT, factor, alpha,
+                 RBE_BASIS_COUNT, basis + r * RBE_BASIS_COUNT * block, 1.0, strip + r * s->width, block);
+}
+
+/* Rows of blocks follow each other without gaps: the product along the columns is one for the whole strip. */
+void rbe_strip_analyse(rbe_strips *s, double *strip) {
+    size_t block = s->b->block;
+    multiply(CblasNoTrans, CblasNoTrans, block, s->width, block, 1.0, s->row_analysis, block, strip, 0.0, s->half,
+             s->width);
+    multiply(CblasNoTrans, CblasTrans, s->width, block, block, 1.0, s->half, block, s->column_analysis, 0.0, strip,
+             block);
+}
+
+/* ---- and back -------------------------------------------------------------------------------------------------
+ */
+
+void rbe_strip_synthesise(rbe_strips *s, double *strip) {
+    size_t block = s->b->block;
+    multiply(CblasNoTrans, CblasNoTrans, s->width, block, block, 1.0, strip, block, s->column_synthesis, 0.0,
+             s->half, block);
+    multiply(CblasTrans, CblasNoTrans, block, s->width, block, 1.0, s->row_synthesis, block, s->half, 0.0, strip,
+             s->width);
+}
+
+void rbe_strip_decompress(rbe_strips *s, const rbe_blocks *b, size_t p, double *strip, float *rows) {
+    size_t block = b->block, g = p / b->group;
+    memset(strip, 0, block * s->width * sizeof *strip);
+    for (size_t i = 0; i < block; i++)
+        for (size_t k = b->list_start[g * block + i]; k < b->list_start[g * block + i + 1]; k++)
+            strip[i * s->width + rbe_column_at(b, k)] = (double)*rbe_entry_value(b, g, k, p % b->group);
+    rbe_strip_synthesise(s, strip);
+    if (b->alpha) {
+        double *alpha = s->half;
+        for (size_t q = 0; q < b->grid_cols; q++)
+            for (size_t l = 0; l < RBE_BASIS_COUNT; l++)
+                alpha[q * RBE_BASIS_COUNT + l] = (double)*rbe_block_alpha(b, p, q, l);
+        rbe_strip_add(s, s->psi, 1.0, alpha, strip);
+    }
+    float *mapped = b->input_axis.kind == RBE_AXIS_MAP_NONE ? rows : s->mapped;
+    for (size_t r = 0; r < block; r++)
+        for (size_t c = 0; c < b->in; c++) mapped[r * b->in + c] = (float)strip[r * s->width + c];
+    if (mapped != rows) rbe_axis_adjoint(&b->input_axis, mapped, block, NULL, false, rows, s->scratch);
+}
+
+rbe_status rbe_block_reader_new(rbe_block_reader *reader, const rbe_blocks *b) {
+    *reader = (rbe_block_reader){.held = SIZE_MAX};
+    RBE_TRY(rbe_strips_new(&reader->strips, b));
+    reader->strip = rbe_alloc(b->block * reader->strips.width, sizeof(double));
+    reader->rows = rbe_alloc(b->block * b->input_axis.length, sizeof(float));
+    if (reader->strip && reader->rows) return RBE_OK;
+    rbe_block_reader_free(reader);
+    return rbe_last_status();
+}
+
+void rbe_block_reader_free(rbe_block_reader *reader) {
+    rbe_strips_free(&reader->strips);
+    rbe_free(reader->strip);
+    rbe_free(reader->rows);
+    *reader = (rbe_block_reader){0};
+}
+
+/* Adds what block row p holds of rows first .. first + count - 1. */
+static void add_block_row(rbe_block_reader *reader, size_t p, size_t first, size_t count, float *rows) {
+    const rbe_blocks *b = reader->strips.b;
+    size_t in = b->input_axis.length, start = rbe_axis_start(&b->output_axis, b->block, p);
+    if (start >= first + count || start + b->block <= first) return;
+    if (reader->held != p) rbe_strip_decompress(&reader->strips, b, p, reader->strip, reader->rows);
+    reader->held = p;
+    for (size_t r = 0; r < b->block; r++) {
+        if (start + r < first || start + r >= first + count) continue;
+        float window = rbe_axis_window(&b->output_axis, p, r);
+        float *row = rows + (start + r - first) * in;
+        for (size_t c = 0; c < in; c++) row[c] += window * reader->rows[r * in + c];
+    }
+}
+
+void rbe_block_reader_read(void *self, size_t first, size_t count, float *rows) {
+    rbe_block_reader *reader = self;
+    const rbe_blocks *b = reader->strips.b;
+    memset(rows, 0, count * b->input_axis.length * sizeof *rows);
+    for (size_t p = 0; p < b->grid_rows; p++) add_block_row(reader, p, first, count, rows);
+}
+
+rbe_status rbe_decompress_rows(const rbe_blocks *b, size_t first, size_t count, float *rows) {
+    if (!b || !rows) return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_decompress: a pointer is NULL");
+    size_t out = b->output_axis.length;
+    if (first > out || count > out - first)
+        return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_decompress_rows: expected rows within 0 .. %zu, found %zu + %zu",
+                        out, first, count);
+    rbe_block_reader reader;
+    RBE_TRY(rbe_block_reader_new(&reader, b));
+    rbe_block_reader_read(&reader, first, count, rows);
+    rbe_block_reader_free(&reader);
+    return RBE_OK;
+}
+
+rbe_status rbe_decompress(const rbe_blocks *b, float *weights) {
+    return rbe_decompress_rows(b, 0, b ? b->output_axis.length : 0, weights);
+}
