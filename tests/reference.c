@@ -181,3 +181,127 @@ rbe_blocks *random_blocks(size_t out, size_t in, size_t per_block, const rbe_com
     free(source);
     return blocks;
 }
+
+/* ---- layers ------------------------------------------------------------------------------------------------ */
+
+rbe_param *layer_part(const rbe_layer *layer, const char *name) {
+    for (size_t n = 0; rbe_layer_param(layer, n); n++)
+        if (strcmp(rbe_layer_param(layer, n)->part, name) == 0) return rbe_layer_param(layer, n);
+    return NULL;
+}
+
+float *normals(size_t count, uint64_t seed) {
+    float *values = test_memory(count, sizeof *values);
+    fill_normal(values, count, 1.0, seed);
+    return values;
+}
+
+layer_reference layer_reference_of(rbe_layer *layer) {
+    ck_assert_msg(layer != NULL, "%s", rbe_last_error());
+    const rbe_blocks *blocks = rbe_linear_blocks(layer);
+    const rbe_blocks_info info = rbe_blocks_describe(blocks);
+    layer_reference f = {.in = info.in, .out = info.out, .layer = layer, .r = reference_new(&info)};
+    ck_assert_uint_eq(rbe_layer_inputs(layer), info.in);
+    ck_assert_uint_eq(rbe_layer_outputs(layer), info.out);
+    reference_read(&f.views, blocks);
+    f.w = test_memory(f.in * f.out, sizeof(double));
+    reference_dense(f.r, blocks, f.w);
+    const rbe_param *bias = layer_part(layer, "bias");
+    if (bias) f.bias = widened(bias->value, f.out);
+    return f;
+}
+
+void layer_reference_free(layer_reference *f) {
+    reference_views_free(&f->views);
+    reference_free(f->r);
+    rbe_layer_free(f->layer);
+    free(f->w);
+    free(f->bias);
+}
+
+void consume_gradients(const rbe_layer *layer) {
+    for (size_t n = 0; rbe_layer_param(layer, n); n++) rbe_layer_param(layer, n)->grad_set = false;
+}
+
+void run_layer(const rbe_layer *layer, rbe_tensor x, const float *g, float *y, float *dx) {
+    rbe_tape *tape = rbe_tape_new(&(rbe_tape_options){.inference = g == NULL});
+    rbe_var *input = rbe_variable(tape, x), *output = rbe_layer_forward(layer, input);
+    ck_assert_msg(rbe_tape_status(tape) == RBE_OK, "%s", rbe_tape_error(tape));
+    const rbe_tensor *value = rbe_value(output);
+    ck_assert_int_eq(value->dims, x.dims);
+    for (int d = 0; d < x.dims - 1; d++) ck_assert_uint_eq(value->shape[d], x.shape[d]);
+    ck_assert_uint_eq(rbe_tensor_columns(value), rbe_layer_outputs(layer));
+    memcpy(y, value->data, rbe_tensor_count(value) * sizeof *y);
+    if (g) {
+        rbe_tensor weight = *value;
+        weight.data = (float *)g;
+        ck_assert_ok(rbe_backward(rbe_sum(rbe_mul(output, rbe_input(tape, weight)))));
+        ck_assert_ptr_nonnull(rbe_grad(input));
+        memcpy(dx, rbe_grad(input), rbe_tensor_count(&x) * sizeof *dx);
+    }
+    rbe_tape_free(tape);
+}
+
+/* Gradients of all blocks against <atom, dW> and <Phi_k, dW>, each kind as one array. */
+static void block_errors(layer_reference *f, const double *dw, product_errors *e) {
+    const rbe_blocks_info *info = &f->r->info;
+    const size_t b = info->block, blocks = f->views.blocks;
+    double *tile = test_memory(b * b, sizeof *tile), *s = test_memory(b * b, sizeof *s);
+    double *expected = test_memory(f->views.total, sizeof *expected);
+    double *expected_alpha = test_memory(blocks * RBE_BASIS_COUNT, sizeof *expected_alpha);
+    float *found = test_memory(f->views.total, sizeof *found);
+    float *found_alpha = test_memory(blocks * RBE_BASIS_COUNT, sizeof *found_alpha);
+    rbe_coefficient *list = test_memory(b * b, sizeof *list);
+    for (size_t index = 0; index < blocks; index++) {
+        const size_t p = index / info->grid_cols, q = index % info->grid_cols, start = f->views.start[index];
+        double alpha[RBE_BASIS_COUNT];
+        const size_t count = rbe_linear_get_gradients(f->layer, p, q, alpha, list, b * b);
+        ck_assert_uint_eq(count, f->views.start[index + 1] - start);
+        reference_cut(f->r, dw, p, q, tile);
+        reference_analyse(f->r, tile, s);
+        reference_moments(f->r, tile, &expected_alpha[index * RBE_BASIS_COUNT]);
+        for (int k = 0; k < RBE_BASIS_COUNT; k++)
+            found_alpha[index * RBE_BASIS_COUNT + (size_t)k] = (float)alpha[k];
+        bool same_positions = true;
+        for (size_t n = 0; n < count; n++) {
+            const rbe_coefficient *c = &f->views.coefficients[start + n];
+            same_positions = same_positions && c->freq_i == list[n].freq_i && c->freq_j == list[n].freq_j;
+            expected[start + n] = s[c->freq_i * b + c->freq_j];
+            found[start + n] = list[n].value;
+        }
+        ck_assert(same_positions);
+    }
+    e->coefficients = relative_error(found, expected, f->views.total);
+    e->alpha = info->has_alpha ? relative_error(found_alpha, expected_alpha, blocks * RBE_BASIS_COUNT) : 0.0;
+    free(tile);
+    free(s);
+    free(expected);
+    free(expected_alpha);
+    free(found);
+    free(found_alpha);
+    free(list);
+}
+
+product_errors product_errors_of(layer_reference *f, size_t rows, uint64_t seed) {
+    float *x = normals(rows * f->in, seed), *g = normals(rows * f->out, seed + 1);
+    float *y = test_memory(rows * f->out, sizeof *y), *dx = test_memory(rows * f->in, sizeof *dx);
+    consume_gradients(f->layer);
+    run_layer(f->layer, rbe_tensor_2d(x, rows, f->in), g, y, dx);
+
+    double *wide_x = widened(x, rows * f->in), *wide_g = widened(g, rows * f->out);
+    double *expected_y = test_memory(rows * f->out, sizeof(double));
+    double *expected_dx = test_memory(rows * f->in, sizeof(double));
+    double *dw = test_memory(f->out * f->in, sizeof(double)), *dbias = test_memory(f->out, sizeof(double));
+    reference_forward(f->w, f->bias, wide_x, rows, f->out, f->in, expected_y);
+    reference_backward(f->w, wide_x, wide_g, rows, f->out, f->in, expected_dx, dw, dbias);
+    product_errors e = {.y = relative_error(y, expected_y, rows * f->out),
+                        .dx = relative_error(dx, expected_dx, rows * f->in)};
+    if (f->bias) e.bias = relative_error(layer_part(f->layer, "bias")->grad, dbias, f->out);
+    block_errors(f, dw, &e);
+
+    double *const wide[] = {wide_x, wide_g, expected_y, expected_dx, dw, dbias};
+    float *const narrow[] = {x, g, y, dx};
+    for (size_t i = 0; i < sizeof wide / sizeof *wide; i++) free(wide[i]);
+    for (size_t i = 0; i < sizeof narrow / sizeof *narrow; i++) free(narrow[i]);
+    return e;
+}

@@ -5,7 +5,7 @@
 
 #include <check.h>
 
-#include "rbe/codec.h"
+#include "rbe/nn.h"
 
 /* A call that must return RBE_OK. */
 #define ck_assert_ok(call)                                                                                         \
@@ -59,6 +59,42 @@ void reference_backward(const double *w, const double *x, const double *dy, size
  * group share, raw alphas N(0,1) if options->alpha is RBE_ALPHA_ON. The test fails if it cannot be built. */
 rbe_blocks *random_blocks(size_t out, size_t in, size_t per_block, const rbe_compress_options *options,
                           uint64_t seed);
+
+/* ---- layers ------------------------------------------------------------------------------------------------ */
+
+/* The parameter of this name within the layer, or NULL. */
+rbe_param *layer_part(const rbe_layer *layer, const char *part);
+
+/* A compressed layer, which it owns, and the dense matrix it stands for. */
+typedef struct layer_reference {
+    size_t in, out;
+    rbe_layer *layer;
+    reference *r;
+    reference_views views;
+    double *w, *bias; /* bias: NULL without one */
+} layer_reference;
+
+layer_reference layer_reference_of(rbe_layer *layer);
+void layer_reference_free(layer_reference *f);
+
+/* Y for X in inference; or, with a weight G of each output, Y in training, dX and the parameters' gradients of
+ * sum(G Y): dY is G. */
+void run_layer(const rbe_layer *layer, rbe_tensor x, const float *g, float *y, float *dx);
+
+/* As an optimiser's step does, without moving anything. */
+void consume_gradients(const rbe_layer *layer);
+
+/* Relative errors of a product with random X and dY and of all its gradients, each kind as one array. */
+typedef struct product_errors {
+    double y, dx, coefficients, alpha, bias;
+} product_errors;
+
+product_errors product_errors_of(layer_reference *f, size_t rows, uint64_t seed);
+
+/* ---- memory of the test's own ------------------------------------------------------------------------------ */
+
+/* N(0,1); freed with free. */
+float *normals(size_t count, uint64_t seed);
 
 /* A copy in double precision; freed with free. */
 double *widened(const float *values, size_t count);

@@ -19,35 +19,6 @@ typedef struct layer_case {
     bool alpha, bias;
 } layer_case;
 
-typedef struct fixture {
-    size_t in, out;
-    rbe_layer *layer;
-    reference *r;
-    reference_views views;
-    double *w, *bias; /* bias: NULL without one */
-} fixture;
-
-static rbe_param *part(const rbe_layer *layer, const char *name) {
-    for (size_t n = 0; rbe_layer_param(layer, n); n++)
-        if (strcmp(rbe_layer_param(layer, n)->part, name) == 0) return rbe_layer_param(layer, n);
-    return NULL;
-}
-
-static fixture fixture_of(rbe_layer *layer) {
-    ck_assert_msg(layer != NULL, "%s", rbe_last_error());
-    const rbe_blocks *blocks = rbe_linear_blocks(layer);
-    const rbe_blocks_info info = rbe_blocks_describe(blocks);
-    fixture f = {.in = info.in, .out = info.out, .layer = layer, .r = reference_new(&info)};
-    ck_assert_uint_eq(rbe_layer_inputs(layer), info.in);
-    ck_assert_uint_eq(rbe_layer_outputs(layer), info.out);
-    reference_read(&f.views, blocks);
-    f.w = test_memory(f.in * f.out, sizeof(double));
-    reference_dense(f.r, blocks, f.w);
-    const rbe_param *bias = part(layer, "bias");
-    if (bias) f.bias = widened(bias->value, f.out);
-    return f;
-}
-
 static rbe_layer *case_layer(const layer_case *c, const rbe_linear_options *options) {
     const rbe_compress_options layout = {.block = c->block,
                                          .row_transform = rbe_transform_named(c->left),
@@ -63,115 +34,8 @@ static rbe_layer *case_layer(const layer_case *c, const rbe_linear_options *opti
     return layer;
 }
 
-static void fixture_free(fixture *f) {
-    reference_views_free(&f->views);
-    reference_free(f->r);
-    rbe_layer_free(f->layer);
-    free(f->w);
-    free(f->bias);
-}
-
-static float *normals(size_t count, uint64_t seed) {
-    float *values = test_memory(count, sizeof *values);
-    fill_normal(values, count, 1.0, seed);
-    return values;
-}
-
-/* As an optimiser's step does, without moving anything. */
-static void consume_gradients(const rbe_layer *layer) {
-    for (size_t n = 0; rbe_layer_param(layer, n); n++) rbe_layer_param(layer, n)->grad_set = false;
-}
-
-/* Y for X, and with a weight G of each output dX and the parameters' gradients of sum(G Y): dY is G. */
-static void run(const rbe_layer *layer, rbe_tensor x, const float *g, float *y, float *dx) {
-    rbe_tape *tape = rbe_tape_new(&(rbe_tape_options){.inference = g == NULL});
-    rbe_var *input = rbe_variable(tape, x), *output = rbe_layer_forward(layer, input);
-    ck_assert_msg(rbe_tape_status(tape) == RBE_OK, "%s", rbe_tape_error(tape));
-    const rbe_tensor *value = rbe_value(output);
-    ck_assert_int_eq(value->dims, x.dims);
-    for (int d = 0; d < x.dims - 1; d++) ck_assert_uint_eq(value->shape[d], x.shape[d]);
-    ck_assert_uint_eq(rbe_tensor_columns(value), rbe_layer_outputs(layer));
-    memcpy(y, value->data, rbe_tensor_count(value) * sizeof *y);
-    if (g) {
-        rbe_tensor weight = *value;
-        weight.data = (float *)g;
-        ck_assert_ok(rbe_backward(rbe_sum(rbe_mul(output, rbe_input(tape, weight)))));
-        ck_assert_ptr_nonnull(rbe_grad(input));
-        memcpy(dx, rbe_grad(input), rbe_tensor_count(&x) * sizeof *dx);
-    }
-    rbe_tape_free(tape);
-}
-
-typedef struct errors {
-    double y, dx, coefficients, alpha, bias;
-} errors;
-
-/* Gradients of all blocks against <atom, dW> and <Phi_k, dW>, each kind as one array. */
-static void block_errors(fixture *f, const double *dw, errors *e) {
-    const rbe_blocks_info *info = &f->r->info;
-    const size_t b = info->block, blocks = f->views.blocks;
-    double *tile = test_memory(b * b, sizeof *tile), *s = test_memory(b * b, sizeof *s);
-    double *expected = test_memory(f->views.total, sizeof *expected);
-    double *expected_alpha = test_memory(blocks * RBE_BASIS_COUNT, sizeof *expected_alpha);
-    float *found = test_memory(f->views.total, sizeof *found);
-    float *found_alpha = test_memory(blocks * RBE_BASIS_COUNT, sizeof *found_alpha);
-    rbe_coefficient *list = test_memory(b * b, sizeof *list);
-    for (size_t index = 0; index < blocks; index++) {
-        const size_t p = index / info->grid_cols, q = index % info->grid_cols, start = f->views.start[index];
-        double alpha[RBE_BASIS_COUNT];
-        const size_t count = rbe_linear_get_gradients(f->layer, p, q, alpha, list, b * b);
-        ck_assert_uint_eq(count, f->views.start[index + 1] - start);
-        reference_cut(f->r, dw, p, q, tile);
-        reference_analyse(f->r, tile, s);
-        reference_moments(f->r, tile, &expected_alpha[index * RBE_BASIS_COUNT]);
-        for (int k = 0; k < RBE_BASIS_COUNT; k++)
-            found_alpha[index * RBE_BASIS_COUNT + (size_t)k] = (float)alpha[k];
-        bool same_positions = true;
-        for (size_t n = 0; n < count; n++) {
-            const rbe_coefficient *c = &f->views.coefficients[start + n];
-            same_positions = same_positions && c->freq_i == list[n].freq_i && c->freq_j == list[n].freq_j;
-            expected[start + n] = s[c->freq_i * b + c->freq_j];
-            found[start + n] = list[n].value;
-        }
-        ck_assert(same_positions);
-    }
-    e->coefficients = relative_error(found, expected, f->views.total);
-    e->alpha = info->has_alpha ? relative_error(found_alpha, expected_alpha, blocks * RBE_BASIS_COUNT) : 0.0;
-    free(tile);
-    free(s);
-    free(expected);
-    free(expected_alpha);
-    free(found);
-    free(found_alpha);
-    free(list);
-}
-
-static errors errors_of(fixture *f, size_t rows, uint64_t seed) {
-    float *x = normals(rows * f->in, seed), *g = normals(rows * f->out, seed + 1);
-    float *y = test_memory(rows * f->out, sizeof *y), *dx = test_memory(rows * f->in, sizeof *dx);
-    consume_gradients(f->layer);
-    run(f->layer, rbe_tensor_2d(x, rows, f->in), g, y, dx);
-
-    double *wide_x = widened(x, rows * f->in), *wide_g = widened(g, rows * f->out);
-    double *expected_y = test_memory(rows * f->out, sizeof(double));
-    double *expected_dx = test_memory(rows * f->in, sizeof(double));
-    double *dw = test_memory(f->out * f->in, sizeof(double)), *dbias = test_memory(f->out, sizeof(double));
-    reference_forward(f->w, f->bias, wide_x, rows, f->out, f->in, expected_y);
-    reference_backward(f->w, wide_x, wide_g, rows, f->out, f->in, expected_dx, dw, dbias);
-    errors e = {.y = relative_error(y, expected_y, rows * f->out),
-                .dx = relative_error(dx, expected_dx, rows * f->in)};
-    if (f->bias) e.bias = relative_error(part(f->layer, "bias")->grad, dbias, f->out);
-    block_errors(f, dw, &e);
-
-    double *const wide[] = {wide_x, wide_g, expected_y, expected_dx, dw, dbias};
-    float *const narrow[] = {x, g, y, dx};
-    for (size_t i = 0; i < sizeof wide / sizeof *wide; i++) free(wide[i]);
-    for (size_t i = 0; i < sizeof narrow / sizeof *narrow; i++) free(narrow[i]);
-    return e;
-}
-
-static void check_errors(fixture *f, size_t rows, const char *what) {
-    const errors e = errors_of(f, rows, rows);
+static void check_errors(layer_reference *f, size_t rows, const char *what) {
+    const product_errors e = product_errors_of(f, rows, rows);
     ck_assert_msg(e.y < 1e-5 && e.dx < 1e-5 && e.coefficients < 1e-4 && e.alpha < 1e-4 && e.bias < 1e-4,
                   "%zu rows, %s: y %.1e, dx %.1e, coefficients %.1e, alpha %.1e, bias %.1e", rows, what, e.y, e.dx,
                   e.coefficients, e.alpha, e.bias);
@@ -224,9 +88,9 @@ enum { CASES = sizeof cases / sizeof *cases };
 
 START_TEST(products_match_the_reference) {
     static const size_t rows[] = {1, 2, 3, 7, 16, 33, 65, 130};
-    fixture f = fixture_of(case_layer(&cases[_i], NULL));
+    layer_reference f = layer_reference_of(case_layer(&cases[_i], NULL));
     for (size_t n = 0; n < sizeof rows / sizeof *rows; n++) check_errors(&f, rows[n], "default path");
-    fixture_free(&f);
+    layer_reference_free(&f);
 }
 END_TEST
 
@@ -240,9 +104,9 @@ START_TEST(every_path_matches_the_reference) {
     for (size_t path = 0; path < sizeof paths / sizeof *paths; path++) {
         char what[40];
         snprintf(what, sizeof what, "threshold %zu, cache %d", paths[path].batch_threshold, paths[path].use_cache);
-        fixture f = fixture_of(case_layer(&cases[_i], &paths[path]));
+        layer_reference f = layer_reference_of(case_layer(&cases[_i], &paths[path]));
         for (size_t n = 0; n < sizeof rows / sizeof *rows; n++) check_errors(&f, rows[n], what);
-        fixture_free(&f);
+        layer_reference_free(&f);
     }
 }
 END_TEST
@@ -258,14 +122,14 @@ START_TEST(leading_dimensions_are_kept) {
     }
     const rbe_tensor shapes[] = {
         rbe_tensor_3d(x, 4, 6, c.in), rbe_tensor_3d(x, 24, 1, c.in), {x, 4, {2, 3, 4, c.in}}};
-    run(layer, rbe_tensor_2d(x, 24, c.in), g, y[0], dx[0]);
+    run_layer(layer, rbe_tensor_2d(x, 24, c.in), g, y[0], dx[0]);
     for (size_t n = 0; n < sizeof shapes / sizeof *shapes; n++) {
-        run(layer, shapes[n], g, y[1], dx[1]);
+        run_layer(layer, shapes[n], g, y[1], dx[1]);
         ck_assert_mem_eq(y[1], y[0], 24 * c.out * sizeof(float));
         ck_assert_mem_eq(dx[1], dx[0], 24 * c.in * sizeof(float));
     }
-    run(layer, rbe_tensor_2d(x, 1, c.in), g, y[0], dx[0]);
-    run(layer, rbe_tensor_1d(x, c.in), g, y[1], dx[1]);
+    run_layer(layer, rbe_tensor_2d(x, 1, c.in), g, y[0], dx[0]);
+    run_layer(layer, rbe_tensor_1d(x, c.in), g, y[1], dx[1]);
     ck_assert_mem_eq(y[1], y[0], c.out * sizeof(float));
     ck_assert_mem_eq(dx[1], dx[0], c.in * sizeof(float));
     for (int i = 0; i < 2; i++) {
@@ -294,7 +158,7 @@ START_TEST(layer_is_a_linear_map) {
     float *wx = test_memory(ny, sizeof *wx), *wz = test_memory(ny, sizeof *wz),
           *w_mixed = test_memory(ny, sizeof *wx);
     float *wg = test_memory(nx, sizeof *wg), *w = test_memory(c.in * c.out, sizeof *w);
-    run(layer, rbe_tensor_2d(x, rows, c.in), g, wx, wg);
+    run_layer(layer, rbe_tensor_2d(x, rows, c.in), g, wx, wg);
     const double scale = sqrt(dot(wx, wx, ny) * dot(g, g, ny));
     ck_assert_double_le(fabs(dot(wx, g, ny) - dot(x, wg, nx)), 1e-5 * scale);
 
@@ -304,9 +168,9 @@ START_TEST(layer_is_a_linear_map) {
     reference_forward(wide_w, NULL, wide_x, rows, c.out, c.in, expected);
     ck_assert_double_lt(relative_error(wx, expected, ny), 1e-5);
 
-    run(layer, rbe_tensor_2d(z, rows, c.in), NULL, wz, NULL);
+    run_layer(layer, rbe_tensor_2d(z, rows, c.in), NULL, wz, NULL);
     for (size_t i = 0; i < nx; i++) z[i] = 2.0F * x[i] - 3.0F * z[i];
-    run(layer, rbe_tensor_2d(z, rows, c.in), NULL, w_mixed, NULL);
+    run_layer(layer, rbe_tensor_2d(z, rows, c.in), NULL, w_mixed, NULL);
     for (size_t i = 0; i < ny; i++) expected[i] = 2.0 * (double)wx[i] - 3.0 * (double)wz[i];
     ck_assert_double_lt(relative_error(w_mixed, expected, ny), 1e-5);
 
@@ -403,7 +267,8 @@ START_TEST(forward_bits_are_always_the_same) {
     static const int threads[] = {1, 2, 3, 5};
     const size_t in = 300, out = 260;
     rbe_layer *layer = drawn_layer(in, out, (rbe_linear_options){.ratio = 8, .block = 32, .alpha = RBE_ALPHA_ON});
-    for (size_t i = 0; i < part(layer, "alpha")->count; i++) part(layer, "alpha")->value[i] = (float)(i % 7) - 3.0F;
+    for (size_t i = 0; i < layer_part(layer, "alpha")->count; i++)
+        layer_part(layer, "alpha")->value[i] = (float)(i % 7) - 3.0F;
     for (size_t n = 0; n < sizeof rows / sizeof *rows; n++) {
         float *x = normals(rows[n] * in, n), *g = normals(rows[n] * out, n), *dx = test_memory(rows[n] * in, 4);
         float *first = test_memory(rows[n] * out, sizeof(float)), *y = test_memory(rows[n] * out, sizeof(float));
@@ -411,7 +276,7 @@ START_TEST(forward_bits_are_always_the_same) {
             ck_assert_ok(rbe_set_threads(threads[t]));
             for (int training = 0; training < 2; training++) {
                 const bool is_first = t == 0 && !training;
-                run(layer, rbe_tensor_2d(x, rows[n], in), training ? g : NULL, is_first ? first : y, dx);
+                run_layer(layer, rbe_tensor_2d(x, rows[n], in), training ? g : NULL, is_first ? first : y, dx);
                 if (!is_first)
                     ck_assert_msg(memcmp(first, y, rows[n] * out * sizeof(float)) == 0,
                                   "%zu rows, %d threads, training %d", rows[n], threads[t], training);
@@ -434,7 +299,7 @@ START_TEST(gradients_accumulate) {
     float *once[3] = {NULL};
     for (size_t pass = 0; pass < 4; pass++) { /* gradients 1, 2, 3 times, and once again */
         if (pass == 3) consume_gradients(layer);
-        run(layer, rbe_tensor_2d(x, rows, c.in), g, y, dx);
+        run_layer(layer, rbe_tensor_2d(x, rows, c.in), g, y, dx);
         for (size_t n = 0; n < 3; n++) {
             const rbe_param *param = rbe_layer_param(layer, n);
             ck_assert(param->grad_set);
@@ -636,11 +501,11 @@ START_TEST(layers_are_drawn_as_documented) {
 
     /* a coefficient's learning rate is scaled by sqrt(B^2 / K) */
     const double per_block = (double)info.coefficients / (double)blocks;
-    ck_assert_double_eq_tol((double)part(layer, "coefficients")->lr_scale / sqrt((double)(b * b) / per_block), 1.0,
-                            0.01);
-    ck_assert((part(layer, "bias") == NULL) == o->no_bias);
-    ck_assert((part(layer, "alpha") != NULL) == info.has_alpha);
-    if (!o->no_bias) ck_assert(!part(layer, "bias")->decays);
+    ck_assert_double_eq_tol((double)layer_part(layer, "coefficients")->lr_scale / sqrt((double)(b * b) / per_block),
+                            1.0, 0.01);
+    ck_assert((layer_part(layer, "bias") == NULL) == o->no_bias);
+    ck_assert((layer_part(layer, "alpha") != NULL) == info.has_alpha);
+    if (!o->no_bias) ck_assert(!layer_part(layer, "bias")->decays);
     reference_views_free(&views);
     free(in_row);
     rbe_layer_free(layer);
@@ -657,11 +522,11 @@ START_TEST(products_are_counted) {
     double alpha[RBE_BASIS_COUNT];
     ck_assert_uint_eq(rbe_linear_get_gradients(layer, 0, 0, alpha, NULL, 0), 0);
     ck_assert_uint_eq(rbe_linear_count(layer).operation_count, 0);
-    run(layer, rbe_tensor_2d(x, rows, in), NULL, y, NULL);
+    run_layer(layer, rbe_tensor_2d(x, rows, in), NULL, y, NULL);
     const rbe_linear_counters forward = rbe_linear_count(layer);
     ck_assert_uint_eq(forward.operation_count, 1);
     ck_assert_uint_eq(rbe_linear_get_gradients(layer, 0, 0, alpha, NULL, 0), 0);
-    run(layer, rbe_tensor_2d(x, rows, in), g, y, dx);
+    run_layer(layer, rbe_tensor_2d(x, rows, in), g, y, dx);
     const rbe_linear_counters both = rbe_linear_count(layer);
     ck_assert_uint_eq(both.operation_count, 3);
     if (_i) {

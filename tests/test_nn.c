@@ -11,12 +11,6 @@
 #include "suites.h"
 #include "support.h"
 
-static float *normals(size_t count, uint64_t seed) {
-    float *values = test_memory(count, sizeof *values);
-    fill_normal(values, count, 1.0, seed);
-    return values;
-}
-
 static rbe_layer *dense(size_t in, size_t out, const rbe_dense_options *options) {
     rbe_layer *layer = rbe_dense_new(in, out, options);
     ck_assert_msg(layer != NULL, "%s", rbe_last_error());
