@@ -52,9 +52,9 @@ static rbe_status check_end(rbe_reader *reader) {
 
 /* Reads up to `total` bytes into memory that doubles as they arrive. *bytes is set on failure, too. */
 static rbe_status read_growing(rbe_reader *reader, size_t total, uint8_t **bytes, size_t *found) {
-    size_t room = reader->file_bytes > FIRST_BYTES ? (size_t)reader->file_bytes : FIRST_BYTES;
-    for (*found = 0;; room *= 2) {
-        if (room > total) room = total;
+    uint64_t first = reader->file_bytes > FIRST_BYTES ? reader->file_bytes : FIRST_BYTES;
+    size_t room = first < total ? (size_t)first : total;
+    for (*found = 0;; room = room < total / 2 ? 2 * room : total) {
         uint8_t *larger = rbe_alloc(room, 1);
         if (!larger) return RBE_INSUFFICIENT_MEMORY;
         if (*found > 0) memcpy(larger, *bytes, *found);
