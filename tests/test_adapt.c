@@ -187,28 +187,27 @@ static double energy(const rbe_blocks *b, const double *dense, size_t g, size_t 
     return sum;
 }
 
-/* Within lists first .. last of group g: whatever grew has a larger gradient than what stayed empty, whatever was
+/* Within list i of group g: whatever grew has a larger gradient than what stayed empty, whatever was
  * dropped is weaker than what was kept; as many of the one as of the other. Returns how many. */
 static size_t require_best(const rbe_blocks *b, const snapshot *old, const snapshot *now, const double *gradient,
-                           const double *value, size_t g, size_t first, size_t last) {
+                           const double *value, size_t g, size_t i) {
     double least_grown = INFINITY, most_empty = 0.0, most_dropped = 0.0, least_kept = INFINITY;
     size_t grown = 0, dropped = 0;
-    for (size_t i = first; i < last; i++)
-        for (size_t c = 0; c < now->columns; c++) {
-            size_t at = (g * b->group * b->block + i) * now->columns + c;
-            bool was = old->entry[at] >= 0, is = now->entry[at] >= 0;
-            double score = energy(b, was ? value : gradient, g, i, c);
-            if (!was && is) {
-                least_grown = fmin(least_grown, score);
-                grown++;
-            }
-            if (!was && !is) most_empty = fmax(most_empty, score);
-            if (was && is) least_kept = fmin(least_kept, score);
-            if (was && !is) {
-                most_dropped = fmax(most_dropped, score);
-                dropped++;
-            }
+    for (size_t c = 0; c < now->columns; c++) {
+        size_t at = (g * b->group * b->block + i) * now->columns + c;
+        bool was = old->entry[at] >= 0, is = now->entry[at] >= 0;
+        double score = energy(b, was ? value : gradient, g, i, c);
+        if (!was && is) {
+            least_grown = fmin(least_grown, score);
+            grown++;
         }
+        if (!was && !is) most_empty = fmax(most_empty, score);
+        if (was && is) least_kept = fmin(least_kept, score);
+        if (was && !is) {
+            most_dropped = fmax(most_dropped, score);
+            dropped++;
+        }
+    }
     ck_assert_uint_eq(grown, dropped);
     if (grown > 0) ck_assert(least_grown >= most_empty * (1.0 - 1e-4));
     if (grown > 0) ck_assert(most_dropped <= least_kept * (1.0 + 1e-5));
@@ -218,10 +217,8 @@ static size_t require_best(const rbe_blocks *b, const snapshot *old, const snaps
 static const struct growth_case {
     const char *transform;
     size_t group;
-    bool free_counts;
 } growth_cases[] = {
-    {"dct", 1, false},      {"dct", 2, false}, {"dct", 3, false}, {"dct", 7, false}, {"haar", 3, false},
-    {"identity", 2, false}, {"db4", 5, false}, {"wht", 16, true}, {"haar", 3, true}, {"dct", 1, true},
+    {"dct", 1}, {"dct", 2}, {"dct", 3}, {"dct", 7}, {"haar", 3}, {"identity", 2}, {"db4", 5}, {"wht", 16},
 };
 
 enum { GROWTH_CASES = sizeof growth_cases / sizeof *growth_cases };
@@ -239,8 +236,7 @@ START_TEST(test_growth_takes_the_best) {
     rbe_linear_options options = case_options(c);
     fixture f;
     fixture_init(&f, &options, rbe_adam);
-    rbe_growth *growth = rbe_growth_new(
-        f.model, f.optim, &(rbe_growth_options){.steps = 100, .every = 2, .free_counts = c->free_counts});
+    rbe_growth *growth = rbe_growth_new(f.model, f.optim, &(rbe_growth_options){.steps = 100, .every = 2});
     ck_assert_msg(growth != NULL, "%s", rbe_last_error());
     static float dy[ROWS * OUT];
     fill_normal(dy, ROWS * OUT, 1.0, 11);
@@ -261,10 +257,10 @@ START_TEST(test_growth_takes_the_best) {
     require_all_followed(&old, &now);
     double *gradient = reference_spectrum(f.layer, f.x, dy, ROWS),
            *value = widened(old.value, old.rows * old.columns);
-    size_t moved = 0, pool = c->free_counts ? BLOCK : 1;
+    size_t moved = 0;
     for (size_t g = 0; g < b->groups; g++)
-        for (size_t i = 0; i < BLOCK; i += pool)
-            moved += rbe_group_rows(b, g) * require_best(b, &old, &now, gradient, value, g, i, i + pool);
+        for (size_t i = 0; i < BLOCK; i++)
+            moved += rbe_group_rows(b, g) * require_best(b, &old, &now, gradient, value, g, i);
     ck_assert_uint_gt(moved, 0);
     ck_assert_uint_eq(rbe_growth_count(growth).values, moved);
     ck_assert_uint_eq(rbe_growth_count(growth).exchanges, 1);
@@ -299,13 +295,12 @@ START_TEST(test_growth_conserves) {
     snapshot before, after;
     fixture_init(&f, &options, *methods[_i % 3]);
     snapshot_take(&before, f.layer, f.optim);
-    train_grown(&f, &(rbe_growth_options){.steps = 60, .every = 4, .fraction = 0.5, .free_counts = c->free_counts},
-                60);
+    train_grown(&f, &(rbe_growth_options){.steps = 60, .every = 4, .fraction = 0.5}, 60);
     snapshot_take(&after, f.layer, f.optim);
     ck_assert_uint_eq(after.values, before.values);
     ck_assert_uint_eq(after.entries, before.entries);
     const rbe_blocks *b = f.layer->blocks;
-    for (size_t list = 0; list <= b->groups * b->block; list += c->free_counts ? b->block : 1)
+    for (size_t list = 0; list <= b->groups * b->block; list++)
         ck_assert_uint_eq(after.list_start[list], before.list_start[list]);
     ck_assert(memcmp(after.entry, before.entry, after.rows * after.columns * sizeof *after.entry) != 0);
     snapshot_free(&before);

@@ -17,7 +17,8 @@ extern "C" {
 
 /* Every `every` steps each compressed layer drops the given fraction of its coefficients, those of smallest |c|,
  * and grows as many at the empty positions where the loss's gradient is largest (summed in squares over the block
- * rows that share a position). Grown coefficients start at 0 with moments of 0. The number of values never changes.
+ * rows that share a position), list by list. Grown coefficients start at 0 with moments of 0. The number of values
+ * never changes.
  *
  *     fraction(step) = fraction (1 + cos(pi step / (stop steps))) / 2, none after stop * steps
  *
@@ -27,11 +28,10 @@ typedef struct rbe_growth rbe_growth;
 
 /* Zeros mean the defaults. */
 typedef struct rbe_growth_options {
-    size_t steps;     /* of the whole training; required */
-    size_t every;     /* default 2 % of the steps, but within 10 .. 100 */
-    double fraction;  /* within (0, 1]; default 0.3 */
-    double stop;      /* share of the steps after which positions stay; within (0, 1]; default 0.75 */
-    bool free_counts; /* ranks over all lists of a group instead of one by one: their lengths then change */
+    size_t steps;    /* of the whole training; required */
+    size_t every;    /* default 2 % of the steps, but within 10 .. 100 */
+    double fraction; /* within (0, 1]; default 0.3 */
+    double stop;     /* share of the steps after which positions stay; within (0, 1]; default 0.75 */
 } rbe_growth_options;
 
 /* For all compressed layers of a model (INVALID_ARGUMENT if there is none). Model and optimiser must outlive it.
