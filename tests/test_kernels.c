@@ -3,7 +3,6 @@
  *     W_pq = sum_l alpha_l Psi_l + L^T S_pq R,   Y = X W^T + b,   dX = dY W,   G = dY^T X (padded),
  *     dS = L G_pq R^T at the stored positions,   dalpha_l = <Psi_l, G_pq>,    db = column sums of dY
  */
-#define _DEFAULT_SOURCE /* MAP_ANONYMOUS */
 #include <check.h>
 #include <math.h>
 #include <stdio.h>

@@ -97,9 +97,11 @@ typedef struct rbe_linear_options {
     size_t coeffs;                      /* K per block on average, 1 .. B^2 (alphas come on top); or: */
     double ratio;                       /* the layer holds in * out / ratio values, alphas included; default 16 */
     const rbe_transform *row_transform; /* along the outputs; default dct */
-    const rbe_transform *column_transform; /* along the inputs; default dct */
+    const rbe_transform *column_transform; /* along the inputs; default dct, of an image identity */
     rbe_alpha_mode alpha;
-    size_t group; /* block rows that share positions; default min(16, grid_rows) */
+    size_t group;                     /* block rows that share positions; default min(16, grid_rows) */
+    size_t overlap;                   /* 0 .. B/2, of neighbouring blocks */
+    size_t image_height, image_width; /* the inputs are an image, taken by its 2-D DCT: in = height * width */
     bool no_bias;
     double init_scale;      /* g of c ~ N(0, g^2 2/in B^2/K); default 0.7. alpha starts at 0. */
     size_t batch_threshold; /* inputs of fewer rows take the small-batch path; default by measurement */
@@ -108,7 +110,8 @@ typedef struct rbe_linear_options {
 } rbe_linear_options;
 
 /* A layer with random positions: in every row of S the same number of columns (to one), drawn without replacement
- * with probability ~ 1 / (1 + frequency); the same seed gives the same positions on every machine. */
+ * with probability ~ 1 / (1 + frequency), of an image 1 / (B + place in the zigzag order); the same seed gives the
+ * same positions on every machine. */
 RBE_API rbe_layer *rbe_linear_new(size_t in, size_t out, const rbe_linear_options *options);
 
 /* A layer from a compressed matrix, which it takes over (also when it fails: the matrix is freed then). `bias` is
@@ -166,8 +169,8 @@ RBE_API rbe_param *rbe_model_param(const rbe_model *model, size_t n);
 /* Sum over the layers. */
 RBE_API rbe_layer_cost rbe_model_describe_cost(const rbe_model *model);
 
-/* Bytes of temporaries that one training step with `rows` input rows takes from a tape: the argument of
- * rbe_tape_reserve. */
+/* Bytes of temporaries that one training step with `rows` input rows takes from a tape, with the input and a
+ * cross-entropy loss: the argument of rbe_tape_reserve. */
 RBE_API size_t rbe_model_tape_bytes(const rbe_model *model, size_t rows);
 
 #ifdef __cplusplus

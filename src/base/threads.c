@@ -1,5 +1,4 @@
-/* How many threads the products use. OpenBLAS keeps a count of its own, which follows. */
-#include <cblas.h>
+/* How many threads the products use: those of our own loops. OpenBLAS runs on one thread per call (gemm.h). */
 #include <omp.h>
 #include <stdatomic.h>
 
@@ -13,7 +12,6 @@ rbe_status rbe_set_threads(int threads) {
     if (threads < 1 || threads > MAX_THREADS)
         return rbe_fail(RBE_INVALID_ARGUMENT, "threads: expected 1 .. %d, found %d", MAX_THREADS, threads);
     atomic_store(&thread_count, threads);
-    openblas_set_num_threads(threads);
     return RBE_OK;
 }
 

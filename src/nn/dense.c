@@ -3,11 +3,11 @@
  *     Y = X W^T + b        dX = dY W        dW = dY^T X        db = sum_n dY_n
  * W is out x in, row-major; X is rows x in.
  */
-#include <cblas.h>
 #include <math.h>
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/gemm.h"
 #include "nn/layer.h"
 #include "tensor/node.h"
 
@@ -27,19 +27,17 @@ void rbe_bias_gradient(rbe_param *bias, const float *dy, size_t rows, size_t col
 static rbe_status dense_backward(rbe_var *self) {
     const rbe_layer *layer = self->context_pointer;
     rbe_var *x = self->parents[0];
-    int rows = (int)rbe_tensor_rows(&x->value), in = (int)layer->in, out = (int)layer->out;
+    size_t rows = rbe_tensor_rows(&x->value);
     RBE_TRY(rbe_layer_require_grads(layer));
     rbe_param *weights = &layer->params[0];
-    cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, out, in, rows, 1.0f, self->grad, out, x->value.data, in,
-                weights->grad_set ? 1.0f : 0.0f, weights->grad, in);
+    rbe_gemm(true, false, layer->out, layer->in, rows, self->grad, x->value.data, weights->grad_set, weights->grad);
     weights->grad_set = true;
-    if (layer->has_bias) rbe_bias_gradient(&layer->params[1], self->grad, (size_t)rows, (size_t)out);
+    if (layer->has_bias) rbe_bias_gradient(&layer->params[1], self->grad, rows, layer->out);
     if (!x->needs_grad) return RBE_OK;
     bool add;
     float *dx = rbe_grad_target(x, &add);
     if (!dx) return rbe_last_status();
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, rows, in, out, 1.0f, self->grad, out, weights->value, in,
-                add ? 1.0f : 0.0f, dx, in);
+    rbe_gemm(false, false, rows, layer->in, layer->out, self->grad, weights->value, add, dx);
     return RBE_OK;
 }
 
@@ -55,9 +53,8 @@ static rbe_var *dense_forward(const rbe_layer *layer, rbe_var *x) {
     if (layer->has_bias)
         for (size_t n = 0; n < rows; n++)
             memcpy(y->value.data + n * layer->out, layer->params[1].value, layer->out * sizeof(float));
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)rows, (int)layer->out, (int)layer->in, 1.0f,
-                x->value.data, (int)layer->in, layer->params[0].value, (int)layer->in,
-                layer->has_bias ? 1.0f : 0.0f, y->value.data, (int)layer->out);
+    rbe_gemm(false, true, rows, layer->out, layer->in, x->value.data, layer->params[0].value, layer->has_bias,
+             y->value.data);
     return y;
 }
 

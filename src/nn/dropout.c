@@ -15,7 +15,7 @@ static rbe_var *dropout_forward(const rbe_layer *layer, rbe_var *x) {
 /* The mask is drawn again in the backward pass, not stored. */
 static size_t dropout_tape_bytes(const rbe_layer *layer, size_t rows, size_t columns) {
     (void)layer;
-    return rbe_node_bytes(rows * columns, true);
+    return rbe_node_bytes(rows * columns, true) + RBE_ALIGNMENT; /* its context */
 }
 
 static const rbe_layer_type dropout_type = {"dropout", dropout_forward, dropout_tape_bytes, NULL, NULL, NULL};

@@ -115,7 +115,8 @@ rbe_layer_cost rbe_model_describe_cost(const rbe_model *model) {
 }
 
 size_t rbe_model_tape_bytes(const rbe_model *model, size_t rows) {
-    size_t bytes = 0, columns = 0, scratch = 0;
+    size_t columns = 0, scratch = 0;
+    size_t bytes = rbe_aligned(sizeof(rbe_var)); /* the input */
     for (size_t n = 0; model && n < model->count; n++) {
         const rbe_layer *layer = model->stages[n].layer;
         if (columns == 0 && layer) columns = layer->in;
@@ -124,5 +125,7 @@ size_t rbe_model_tape_bytes(const rbe_model *model, size_t rows) {
         size_t own = layer && layer->type->scratch_bytes ? layer->type->scratch_bytes(layer, rows) : 0;
         if (own > scratch) scratch = own;
     }
-    return bytes + scratch;
+    /* The loss, what it remembers, and the softmax it keeps for its backward. */
+    size_t loss = rbe_node_bytes(1, true) + RBE_ALIGNMENT + rbe_aligned(rows * columns * sizeof(float));
+    return bytes + scratch + loss;
 }

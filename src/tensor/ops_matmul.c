@@ -4,9 +4,9 @@
  *
  * and the transposes of these where op transposes: dL/dA = op(B) G^T, dL/dB = G^T op(A).
  */
-#include <cblas.h>
 #include <limits.h>
 
+#include "base/gemm.h"
 #include "tensor/node.h"
 
 typedef struct transposes {
@@ -16,9 +16,8 @@ typedef struct transposes {
 /* c = op(a) op(b), or added to c. */
 static void product(const rbe_tensor *a, bool transpose_a, const rbe_tensor *b, bool transpose_b,
                     const rbe_tensor *c, bool add) {
-    cblas_sgemm(CblasRowMajor, transpose_a ? CblasTrans : CblasNoTrans, transpose_b ? CblasTrans : CblasNoTrans,
-                (int)c->shape[0], (int)c->shape[1], (int)a->shape[transpose_a ? 0 : 1], 1.0f, a->data,
-                (int)a->shape[1], b->data, (int)b->shape[1], add ? 1.0f : 0.0f, c->data, (int)c->shape[1]);
+    rbe_gemm(transpose_a, transpose_b, c->shape[0], c->shape[1], a->shape[transpose_a ? 0 : 1], a->data, b->data,
+             add, c->data);
 }
 
 static rbe_status matmul_backward(rbe_var *self) {
