@@ -95,6 +95,10 @@ sanitize:
 demo: examples
 	sh scripts/demo.sh $(BUILD)
 
+# The digits in data/, byte for byte (with the same zlib).
+data: $(BUILD)/examples/make_digits
+	$< --train 6000 --test 1000 --seed 1 --out data
+
 bench: $(BENCHES)
 	$(BUILD)/bench/bench_linear
 

@@ -8,8 +8,9 @@
 extern "C" {
 #endif
 
-/* `count` samples of `features` values and one label each. Images are kept as the bytes they come in, a quarter of
- * their float form; a batch turns them into floats. Exactly one of `pixels` and `values` is set. */
+/* `count` samples, at least one, of `features` values and one label each. Images are kept as the bytes they come
+ * in, a quarter of their float form; a batch turns them into floats. Exactly one of `pixels` and `values` is set.
+ * The functions that fill one overwrite the struct: free it before it is used again. */
 typedef struct rbe_dataset {
     size_t count;
     size_t features;
@@ -35,11 +36,13 @@ RBE_API rbe_status rbe_dataset_read_idx(rbe_dataset *data, const char *image_pat
                                         int32_t classes);
 
 /* Reads "train-images-idx3-ubyte", "train-labels-idx1-ubyte" (train) or "t10k-images-idx3-ubyte",
- * "t10k-labels-idx1-ubyte" of a folder, each with ".gz" or without: the names of MNIST. 10 classes. */
+ * "t10k-labels-idx1-ubyte" of a folder, each with ".gz" (which is preferred) or without: the names of MNIST. 10
+ * classes. */
 RBE_API rbe_status rbe_dataset_read_folder(rbe_dataset *data, const char *folder, bool train);
 
-/* Writes images and labels as gzip-compressed IDX files, byte for byte the same on every machine for the same data
- * (no time stamp); a half-written file never replaces a good one. Needs `pixels`. */
+/* Writes images and labels as gzip-compressed IDX files without a time stamp: the same data give the same bytes
+ * with the same zlib. Both files are on disk before either takes its name; a half-written one never replaces a good
+ * one. Needs `pixels`. */
 RBE_API rbe_status rbe_dataset_write_idx(const rbe_dataset *data, const char *image_path, const char *label_path);
 
 /* `count` handwritten-looking digits, 28 x 28, classes 0 .. 9 in turn before a seeded shuffle: strokes, affine and
@@ -49,7 +52,8 @@ RBE_API rbe_status rbe_digits_generate(rbe_dataset *data, size_t count, uint64_t
 /* ---- batches
  * ----------------------------------------------------------------------------------------------------- */
 
-/* The samples in a seeded random order, `batch` at a time; the last batch of an epoch may be smaller. */
+/* The samples in a seeded random order, `batch` at a time; the last batch of an epoch may be smaller. A new one
+ * stands at the beginning of epoch 0. */
 typedef struct rbe_batches rbe_batches;
 
 typedef struct rbe_batch {

@@ -24,7 +24,7 @@ extern "C" {
     48 /* bytes of a layer's or parameter's name, the final zero included; longer ones are cut                     \
         */
 
-/* ---- parameters ---------------------------------------------------------------------------------------------- */
+/* ---- parameters ------------------------------------------------------------------------------------------ */
 
 /* A flat array of trained values. Owned by its layer. */
 typedef struct rbe_param {
@@ -41,7 +41,7 @@ typedef struct rbe_param {
 /* Makes sure that grad exists. INSUFFICIENT_MEMORY. */
 RBE_API rbe_status rbe_param_require_grad(rbe_param *param);
 
-/* ---- layers -------------------------------------------------------------------------------------------------- */
+/* ---- layers ---------------------------------------------------------------------------------------------- */
 
 typedef struct rbe_layer rbe_layer;
 
@@ -71,8 +71,7 @@ typedef struct rbe_layer_cost {
 
 RBE_API rbe_layer_cost rbe_layer_describe_cost(const rbe_layer *layer);
 
-/* ---- the dense layer: y = x W^T + b ---------------------------------------------------------------------------
- */
+/* ---- the dense layer: y = x W^T + b ---------------------------------------------------------------------- */
 
 typedef struct rbe_dense_options {
     const char *name; /* default "dense" */
@@ -87,8 +86,7 @@ RBE_API rbe_layer *rbe_dense_new(size_t in, size_t out, const rbe_dense_options 
 RBE_API rbe_layer *rbe_dense_from_weights(size_t in, size_t out, const float *weights, const float *bias,
                                           const char *name);
 
-/* ---- the compressed layer: y = x W^T + b with W as in rbe/codec.h ----------------------------------------------
- */
+/* ---- the compressed layer: y = x W^T + b with W as in rbe/codec.h ---------------------------------------- */
 
 /* Zeros (and NULL) mean the defaults. */
 typedef struct rbe_linear_options {
@@ -137,8 +135,7 @@ typedef struct rbe_linear_counters {
 
 RBE_API rbe_linear_counters rbe_linear_count(const rbe_layer *layer);
 
-/* ---- dropout as a layer ----------------------------------------------------------------------------------------
- */
+/* ---- dropout as a layer ---------------------------------------------------------------------------------- */
 
 RBE_API rbe_layer *rbe_dropout_new(float probability);
 

@@ -67,8 +67,7 @@ RBE_API size_t rbe_optim_state_bytes(const rbe_optim_method *method, const rbe_o
  * writes the norm before to *norm if that is not NULL. g = (30, 40) with limit 5 becomes (3, 4). */
 RBE_API rbe_status rbe_clip_global_norm(rbe_param *const *params, size_t count, float limit, float *norm);
 
-/* ---- schedules -------------------------------------------------------------------------------------------------
- */
+/* ---- schedules ------------------------------------------------------------------------------------------- */
 
 typedef enum rbe_schedule_kind { RBE_CONSTANT, RBE_STEP, RBE_COSINE } rbe_schedule_kind;
 

@@ -64,8 +64,7 @@ static bool broadcast(const rbe_tensor *a, const rbe_tensor *b, size_t shape[RBE
     return true;
 }
 
-/* ---- rows: one loop for each way of stepping, all of them vector loops ----------------------------------------
- */
+/* ---- rows: one loop for each way of stepping, all of them vector loops ----------------------------------- */
 
 /* c = a + s b */
 static void add_row(float *restrict c, const float *a, bool a_steps, const float *b, bool b_steps, float s,
@@ -117,7 +116,7 @@ static void gradient_sum_row(double *restrict sum, bool sum_steps, const float *
     }
 }
 
-/* ---- gradients --------------------------------------------------------------------------------------------- */
+/* ---- gradients ------------------------------------------------------------------------------------------- */
 
 /* Adds to the gradient of operand k, which is self->grad times a factor f that walks by `f_step`. */
 static rbe_status operand_backward(rbe_var *self, int k, const float *f, const size_t *f_step) {
@@ -167,7 +166,7 @@ static rbe_status scale_backward(rbe_var *self) {
     return operand_backward(self, 0, &w->constant, still);
 }
 
-/* ---- the operations ---------------------------------------------------------------------------------------- */
+/* ---- the operations -------------------------------------------------------------------------------------- */
 
 /* A node of the broadcast shape, with its walk as context. */
 static rbe_var *broadcast_node(const char *operation, rbe_var *a, rbe_var *b, rbe_backward_function backward) {

@@ -50,7 +50,7 @@ void rbe_tape_set_inference(rbe_tape *tape, bool inference) {
     if (tape) tape->inference = inference;
 }
 
-/* ---- failures --------------------------------------------------------------------------------------------- */
+/* ---- failures -------------------------------------------------------------------------------------------- */
 
 rbe_var *rbe_tape_fail_last(rbe_var *var) {
     if (!var) return NULL;
@@ -75,7 +75,7 @@ rbe_var *rbe_tape_fail(rbe_var *var, rbe_status status, const char *format, ...)
     return rbe_tape_fail_last(var);
 }
 
-/* ---- variables -------------------------------------------------------------------------------------------- */
+/* ---- variables ------------------------------------------------------------------------------------------- */
 
 static rbe_var *push(rbe_tape *tape, const char *operation, rbe_tensor value) {
     rbe_var *var = rbe_arena_take(&tape->arena, 1, sizeof *var);
@@ -176,7 +176,7 @@ float rbe_item(const rbe_var *var) {
 
 const float *rbe_grad(const rbe_var *var) { return var ? var->grad : NULL; }
 
-/* ---- gradients -------------------------------------------------------------------------------------------- */
+/* ---- gradients ------------------------------------------------------------------------------------------- */
 
 float *rbe_grad_target(rbe_var *var, bool *add) {
     *add = var->grad != NULL;
@@ -229,7 +229,7 @@ rbe_status rbe_backward(rbe_var *loss) {
     return RBE_OK;
 }
 
-/* ---- where did the NaN come from? ------------------------------------------------------------------------- */
+/* ---- where did the NaN come from? ------------------------------------------------------------------------ */
 
 static size_t first_nonfinite(const float *values, size_t count) {
     size_t i = 0;
