@@ -456,7 +456,8 @@ START_TEST(random_matrices_do_not_compress) {
     const rbe_transform *t = rbe_transform_named(names[_i]);
     float *w = normals((size_t)512 * 256, 9);
     for (size_t n = 0; n < sizeof facts / sizeof *facts; n++) {
-        rbe_compress_options options = {64, facts[n].coeffs, 0, t, t, RBE_ALPHA_OFF, 1};
+        rbe_compress_options options = {.block = 64, .coeffs = facts[n].coeffs, .alpha = RBE_ALPHA_OFF};
+        options.row_transform = options.column_transform = t;
         ck_assert_double_eq_tol(round_trip(w, 512, 256, &options), facts[n].error, 0.01);
     }
     free(w);

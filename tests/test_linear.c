@@ -82,6 +82,8 @@ static const layer_case cases[] = {
     {  90, 100,  32,  1,  50, "db14",     "db16",     true,  true},
     {  90, 100,  64,  1,  90, "db18",     "db20",     true,  true},
     {  90, 100,   8, 16,   9, "db20",     "identity", false, true},
+    {  90, 100,  32,  2,  50, "bspline202", "dct",    true,  true}, /* biorthogonal: L^T S R is no inverse of L W R^T */
+    { 100,  90,  16,  3,  20, "bspline103", "bspline309", true, true},
 };
 /* clang-format on */
 enum { CASES = sizeof cases / sizeof *cases };
