@@ -10,9 +10,10 @@ static const struct {
     const char *name;
     Suite *(*make)(void);
 } suites[] = {
-    {"base", base_suite},   {"tensor", tensor_suite},   {"operations", operations_suite}, {"limits", limits_suite},
-    {"codec", codec_suite}, {"kernels", kernels_suite}, {"linear", linear_suite},         {"nn", nn_suite},
-    {"optim", optim_suite}, {"data", data_suite},       {"train", train_suite},
+    {"base", base_suite},       {"tensor", tensor_suite}, {"operations", operations_suite},
+    {"limits", limits_suite},   {"codec", codec_suite},   {"compress", compress_suite},
+    {"kernels", kernels_suite}, {"linear", linear_suite}, {"nn", nn_suite},
+    {"optim", optim_suite},     {"data", data_suite},     {"train", train_suite},
 };
 
 int main(int argc, char **argv) {

@@ -9,6 +9,7 @@ Suite *tensor_suite(void);
 Suite *operations_suite(void);
 Suite *limits_suite(void);
 Suite *codec_suite(void);
+Suite *compress_suite(void);
 Suite *kernels_suite(void);
 Suite *linear_suite(void);
 Suite *nn_suite(void);

@@ -1,7 +1,8 @@
 /* Low-column random positions.
  *
  * A list draws columns one by one: the next one is v with probability w_v / (sum of w over the columns not drawn
- * yet), w = 2^16 / (1 + frequency). The weights are integers in a Fenwick tree, in which a draw, and the removal of
+ * yet), w = 2^16 / (1 + frequency), and for an image, whose column v is coefficient v of the zigzag order,
+ * w = 2^16 B / (B + v). The weights are integers in a Fenwick tree, in which a draw, and the removal of
  * what was drawn, take log2(columns) steps; no function of the maths library is involved, so that a pattern can be
  * stored as its seed.
  */
@@ -20,9 +21,15 @@ typedef struct fenwick {
     size_t size;
 } fenwick;
 
-static void fenwick_fill(fenwick *f, size_t columns, size_t block) {
-    for (size_t n = 1; n <= f->size; n++)
-        f->tree[n] = n <= columns ? ((uint64_t)1 << 16) / (1 + ((n - 1) & (block - 1))) : 0;
+static uint64_t weight(const rbe_blocks *b, size_t column) {
+    const uint64_t one = (uint64_t)1 << 16;
+    if (b->input_axis.kind == RBE_AXIS_MAP_IMAGE) return 1 + (one << b->log2_block) / (b->block + column);
+    return one / (1 + (column & (b->block - 1)));
+}
+
+static void fenwick_fill(fenwick *f, const rbe_blocks *b) {
+    size_t columns = b->grid_cols * b->block;
+    for (size_t n = 1; n <= f->size; n++) f->tree[n] = n <= columns ? weight(b, n - 1) : 0;
     for (size_t n = 1; n <= f->size; n++) {
         size_t parent = n + (n & -n);
         if (parent <= f->size) f->tree[parent] += f->tree[n];
@@ -40,9 +47,9 @@ static size_t fenwick_take(fenwick *f, uint64_t target) {
         }
     /* Its weight: the node's sum less those of the nodes inside its range. */
     size_t node = before + 1;
-    uint64_t weight = f->tree[node];
-    for (size_t inner = before; inner > node - (node & -node); inner -= inner & -inner) weight -= f->tree[inner];
-    for (size_t n = node; n <= f->size; n += n & -n) f->tree[n] -= weight;
+    uint64_t taken = f->tree[node];
+    for (size_t inner = before; inner > node - (node & -node); inner -= inner & -inner) taken -= f->tree[inner];
+    for (size_t n = node; n <= f->size; n += n & -n) f->tree[n] -= taken;
     return before;
 }
 
@@ -77,7 +84,7 @@ rbe_status rbe_blocks_draw_positions(rbe_blocks *b, size_t value_limit, uint64_t
     bool whole = f.tree && drawn && rng;
     for (size_t list = 0; whole && list < b->groups * b->block; list++) {
         size_t start = b->list_start[list], count = b->list_start[list + 1] - start;
-        fenwick_fill(&f, columns, b->block);
+        fenwick_fill(&f, b);
         for (size_t n = 0; n < count; n++)
             drawn[n] = (uint32_t)fenwick_take(&f, (uint64_t)(rbe_rng_uniform(rng) * (double)f.tree[f.size]));
         qsort(drawn, count, sizeof *drawn, ascending);

@@ -11,7 +11,7 @@
 
 #include "base/alloc.h"
 #include "codec/positions.h"
-#include "nn/linear.h"
+#include "nn/linear_product.h"
 #include "tensor/node.h"
 
 enum { DEFAULT_GROUP = 16, VALUE_STREAM = 2 };
@@ -22,12 +22,6 @@ enum { DEFAULT_GROUP = 16, VALUE_STREAM = 2 };
 typedef struct linear_context {
     float *cache;
 } linear_context;
-
-static void count_products(const rbe_linear_layer *layer, size_t rows, uint64_t products) {
-    uint64_t values = layer->params[0].count + (layer->alpha ? layer->alpha->count : 0);
-    atomic_fetch_add(&layer->count->operations, 1);
-    atomic_fetch_add(&layer->count->flops, 2 * values * rows * products);
-}
 
 /* Says whether the parameters' gradients are to be added to; those without one join the others at zero. */
 static bool add_to_gradients(const rbe_layer *layer) {
@@ -52,24 +46,12 @@ static rbe_status linear_backward(rbe_var *self) {
         gradients.dx = rbe_grad_target(x, &gradients.add_dx);
         if (!gradients.dx) return rbe_last_status();
     }
-    rbe_arena *arena = rbe_tape_arena(self);
-    rbe_arena_mark mark = rbe_arena_here(arena);
-    void *scratch = rbe_arena_take(arena, 1, rbe_plan_backward_bytes(layer->plan, layer->blocks, rows));
-    if (!scratch) return rbe_last_status();
     gradients.add_parameters = add_to_gradients(&layer->base);
     gradients.values = layer->params[0].grad;
     gradients.alpha = layer->alpha ? layer->alpha->grad : NULL;
     gradients.bias = layer->bias ? layer->bias->grad : NULL;
-    rbe_plan_backward(layer->plan, layer->blocks, x->value.data, context->cache, self->grad, rows, &gradients,
-                      scratch);
-    rbe_arena_return(arena, mark);
-    count_products(layer, rows, gradients.dx ? 2 : 1);
-    if (layer->probe.see) {
-        rbe_status status = layer->probe.see(layer->probe.user, layer, x->value.data, self->grad, rows, arena);
-        rbe_arena_return(arena, mark);
-        return status;
-    }
-    return RBE_OK;
+    return rbe_linear_backward_product(layer, rbe_tape_arena(self), x->value.data, context->cache, self->grad, rows,
+                                       &gradients);
 }
 
 static rbe_var *linear_forward(const rbe_layer *base, rbe_var *x) {
@@ -87,13 +69,8 @@ static rbe_var *linear_forward(const rbe_layer *base, rbe_var *x) {
         context->cache = rbe_arena_take(arena, 1, rbe_plan_cache_bytes(layer->plan, layer->blocks, rows));
         if (!context->cache) return rbe_tape_fail_last(y);
     }
-    rbe_arena_mark mark = rbe_arena_here(arena);
-    void *scratch = rbe_arena_take(arena, 1, rbe_plan_forward_bytes(layer->plan, layer->blocks, rows));
-    if (!scratch) return rbe_tape_fail_last(y);
-    rbe_plan_forward(layer->plan, layer->blocks, layer->bias ? layer->bias->value : NULL, x->value.data, rows,
-                     y->value.data, context->cache, scratch);
-    rbe_arena_return(arena, mark);
-    count_products(layer, rows, 1);
+    if (rbe_linear_forward_product(layer, arena, x->value.data, rows, y->value.data, context->cache) != RBE_OK)
+        return rbe_tape_fail_last(y);
     return y;
 }
 
@@ -107,9 +84,8 @@ static size_t linear_tape_bytes(const rbe_layer *base, size_t rows, size_t colum
 
 static size_t linear_scratch_bytes(const rbe_layer *base, size_t rows) {
     const rbe_linear_layer *layer = (const rbe_linear_layer *)base;
-    size_t forward = rbe_plan_forward_bytes(layer->plan, layer->blocks, rows);
-    size_t backward = rbe_plan_backward_bytes(layer->plan, layer->blocks, rows);
-    return rbe_aligned(forward > backward ? forward : backward);
+    size_t forward = rbe_linear_forward_bytes(layer, rows), backward = rbe_linear_backward_bytes(layer, rows);
+    return forward > backward ? forward : backward;
 }
 
 static size_t linear_structure_bytes(const rbe_layer *base) {
@@ -161,7 +137,7 @@ static void set_params(rbe_linear_layer *layer, float *bias) {
     }
     if (bias) {
         layer->bias = next++;
-        *layer->bias = (rbe_param){.part = "bias", .value = bias, .count = b->out, .lr_scale = 1.0f};
+        *layer->bias = (rbe_param){.part = "bias", .value = bias, .count = layer->base.out, .lr_scale = 1.0f};
     }
     rbe_linear_blocks_changed(layer);
     layer->base.params = layer->params;
@@ -180,7 +156,8 @@ static rbe_layer *assemble(rbe_blocks *blocks, float *bias, const rbe_linear_opt
         rbe_free(bias);
         return NULL;
     }
-    layer->base = (rbe_layer){.type = &linear_type, .in = blocks->in, .out = blocks->out, .named = o->name};
+    layer->base = (rbe_layer){
+        .type = &linear_type, .in = blocks->input_axis.length, .out = blocks->output_axis.length, .named = o->name};
     layer->blocks = blocks;
     layer->plan = plan;
     layer->use_cache = o->use_cache;
@@ -195,7 +172,7 @@ static rbe_layer *assemble(rbe_blocks *blocks, float *bias, const rbe_linear_opt
 static rbe_status draw_values(rbe_blocks *b, double init_scale, uint64_t seed) {
     rbe_rng *rng = rbe_rng_new(seed, VALUE_STREAM);
     if (!rng) return rbe_last_status();
-    double deviation = init_scale * sqrt(2.0 / (double)b->in * positions_per_value(b));
+    double deviation = init_scale * sqrt(2.0 / (double)b->input_axis.length * positions_per_value(b));
     for (size_t n = 0; n < b->value_count; n++) b->values[n] = (float)(deviation * rbe_rng_normal(rng));
     rbe_rng_free(rng);
     return RBE_OK;
@@ -210,7 +187,10 @@ rbe_layer *rbe_linear_new(size_t in, size_t out, const rbe_linear_options *optio
                                   .row_transform = o->row_transform,
                                   .column_transform = o->column_transform,
                                   .alpha = o->alpha,
-                                  .group = o->group};
+                                  .group = o->group,
+                                  .overlap = o->overlap,
+                                  .image_height = o->image_height,
+                                  .image_width = o->image_width};
     rbe_block_plan plan;
     if (rbe_layer_check_size("rbe", in, out) != RBE_OK) return NULL;
     if (rbe_block_plan_make(&plan, out, in, &shape, DEFAULT_GROUP) != RBE_OK) return NULL;
@@ -254,7 +234,7 @@ rbe_layer *rbe_linear_from_blocks(rbe_blocks *blocks, const float *bias, size_t 
         return NULL;
     }
     float *copy;
-    if (copy_bias(&copy, bias, bias_count, blocks->out) != RBE_OK) {
+    if (copy_bias(&copy, bias, bias_count, blocks->output_axis.length) != RBE_OK) {
         rbe_blocks_free(blocks);
         return NULL;
     }
