@@ -9,6 +9,9 @@
 
 #include "tensor/node.h"
 
+/* Room for what operations remember beside their values, some 64 bytes each. */
+#define CONTEXT_BYTES ((size_t)2 << 10)
+
 /* Width of the last layer that has one: the number of classes. */
 static size_t output_width(const rbe_model *model) {
     size_t width = 0;
@@ -20,9 +23,9 @@ static size_t output_width(const rbe_model *model) {
 
 size_t rbe_step_tape_bytes(const rbe_model *model, size_t rows) {
     size_t input = rbe_aligned(sizeof(rbe_var));
-    /* The loss, what it remembers, and the softmax it keeps for its backward. */
-    size_t loss = rbe_node_bytes(1, true) + RBE_ALIGNMENT + rbe_aligned(rows * output_width(model) * sizeof(float));
-    return input + rbe_model_tape_bytes(model, rows) + loss;
+    /* The loss keeps the softmax for its backward. */
+    size_t loss = rbe_node_bytes(1, true) + rbe_aligned(rows * output_width(model) * sizeof(float));
+    return input + rbe_model_tape_bytes(model, rows) + loss + CONTEXT_BYTES;
 }
 
 size_t rbe_training_bytes(const rbe_model *model, const rbe_optim_method *method, const rbe_optim_options *options,
