@@ -1,0 +1,52 @@
+#!/bin/sh
+# Installs the Debian packages that building, testing and plotting need: those that are missing, and only those.
+set -eu
+
+packages="build-essential pkg-config libgsl-dev libopenblas-dev zlib1g-dev check"
+packages="$packages gnuplot-nox fonts-dejavu-core curl ca-certificates"
+
+case ${1:-} in
+'') ;;
+--help)
+    echo "Usage: deps.sh"
+    echo "Installs what is missing of: $packages"
+    echo "with apt-get, as root or through sudo. Does nothing, and needs no network, if nothing is missing."
+    exit 0
+    ;;
+*)
+    echo "deps.sh: unexpected argument '$1' (try --help)" >&2
+    exit 2
+    ;;
+esac
+
+if ! command -v dpkg-query > /dev/null; then
+    echo "deps.sh: this is not a Debian system; install what corresponds to: $packages" >&2
+    exit 1
+fi
+
+missing=
+for package in $packages; do
+    # shellcheck disable=SC2016 # dpkg's own variable
+    status=$(dpkg-query --show --showformat='${db:Status-Status}' "$package" 2> /dev/null) || status=
+    [ "$status" = installed ] || missing="$missing $package"
+done
+if [ -z "$missing" ]; then
+    echo "deps.sh: nothing to do, all packages are installed"
+    exit 0
+fi
+
+if [ "$(id -u)" -eq 0 ]; then
+    as_root=
+elif command -v sudo > /dev/null; then
+    as_root=sudo
+else
+    echo "deps.sh: missing:$missing" >&2
+    echo "deps.sh: installing them needs root or sudo; as root: apt-get install$missing" >&2
+    exit 1
+fi
+
+echo "deps.sh: installing$missing"
+# shellcheck disable=SC2086 # a list, and an empty prefix
+$as_root env DEBIAN_FRONTEND=noninteractive apt-get update
+# shellcheck disable=SC2086
+$as_root env DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends $missing
