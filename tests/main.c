@@ -13,7 +13,8 @@ static const struct {
     {"base", base_suite},       {"tensor", tensor_suite}, {"operations", operations_suite},
     {"limits", limits_suite},   {"codec", codec_suite},   {"compress", compress_suite},
     {"kernels", kernels_suite}, {"linear", linear_suite}, {"nn", nn_suite},
-    {"optim", optim_suite},     {"data", data_suite},     {"train", train_suite},
+    {"safe", safe_suite},       {"optim", optim_suite},   {"data", data_suite},
+    {"train", train_suite},
 };
 
 int main(int argc, char **argv) {

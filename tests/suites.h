@@ -13,6 +13,7 @@ Suite *compress_suite(void);
 Suite *kernels_suite(void);
 Suite *linear_suite(void);
 Suite *nn_suite(void);
+Suite *safe_suite(void);
 Suite *optim_suite(void);
 Suite *adapt_suite(void);
 Suite *data_suite(void);

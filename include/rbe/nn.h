@@ -131,9 +131,29 @@ RBE_API size_t rbe_linear_get_gradients(const rbe_layer *layer, size_t p, size_t
 typedef struct rbe_linear_counters {
     uint64_t operation_count;
     uint64_t total_flops;
+    uint64_t fallback_count; /* of rbe_linear_forward_safe */
 } rbe_linear_counters;
 
 RBE_API rbe_linear_counters rbe_linear_count(const rbe_layer *layer);
+
+/* ---- safe inference ---------------------------------------------------------------------------------------------
+ */
+
+/* Zeros (and NULL) mean the defaults. */
+typedef struct rbe_safe_options {
+    float input_limit;                          /* largest magnitude of an input; default 1e6 */
+    size_t memory_limit;                        /* bytes for temporaries; default: what the system has available */
+    void (*warn)(void *user, const char *text); /* told of each fallback; default: nobody is */
+    void *user;
+} rbe_safe_options;
+
+/* y = layer(x) for a compressed layer, without a tape, everything checked: shapes (INPUT_DIMENSION_MISMATCH),
+ * inputs (NUMERICAL_INSTABILITY with index and value), the memory it takes (INSUFFICIENT_MEMORY with both numbers
+ * in MB), the compressed matrix (CORRUPTED_BLOCK with index and reason), outputs. If the compressed product fails,
+ * or gives values that are not finite, the matrix is decompressed a block row at a time and multiplied by BLAS;
+ * that is counted and `warn` is told. y->data is the caller's; it holds no result unless RBE_OK is returned. */
+RBE_API rbe_status rbe_linear_forward_safe(const rbe_layer *layer, const rbe_tensor *x, rbe_tensor *y,
+                                           const rbe_safe_options *options);
 
 /* ---- dropout as a layer ---------------------------------------------------------------------------------- */
 

@@ -272,5 +272,6 @@ size_t rbe_linear_get_gradients(const rbe_layer *layer, size_t p, size_t q, doub
 rbe_linear_counters rbe_linear_count(const rbe_layer *layer) {
     const rbe_linear_layer *linear = rbe_layer_as_linear(layer);
     if (!linear) return (rbe_linear_counters){0};
-    return (rbe_linear_counters){atomic_load(&linear->count->operations), atomic_load(&linear->count->flops)};
+    return (rbe_linear_counters){atomic_load(&linear->count->operations), atomic_load(&linear->count->flops),
+                                 atomic_load(&linear->count->fallbacks)};
 }

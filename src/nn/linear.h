@@ -27,7 +27,7 @@ struct rbe_linear_layer {
     bool use_cache;
     rbe_linear_probe probe; /* see NULL: none */
     struct rbe_linear_counts {
-        atomic_uint_fast64_t operations, flops;
+        atomic_uint_fast64_t operations, flops, fallbacks;
     } counted;
     struct rbe_linear_counts *count; /* &counted, writable from a const layer */
 };
