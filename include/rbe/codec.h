@@ -35,7 +35,9 @@ RBE_API double rbe_basis_value(int k, size_t row, size_t column, size_t block);
 
 /* The raw Phi_k span the same space as orthonormal Psi_k (Gram-Schmidt in the order 1, cos pi x, cos pi y, cos 2 pi
  * x, cos 2 pi y, cos cos, d^2, d; Psi_k belongs to the k-th of that order). Coordinates are converted exactly (to
- * double precision) by a triangular 8 x 8 matrix: sum_k raw_k Phi_k = sum_k orthonormal_k Psi_k. */
+ * double precision) by a triangular 8 x 8 matrix: sum_k raw_k Phi_k = sum_k orthonormal_k Psi_k. In place is
+ * allowed. Each call makes the basis anew (some ms, B = 256: about 100): the alphas of a whole matrix come from
+ * rbe_blocks_get. */
 RBE_API rbe_status rbe_alpha_to_orthonormal(size_t block, const double raw[RBE_BASIS_COUNT],
                                             double orthonormal[RBE_BASIS_COUNT]);
 RBE_API rbe_status rbe_alpha_to_raw(size_t block, const double orthonormal[RBE_BASIS_COUNT],

@@ -185,7 +185,9 @@ static rbe_status convert(size_t block, const double *from, double *to, conversi
         return rbe_fail(RBE_INVALID_ARGUMENT, "block size: expected a power of two, 8 .. 256, found %zu", block);
     rbe_moments *m = rbe_moments_new(block);
     if (!m) return rbe_last_status();
-    function(m, from, to);
+    double source[RBE_BASIS_COUNT]; /* `from` and `to` may be the same array */
+    memcpy(source, from, sizeof source);
+    function(m, source, to);
     rbe_free(m);
     return RBE_OK;
 }
