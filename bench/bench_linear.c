@@ -15,6 +15,7 @@
 #include "../examples/common.h"
 #include "base/alloc.h"
 #include "codec/blocks.h"
+#include "codec/positions.h"
 #include "kernels/kernels.h"
 
 enum { MAX_ROUNDS = 2001 };
@@ -56,29 +57,6 @@ static float *random_floats(rbe_rng *rng, size_t count) {
     return values;
 }
 
-/* ---- a random compressed matrix ---------------------------------------------------------------------------------- */
-
-/* Positions without replacement, K per block on average, lists of any length: `left` of `positions` are to be chosen. */
-static void draw_positions(rbe_blocks *w, size_t coeffs, rbe_rng *rng) {
-    size_t columns = w->grid_cols * w->block, lists = w->groups * w->block;
-    uint8_t *chosen = need(rbe_alloc_zeroed(lists * columns, 1));
-    for (size_t g = 0; g < w->groups; g++) {
-        size_t left = coeffs * w->grid_cols, positions = w->block * columns;
-        for (size_t i = 0; i < w->block * columns; i++, positions--) {
-            if (rbe_rng_uniform(rng) * (double)positions >= (double)left) continue;
-            chosen[g * w->block * columns + i] = 1;
-            w->list_start[g * w->block + i / columns + 1]++;
-            left--;
-        }
-    }
-    example_require(rbe_blocks_allocate(w));
-    size_t entry = 0;
-    for (size_t i = 0; i < lists * columns; i++)
-        if (chosen[i]) rbe_set_column(w, entry++, i % columns);
-    rbe_free(chosen);
-    for (size_t i = 0; i < w->value_count; i++) w->values[i] = (float)(2.0 * rbe_rng_uniform(rng) - 1.0);
-}
-
 static size_t alpha_count(const rbe_blocks *w) { return w->alpha ? RBE_BASIS_COUNT * w->grid_rows * w->grid_cols : 0; }
 
 static subject make_subject(const settings *s, size_t size, size_t n, rbe_rng *rng) {
@@ -93,7 +71,8 @@ static subject make_subject(const settings *s, size_t size, size_t n, rbe_rng *r
     rbe_block_plan geometry;
     example_require(rbe_block_plan_make(&geometry, size, size, &options, 16));
     subject b = {.w = need(rbe_blocks_new(&geometry)), .size = size, .n = n};
-    draw_positions(b.w, s->coeffs, rng);
+    example_require(rbe_blocks_draw_positions(b.w, s->coeffs * b.w->grid_rows * b.w->grid_cols, size));
+    for (size_t i = 0; i < b.w->value_count; i++) b.w->values[i] = (float)(2.0 * rbe_rng_uniform(rng) - 1.0);
     for (size_t i = 0; i < alpha_count(b.w); i++) b.w->alpha[i] = (float)(2.0 * rbe_rng_uniform(rng) - 1.0);
     b.plan = need(rbe_plan_new(b.w));
     b.x = random_floats(rng, n * size);

@@ -61,10 +61,10 @@ static rbe_blocks make_blocks(const shape *s, bool wide_columns) {
         }
     w.list_start[w.groups * w.block] = (uint32_t)w.entries;
     if (wide_columns) {
-        w.columns32 = rbe_alloc(w.entries, sizeof *w.columns32);
+        w.columns32 = rbe_alloc_zeroed(w.entries + RBE_COLUMN_PADDING, sizeof *w.columns32);
         memcpy(w.columns32, column, w.entries * sizeof *column);
     } else {
-        w.columns16 = rbe_alloc(w.entries, sizeof *w.columns16);
+        w.columns16 = rbe_alloc_zeroed(w.entries + RBE_COLUMN_PADDING, sizeof *w.columns16);
         for (size_t k = 0; k < w.entries; k++) w.columns16[k] = (uint16_t)column[k];
     }
     rbe_free(column);

@@ -23,13 +23,11 @@ static size_t panel_rows(const rbe_panels *panels, size_t panel) {
 
 /* turned[n * LANES + s] = sample n of block row s. */
 static void turn(const float *y, size_t block_step, size_t vectors, float *turned) {
-    const float *lane[LANES];
-    for (size_t s = 0; s < LANES; s++) lane[s] = y + s * block_step;
-    for (size_t n = 0; n < vectors * LANES; n += 4) {
-        vec r[4];
-        UNROLL for (int s = 0; s < 4; s++) r[s] = load_quads(lane + s, n);
-        transpose_quads(r);
-        UNROLL for (int s = 0; s < 4; s++) store(turned + (n + (size_t)s) * LANES, r[s]);
+    for (size_t n = 0; n < vectors * LANES; n += LANES) {
+        vec r[LANES];
+        UNROLL for (size_t s = 0; s < LANES; s++) r[s] = load(y + s * block_step + n);
+        transpose(r);
+        UNROLL for (size_t s = 0; s < LANES; s++) store(turned + (n + s) * LANES, r[s]);
     }
 }
 

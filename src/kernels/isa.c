@@ -41,4 +41,15 @@ bool rbe_isa_select(const char *name) {
     return methods != NULL;
 }
 
+rbe_forward_small *rbe_isa_forward_small(size_t group) {
+    const rbe_methods *methods = rbe_isa();
+#if defined(__x86_64__)
+    if (methods != &rbe_methods_portable && group <= 4) return rbe_forward_small_narrow;
+    if (methods == &rbe_methods_avx512 && group <= 8) return rbe_methods_avx2.forward_small;
+#else
+    (void)group;
+#endif
+    return methods->forward_small;
+}
+
 const char *rbe_isa_name(void) { return rbe_isa()->name; }

@@ -41,10 +41,15 @@ static inline list moment_list(const rbe_plan *plan, const rbe_blocks *w, size_t
                   .shift = 0};
 }
 
+/* The column of entry k as it is stored. */
+static inline __attribute__((always_inline)) size_t column_of(const list *l, size_t k) {
+    return l->columns16 ? l->columns16[k] : l->columns32[k];
+}
+
 /* Where the input row of entry k is, in floats: rows of a block are row_step apart, blocks block_step. */
 static inline __attribute__((always_inline)) size_t entry_at(const list *l, size_t k, size_t row_step,
                                                              size_t block_step) {
-    size_t column = l->columns16 ? l->columns16[k] : l->columns32[k];
+    size_t column = column_of(l, k);
     size_t in_block = column & (((size_t)1 << l->shift) - 1);
     return (l->first + in_block) * row_step + (column >> l->shift) * block_step;
 }

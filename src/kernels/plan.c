@@ -98,7 +98,7 @@ static size_t default_batch_threshold(const rbe_blocks *w) { return w->group >= 
 rbe_plan *rbe_plan_new(const rbe_blocks *w) {
     size_t block = w->block, moments = w->alpha ? RBE_EVEN_COUNT + w->moments->rank : 0;
     size_t matrix = rbe_aligned(block * block * sizeof(float)), even = rbe_aligned(moments * block / 2 * sizeof(float));
-    size_t index = rbe_aligned(w->grid_cols * sizeof(uint32_t));
+    size_t index = rbe_aligned((w->grid_cols + RBE_COLUMN_PADDING) * sizeof(uint32_t));
     rbe_plan *plan = rbe_alloc_zeroed(1, rbe_aligned(sizeof *plan) + 2 * matrix + 2 * even + index);
     double *work = rbe_alloc(block * block, sizeof *work);
     if (!plan || !work) {

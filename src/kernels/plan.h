@@ -43,7 +43,7 @@ struct rbe_plan {
     size_t batch_threshold;
     size_t pair_count;
     rbe_alpha_pair pair[RBE_MAX_PAIRS]; /* sorted by row */
-    const uint32_t *block_index;        /* 0, 1, .. grid_cols - 1 */
+    const uint32_t *block_index;        /* 0, 1, .. grid_cols - 1, then RBE_COLUMN_PADDING zeros */
     rbe_axis input, output;
 };
 
@@ -55,6 +55,9 @@ typedef struct rbe_panels {
     const float *x, *y;
     size_t x_panel, y_panel;
 } rbe_panels;
+
+typedef void rbe_forward_small(const rbe_plan *plan, const rbe_blocks *w, const float *bias, const float *x,
+                               size_t rows, float *y, float *scratch);
 
 /* The work on panels. Lanes of the last vector beyond `rows` hold zeros or are not looked at. */
 typedef struct rbe_methods {
@@ -77,17 +80,23 @@ typedef struct rbe_methods {
     void (*gradient_alpha)(const rbe_plan *plan, const rbe_blocks *w, const rbe_panels *panels, size_t g,
                            float *alpha);
     /* the whole forward product of a few rows */
-    void (*forward_small)(const rbe_plan *plan, const rbe_blocks *w, const float *bias, const float *x, size_t rows,
-                          float *y, float *scratch);
+    rbe_forward_small *forward_small;
 } rbe_methods;
 
 extern const rbe_methods rbe_methods_portable;
 #if defined(__x86_64__)
 extern const rbe_methods rbe_methods_avx2, rbe_methods_avx512;
+
+/* Vectors of 4 floats with the instructions of AVX2. */
+extern rbe_forward_small rbe_forward_small_narrow;
 #endif
 
 /* The methods in use. */
 const rbe_methods *rbe_isa(void);
+
+/* The product of a few rows for groups of so many block rows: with shorter vectors if those of the instruction set in
+ * use would be half empty. */
+rbe_forward_small *rbe_isa_forward_small(size_t group);
 
 /* Switches to the instruction set of this name; false if the machine lacks it or the name is unknown. For tests. */
 bool rbe_isa_select(const char *name);

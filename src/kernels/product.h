@@ -13,7 +13,8 @@
 #include "kernels/lists.h"
 #include "kernels/vector.h"
 
-/* Entries ahead of which the input row is fetched: it pays where a panel does not fit the first-level cache. */
+/* Entries ahead of which the input row is fetched: it pays where a panel does not fit the first-level
+ * cache. Columns behind the end of a list exist (RBE_COLUMN_PADDING). */
 enum { PREFETCH_DISTANCE = 8 };
 
 /* Tiles with 16 accumulators need the 32 registers of AVX-512. */
@@ -32,8 +33,7 @@ ALWAYS_INLINE void product_tile(const list *shared, const float *values, const f
         UNROLL for (size_t n = 0; n < vectors; n++)
             sum[m][n] = add ? load(y + m * block_step + n * LANES) : (vec){0};
     for (size_t k = 0; k < l.length; k++, values += l.rows) {
-        size_t ahead = k + PREFETCH_DISTANCE < l.length ? k + PREFETCH_DISTANCE : l.length - 1;
-        const float *next = x + entry_at(&l, ahead, row_step, block_step);
+        const float *next = x + entry_at(&l, k + PREFETCH_DISTANCE, row_step, block_step);
         const float *now = x + entry_at(&l, k, row_step, block_step);
         UNROLL for (size_t n = 0; n < vectors; n++) __builtin_prefetch(next + n * LANES);
         vec row[4];
