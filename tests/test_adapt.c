@@ -1,12 +1,12 @@
-/* Layers that change their positions: growth against a dense gradient in double precision, what follows a position,
- * what never changes. */
+/* Layers that change their positions: growth against a dense gradient in double precision, pruning against its
+ * definitions, absorption against the exact projection, sensitivities against single samples; what follows a
+ * position, what never changes, what is refused; budgets. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "nn/linear.h"
+#include "adapt/sensitivity.h"
 #include "optim/optim_internal.h"
-#include "rbe/adapt.h"
 #include "reference.h"
 #include "suites.h"
 #include "support.h"
@@ -466,6 +466,620 @@ START_TEST(test_growth_group) {
 }
 END_TEST
 
+/* ---- sensitivity ----------------------------------------------------------------------------------------------
+ */
+
+/* F and mean gradient sample by sample, each with a backward pass of its own. */
+START_TEST(test_sensitivity_is_that_of_single_samples) {
+    rbe_linear_options options = usual;
+    options.group = (size_t)_i;
+    fixture f;
+    fixture_init(&f, &options, rbe_sgd);
+    size_t count = f.layer->blocks->value_count;
+    double *squares = test_memory(count, sizeof *squares), *gradient = test_memory(count, sizeof *gradient);
+    for (size_t n = 0; n < ROWS; n++) {
+        rbe_var *logits = rbe_model_forward(f.model, rbe_input(f.tape, rbe_tensor_2d(f.x + n * IN, 1, IN)));
+        require_ok(rbe_backward(rbe_cross_entropy(logits, f.labels + n)));
+        rbe_tape_reset(f.tape);
+        for (size_t k = 0; k < count; k++) {
+            double g = f.layer->params[0].grad[k];
+            squares[k] += g * g / ROWS;
+            gradient[k] += g / ROWS;
+        }
+        rbe_param *param;
+        for (size_t k = 0; (param = rbe_model_param(f.model, k)); k++) param->grad_set = false;
+    }
+    rbe_sensitivity *s = rbe_sensitivity_new(f.model);
+    ck_assert_ptr_null(rbe_sensitivity_of(s, f.layer)); /* no samples yet */
+    enum { FIRST = 9 };
+    require_ok(rbe_sensitivity_add(s, rbe_tensor_2d(f.x, FIRST, IN), f.labels));
+    require_ok(rbe_sensitivity_add(s, rbe_tensor_2d(f.x + FIRST * IN, ROWS - FIRST, IN), f.labels + FIRST));
+    ck_assert_uint_eq(rbe_sensitivity_samples(s), ROWS);
+    const rbe_layer_sensitivity *l = rbe_sensitivity_of(s, f.layer);
+    for (size_t k = 0; k < count; k++) {
+        l->squares[k] /= ROWS;
+        l->gradient[k] /= ROWS;
+    }
+    ck_assert_double_lt(relative_error(l->squares, squares, count), 1e-5);
+    ck_assert_double_lt(relative_error(l->gradient, gradient, count), 1e-5);
+    require_ok(train_step(&f)); /* no probe and no gradient is left behind */
+    rbe_sensitivity_free(s);
+    free(squares);
+    free(gradient);
+    fixture_free(&f);
+}
+END_TEST
+
+START_TEST(test_sensitivity_refuses) {
+    fixture f;
+    fixture_init(&f, &usual, rbe_sgd);
+    rbe_sensitivity *s = rbe_sensitivity_new(f.model);
+    const rbe_tensor x = rbe_tensor_2d(f.x, ROWS, IN);
+    f.labels[1] = CLASSES;
+    ck_assert_int_eq(rbe_sensitivity_add(s, x, f.labels), RBE_INVALID_ARGUMENT);
+    f.labels[1] = 0;
+    ck_assert_int_eq(rbe_sensitivity_add(s, x, NULL), RBE_INVALID_ARGUMENT);
+    ck_assert_int_eq(rbe_sensitivity_add(s, rbe_tensor_2d(f.x, ROWS, IN - 1), f.labels),
+                     RBE_INPUT_DIMENSION_MISMATCH);
+    ck_assert_int_eq(rbe_sensitivity_add(s, (rbe_tensor){0}, f.labels), RBE_INVALID_ARGUMENT); /* no samples */
+    ck_assert_int_eq(rbe_sensitivity_add(NULL, x, f.labels), RBE_INVALID_ARGUMENT);
+    ck_assert_uint_eq(rbe_sensitivity_samples(s), 0);
+    require_ok(backward(&f));
+    rbe_tape_reset(f.tape);
+    ck_assert_int_eq(rbe_sensitivity_add(s, x, f.labels), RBE_INVALID_ARGUMENT); /* a gradient would be lost */
+    require_ok(rbe_optim_step(f.optim));
+    require_ok(rbe_sensitivity_add(s, x, f.labels));
+    require_ok(rbe_prune(f.model, f.optim, &(rbe_prune_options){.amount = 0.5}, NULL));
+    ck_assert_int_eq(rbe_sensitivity_add(s, x, f.labels), RBE_INVALID_ARGUMENT); /* of other positions */
+    ck_assert_ptr_null(rbe_sensitivity_of(s, f.layer));
+    rbe_sensitivity_free(s);
+    rbe_sensitivity_free(NULL);
+    ck_assert_ptr_null(rbe_sensitivity_new(NULL));
+    fixture_free(&f);
+}
+END_TEST
+
+/* ---- pruning: what goes -----------------------------------------------------------------------------------------
+ */
+
+static float middle_magnitude(const rbe_blocks *b) {
+    float sum = 0.0f;
+    for (size_t n = 0; n < b->value_count; n++) sum += fabsf(b->values[n]);
+    return sum / (float)b->value_count;
+}
+
+/* |c| <= threshold goes; an entry goes with the last of its values; the others stay as they are. */
+START_TEST(test_threshold) {
+    rbe_linear_options options = usual;
+    options.group = (size_t)_i;
+    fixture f;
+    fixture_init(&f, &options, rbe_adam);
+    for (int n = 0; n < 3; n++) require_ok(train_step(&f));
+    const rbe_blocks *b = f.layer->blocks;
+    const double threshold = fabsf(b->values[5]) > 0.0f ? fabsf(b->values[5]) : middle_magnitude(b);
+    snapshot old, now;
+    snapshot_take(&old, f.layer, f.optim);
+    size_t removed, expected = 0;
+    for (size_t n = 0; n < b->value_count; n++) expected += fabsf(b->values[n]) <= threshold;
+    require_ok(rbe_adaptive_coefficient_pruning(&f.layer->base, f.optim, threshold, &removed));
+    ck_assert_uint_eq(removed, expected);
+    ck_assert_uint_gt(removed, 0);
+    snapshot_take(&now, f.layer, f.optim);
+    for (size_t g = 0; g < b->groups; g++)
+        for (size_t i = 0; i < b->block; i++)
+            for (size_t c = 0; c < old.columns; c++) {
+                bool needed = false, stays = false;
+                for (size_t m = 0; m < rbe_group_rows(b, g); m++) {
+                    size_t at = ((g * b->group + m) * b->block + i) * old.columns + c;
+                    bool weak = fabsf(old.value[at]) <= threshold;
+                    needed |= old.entry[at] >= 0 && !weak;
+                    stays |= now.entry[at] >= 0;
+                    ck_assert(now.value[at] == (weak ? 0.0f : old.value[at]));
+                    for (int s = 0; s < 2; s++) ck_assert(now.state[s][at] == (weak ? 0.0f : old.state[s][at]));
+                }
+                ck_assert_int_eq(needed, stays);
+            }
+    require_ok(rbe_adaptive_coefficient_pruning(&f.layer->base, f.optim, threshold, &removed));
+    ck_assert_uint_eq(removed, 0); /* again: nothing is left to do */
+    require_ok(train_step(&f));
+    snapshot_free(&old);
+    snapshot_free(&now);
+    fixture_free(&f);
+}
+END_TEST
+
+START_TEST(test_threshold_of_zero) {
+    rbe_linear_options options = usual;
+    options.group = 1;
+    fixture f;
+    fixture_init(&f, &options, rbe_adam);
+    size_t removed, count = f.layer->blocks->value_count;
+    require_ok(rbe_adaptive_coefficient_pruning(&f.layer->base, f.optim, 0.0, &removed));
+    ck_assert_uint_eq(removed, 0);
+    ck_assert(f.layer->blocks->drawn); /* untouched */
+    f.layer->blocks->values[3] = 0.0f;
+    f.layer->blocks->values[7] = -0.0f;
+    require_ok(rbe_adaptive_coefficient_pruning(&f.layer->base, f.optim, 0.0, &removed));
+    ck_assert_uint_eq(removed, 2);
+    ck_assert_uint_eq(f.layer->blocks->value_count, count - 2);
+    ck_assert(!f.layer->blocks->drawn);
+    fixture_free(&f);
+}
+END_TEST
+
+/* Scores by their definitions, of units as the options want them: an entry's is the mean over its rows. */
+static double *brute_scores(const fixture *f, const rbe_prune_options *o, size_t *units, size_t *cost) {
+    const rbe_blocks *b = f->layer->blocks;
+    const rbe_layer_sensitivity *s = o->sensitivity ? rbe_sensitivity_of(o->sensitivity, f->layer) : NULL;
+    double *score = test_memory(b->value_count, sizeof *score);
+    *units = 0;
+    for (size_t list = 0; list < b->groups * b->block; list++)
+        for (size_t k = b->list_start[list]; k < b->list_start[list + 1]; k++) {
+            size_t g = list / b->block, rows = rbe_group_rows(b, g);
+            double sum = 0.0;
+            for (size_t m = 0; m < rows; m++) {
+                size_t n = (size_t)(rbe_entry_value(b, g, k, m) - b->values);
+                double c = b->values[n];
+                double one = o->score == RBE_PRUNE_MAGNITUDE ? c * c
+                             : o->score == RBE_PRUNE_FISHER  ? 0.5 * s->squares[n] / ROWS * c * c
+                                                             : fabs(c * s->gradient[n] / ROWS);
+                if (o->single_values)
+                    score[(*units)++] = one;
+                else
+                    sum += one / (double)rows;
+            }
+            if (o->single_values) continue;
+            cost[*units] = rows;
+            score[(*units)++] = sum;
+        }
+    return score;
+}
+
+static int descending(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x < y) - (x > y);
+}
+
+/* The kept scores are the largest ones: their sum is that of the largest of all. */
+START_TEST(test_fraction_takes_the_smallest) {
+    static const rbe_prune_score scores[] = {RBE_PRUNE_MAGNITUDE, RBE_PRUNE_FISHER, RBE_PRUNE_GRADIENT};
+    rbe_linear_options options = usual;
+    options.group = _i % 2 ? 1 : 7; /* one group of all block rows: all entries cost the same */
+    fixture f;
+    fixture_init(&f, &options, rbe_sgd);
+    rbe_sensitivity *s = rbe_sensitivity_new(f.model);
+    require_ok(rbe_sensitivity_add(s, rbe_tensor_2d(f.x, ROWS, IN), f.labels));
+    const rbe_prune_options prune = {
+        .score = scores[_i / 2], .amount = 0.4, .per_layer = true, .no_absorption = true, .sensitivity = s};
+    size_t units, *cost = test_memory(f.layer->blocks->value_count, sizeof *cost);
+    double *score = brute_scores(&f, &prune, &units, cost), expected = 0.0, found = 0.0;
+    snapshot old, now;
+    snapshot_take(&old, f.layer, f.optim);
+    rbe_prune_report report;
+    require_ok(rbe_prune(f.model, f.optim, &prune, &report));
+    snapshot_take(&now, f.layer, f.optim);
+    ck_assert_uint_eq(now.entries, units - (size_t)ceil(0.4 * (double)units - 1e-9));
+    const rbe_blocks *b = f.layer->blocks;
+    for (size_t p = 0, n; p < old.rows; p += b->group * b->block)
+        for (n = p * old.columns; n < (p + b->block) * old.columns && n < old.rows * old.columns; n++)
+            if (now.entry[n] >= 0) found += score[old.entry[n]];
+    qsort(score, units, sizeof *score, descending);
+    for (size_t n = 0; n < now.entries; n++) expected += score[n];
+    ck_assert_double_eq_tol(found, expected, 1e-6 * expected);
+    require_all_followed(&old, &now);
+    free(score);
+    free(cost);
+    snapshot_free(&old);
+    snapshot_free(&now);
+    rbe_sensitivity_free(s);
+    fixture_free(&f);
+}
+END_TEST
+
+static size_t stored(const rbe_model *model) {
+    size_t count = 0;
+    for (size_t n = 0; rbe_model_layer(model, n); n++)
+        count += rbe_blocks_describe(rbe_linear_blocks(rbe_model_layer(model, n))).coefficients;
+    return count;
+}
+
+/* Over the whole network, whatever the score: to within a group of the share asked for. */
+START_TEST(test_fraction_of_the_network) {
+    static const double fractions[] = {0.0, 0.1, 0.5, 0.9, 1.0};
+    for (size_t n = 0; n < sizeof fractions / sizeof *fractions; n++)
+        for (int per_layer = 0; per_layer < 2; per_layer++) {
+            fixture f;
+            fixture_init(&f, &usual, rbe_adam);
+            require_ok(train_step(&f));
+            size_t before = stored(f.model);
+            rbe_prune_report report;
+            require_ok(
+                rbe_prune(f.model, f.optim,
+                          &(rbe_prune_options){
+                              .score = RBE_PRUNE_RANDOM, .amount = fractions[n], .per_layer = per_layer, .seed = n},
+                          &report));
+            double expected = fractions[n] * (double)before;
+            ck_assert_double_ge((double)(before - stored(f.model)), floor(expected));
+            ck_assert_double_le((double)(before - stored(f.model)), fmin(expected + 4.0, (double)before));
+            ck_assert_uint_eq(report.removed, before - stored(f.model));
+            ck_assert_uint_eq(report.values_before - report.values_after, report.removed);
+            ck_assert_uint_eq(report.bytes_after, rbe_model_describe_cost(f.model).bytes);
+            for (int step = 0; step < 2; step++) require_ok(train_step(&f));
+            fixture_free(&f);
+        }
+}
+END_TEST
+
+static double *dense_matrix(const rbe_blocks *b) {
+    const rbe_blocks_info info = rbe_blocks_describe(b);
+    reference *r = reference_new(&info);
+    double *w = test_memory(info.out * info.in, sizeof *w);
+    reference_dense(r, b, w);
+    reference_free(r);
+    return w;
+}
+
+/* A layer without any coefficient computes alpha and bias, forward and backward. */
+START_TEST(test_pruned_to_nothing) {
+    fixture f;
+    fixture_init(&f, &usual, rbe_adam);
+    require_ok(train_step(&f));
+    size_t removed, count = f.layer->blocks->value_count;
+    require_ok(rbe_adaptive_coefficient_pruning(&f.layer->base, f.optim, 1e30, &removed));
+    ck_assert_uint_eq(removed, count);
+    ck_assert_uint_eq(f.layer->blocks->entries, 0);
+    ck_assert_uint_eq(f.layer->params[0].count, 0);
+    rbe_var *y = rbe_layer_forward(&f.layer->base, rbe_input(f.tape, rbe_tensor_2d(f.x, ROWS, IN)));
+    double *w = dense_matrix(f.layer->blocks), *x = widened(f.x, ROWS * IN);
+    double *out = test_memory(ROWS * OUT, sizeof *out);
+    double *bias = widened(f.layer->bias->value, OUT);
+    reference_forward(w, bias, x, ROWS, OUT, IN, out);
+    ck_assert_double_lt(relative_error(rbe_value(y)->data, out, ROWS * OUT), 1e-5);
+    rbe_tape_reset(f.tape);
+    for (int step = 0; step < 3; step++) require_ok(train_step(&f));
+    require_ok(rbe_prune(f.model, f.optim, &(rbe_prune_options){.amount = 1.0}, NULL)); /* again, and the other */
+    ck_assert_uint_eq(stored(f.model), 0);
+    rbe_growth *growth = rbe_growth_new(f.model, f.optim, &(rbe_growth_options){.steps = 10, .every = 1});
+    for (size_t step = 0; step < 4; step++) {
+        require_ok(train_step(&f));
+        require_ok(rbe_growth_step(growth, step));
+    }
+    rbe_growth_free(growth);
+    free(w);
+    free(x);
+    free(out);
+    free(bias);
+    fixture_free(&f);
+}
+END_TEST
+
+/* ---- pruning: absorption ----------------------------------------------------------------------------------------
+ */
+
+/* Squared norm of what remains of `d` (out x in) when in each block its projection on the eight functions, sampled
+ * where the matrix has rows and columns, is taken off. */
+static double unexplained(const rbe_blocks_info *info, const double *d) {
+    double sum = 0.0;
+    for (size_t p = 0; p < info->grid_rows; p++)
+        for (size_t q = 0; q < info->grid_cols; q++) {
+            size_t rows = info->out - p * info->block, columns = info->in - q * info->block, n = 0;
+            if (rows > info->block) rows = info->block;
+            if (columns > info->block) columns = info->block;
+            size_t count = rows * columns;
+            double *basis = test_memory((RBE_BASIS_COUNT + 1) * count, sizeof *basis),
+                   *rest = basis + RBE_BASIS_COUNT * count;
+            for (size_t i = 0; i < rows; i++)
+                for (size_t j = 0; j < columns; j++, n++) {
+                    rest[n] = d[(p * info->block + i) * info->in + q * info->block + j];
+                    for (int k = 0; k < RBE_BASIS_COUNT; k++)
+                        basis[(size_t)k * count + n] = rbe_basis_value(k, i, j, info->block);
+                }
+            /* Gram-Schmidt, twice for orthogonality; what depends on the others is left out. */
+            for (size_t k = 0; k <= RBE_BASIS_COUNT; k++) {
+                double *v = basis + k * count, first = 0.0, norm = 0.0;
+                for (size_t i = 0; i < count; i++) first += v[i] * v[i];
+                for (int twice = 0; twice < 2; twice++)
+                    for (size_t l = 0; l < k; l++) {
+                        double dot = 0.0;
+                        for (size_t i = 0; i < count; i++) dot += v[i] * basis[l * count + i];
+                        for (size_t i = 0; i < count; i++) v[i] -= dot * basis[l * count + i];
+                    }
+                for (size_t i = 0; i < count; i++) norm += v[i] * v[i];
+                if (k == RBE_BASIS_COUNT) sum += norm;
+                double scale = norm > 1e-12 * first ? 1.0 / sqrt(norm) : 0.0;
+                for (size_t i = 0; i < count; i++) v[i] *= scale;
+            }
+            free(basis);
+        }
+    return sum;
+}
+
+static const struct absorption_case {
+    const char *left, *right;
+    size_t block, group;
+    double amount;
+    bool single_values;
+} absorption_cases[] = {
+    {"dct", "dct", 8, 1, 0.5, false},        {"dct", "dct", 16, 3, 0.9, false}, {"haar", "dct", 8, 2, 0.2, true},
+    {"identity", "haar", 32, 2, 1.0, false}, {"wht", "db4", 16, 4, 0.6, true},  {"dct", "dct", 32, 16, 0.7, true},
+};
+
+enum { ABSORPTION_CASES = sizeof absorption_cases / sizeof *absorption_cases };
+
+/* What W loses when a layer of its own is pruned. */
+static double *loss_of_pruning(const struct absorption_case *c, bool absorb, rbe_blocks_info *info,
+                               rbe_prune_report *report) {
+    rbe_model *model = rbe_model_new();
+    rbe_model_add(model, rbe_linear_new(IN, OUT,
+                                        &(rbe_linear_options){.block = c->block,
+                                                              .group = c->group,
+                                                              .ratio = 2,
+                                                              .row_transform = rbe_transform_named(c->left),
+                                                              .column_transform = rbe_transform_named(c->right),
+                                                              .alpha = RBE_ALPHA_ON,
+                                                              .seed = 9}));
+    require_ok(rbe_model_status(model));
+    const rbe_blocks *b = rbe_linear_blocks(rbe_model_layer(model, 0));
+    double *lost = dense_matrix(b);
+    require_ok(rbe_prune(
+        model, NULL,
+        &(rbe_prune_options){.amount = c->amount, .single_values = c->single_values, .no_absorption = !absorb},
+        report));
+    double *after = dense_matrix(b);
+    for (size_t n = 0; n < IN * OUT; n++) lost[n] -= after[n];
+    *info = rbe_blocks_describe(b);
+    free(after);
+    rbe_model_free(model);
+    return lost;
+}
+
+static double sum_of_squares(const double *values, size_t count) {
+    double sum = 0.0;
+    for (size_t n = 0; n < count; n++) sum += values[n] * values[n];
+    return sum;
+}
+
+/* The error of W is never larger than without absorption: it is that of the exact projection. */
+START_TEST(test_absorption_is_the_projection) {
+    rbe_blocks_info info;
+    rbe_prune_report plain_report, report;
+    double *plain = loss_of_pruning(&absorption_cases[_i], false, &info, &plain_report);
+    double *absorbed = loss_of_pruning(&absorption_cases[_i], true, &info, &report);
+    double before = sum_of_squares(plain, IN * OUT), after = sum_of_squares(absorbed, IN * OUT);
+    ck_assert_double_le(after, before * (1.0 + 1e-9));
+    ck_assert_double_eq_tol(after, unexplained(&info, plain), 1e-5 * before);
+    ck_assert_double_eq_tol(plain_report.removed_energy, before, 1e-5 * before);
+    ck_assert_double_eq_tol(report.removed_energy, before, 1e-5 * before);
+    ck_assert(plain_report.absorbed_energy == 0.0);
+    ck_assert_double_eq_tol(report.absorbed_energy, before - after, 1e-5 * before);
+    ck_assert_uint_eq(report.removed, plain_report.removed);
+    free(plain);
+    free(absorbed);
+}
+END_TEST
+
+/* ---- pruning: memory --------------------------------------------------------------------------------------------
+ */
+
+/* A budget is kept and nearly used up, and what is counted is what is held. */
+START_TEST(test_prune_to_bytes) {
+    for (int per_layer = 0; per_layer < 2; per_layer++) {
+        fixture f;
+        fixture_init(&f, &usual, rbe_adam);
+        require_ok(train_step(&f));
+        size_t bytes = rbe_model_describe_cost(f.model).bytes, held = rbe_memory().current,
+               before = stored(f.model);
+        rbe_prune_options prune = {.by = RBE_PRUNE_TO_BYTES, .amount = (double)bytes, .per_layer = per_layer};
+        rbe_prune_report report;
+        require_ok(rbe_prune(f.model, f.optim, &prune, &report));
+        ck_assert_uint_eq(report.removed, 0);
+        prune.amount = 0.7 * (double)bytes;
+        require_ok(rbe_prune(f.model, f.optim, &prune, &report));
+        ck_assert_double_le((double)report.bytes_after, prune.amount);
+        ck_assert_double_ge((double)report.bytes_after, prune.amount - 2 * 14 - 1); /* an entry's bytes a layer */
+        ck_assert_uint_eq(report.bytes_before - report.bytes_after, bytes - rbe_model_describe_cost(f.model).bytes);
+        /* The value itself is among the bytes; its gradient and two moments are freed too. */
+        size_t freed = bytes - report.bytes_after + 3 * sizeof(float) * (before - stored(f.model));
+        ck_assert_uint_eq(held - rbe_memory().current, freed);
+        prune.amount = 100.0;
+        snapshot old, now;
+        snapshot_take(&old, f.layer, f.optim);
+        ck_assert_int_eq(rbe_prune(f.model, f.optim, &prune, &report), RBE_INSUFFICIENT_COMPRESSION);
+        snapshot_take(&now, f.layer, f.optim);
+        ck_assert_uint_eq(now.entries, old.entries);
+        require_all_followed(&old, &now);
+        prune.amount = 0.0;
+        ck_assert_int_eq(rbe_prune(f.model, f.optim, &prune, NULL), RBE_INSUFFICIENT_COMPRESSION);
+        snapshot_free(&old);
+        snapshot_free(&now);
+        require_ok(train_step(&f));
+        fixture_free(&f);
+    }
+}
+END_TEST
+
+START_TEST(test_prune_refuses) {
+    static const rbe_prune_options refused[] = {
+        {.amount = -0.1},
+        {.amount = 1.1},
+        {.amount = NAN},
+        {.by = RBE_PRUNE_THRESHOLD, .amount = -1.0},
+        {.by = RBE_PRUNE_THRESHOLD, .amount = NAN},
+        {.by = RBE_PRUNE_THRESHOLD, .amount = INFINITY},
+        {.by = RBE_PRUNE_TO_BYTES, .amount = 1e4, .single_values = true},
+        {.by = (rbe_prune_by)9, .amount = 0.5},
+        {.score = (rbe_prune_score)9, .amount = 0.5},
+        {.score = RBE_PRUNE_FISHER, .amount = 0.5},
+        {.score = RBE_PRUNE_GRADIENT, .amount = 0.5},
+    };
+    fixture f;
+    fixture_init(&f, &usual, rbe_sgd);
+    size_t count = stored(f.model), removed;
+    for (size_t n = 0; n < sizeof refused / sizeof *refused; n++)
+        ck_assert_int_eq(rbe_prune(f.model, f.optim, &refused[n], NULL), RBE_INVALID_ARGUMENT);
+    ck_assert_int_eq(rbe_prune(f.model, f.optim, NULL, NULL), RBE_INVALID_ARGUMENT);
+    ck_assert_int_eq(rbe_prune(NULL, f.optim, &(rbe_prune_options){0}, NULL), RBE_INVALID_ARGUMENT);
+    static const double thresholds[] = {-1.0, NAN, INFINITY};
+    for (int n = 0; n < 3; n++)
+        ck_assert_int_eq(rbe_adaptive_coefficient_pruning(&f.layer->base, f.optim, thresholds[n], &removed),
+                         RBE_INVALID_ARGUMENT);
+    ck_assert_int_eq(rbe_adaptive_coefficient_pruning(NULL, NULL, 0.1, NULL), RBE_INVALID_ARGUMENT);
+    ck_assert_uint_eq(stored(f.model), count);
+    fixture_free(&f);
+    rbe_layer *dense = rbe_dense_new(3, 2, NULL);
+    ck_assert_int_eq(rbe_adaptive_coefficient_pruning(dense, NULL, 0.1, NULL), RBE_INVALID_ARGUMENT);
+    rbe_layer_free(dense);
+}
+END_TEST
+
+/* Whichever request fails: the layers are as they were, or pruned. */
+START_TEST(test_prune_when_allocations_fail) {
+    static const rbe_prune_options fisher = {.score = RBE_PRUNE_FISHER, .amount = 0.5};
+    failing_allocator allocator;
+    bool reached = true;
+    for (size_t n = 1; reached; n++) {
+        fixture f;
+        fixture_data(&f);
+        failing_allocator_install(&allocator, n);
+        rbe_status status = fixture_try(&f, &usual, rbe_adam);
+        if (status == RBE_OK) status = train_step(&f);
+        rbe_sensitivity *s = status == RBE_OK ? rbe_sensitivity_new(f.model) : NULL;
+        status = s ? rbe_sensitivity_add(s, rbe_tensor_2d(f.x, ROWS, IN), f.labels) : RBE_INSUFFICIENT_MEMORY;
+        if (status == RBE_OK) {
+            snapshot old, now;
+            size_t before = stored(f.model);
+            rbe_prune_options prune = fisher;
+            prune.sensitivity = s;
+            snapshot_take(&old, f.layer, f.optim);
+            status = rbe_prune(f.model, f.optim, &prune, NULL);
+            snapshot_take(&now, f.layer, f.optim);
+            require_all_followed(&old, &now);
+            if (status == RBE_OK)
+                ck_assert_uint_lt(stored(f.model), before);
+            else
+                ck_assert_uint_eq(stored(f.model), before);
+            if (status != RBE_OK) require_ok(rbe_prune(f.model, f.optim, &prune, NULL));
+            require_ok(train_step(&f));
+            snapshot_free(&old);
+            snapshot_free(&now);
+        }
+        ck_assert_int_eq(status, allocator.requests >= n ? RBE_INSUFFICIENT_MEMORY : RBE_OK);
+        rbe_sensitivity_free(s);
+        fixture_free(&f);
+        reached = failing_allocator_remove(&allocator);
+    }
+}
+END_TEST
+
+/* ---- pruning during training ------------------------------------------------------------------------------------
+ */
+
+START_TEST(test_gradual) {
+    ck_assert(rbe_prune_schedule(0.8, 10, 50, 9) == 0.0);
+    ck_assert_double_eq_tol(rbe_prune_schedule(0.8, 10, 50, 29), 0.8 * 0.875, 1e-12); /* half way: 1 - 1/8 */
+    ck_assert(rbe_prune_schedule(0.8, 10, 50, 49) == 0.8);
+    ck_assert(rbe_prune_schedule(0.8, 10, 50, 1000) == 0.8);
+    fixture f;
+    fixture_init(&f, &usual, rbe_adam);
+    size_t before = stored(f.model), last = before;
+    const rbe_gradual_options options = {.final = 0.8, .begin = 4, .end = 24, .every = 3};
+    rbe_gradual *gradual = rbe_gradual_new(f.model, f.optim, &options);
+    for (size_t step = 0; step < 30; step++) {
+        require_ok(train_step(&f));
+        require_ok(rbe_gradual_step(gradual, step));
+        double gone = 1.0 - (double)stored(f.model) / (double)before;
+        ck_assert_double_le(gone, rbe_prune_schedule(0.8, 4, 24, step) + 4.0 / (double)before);
+        if (step < 4) ck_assert_uint_eq(stored(f.model), before);
+        ck_assert_uint_le(stored(f.model), last);
+        last = stored(f.model);
+    }
+    ck_assert_double_eq_tol(1.0 - (double)last / (double)before, 0.8, 4.0 / (double)before);
+    rbe_gradual_free(gradual);
+
+    static const rbe_gradual_options refused[] = {
+        {.final = 1.5, .end = 9},
+        {.final = NAN, .end = 9},
+        {.final = -0.5, .end = 9},
+        {.final = 0.5, .begin = 9, .end = 9},
+        {.final = 0.5, .end = 9, .prune.score = RBE_PRUNE_FISHER},
+        {.final = 0.5, .end = 9, .prune.single_values = true},
+    };
+    for (size_t n = 0; n < sizeof refused / sizeof *refused; n++)
+        ck_assert_ptr_null(rbe_gradual_new(f.model, f.optim, &refused[n]));
+    ck_assert_ptr_null(rbe_gradual_new(f.model, f.optim, NULL));
+    ck_assert_int_eq(rbe_gradual_step(NULL, 0), RBE_INVALID_ARGUMENT);
+    rbe_gradual_free(NULL);
+    fixture_free(&f);
+}
+END_TEST
+
+/* Pruning between what growth sees and what it does: growth begins anew with fewer entries. */
+START_TEST(test_growth_and_pruning_together) {
+    fixture f;
+    fixture_init(&f, &usual, rbe_adam);
+    rbe_growth *growth = rbe_growth_new(f.model, f.optim, &(rbe_growth_options){.steps = 200, .every = 2});
+    for (size_t step = 0; step < 30; step++) {
+        require_ok(train_step(&f));
+        if (step % 7 == 2) require_ok(rbe_prune(f.model, f.optim, &(rbe_prune_options){.amount = 0.1}, NULL));
+        size_t count = stored(f.model);
+        require_ok(rbe_growth_step(growth, step));
+        if (step % 7 == 3) require_ok(rbe_prune(f.model, f.optim, &(rbe_prune_options){.amount = 0.05}, NULL));
+        if (step % 7 != 3) ck_assert_uint_eq(stored(f.model), count);
+        snapshot s;
+        snapshot_take(&s, f.layer, f.optim);
+        snapshot_free(&s);
+    }
+    ck_assert_uint_gt(rbe_growth_count(growth).exchanges, 0);
+    rbe_growth_free(growth);
+    fixture_free(&f);
+}
+END_TEST
+
+/* ---- budgets ----------------------------------------------------------------------------------------------------
+ */
+
+static rbe_status ten_a_value(void *user, size_t values, size_t *bytes) {
+    size_t *calls = user;
+    *bytes = 1000 + 10 * values;
+    return ++*calls < 100 ? RBE_OK : rbe_fail(RBE_STOPPED, "too many calls");
+}
+
+static rbe_status failing_measure(void *user, size_t values, size_t *bytes) {
+    *bytes = 0;
+    return values > *(size_t *)user ? rbe_fail(RBE_IO_ERROR, "the disk is full") : RBE_OK;
+}
+
+START_TEST(test_budgets) {
+    static const rbe_layer_shape net[] = {{784, 300}, {300, 100}, {100, 10}};
+    size_t budgets[3];
+    require_ok(rbe_budget_values(net, 3, 15940, budgets)); /* ten times the joint fan of 1594 */
+    ck_assert_uint_eq(budgets[2], 1000);                   /* 1100 would be more than it has */
+    ck_assert_uint_eq(budgets[0] + budgets[1] + budgets[2], 15940);
+    ck_assert_double_eq_tol((double)budgets[0] / (double)budgets[1], 1084.0 / 400.0, 1e-2);
+    require_ok(rbe_budget_values(net, 3, 4000, budgets));
+    ck_assert_double_eq_tol((double)budgets[2], 4000.0 * 110.0 / 1594.0, 1.0);
+    ck_assert_uint_eq(budgets[0] + budgets[1] + budgets[2], 4000);
+    require_ok(rbe_budget_values(net, 3, SIZE_MAX / 4096, budgets)); /* absurdly much: all dense */
+    for (int n = 0; n < 3; n++) ck_assert_uint_eq(budgets[n], net[n].in * net[n].out);
+    ck_assert_int_eq(rbe_budget_values(net, 3, 2, budgets), RBE_INSUFFICIENT_COMPRESSION);
+    ck_assert_int_eq(rbe_budget_values(net, 3, 0, budgets), RBE_INSUFFICIENT_COMPRESSION);
+    ck_assert_int_eq(rbe_budget_values(net, 0, 9, budgets), RBE_INVALID_ARGUMENT);
+    ck_assert_int_eq(rbe_budget_values(NULL, 3, 9, budgets), RBE_INVALID_ARGUMENT);
+    ck_assert_int_eq(rbe_budget_values((const rbe_layer_shape[]){{0, 4}}, 1, 9, budgets), RBE_INVALID_ARGUMENT);
+
+    size_t calls = 0, values, limit = 50;
+    require_ok(rbe_budget_fit(5000, 1, 100000, ten_a_value, &calls, &values));
+    ck_assert_uint_eq(values, 400);
+    calls = 0;
+    require_ok(rbe_budget_fit(1u << 30, 1, 777, ten_a_value, &calls, &values));
+    ck_assert_uint_eq(values, 777);
+    ck_assert_int_eq(rbe_budget_fit(1009, 1, 777, ten_a_value, &calls, &values), RBE_INSUFFICIENT_COMPRESSION);
+    ck_assert_int_eq(rbe_budget_fit(10, 1, 777, failing_measure, &limit, &values), RBE_IO_ERROR);
+    ck_assert_int_eq(rbe_budget_fit(10, 8, 7, ten_a_value, &calls, &values), RBE_INVALID_ARGUMENT);
+    ck_assert_int_eq(rbe_budget_fit(10, 1, 7, NULL, NULL, &values), RBE_INVALID_ARGUMENT);
+}
+END_TEST
+
 /* ---- the suite
  * --------------------------------------------------------------------------------------------------- */
 
@@ -482,5 +1096,23 @@ Suite *adapt_suite(void) {
     tcase_add_test(growth, test_growth_when_allocations_fail);
     tcase_add_test(growth, test_growth_group);
     suite_add_tcase(suite, growth);
+    TCase *pruning = tcase_create("pruning");
+    tcase_add_loop_test(pruning, test_sensitivity_is_that_of_single_samples, 1, 4);
+    tcase_add_test(pruning, test_sensitivity_refuses);
+    tcase_add_loop_test(pruning, test_threshold, 1, 5);
+    tcase_add_test(pruning, test_threshold_of_zero);
+    tcase_add_loop_test(pruning, test_fraction_takes_the_smallest, 0, 6);
+    tcase_add_test(pruning, test_fraction_of_the_network);
+    tcase_add_test(pruning, test_pruned_to_nothing);
+    tcase_add_loop_test(pruning, test_absorption_is_the_projection, 0, ABSORPTION_CASES);
+    tcase_add_test(pruning, test_prune_to_bytes);
+    tcase_add_test(pruning, test_prune_refuses);
+    tcase_add_test(pruning, test_prune_when_allocations_fail);
+    tcase_add_test(pruning, test_gradual);
+    tcase_add_test(pruning, test_growth_and_pruning_together);
+    suite_add_tcase(suite, pruning);
+    TCase *budget = tcase_create("budget");
+    tcase_add_test(budget, test_budgets);
+    suite_add_tcase(suite, budget);
     return suite;
 }

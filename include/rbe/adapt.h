@@ -12,8 +12,7 @@
 extern "C" {
 #endif
 
-/* ---- growth ---------------------------------------------------------------------------------------------------
- */
+/* ---- growth ---------------------------------------------------------------------------------------------- */
 
 /* Every `every` steps each compressed layer drops the given fraction of its coefficients, those of smallest |c|,
  * and grows as many at the empty positions where the loss's gradient is largest (summed in squares over the block
@@ -54,6 +53,113 @@ RBE_API rbe_growth_counters rbe_growth_count(const rbe_growth *growth);
 /* The group size that grown positions want at a compression ratio: sharing costs nothing measurable at moderate
  * ratios, but the more a single list entry weighs the less. For rbe_linear_options.group. */
 RBE_API size_t rbe_growth_group(double ratio);
+
+/* ---- what the loss says about the coefficients
+ * ----------------------------------------------------------------------------------- */
+
+/* Mean gradient and diagonal Fisher information F = mean of (d loss of one sample / d c)^2 of every stored
+ * coefficient, over the samples added. It describes the model as it is while they are added: it is made for one
+ * pruning. */
+typedef struct rbe_sensitivity rbe_sensitivity;
+
+/* The model must outlive it. INVALID_ARGUMENT if there is no compressed layer. NULL on failure. */
+RBE_API rbe_sensitivity *rbe_sensitivity_new(const rbe_model *model);
+RBE_API void rbe_sensitivity_free(rbe_sensitivity *sensitivity); /* NULL is allowed */
+
+/* Runs a batch (rows x features, a class each) forward and backward, without dropout. Each row is a sample.
+ * Gradients that an optimiser's step still has to use would be lost: INVALID_ARGUMENT if there are any. */
+RBE_API rbe_status rbe_sensitivity_add(rbe_sensitivity *sensitivity, rbe_tensor x, const int32_t *labels);
+
+RBE_API size_t rbe_sensitivity_samples(const rbe_sensitivity *sensitivity);
+
+/* ---- pruning --------------------------------------------------------------------------------------------------
+ */
+
+typedef enum rbe_prune_score {
+    RBE_PRUNE_MAGNITUDE, /* |c| */
+    RBE_PRUNE_FISHER,    /* F c^2 / 2; needs a sensitivity */
+    RBE_PRUNE_GRADIENT,  /* |c d loss / d c|; needs a sensitivity */
+    RBE_PRUNE_RANDOM     /* as a control */
+} rbe_prune_score;
+
+typedef enum rbe_prune_by {
+    RBE_PRUNE_FRACTION,  /* amount: share of the stored coefficients that goes, 0 .. 1 */
+    RBE_PRUNE_THRESHOLD, /* amount: scores at or below it go */
+    RBE_PRUNE_TO_BYTES   /* amount: bytes that rbe_model_describe_cost may count afterwards */
+} rbe_prune_by;
+
+/* Zeros mean the defaults, but an amount is 0. */
+typedef struct rbe_prune_options {
+    rbe_prune_score score;
+    rbe_prune_by by;
+    double amount;
+    bool per_layer; /* every layer gives the same share; default: ranked over the whole network */
+    /* Default: an entry, that is all values of a group at one position, is judged as a whole (by the mean score,
+     * of magnitudes the root mean square) and its memory is freed. With single_values each value is judged by
+     * itself: finer, but a group of 16 rows keeps the position, and a zero, as long as one of them needs it. */
+    bool single_values;
+    bool no_absorption; /* alpha stays as it is */
+    const rbe_sensitivity *sensitivity;
+    uint64_t seed; /* of random scores */
+} rbe_prune_options;
+
+typedef struct rbe_prune_report {
+    size_t removed; /* coefficients that are gone, or 0 where they were not */
+    size_t values_before, values_after, bytes_before, bytes_after; /* of the model, by rbe_model_describe_cost */
+    double removed_energy;                                         /* squared Frobenius norm of what W lost */
+    double absorbed_energy; /* by how much absorbing it into alpha has made that less */
+} rbe_prune_report;
+
+/* Removes coefficients of little weight. What W loses by it is absorbed by alpha, where there is one, as far as the
+ * smooth basis can (exact least squares per block; not with overlapping blocks). Freed are values, positions,
+ * gradients and the state of `optim`, which may be NULL if no optimiser knows the model. A layer may lose all its
+ * coefficients: alpha and bias remain. INVALID_ARGUMENT; INSUFFICIENT_COMPRESSION, with both numbers, for a byte
+ * budget that not even removing all coefficients meets. On failure nothing has changed. `report` may be NULL. */
+RBE_API rbe_status rbe_prune(rbe_model *model, rbe_optim *optim, const rbe_prune_options *options,
+                             rbe_prune_report *report);
+
+/* The same for one layer, by single values: removes |c| <= threshold. `removed` (or NULL) as in the report. */
+RBE_API rbe_status rbe_adaptive_coefficient_pruning(rbe_layer *layer, rbe_optim *optim, double threshold,
+                                                    size_t *removed);
+
+/* Share of the coefficients that are gone after step number `step` of a gradual pruning (Zhu and Gupta 2017):
+ *     final (1 - (1 - u)^3),  u = (step + 1 - begin) / (end - begin) within [0, 1] */
+RBE_API double rbe_prune_schedule(double final, size_t begin, size_t end, size_t step);
+
+typedef struct rbe_gradual rbe_gradual;
+
+typedef struct rbe_gradual_options {
+    rbe_prune_options prune; /* score (magnitude or random), per_layer, no_absorption, seed */
+    double final;            /* share that is gone in the end, 0 .. 1 */
+    size_t begin, end;       /* steps; begin < end */
+    size_t every;            /* default: a twentieth of them */
+} rbe_gradual_options;
+
+/* Pruning during training. Model and optimiser must outlive it. NULL on failure. */
+RBE_API rbe_gradual *rbe_gradual_new(rbe_model *model, rbe_optim *optim, const rbe_gradual_options *options);
+RBE_API void rbe_gradual_free(rbe_gradual *gradual); /* NULL is allowed */
+
+/* To be called after the optimiser's step number `step` (0, 1, ...), each time. */
+RBE_API rbe_status rbe_gradual_step(rbe_gradual *gradual, size_t step);
+
+/* ---- budgets ----------------------------------------------------------------------------------------------------
+ */
+
+typedef struct rbe_layer_shape {
+    size_t in, out;
+} rbe_layer_shape;
+
+/* Divides `values` among layers in proportion to in + out, at most in * out each; what a layer cannot use goes to
+ * the others, and what nobody can use is left over. (In proportion to in * out a narrow last layer would starve.)
+ * INSUFFICIENT_COMPRESSION if a layer would get none. */
+RBE_API rbe_status rbe_budget_values(const rbe_layer_shape *shapes, size_t count, size_t values, size_t *budgets);
+
+/* The largest number of values, least .. most, for which `measure` reports at most `bytes`: of a file, say, which
+ * the callback writes. Bytes must not fall with values. INSUFFICIENT_COMPRESSION, with both numbers, if `least` is
+ * too many; a failure of the callback ends the search. */
+RBE_API rbe_status rbe_budget_fit(size_t bytes, size_t least, size_t most,
+                                  rbe_status (*measure)(void *user, size_t values, size_t *bytes), void *user,
+                                  size_t *values);
 
 #ifdef __cplusplus
 }

@@ -10,9 +10,8 @@
 #include <string.h>
 
 #include "base/alloc.h"
-#include "optim/optim_internal.h"
 
-#define MOST_ARRAYS (2 + RBE_OPTIM_MAX_STATE) /* values, gradient, state */
+enum { VALUE, GRADIENT, STATE };
 
 rbe_blocks *rbe_lists_new(const rbe_blocks *like) {
     return rbe_blocks_new(&(rbe_block_plan){.out = like->out,
@@ -46,20 +45,36 @@ static void follow(const rbe_blocks *old, const rbe_blocks *next, const float *s
     }
 }
 
-/* Where the arrays of a layer's coefficients are, those that there are. */
-static size_t find_arrays(rbe_param *param, rbe_optim *optim, float **arrays) {
-    size_t count = 0;
-    arrays[count++] = param->value;
-    if (param->grad) arrays[count++] = param->grad;
-    for (int which = 0; which < RBE_OPTIM_MAX_STATE; which++) {
-        float *state = rbe_optim_state(optim, param, which);
-        if (state) arrays[count++] = state;
-    }
-    return count;
+void rbe_coefficient_arrays(const rbe_linear_layer *layer, rbe_optim *optim, float *arrays[RBE_REMAP_ARRAYS]) {
+    const rbe_param *param = &layer->params[0];
+    arrays[VALUE] = param->value;
+    arrays[GRADIENT] = param->grad;
+    for (int n = 0; n < RBE_OPTIM_MAX_STATE; n++) arrays[STATE + n] = rbe_optim_state(optim, param, n);
 }
 
-static void replace_contents(rbe_blocks *old, rbe_blocks *next, float *const *arrays, size_t count) {
-    for (size_t n = 0; n < count; n++) {
+rbe_status rbe_remap_prepare(rbe_remap *r, rbe_linear_layer *layer, rbe_optim *optim, rbe_blocks *next) {
+    *r = (rbe_remap){.layer = layer, .optim = optim, .next = next};
+    if (next->entries == layer->blocks->entries && next->value_count == layer->blocks->value_count) return RBE_OK;
+    float *arrays[RBE_REMAP_ARRAYS];
+    rbe_coefficient_arrays(layer, optim, arrays);
+    for (int n = 0; n < RBE_REMAP_ARRAYS; n++) {
+        if (!arrays[n]) continue;
+        r->resized[n] = n == VALUE ? next->values : rbe_alloc(next->value_count, sizeof(float));
+        if (r->resized[n]) continue;
+        rbe_remap_discard(r);
+        return rbe_last_status();
+    }
+    return RBE_OK;
+}
+
+void rbe_remap_discard(rbe_remap *r) {
+    for (int n = GRADIENT; n < RBE_REMAP_ARRAYS; n++) rbe_free(r->resized[n]);
+    *r = (rbe_remap){0};
+}
+
+static void replace_contents(rbe_blocks *old, rbe_blocks *next, float *const *arrays) {
+    for (int n = 0; n < RBE_REMAP_ARRAYS; n++) {
+        if (!arrays[n]) continue;
         follow(old, next, arrays[n], next->values);
         memcpy(arrays[n], next->values, next->value_count * sizeof(float));
     }
@@ -84,42 +99,34 @@ static void exchange_lists(rbe_blocks *a, rbe_blocks *b) {
     b->values = kept.values;
 }
 
-/* The values go to next->values; gradient and state to memory of their own, all of it there before anything
- * changes.
- */
-static rbe_status replace_arrays(rbe_linear_layer *layer, rbe_optim *optim, rbe_blocks *next, float *const *arrays,
-                                 size_t count) {
-    rbe_param *param = &layer->params[0];
-    float *resized[MOST_ARRAYS] = {next->values};
-    for (size_t n = 1; n < count; n++) {
-        resized[n] = rbe_alloc(next->value_count, sizeof(float));
-        if (!resized[n]) {
-            while (--n > 0) rbe_free(resized[n]);
-            return rbe_last_status();
-        }
-    }
-    for (size_t n = 0; n < count; n++) follow(layer->blocks, next, arrays[n], resized[n]);
-    bool had_grad = param->grad, grad_set = param->grad_set;
-    for (size_t n = had_grad ? 2 : 1, which = 0; n < count; n++, which++)
-        rbe_optim_replace_state(optim, param, (int)which, resized[n]);
-    exchange_lists(layer->blocks, next);
-    rbe_linear_blocks_changed(layer);
-    if (had_grad) {
-        rbe_free(param->grad);
-        param->grad = resized[1];
-        param->grad_set = grad_set;
-    }
-    return RBE_OK;
+static void replace_arrays(rbe_remap *r, float *const *arrays) {
+    rbe_param *param = &r->layer->params[0];
+    bool grad_set = param->grad_set;
+    for (int n = 0; n < RBE_REMAP_ARRAYS; n++)
+        if (arrays[n]) follow(r->layer->blocks, r->next, arrays[n], r->resized[n]);
+    for (int n = STATE; n < RBE_REMAP_ARRAYS; n++)
+        if (arrays[n]) rbe_optim_replace_state(r->optim, param, n - STATE, r->resized[n]);
+    rbe_free(param->grad);
+    param->grad = NULL;
+    exchange_lists(r->layer->blocks, r->next);
+    rbe_linear_blocks_changed(r->layer);
+    param->grad = r->resized[GRADIENT];
+    param->grad_set = grad_set;
+}
+
+void rbe_remap_commit(rbe_remap *r) {
+    float *arrays[RBE_REMAP_ARRAYS];
+    rbe_coefficient_arrays(r->layer, r->optim, arrays);
+    if (r->resized[VALUE])
+        replace_arrays(r, arrays);
+    else
+        replace_contents(r->layer->blocks, r->next, arrays);
+    r->layer->blocks->drawn = false;
 }
 
 rbe_status rbe_linear_set_positions(rbe_linear_layer *layer, rbe_optim *optim, rbe_blocks *next) {
-    rbe_blocks *old = layer->blocks;
-    float *arrays[MOST_ARRAYS];
-    size_t count = find_arrays(&layer->params[0], optim, arrays);
-    if (next->entries == old->entries && next->value_count == old->value_count)
-        replace_contents(old, next, arrays, count);
-    else
-        RBE_TRY(replace_arrays(layer, optim, next, arrays, count));
-    old->drawn = false;
+    rbe_remap remap;
+    RBE_TRY(rbe_remap_prepare(&remap, layer, optim, next));
+    rbe_remap_commit(&remap);
     return RBE_OK;
 }

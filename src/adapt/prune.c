@@ -1,0 +1,369 @@
+/* Pruning: coefficients of little weight are removed, and the memory they held with them.
+ *
+ *     magnitude |c|      Fisher 1/2 F c^2 (what the loss gains to second order)      gradient |c dL/dc|      random
+ *
+ * A unit is a single value, or an entry: all values of a group at one position, judged by their mean (magnitude:
+ * root mean square). Units are ranked over all layers, or each layer's by themselves. The steps: score every unit,
+ * mark what stays, make lists without the rest and whatever else needs memory; then, when nothing can fail any
+ * more, change the layers.
+ */
+#include <float.h>
+#include <math.h>
+#include <string.h>
+
+#include "adapt/absorb.h"
+#include "adapt/remap.h"
+#include "adapt/sensitivity.h"
+#include "base/alloc.h"
+#include "base/splitmix.h"
+#include "codec/select.h"
+
+/* A layer that is being pruned. Units are numbered like the entries, or like the values. */
+typedef struct pruned_layer {
+    rbe_linear_layer *linear;
+    float *score;        /* units */
+    uint8_t *keep_unit;  /* units */
+    uint8_t *keep;       /* values */
+    rbe_blocks *next;    /* lists without the entries of which nothing is kept */
+    float *alpha_change; /* NULL: none */
+    size_t removed;      /* values that become 0 or lose their place */
+    rbe_absorption energy;
+    rbe_remap remap;
+} pruned_layer;
+
+typedef struct pruning {
+    const rbe_prune_options *options;
+    rbe_optim *optim;
+    pruned_layer *layers;
+    size_t count;
+} pruning;
+
+/* ---- units -----------------------------------------------------------------------------------------------------
+ */
+
+static size_t values_of_unit(const pruning *p, const rbe_blocks *b, size_t g) {
+    return p->options->single_values ? 1 : rbe_group_rows(b, g);
+}
+
+/* Where the units of group g begin; those of the last group end at group number `groups`. */
+static size_t group_units(const pruning *p, const rbe_blocks *b, size_t g) {
+    size_t entry = b->list_start[g * b->block];
+    if (!p->options->single_values) return entry;
+    return g < b->groups ? rbe_group_values(b, g) : b->value_count;
+}
+
+/* ---- scores ----------------------------------------------------------------------------------------------------
+ */
+
+/* Between 0 and 1, from the seed, the layer's number and the unit's. */
+static double random_score(const pruning *p, size_t layer, size_t unit) {
+    return (double)(rbe_splitmix64(rbe_splitmix64(p->options->seed + layer) + unit) >> 11) * 0x1p-53;
+}
+
+/* Magnitude is squared here. */
+static double value_score(const pruning *p, const rbe_layer_sensitivity *s, double c, size_t n) {
+    if (p->options->score == RBE_PRUNE_MAGNITUDE) return c * c;
+    double samples = (double)p->options->sensitivity->samples;
+    if (p->options->score == RBE_PRUNE_FISHER) return 0.5 * s->squares[n] / samples * c * c;
+    return fabs(c * s->gradient[n] / samples);
+}
+
+static double unit_score(const pruning *p, const rbe_layer_sensitivity *s, const rbe_blocks *b, size_t first,
+                         size_t count) {
+    double sum = 0.0;
+    for (size_t n = first; n < first + count; n++) sum += value_score(p, s, b->values[n], n);
+    sum /= (double)count;
+    return p->options->score == RBE_PRUNE_MAGNITUDE ? sqrt(sum) : sum;
+}
+
+static rbe_status score_units(const pruning *p, size_t layer) {
+    pruned_layer *l = &p->layers[layer];
+    const rbe_blocks *b = l->linear->blocks;
+    const rbe_layer_sensitivity *sensitivity = NULL;
+    if (p->options->score == RBE_PRUNE_FISHER || p->options->score == RBE_PRUNE_GRADIENT) {
+        sensitivity = rbe_sensitivity_of(p->options->sensitivity, l->linear);
+        if (!sensitivity) return rbe_last_status();
+    }
+    for (size_t g = 0; g < b->groups; g++) {
+        size_t count = values_of_unit(p, b, g), first = rbe_group_values(b, g), unit = group_units(p, b, g);
+        for (; unit < group_units(p, b, g + 1); unit++, first += count)
+            l->score[unit] =
+                (float)(p->options->score == RBE_PRUNE_RANDOM ? random_score(p, layer, unit)
+                                                              : unit_score(p, sensitivity, b, first, count));
+    }
+    return RBE_OK;
+}
+
+/* ---- what stays ------------------------------------------------------------------------------------------------
+ */
+
+static void keep_above(const pruning *p, pruned_layer *l, double threshold) {
+    const rbe_blocks *b = l->linear->blocks;
+    size_t units = group_units(p, b, b->groups);
+    for (size_t unit = 0; unit < units; unit++) l->keep_unit[unit] = !(l->score[unit] <= threshold);
+}
+
+static size_t column_bytes(const rbe_blocks *b) {
+    return b->columns16 ? sizeof *b->columns16 : sizeof *b->columns32;
+}
+
+/* Of a unit of group g: values, or bytes. */
+static size_t unit_cost(const pruning *p, const rbe_blocks *b, size_t g) {
+    size_t values = values_of_unit(p, b, g);
+    return p->options->by == RBE_PRUNE_TO_BYTES ? values * sizeof(float) + column_bytes(b) : values;
+}
+
+static rbe_scores group_scores(const pruning *p, const pruned_layer *l, size_t g) {
+    const rbe_blocks *b = l->linear->blocks;
+    size_t first = group_units(p, b, g), count = group_units(p, b, g + 1) - first;
+    return (rbe_scores){
+        .score = l->score + first, .rows = 1, .columns = count, .stride = count, .cost = unit_cost(p, b, g)};
+}
+
+static uint64_t total_cost(const pruning *p, size_t first, size_t last) {
+    uint64_t cost = 0;
+    for (size_t n = first; n < last; n++) {
+        const rbe_blocks *b = p->layers[n].linear->blocks;
+        for (size_t g = 0; g < b->groups; g++) {
+            rbe_scores scores = group_scores(p, &p->layers[n], g);
+            cost += scores.columns * scores.cost;
+        }
+    }
+    return cost;
+}
+
+/* Keeps the units of largest score of layers first .. last - 1 whose joint cost is at most `limit`. */
+static void keep_largest(const pruning *p, size_t first, size_t last, uint64_t limit) {
+    uint64_t histogram[1 << RBE_FINE_DIGIT];
+    rbe_selection selection;
+    rbe_selection_start(&selection, limit, RBE_FINE_DIGIT, histogram);
+    do
+        for (size_t n = first; n < last; n++)
+            for (size_t g = 0; g < p->layers[n].linear->blocks->groups; g++) {
+                rbe_scores scores = group_scores(p, &p->layers[n], g);
+                rbe_selection_count(&selection, &scores);
+            }
+    while (rbe_selection_next(&selection));
+    for (size_t n = first; n < last; n++)
+        for (size_t g = 0; g < p->layers[n].linear->blocks->groups; g++) {
+            rbe_scores scores = group_scores(p, &p->layers[n], g);
+            rbe_selection_mark(&selection, &scores,
+                               p->layers[n].keep_unit + group_units(p, p->layers[n].linear->blocks, g));
+        }
+}
+
+/* What may stay of `total` values or bytes. `fixed` bytes cannot be pruned. */
+static rbe_status cost_limit(const pruning *p, uint64_t total, size_t fixed, uint64_t *limit) {
+    double amount = p->options->amount;
+    if (p->options->by == RBE_PRUNE_FRACTION) {
+        *limit = total - (uint64_t)floor(amount * (double)total);
+        return RBE_OK;
+    }
+    if (amount < (double)fixed)
+        return rbe_fail(RBE_INSUFFICIENT_COMPRESSION,
+                        "pruning: expected a budget of at least the %zu bytes that cannot be pruned, found %.0f",
+                        fixed, amount);
+    *limit = amount - (double)fixed < (double)total ? (uint64_t)amount - fixed : total;
+    return RBE_OK;
+}
+
+static rbe_status choose_units(const pruning *p, size_t model_bytes) {
+    if (p->options->by == RBE_PRUNE_THRESHOLD) {
+        for (size_t n = 0; n < p->count; n++) keep_above(p, &p->layers[n], p->options->amount);
+        return RBE_OK;
+    }
+    /* The selection leaves out scores of 0, but a limit may allow them. */
+    for (size_t n = 0; n < p->count; n++) {
+        size_t units = group_units(p, p->layers[n].linear->blocks, p->layers[n].linear->blocks->groups);
+        for (size_t unit = 0; unit < units; unit++)
+            p->layers[n].score[unit] = fmaxf(p->layers[n].score[unit], FLT_MIN);
+    }
+    uint64_t total = total_cost(p, 0, p->count), limit = 0;
+    RBE_TRY(cost_limit(p, total, model_bytes - (size_t)total, &limit));
+    if (!p->options->per_layer) {
+        keep_largest(p, 0, p->count, limit);
+        return RBE_OK;
+    }
+    for (size_t n = 0; n < p->count; n++) {
+        double share = (double)limit / fmax((double)total, 1.0);
+        keep_largest(p, n, n + 1, (uint64_t)floor(share * (double)total_cost(p, n, n + 1) + 1e-6));
+    }
+    return RBE_OK;
+}
+
+/* ---- getting ready ---------------------------------------------------------------------------------------------
+ */
+
+/* Marks what stays value by value, and the lists' lengths; counts what goes. */
+static void mark_values(const pruning *p, pruned_layer *l) {
+    const rbe_blocks *b = l->linear->blocks;
+    for (size_t list = 0; list < b->groups * b->block; list++) {
+        size_t g = list / b->block, rows = rbe_group_rows(b, g), kept_entries = 0;
+        for (size_t k = b->list_start[list]; k < b->list_start[list + 1]; k++) {
+            size_t first = (size_t)(rbe_entry_value(b, g, k, 0) - b->values), kept = 0, zeros = 0;
+            for (size_t n = first; n < first + rows; n++) {
+                l->keep[n] = l->keep_unit[p->options->single_values ? n : k];
+                kept += l->keep[n];
+                zeros += !l->keep[n] && b->values[n] == 0.0f;
+            }
+            l->removed += rows - kept - (kept > 0 ? zeros : 0);
+            kept_entries += kept > 0;
+        }
+        l->next->list_start[list + 1] = (uint32_t)kept_entries;
+    }
+}
+
+static void fill_lists(const pruned_layer *l) {
+    const rbe_blocks *b = l->linear->blocks;
+    size_t next = 0;
+    for (size_t list = 0; list < b->groups * b->block; list++) {
+        size_t g = list / b->block, rows = rbe_group_rows(b, g);
+        for (size_t k = b->list_start[list]; k < b->list_start[list + 1]; k++)
+            if (memchr(l->keep + (rbe_entry_value(b, g, k, 0) - b->values), 1, rows))
+                rbe_set_column(l->next, next++, rbe_column_at(b, k));
+    }
+}
+
+static rbe_status prepare(const pruning *p, pruned_layer *l) {
+    const rbe_blocks *b = l->linear->blocks;
+    mark_values(p, l);
+    if (l->removed == 0) return RBE_OK;
+    if (b->alpha && !p->options->no_absorption) {
+        l->alpha_change = rbe_alloc(l->linear->alpha->count, sizeof *l->alpha_change);
+        if (!l->alpha_change) return rbe_last_status();
+    }
+    RBE_TRY(rbe_absorb(b, l->keep, l->alpha_change, &l->energy));
+    RBE_TRY(rbe_blocks_allocate(l->next));
+    fill_lists(l);
+    return rbe_remap_prepare(&l->remap, l->linear, p->optim, l->next);
+}
+
+/* ---- the change ------------------------------------------------------------------------------------------------
+ */
+
+static void commit(const pruning *p, pruned_layer *l) {
+    if (l->removed == 0) return;
+    rbe_blocks *b = l->linear->blocks;
+    float *arrays[RBE_REMAP_ARRAYS];
+    rbe_coefficient_arrays(l->linear, p->optim, arrays);
+    for (int which = 0; which < RBE_REMAP_ARRAYS; which++)
+        for (size_t n = 0; arrays[which] && n < b->value_count; n++)
+            if (!l->keep[n]) arrays[which][n] = 0.0f;
+    for (size_t n = 0; l->alpha_change && n < l->linear->alpha->count; n++) b->alpha[n] += l->alpha_change[n];
+    if (l->next->entries < b->entries) rbe_remap_commit(&l->remap);
+}
+
+static rbe_status add_layer(pruning *p, rbe_linear_layer *linear) {
+    const rbe_blocks *b = linear->blocks;
+    size_t units = p->options->single_values ? b->value_count : b->entries;
+    pruned_layer *l = &p->layers[p->count++];
+    l->linear = linear;
+    l->score = rbe_alloc(units, sizeof *l->score);
+    l->keep_unit = rbe_alloc(units, sizeof *l->keep_unit);
+    l->keep = rbe_alloc(b->value_count, sizeof *l->keep);
+    l->next = rbe_lists_new(b);
+    if (!l->score || !l->keep_unit || !l->keep || !l->next) return RBE_INSUFFICIENT_MEMORY;
+    return score_units(p, p->count - 1);
+}
+
+static void free_layers(pruning *p) {
+    for (size_t n = 0; n < p->count; n++) {
+        pruned_layer *l = &p->layers[n];
+        rbe_free(l->score);
+        rbe_free(l->keep_unit);
+        rbe_free(l->keep);
+        rbe_free(l->alpha_change);
+        rbe_blocks_free(l->next);
+    }
+    rbe_free(p->layers);
+}
+
+static void describe(const pruning *p, rbe_prune_report *report) {
+    for (size_t n = 0; n < p->count; n++) {
+        const pruned_layer *l = &p->layers[n];
+        report->removed += l->removed;
+        report->removed_energy += l->energy.removed;
+        report->absorbed_energy += l->energy.absorbed;
+    }
+}
+
+/* Layers are scored, and their memory counted, before this. */
+static rbe_status prune(pruning *p, size_t model_bytes) {
+    RBE_TRY(choose_units(p, model_bytes));
+    for (size_t n = 0; n < p->count; n++) {
+        rbe_status status = prepare(p, &p->layers[n]);
+        if (status == RBE_OK) continue;
+        while (n-- > 0) rbe_remap_discard(&p->layers[n].remap);
+        return status;
+    }
+    for (size_t n = 0; n < p->count; n++) commit(p, &p->layers[n]);
+    return RBE_OK;
+}
+
+/* ---- the calls -------------------------------------------------------------------------------------------------
+ */
+
+static rbe_status check_options(const rbe_prune_options *o) {
+    if (!o) return rbe_fail(RBE_INVALID_ARGUMENT, "pruning: the options are NULL");
+    if (o->score != RBE_PRUNE_MAGNITUDE && o->score != RBE_PRUNE_FISHER && o->score != RBE_PRUNE_GRADIENT &&
+        o->score != RBE_PRUNE_RANDOM)
+        return rbe_fail(RBE_INVALID_ARGUMENT, "pruning: there is no score %d", (int)o->score);
+    if (!(o->amount >= 0.0 && isfinite(o->amount)))
+        return rbe_fail(RBE_INVALID_ARGUMENT, "pruning: expected a finite amount >= 0, found %g", o->amount);
+    switch (o->by) {
+    case RBE_PRUNE_FRACTION:
+        if (o->amount <= 1.0) return RBE_OK;
+        return rbe_fail(RBE_INVALID_ARGUMENT, "pruning: expected a fraction of at most 1, found %g", o->amount);
+    case RBE_PRUNE_TO_BYTES:
+        if (!o->single_values) return RBE_OK;
+        return rbe_fail(RBE_INVALID_ARGUMENT, "pruning to bytes: single values free none, expected whole entries");
+    case RBE_PRUNE_THRESHOLD: return RBE_OK;
+    }
+    return rbe_fail(RBE_INVALID_ARGUMENT, "pruning: there is no amount of kind %d", (int)o->by);
+}
+
+static rbe_status prune_model(pruning *p, const rbe_model *model, rbe_prune_report *report) {
+    size_t layers = 0;
+    while (rbe_model_layer(model, layers)) layers++;
+    p->layers = rbe_alloc_zeroed(layers, sizeof *p->layers);
+    if (!p->layers) return rbe_last_status();
+    for (size_t n = 0; n < layers; n++) {
+        rbe_linear_layer *linear = rbe_layer_as_linear(rbe_model_layer(model, n));
+        if (linear) RBE_TRY(add_layer(p, linear));
+    }
+    if (p->count == 0) return rbe_fail(RBE_INVALID_ARGUMENT, "pruning: the model has no compressed layer");
+    rbe_layer_cost before = rbe_model_describe_cost(model);
+    RBE_TRY(prune(p, before.bytes));
+    rbe_layer_cost after = rbe_model_describe_cost(model);
+    *report = (rbe_prune_report){.values_before = before.values,
+                                 .values_after = after.values,
+                                 .bytes_before = before.bytes,
+                                 .bytes_after = after.bytes};
+    describe(p, report);
+    return RBE_OK;
+}
+
+rbe_status rbe_prune(rbe_model *model, rbe_optim *optim, const rbe_prune_options *options,
+                     rbe_prune_report *report) {
+    RBE_TRY(rbe_model_status(model));
+    RBE_TRY(check_options(options));
+    pruning p = {.options = options, .optim = optim};
+    rbe_prune_report result;
+    rbe_status status = prune_model(&p, model, &result);
+    free_layers(&p);
+    if (status == RBE_OK && report) *report = result;
+    return status;
+}
+
+rbe_status rbe_adaptive_coefficient_pruning(rbe_layer *layer, rbe_optim *optim, double threshold, size_t *removed) {
+    rbe_linear_layer *linear = rbe_layer_as_linear(layer);
+    if (!linear) return rbe_fail(RBE_INVALID_ARGUMENT, "pruning: expected a compressed layer");
+    const rbe_prune_options options = {.by = RBE_PRUNE_THRESHOLD, .amount = threshold, .single_values = true};
+    RBE_TRY(check_options(&options));
+    pruning p = {.options = &options, .optim = optim, .layers = rbe_alloc_zeroed(1, sizeof(pruned_layer))};
+    rbe_status status = p.layers ? add_layer(&p, linear) : rbe_last_status();
+    if (status == RBE_OK) status = prune(&p, 0);
+    if (status == RBE_OK && removed) *removed = p.layers->removed;
+    free_layers(&p);
+    return status;
+}

@@ -1,0 +1,154 @@
+/* What the loss says about the stored coefficients: mean gradient and diagonal Fisher information.
+ *
+ *     F = 1/N sum_n (d loss_n / d c)^2      d loss_n / dS_p [i, j] = dYh_p[n, i] Xh[n, j]
+ *
+ * The gradient of one sample's loss with respect to a coefficient is a product of two numbers, so that F at all
+ * positions of a block row is one product of squared matrices, (dYh_p^2)^T (Xh^2). The backward pass of a mean loss
+ * brings dY / N: hence the factors N.
+ */
+#include "adapt/sensitivity.h"
+
+#include "adapt/spectrum.h"
+#include "base/alloc.h"
+#include "nn/model.h"
+
+/* ---- a batch ---------------------------------------------------------------------------------------------------
+ */
+
+static rbe_status see_backward(void *user, const rbe_linear_layer *layer, const float *x, const float *dy,
+                               size_t rows, rbe_arena *scratch) {
+    rbe_layer_sensitivity *l = user;
+    const rbe_blocks *b = layer->blocks;
+    rbe_spectrum spectrum;
+    RBE_TRY(rbe_spectrum_open(&spectrum, b, x, dy, rows, true, scratch));
+    float scale = (float)(l->scale * l->scale);
+    for (size_t p = 0; p < b->grid_rows; p++) {
+        const float *sums = rbe_spectrum_block_row(&spectrum, p);
+        size_t g = p / b->group, m = p % b->group;
+        for (size_t i = 0; i < b->block; i++)
+            for (size_t k = b->list_start[g * b->block + i]; k < b->list_start[g * b->block + i + 1]; k++)
+                l->squares[rbe_entry_value(b, g, k, m) - b->values] +=
+                    scale * sums[i * spectrum.columns + rbe_column_at(b, k)];
+    }
+    return RBE_OK;
+}
+
+/* Dropout is left out: this is an evaluation, but one that needs gradients. */
+static rbe_var *forward(const rbe_model *model, rbe_var *x) {
+    for (size_t n = 0; n < model->count; n++) {
+        const rbe_stage *s = &model->stages[n];
+        if (!s->layer)
+            x = s->operation(x);
+        else if (s->layer->param_count > 0)
+            x = rbe_layer_forward(s->layer, x);
+    }
+    return x;
+}
+
+static rbe_status run(rbe_sensitivity *s, rbe_tape *tape, rbe_tensor x, const int32_t *labels) {
+    rbe_var *logits = forward(s->model, rbe_input(tape, x));
+    size_t samples = rbe_tensor_rows(rbe_value(logits));
+    for (size_t n = 0; n < s->count; n++) {
+        rbe_layer_sensitivity *l = &s->layers[n];
+        l->scale = (double)samples;
+        l->layer->probe = (rbe_linear_probe){see_backward, l};
+    }
+    rbe_status status = rbe_backward(rbe_cross_entropy(logits, labels));
+    for (size_t n = 0; n < s->count; n++) s->layers[n].layer->probe = (rbe_linear_probe){0};
+    if (status != RBE_OK) return status;
+    for (size_t n = 0; n < s->count; n++) {
+        rbe_layer_sensitivity *l = &s->layers[n];
+        for (size_t k = 0; k < l->value_count; k++) l->gradient[k] += (float)l->scale * l->layer->params[0].grad[k];
+    }
+    s->samples += samples;
+    return RBE_OK;
+}
+
+/* Whether nothing stands in the way of a backward pass of our own. */
+static rbe_status check_layers(const rbe_sensitivity *s) {
+    const rbe_param *param;
+    for (size_t n = 0; (param = rbe_model_param(s->model, n)); n++)
+        if (param->grad_set)
+            return rbe_fail(RBE_INVALID_ARGUMENT,
+                            "sensitivity: %s has a gradient that no optimiser's step has used", param->name);
+    for (size_t n = 0; n < s->count; n++) {
+        const rbe_linear_layer *layer = s->layers[n].layer;
+        if (layer->blocks->value_count != s->layers[n].value_count)
+            return rbe_fail(RBE_INVALID_ARGUMENT, "sensitivity: the positions of %s have changed",
+                            layer->base.name);
+        if (layer->probe.see)
+            return rbe_fail(RBE_INVALID_ARGUMENT,
+                            "sensitivity: the backward passes of %s are watched by somebody else",
+                            layer->base.name);
+    }
+    return RBE_OK;
+}
+
+rbe_status rbe_sensitivity_add(rbe_sensitivity *s, rbe_tensor x, const int32_t *labels) {
+    if (!s) return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_sensitivity_add: it is NULL: it could not be made");
+    RBE_TRY(check_layers(s));
+    rbe_tape *tape = rbe_tape_new(NULL);
+    rbe_status status = tape ? run(s, tape, x, labels) : rbe_last_status();
+    rbe_tape_free(tape);
+    rbe_param *param;
+    for (size_t n = 0; (param = rbe_model_param(s->model, n)); n++) param->grad_set = false;
+    return status;
+}
+
+size_t rbe_sensitivity_samples(const rbe_sensitivity *s) { return s ? s->samples : 0; }
+
+/* ---- making, freeing, finding ----------------------------------------------------------------------------------
+ */
+
+static rbe_status fill(rbe_sensitivity *s) {
+    size_t layers = 0;
+    while (rbe_model_layer(s->model, layers)) layers++;
+    s->layers = rbe_alloc_zeroed(layers, sizeof *s->layers);
+    if (!s->layers) return rbe_last_status();
+    for (size_t n = 0; n < layers; n++) {
+        rbe_linear_layer *linear = rbe_layer_as_linear(rbe_model_layer(s->model, n));
+        if (!linear) continue;
+        rbe_layer_sensitivity *l = &s->layers[s->count++];
+        l->layer = linear;
+        l->value_count = linear->blocks->value_count;
+        l->squares = rbe_alloc_zeroed(l->value_count, sizeof *l->squares);
+        l->gradient = rbe_alloc_zeroed(l->value_count, sizeof *l->gradient);
+        if (!l->squares || !l->gradient) return RBE_INSUFFICIENT_MEMORY;
+    }
+    if (s->count == 0) return rbe_fail(RBE_INVALID_ARGUMENT, "sensitivity: the model has no compressed layer");
+    return RBE_OK;
+}
+
+rbe_sensitivity *rbe_sensitivity_new(const rbe_model *model) {
+    if (rbe_model_status(model) != RBE_OK) return NULL;
+    rbe_sensitivity *s = rbe_alloc_zeroed(1, sizeof *s);
+    if (!s) return NULL;
+    s->model = model;
+    if (fill(s) == RBE_OK) return s;
+    rbe_sensitivity_free(s);
+    return NULL;
+}
+
+void rbe_sensitivity_free(rbe_sensitivity *s) {
+    if (!s) return;
+    for (size_t n = 0; n < s->count; n++) {
+        rbe_free(s->layers[n].squares);
+        rbe_free(s->layers[n].gradient);
+    }
+    rbe_free(s->layers);
+    rbe_free(s);
+}
+
+const rbe_layer_sensitivity *rbe_sensitivity_of(const rbe_sensitivity *s, const rbe_linear_layer *layer) {
+    const char *name = layer->base.name;
+    for (size_t n = 0; s && n < s->count; n++) {
+        const rbe_layer_sensitivity *l = &s->layers[n];
+        if (l->layer != layer) continue;
+        if (l->value_count == layer->blocks->value_count && s->samples > 0) return l;
+        rbe_fail(RBE_INVALID_ARGUMENT, "sensitivity of %s: %s", name,
+                 s->samples == 0 ? "no samples were added" : "its positions have changed since");
+        return NULL;
+    }
+    rbe_fail(RBE_INVALID_ARGUMENT, "pruning %s by this score needs its sensitivity", name);
+    return NULL;
+}
