@@ -213,7 +213,7 @@ rbe_status rbe_compress_weights(rbe_blocks **blocks, float *bias, rbe_compress_r
             return rbe_fail(RBE_NUMERICAL_INSTABILITY, "weight (%zu, %zu) is %g", n / in, n % in,
                             (double)weights[n]);
     dense_source dense = {weights, in};
-    return compress(blocks, bias, report, &(rbe_row_source){out, in, read_dense, &dense}, options);
+    return compress(blocks, bias, report, &(rbe_row_source){out, in, read_dense, &dense, true}, options);
 }
 
 rbe_status rbe_compress(rbe_blocks **blocks, const float *weights, size_t out, size_t in,
@@ -228,7 +228,8 @@ rbe_status rbe_recompress(rbe_blocks **blocks, float *bias, rbe_compress_report 
     RBE_TRY(rbe_blocks_check(source));
     rbe_block_reader reader;
     RBE_TRY(rbe_block_reader_new(&reader, source));
-    rbe_row_source rows = {source->output_axis.length, source->input_axis.length, rbe_block_reader_read, &reader};
+    rbe_row_source rows = {source->output_axis.length, source->input_axis.length, rbe_block_reader_read, &reader,
+                           false};
     rbe_status status = compress(blocks, bias, report, &rows, options);
     rbe_block_reader_free(&reader);
     return status;

@@ -6,12 +6,13 @@
  * S_m[i][j]^2, with activations times the variance of transformed input j.
  *
  * A budget of the whole matrix takes three passes over the matrix, two for the threshold and one to store; a budget
- * for each block takes one.
+ * for each block takes one. Groups are spread over threads; the result does not depend on their number.
  */
 #include "codec/compressor.h"
 
 #include <cblas.h>
 #include <math.h>
+#include <omp.h>
 #include <string.h>
 
 #include "base/alloc.h"
@@ -20,15 +21,34 @@
 /* ---- making ----------------------------------------------------------------------------------------------------
  */
 
-static rbe_status make_buffers(rbe_compressor *c) {
-    const rbe_blocks *b = c->shape;
-    size_t strip = b->block * c->strips.width;
-    c->spectra = rbe_alloc(b->group * strip, sizeof *c->spectra);
-    c->alpha = rbe_alloc(b->group * RBE_BASIS_COUNT * b->grid_cols, sizeof *c->alpha);
-    c->score = rbe_alloc(strip, sizeof *c->score);
-    c->keep = rbe_alloc(strip, sizeof *c->keep);
-    c->histogram = rbe_alloc((size_t)1 << RBE_COARSE_DIGIT, sizeof *c->histogram);
-    return c->spectra && c->alpha && c->score && c->keep && c->histogram ? RBE_OK : RBE_INSUFFICIENT_MEMORY;
+static rbe_status worker_new(rbe_group_worker *w, const rbe_blocks *b) {
+    RBE_TRY(rbe_strips_new(&w->strips, b));
+    size_t strip = b->block * w->strips.width;
+    w->spectra = rbe_alloc(b->group * strip, sizeof *w->spectra);
+    w->alpha = rbe_alloc(b->group * RBE_BASIS_COUNT * b->grid_cols, sizeof *w->alpha);
+    w->score = rbe_alloc(strip, sizeof *w->score);
+    w->keep = rbe_alloc(strip, sizeof *w->keep);
+    w->histogram = rbe_alloc((size_t)1 << RBE_COARSE_DIGIT, sizeof *w->histogram);
+    return w->spectra && w->alpha && w->score && w->keep && w->histogram ? RBE_OK : RBE_INSUFFICIENT_MEMORY;
+}
+
+static void worker_free(rbe_group_worker *w) {
+    rbe_strips_free(&w->strips);
+    rbe_free(w->spectra);
+    rbe_free(w->alpha);
+    rbe_free(w->score);
+    rbe_free(w->keep);
+    rbe_free(w->histogram);
+}
+
+static rbe_status make_workers(rbe_compressor *c) {
+    size_t count = c->source->concurrent && c->inputs->count == 0 ? (size_t)rbe_threads() : 1;
+    if (count > c->shape->groups) count = c->shape->groups;
+    c->workers = rbe_alloc_zeroed(count, sizeof *c->workers);
+    if (!c->workers) return rbe_last_status();
+    c->worker_count = (int)count;
+    for (size_t n = 0; n < count; n++) RBE_TRY(worker_new(&c->workers[n], c->shape));
+    return RBE_OK;
 }
 
 rbe_status rbe_compressor_new(rbe_compressor *c, const rbe_row_source *source, const rbe_inputs *inputs,
@@ -36,22 +56,18 @@ rbe_status rbe_compressor_new(rbe_compressor *c, const rbe_row_source *source, c
     *c = (rbe_compressor){.source = source, .inputs = inputs};
     RBE_TRY(rbe_block_plan_make(&c->plan, source->out, source->in, options, 1));
     c->shape = rbe_blocks_new(&c->plan);
-    rbe_status status = c->shape ? rbe_strips_new(&c->strips, c->shape) : RBE_INSUFFICIENT_MEMORY;
-    if (status == RBE_OK) status = make_buffers(c);
-    if (status == RBE_OK && inputs->count > 0) status = rbe_activations_new(&c->activations, inputs, &c->strips);
+    rbe_status status = c->shape ? make_workers(c) : RBE_INSUFFICIENT_MEMORY;
+    if (status == RBE_OK && inputs->count > 0)
+        status = rbe_activations_new(&c->activations, inputs, &c->workers[0].strips);
     if (status != RBE_OK) rbe_compressor_free(c);
     return status;
 }
 
 void rbe_compressor_free(rbe_compressor *c) {
     rbe_activations_free(&c->activations);
-    rbe_strips_free(&c->strips);
+    for (int n = 0; n < c->worker_count; n++) worker_free(&c->workers[n]);
+    rbe_free(c->workers);
     rbe_blocks_free(c->shape);
-    rbe_free(c->spectra);
-    rbe_free(c->alpha);
-    rbe_free(c->score);
-    rbe_free(c->keep);
-    rbe_free(c->histogram);
     *c = (rbe_compressor){0};
 }
 
@@ -59,61 +75,70 @@ void rbe_compressor_free(rbe_compressor *c) {
  */
 
 /* Alphas and residual spectra of group g. */
-static void analyse_group(rbe_compressor *c, size_t g) {
+static void analyse_group(const rbe_compressor *c, rbe_group_worker *w, size_t g) {
     const rbe_blocks *b = c->shape;
-    size_t strip_size = b->block * c->strips.width, alphas = RBE_BASIS_COUNT * b->grid_cols;
+    size_t strip_size = b->block * w->strips.width, alphas = RBE_BASIS_COUNT * b->grid_cols;
     for (size_t m = 0; m < rbe_group_rows(b, g); m++) {
-        double *strip = c->spectra + m * strip_size, *alpha = c->alpha + m * alphas;
-        rbe_strip_cut(&c->strips, c->source, g * b->group + m, strip);
+        double *strip = w->spectra + m * strip_size, *alpha = w->alpha + m * alphas;
+        rbe_strip_cut(&w->strips, c->source, g * b->group + m, strip);
         if (b->alpha) {
-            rbe_strip_project(&c->strips, c->strips.psi, strip, alpha);
+            rbe_strip_project(&w->strips, w->strips.psi, strip, alpha);
             /* Rounded first, so that the residual is that of the stored alpha. */
             for (size_t n = 0; n < alphas; n++) alpha[n] = (double)(float)alpha[n];
-            rbe_strip_add(&c->strips, c->strips.psi, -1.0, alpha, strip);
+            rbe_strip_add(&w->strips, w->strips.psi, -1.0, alpha, strip);
         }
-        rbe_strip_analyse(&c->strips, strip);
+        rbe_strip_analyse(&w->strips, strip);
     }
 }
 
 /* A value of a smaller last group counts as much as any other. */
-static rbe_scores score_group(rbe_compressor *c, size_t g) {
+static rbe_scores score_group(const rbe_compressor *c, rbe_group_worker *w, size_t g) {
     const rbe_blocks *b = c->shape;
-    size_t rows = rbe_group_rows(b, g), width = c->strips.width, strip = b->block * width;
-    memset(c->score, 0, strip * sizeof *c->score);
+    size_t rows = rbe_group_rows(b, g), width = w->strips.width, strip = b->block * width;
+    memset(w->score, 0, strip * sizeof *w->score);
     for (size_t m = 0; m < rows; m++) {
-        const double *spectrum = c->spectra + m * strip;
-        for (size_t n = 0; n < strip; n++) c->score[n] += (float)(spectrum[n] * spectrum[n]);
+        const double *spectrum = w->spectra + m * strip;
+        for (size_t n = 0; n < strip; n++) w->score[n] += (float)(spectrum[n] * spectrum[n]);
     }
-    for (size_t n = 0; n < strip; n++) c->score[n] /= (float)rows;
+    for (size_t n = 0; n < strip; n++) w->score[n] /= (float)rows;
     for (size_t i = 0; c->inputs->count > 0 && i < b->block; i++)
         for (size_t j = 0; j < width; j++)
-            c->score[i * width + j] *= (float)c->activations.covariance[j * width + j];
-    return (rbe_scores){c->score, b->block, width, width, rows};
+            w->score[i * width + j] *= (float)c->activations.covariance[j * width + j];
+    return (rbe_scores){w->score, b->block, width, width, rows};
 }
 
 /* The K largest of each block. */
-static void keep_of_blocks(rbe_compressor *c) {
-    const rbe_blocks *b = c->shape;
-    for (size_t q = 0; q < b->grid_cols; q++) {
-        rbe_scores block = {c->score + q * b->block, b->block, b->block, c->strips.width, 1};
+static void keep_of_blocks(const rbe_compressor *c, rbe_group_worker *w) {
+    size_t block = c->shape->block;
+    for (size_t q = 0; q < c->shape->grid_cols; q++) {
+        rbe_scores scores = {w->score + q * block, block, block, w->strips.width, 1};
         rbe_selection selection;
-        rbe_selection_start(&selection, c->plan.coeffs, RBE_FINE_DIGIT, c->histogram);
-        do rbe_selection_count(&selection, &block);
+        rbe_selection_start(&selection, c->plan.coeffs, RBE_FINE_DIGIT, w->histogram);
+        do rbe_selection_count(&selection, &scores);
         while (rbe_selection_next(&selection));
-        rbe_selection_mark(&selection, &block, c->keep + q * b->block);
+        rbe_selection_mark(&selection, &scores, w->keep + q * block);
     }
 }
 
-/* The threshold of the whole matrix. */
-static void find_threshold(rbe_compressor *c, rbe_selection *selection) {
-    rbe_selection_start(selection, c->plan.value_limit, RBE_COARSE_DIGIT, c->histogram);
-    do
-        for (size_t g = 0; g < c->shape->groups; g++) {
-            analyse_group(c, g);
-            rbe_scores scores = score_group(c, g);
-            rbe_selection_count(selection, &scores);
+/* The threshold of the whole matrix. Each worker counts for itself; the first one's histogram gets all. */
+static void find_threshold(const rbe_compressor *c, rbe_selection *selection) {
+    rbe_selection_start(selection, c->plan.value_limit, RBE_COARSE_DIGIT, c->workers[0].histogram);
+    do {
+#pragma omp parallel num_threads(c->worker_count)
+        {
+            rbe_group_worker *w = &c->workers[omp_get_thread_num()];
+            rbe_selection own = *selection;
+            own.histogram = w->histogram;
+            rbe_selection_clear(&own);
+#pragma omp for schedule(static)
+            for (size_t g = 0; g < c->shape->groups; g++) {
+                analyse_group(c, w, g);
+                rbe_scores scores = score_group(c, w, g);
+                rbe_selection_count(&own, &scores);
+            }
         }
-    while (rbe_selection_next(selection));
+        for (int n = 1; n < c->worker_count; n++) rbe_selection_merge(selection, c->workers[n].histogram);
+    } while (rbe_selection_next(selection));
 }
 
 /* ---- alpha and kept coefficients together, without activations
@@ -126,33 +151,33 @@ typedef struct alpha_system {
     double matrix[RBE_BASIS_COUNT * RBE_BASIS_COUNT], right[RBE_BASIS_COUNT], diagonal[RBE_BASIS_COUNT];
 } alpha_system;
 
-static void fill_alpha_system(const rbe_compressor *c, size_t q, const double *spectrum, alpha_system *a) {
-    size_t block = c->shape->block, width = c->strips.width;
+static void fill_alpha_system(const rbe_group_worker *w, size_t q, const double *spectrum, alpha_system *a) {
+    size_t block = w->strips.b->block, width = w->strips.width;
     memset(a, 0, sizeof *a);
     for (size_t l = 0; l < RBE_BASIS_COUNT; l++) a->matrix[l * RBE_BASIS_COUNT + l] = 1.0;
     for (size_t i = 0; i < block; i++) {
-        const double *psi = c->strips.psi_hat + i * RBE_BASIS_COUNT * block;
+        const double *psi = w->strips.psi_hat + i * RBE_BASIS_COUNT * block;
         for (size_t j = 0; j < block; j++) {
             size_t at = i * width + q * block + j;
             for (size_t l = 0; l < RBE_BASIS_COUNT; l++) {
                 double value = psi[l * block + j];
-                if (!c->keep[at]) a->right[l] += value * spectrum[at];
-                for (size_t k = 0; c->keep[at] && k < RBE_BASIS_COUNT; k++)
+                if (!w->keep[at]) a->right[l] += value * spectrum[at];
+                for (size_t k = 0; w->keep[at] && k < RBE_BASIS_COUNT; k++)
                     a->matrix[l * RBE_BASIS_COUNT + k] -= value * psi[k * block + j];
             }
         }
     }
 }
 
-static rbe_status refit_alpha(rbe_compressor *c, size_t rows) {
-    const rbe_blocks *b = c->shape;
-    size_t strip = b->block * c->strips.width, alphas = RBE_BASIS_COUNT * b->grid_cols;
+static rbe_status refit_alpha(rbe_group_worker *w, size_t rows) {
+    const rbe_blocks *b = w->strips.b;
+    size_t strip = b->block * w->strips.width, alphas = RBE_BASIS_COUNT * b->grid_cols;
     double change[RBE_BASIS_COUNT];
     for (size_t m = 0; m < rows; m++)
         for (size_t q = 0; q < b->grid_cols; q++) {
             alpha_system a;
-            double *spectrum = c->spectra + m * strip, *alpha = c->alpha + m * alphas + q * RBE_BASIS_COUNT;
-            fill_alpha_system(c, q, spectrum, &a);
+            double *spectrum = w->spectra + m * strip, *alpha = w->alpha + m * alphas + q * RBE_BASIS_COUNT;
+            fill_alpha_system(w, q, spectrum, &a);
             RBE_TRY(rbe_cholesky(RBE_BASIS_COUNT, a.matrix, 1e-9, a.diagonal));
             rbe_cholesky_solve(RBE_BASIS_COUNT, a.matrix, 1, a.right);
             for (size_t l = 0; l < RBE_BASIS_COUNT; l++) {
@@ -162,8 +187,8 @@ static rbe_status refit_alpha(rbe_compressor *c, size_t rows) {
             }
             for (size_t i = 0; i < b->block; i++)
                 for (size_t l = 0; l < RBE_BASIS_COUNT; l++)
-                    cblas_daxpy((int)b->block, -change[l], c->strips.psi_hat + (i * RBE_BASIS_COUNT + l) * b->block,
-                                1, spectrum + i * c->strips.width + q * b->block, 1);
+                    cblas_daxpy((int)b->block, -change[l], w->strips.psi_hat + (i * RBE_BASIS_COUNT + l) * b->block,
+                                1, spectrum + i * w->strips.width + q * b->block, 1);
         }
     return RBE_OK;
 }
@@ -171,82 +196,91 @@ static rbe_status refit_alpha(rbe_compressor *c, size_t rows) {
 /* ---- storing ---------------------------------------------------------------------------------------------------
  */
 
-/* Columns and values of the groups so far, in the order of the lists. */
-typedef struct stage {
+/* Columns and values of one group, in the order of its lists. */
+typedef struct stored_group {
     uint32_t *columns;
     float *values;
-    size_t entries, value_count;
-} stage;
+    size_t entries;
+} stored_group;
 
-static rbe_status stage_new(stage *s, const rbe_blocks *b, size_t value_limit) {
-    size_t fewest = rbe_group_rows(b, b->groups - 1);
-    *s = (stage){rbe_alloc(value_limit / fewest, sizeof *s->columns), rbe_alloc(value_limit, sizeof *s->values), 0,
-                 0};
-    return s->columns && s->values ? RBE_OK : RBE_INSUFFICIENT_MEMORY;
-}
-
-static void stage_free(stage *s) {
-    rbe_free(s->columns);
-    rbe_free(s->values);
-}
-
-static void stage_group(const rbe_compressor *c, rbe_blocks *b, size_t g, stage *s) {
-    size_t rows = rbe_group_rows(b, g), width = c->strips.width, strip = b->block * width;
+static rbe_status store_group(const rbe_group_worker *w, rbe_blocks *b, size_t g, stored_group *s) {
+    size_t rows = rbe_group_rows(b, g), width = w->strips.width, strip = b->block * width;
+    for (size_t n = 0; n < strip; n++) s->entries += w->keep[n];
+    s->columns = rbe_alloc(s->entries, sizeof *s->columns);
+    s->values = rbe_alloc(s->entries * rows, sizeof *s->values);
+    if (!s->columns || !s->values) return RBE_INSUFFICIENT_MEMORY;
+    size_t k = 0;
     for (size_t i = 0; i < b->block; i++)
         for (size_t n = i * width; n < (i + 1) * width; n++) {
-            if (!c->keep[n]) continue;
+            if (!w->keep[n]) continue;
             b->list_start[g * b->block + i + 1]++;
-            s->columns[s->entries++] = (uint32_t)(n - i * width);
-            for (size_t m = 0; m < rows; m++) s->values[s->value_count++] = (float)c->spectra[m * strip + n];
+            for (size_t m = 0; m < rows; m++) s->values[k * rows + m] = (float)w->spectra[m * strip + n];
+            s->columns[k++] = (uint32_t)(n - i * width);
         }
     for (size_t m = 0; b->alpha && m < rows; m++)
         for (size_t q = 0; q < b->grid_cols; q++)
             for (size_t l = 0; l < RBE_BASIS_COUNT; l++)
                 *rbe_block_alpha(b, g * b->group + m, q, l) =
-                    (float)c->alpha[(m * b->grid_cols + q) * RBE_BASIS_COUNT + l];
-}
-
-static rbe_status unstage(rbe_blocks *b, const stage *s) {
-    RBE_TRY(rbe_blocks_allocate(b));
-    for (size_t k = 0; k < s->entries; k++) rbe_set_column(b, k, s->columns[k]);
-    memcpy(b->values, s->values, s->value_count * sizeof *s->values);
+                    (float)w->alpha[(m * b->grid_cols + q) * RBE_BASIS_COUNT + l];
     return RBE_OK;
 }
 
-static rbe_status fit_group(rbe_compressor *c, size_t g) {
+static rbe_status join_groups(rbe_blocks *b, const stored_group *stored) {
+    RBE_TRY(rbe_blocks_allocate(b));
+    for (size_t g = 0; g < b->groups; g++) {
+        size_t first = b->list_start[g * b->block];
+        for (size_t k = 0; k < stored[g].entries; k++) rbe_set_column(b, first + k, stored[g].columns[k]);
+        memcpy(b->values + rbe_group_values(b, g), stored[g].values,
+               stored[g].entries * rbe_group_rows(b, g) * sizeof(float));
+    }
+    return RBE_OK;
+}
+
+static rbe_status fit_group(rbe_compressor *c, rbe_group_worker *w, size_t g) {
     const rbe_blocks *b = c->shape;
     size_t rows = rbe_group_rows(b, g);
     if (c->inputs->count > 0)
-        return rbe_activations_fit(&c->activations, &c->strips, rows, c->keep, c->spectra, c->alpha);
+        return rbe_activations_fit(&c->activations, &w->strips, rows, w->keep, w->spectra, w->alpha);
     bool orthonormal =
         rbe_transform_is_orthonormal(b->row_transform) && rbe_transform_is_orthonormal(b->column_transform);
-    return b->alpha && orthonormal ? refit_alpha(c, rows) : RBE_OK;
+    return b->alpha && orthonormal ? refit_alpha(w, rows) : RBE_OK;
 }
 
-static rbe_status run(rbe_compressor *c, rbe_blocks *b, stage *s) {
+/* Positions at the threshold are given to the first groups: marking waits for its turn. */
+static rbe_status store_groups(rbe_compressor *c, rbe_blocks *b, stored_group *stored) {
     rbe_selection selection;
+    rbe_status status = RBE_OK;
     if (c->plan.coeffs == 0) find_threshold(c, &selection);
+#pragma omp parallel for ordered schedule(static, 1) num_threads(c->worker_count)
     for (size_t g = 0; g < b->groups; g++) {
-        analyse_group(c, g);
-        rbe_scores scores = score_group(c, g);
-        if (c->plan.coeffs == 0)
-            rbe_selection_mark(&selection, &scores, c->keep);
-        else
-            keep_of_blocks(c);
-        RBE_TRY(fit_group(c, g));
-        stage_group(c, b, g, s);
+        rbe_group_worker *w = &c->workers[omp_get_thread_num()];
+        analyse_group(c, w, g);
+        rbe_scores scores = score_group(c, w, g);
+        if (c->plan.coeffs > 0) keep_of_blocks(c, w);
+#pragma omp ordered
+        if (c->plan.coeffs == 0) rbe_selection_mark(&selection, &scores, w->keep);
+        rbe_status own = fit_group(c, w, g);
+        if (own == RBE_OK) own = store_group(w, b, g, &stored[g]);
+        if (own == RBE_OK) continue;
+#pragma omp atomic write
+        status = own;
     }
-    return unstage(b, s);
+    /* The text of a failure in another thread is lost. */
+    if (status != RBE_OK && c->worker_count > 1) rbe_fail(status, "compress: %s", rbe_status_message(status));
+    return status;
 }
 
 rbe_status rbe_compressor_run(rbe_compressor *c, rbe_blocks **blocks) {
     *blocks = NULL;
     rbe_blocks *b = rbe_blocks_new(&c->plan);
-    if (!b) return rbe_last_status();
-    stage s;
-    rbe_status status = stage_new(&s, b, c->plan.value_limit);
-    if (status == RBE_OK) status = run(c, b, &s);
-    stage_free(&s);
+    stored_group *stored = b ? rbe_alloc_zeroed(b->groups, sizeof *stored) : NULL;
+    rbe_status status = stored ? store_groups(c, b, stored) : RBE_INSUFFICIENT_MEMORY;
+    if (status == RBE_OK) status = join_groups(b, stored);
+    for (size_t g = 0; stored && g < b->groups; g++) {
+        rbe_free(stored[g].columns);
+        rbe_free(stored[g].values);
+    }
+    rbe_free(stored);
     if (status == RBE_OK)
         *blocks = b;
     else

@@ -5,17 +5,23 @@
 #include "codec/activations.h"
 #include "codec/select.h"
 
-typedef struct rbe_compressor {
-    const rbe_row_source *source;
-    rbe_block_plan plan;
-    rbe_blocks *shape; /* the geometry, without positions */
+/* What a thread needs to work on a group. */
+typedef struct rbe_group_worker {
     rbe_strips strips;
-    const rbe_inputs *inputs; /* count 0: none */
-    rbe_activations activations;
     double *spectra, *alpha; /* of the group at hand */
     float *score;            /* B x width, like `keep` */
     uint8_t *keep;
     uint64_t *histogram;
+} rbe_group_worker;
+
+typedef struct rbe_compressor {
+    const rbe_row_source *source;
+    rbe_block_plan plan;
+    rbe_blocks *shape;        /* the geometry, without positions */
+    const rbe_inputs *inputs; /* count 0: none */
+    rbe_activations activations;
+    rbe_group_worker *workers; /* one with activations, or where only one can read */
+    int worker_count;
 } rbe_compressor;
 
 rbe_status rbe_compressor_new(rbe_compressor *c, const rbe_row_source *source, const rbe_inputs *inputs,

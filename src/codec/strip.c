@@ -1,5 +1,8 @@
 /* Strips of a matrix and of its coefficients: two products with B x B matrices per strip, alphas by one small
  * product per row.
+ *
+ * Several threads work on strips of their own. The products are done in pieces below the size at which OpenBLAS
+ * starts threads, which would only get into their way.
  */
 #include "codec/strip.h"
 
@@ -8,11 +11,34 @@
 
 #include "base/alloc.h"
 
-/* C = factor op(A) op(B) + keep C; op(A) is m x k, op(B) k x n, all contiguous but for the strides of A and C. */
-static void multiply(CBLAS_TRANSPOSE ta, CBLAS_TRANSPOSE tb, size_t m, size_t n, size_t k, double factor,
-                     const double *a, size_t a_stride, const double *b, double keep, double *c, size_t c_stride) {
-    cblas_dgemm(CblasRowMajor, ta, tb, (int)m, (int)n, (int)k, factor, a, (int)a_stride, b,
-                (int)(tb == CblasTrans ? k : n), keep, c, (int)c_stride);
+/* OpenBLAS takes one thread for at most so many multiplications. */
+enum { ONE_THREAD = 262144 };
+
+static size_t piece(size_t block, size_t done, size_t all) {
+    size_t most = ONE_THREAD / (block * block);
+    return all - done < most ? all - done : most;
+}
+
+/* to = op(matrix) from for a strip of `width` columns */
+static void transform_rows(size_t block, CBLAS_TRANSPOSE t, const double *matrix, size_t width, const double *from,
+                           double *to) {
+    int b = (int)block, stride = (int)width;
+    for (size_t c = 0, step; c < width; c += step) {
+        step = piece(block, c, width);
+        cblas_dgemm(CblasRowMajor, t, CblasNoTrans, b, (int)step, b, 1.0, matrix, b, from + c, stride, 0.0, to + c,
+                    stride);
+    }
+}
+
+/* to = from op(matrix) for every block. Rows of blocks follow each other without gaps: B * width / B rows of B. */
+static void transform_columns(size_t block, CBLAS_TRANSPOSE t, const double *matrix, size_t width,
+                              const double *from, double *to) {
+    int b = (int)block;
+    for (size_t r = 0, step; r < width; r += step) {
+        step = piece(block, r, width);
+        cblas_dgemm(CblasRowMajor, CblasNoTrans, t, (int)step, b, b, 1.0, from + r * block, b, matrix, b, 0.0,
+                    to + r * block, b);
+    }
 }
 
 /* ---- tables -------------------------------------------------------------------------------------------------- */
@@ -24,11 +50,8 @@ static void fill_psi(rbe_strips *s) {
         for (size_t l = 0; l < RBE_BASIS_COUNT; l++)
             for (size_t c = 0; c < block; c++)
                 s->psi[(r * RBE_BASIS_COUNT + l) * block + c] = rbe_moments_psi(s->b->moments, (int)l, r, c);
-    double *between = s->half;
-    multiply(CblasNoTrans, CblasNoTrans, block, RBE_BASIS_COUNT * block, block, 1.0, s->row_analysis, block, s->psi,
-             0.0, between, RBE_BASIS_COUNT * block);
-    multiply(CblasNoTrans, CblasTrans, RBE_BASIS_COUNT * block, block, block, 1.0, between, block,
-             s->column_analysis, 0.0, s->psi_hat, block);
+    transform_rows(block, CblasNoTrans, s->row_analysis, RBE_BASIS_COUNT * block, s->psi, s->half);
+    transform_columns(block, CblasTrans, s->column_analysis, RBE_BASIS_COUNT * block, s->half, s->psi_hat);
 }
 
 rbe_status rbe_strips_new(rbe_strips *s, const rbe_blocks *b) {
@@ -88,37 +111,32 @@ void rbe_strip_cut(rbe_strips *s, const rbe_row_source *source, size_t p, double
 }
 
 void rbe_strip_project(const rbe_strips *s, const double *basis, const double *strip, double *alpha) {
-    size_t block = s->b->block;
-    for (size_t r = 0; r < block; r++)
-        multiply(CblasNoTrans, CblasTrans, s->b->grid_cols, RBE_BASIS_COUNT, block, 1.0, strip + r * s->width,
-                 block, basis + r * RBE_BASIS_COUNT * block, r > 0 ? 1.0 : 0.0, alpha, RBE_BASIS_COUNT);
+    int block = (int)s->b->block, columns = (int)s->b->grid_cols;
+    for (size_t r = 0; r < s->b->block; r++)
+        cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasTrans, columns, RBE_BASIS_COUNT, block, 1.0,
+                    strip + r * s->width, block, basis + r * RBE_BASIS_COUNT * s->b->block, block,
+                    r > 0 ? 1.0 : 0.0, alpha, RBE_BASIS_COUNT);
 }
 
 void rbe_strip_add(const rbe_strips *s, const double *basis, double factor, const double *alpha, double *strip) {
-    size_t block = s->b->block;
-    for (size_t r = 0; r < block; r++)
-        multiply(CblasNoTrans, CblasNoTrans, s->b->grid_cols, block, RBE_BASIS_COUNT, factor, alpha,
-                 RBE_BASIS_COUNT, basis + r * RBE_BASIS_COUNT * block, 1.0, strip + r * s->width, block);
+    int block = (int)s->b->block, columns = (int)s->b->grid_cols;
+    for (size_t r = 0; r < s->b->block; r++)
+        cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, columns, block, RBE_BASIS_COUNT, factor, alpha,
+                    RBE_BASIS_COUNT, basis + r * RBE_BASIS_COUNT * s->b->block, block, 1.0, strip + r * s->width,
+                    block);
 }
 
-/* Rows of blocks follow each other without gaps: the product along the columns is one for the whole strip. */
 void rbe_strip_analyse(rbe_strips *s, double *strip) {
-    size_t block = s->b->block;
-    multiply(CblasNoTrans, CblasNoTrans, block, s->width, block, 1.0, s->row_analysis, block, strip, 0.0, s->half,
-             s->width);
-    multiply(CblasNoTrans, CblasTrans, s->width, block, block, 1.0, s->half, block, s->column_analysis, 0.0, strip,
-             block);
+    transform_rows(s->b->block, CblasNoTrans, s->row_analysis, s->width, strip, s->half);
+    transform_columns(s->b->block, CblasTrans, s->column_analysis, s->width, s->half, strip);
 }
 
 /* ---- and back -------------------------------------------------------------------------------------------------
  */
 
 void rbe_strip_synthesise(rbe_strips *s, double *strip) {
-    size_t block = s->b->block;
-    multiply(CblasNoTrans, CblasNoTrans, s->width, block, block, 1.0, strip, block, s->column_synthesis, 0.0,
-             s->half, block);
-    multiply(CblasTrans, CblasNoTrans, block, s->width, block, 1.0, s->row_synthesis, block, s->half, 0.0, strip,
-             s->width);
+    transform_columns(s->b->block, CblasNoTrans, s->column_synthesis, s->width, strip, s->half);
+    transform_rows(s->b->block, CblasTrans, s->row_synthesis, s->width, s->half, strip);
 }
 
 void rbe_strip_decompress(rbe_strips *s, const rbe_blocks *b, size_t p, double *strip, float *rows) {

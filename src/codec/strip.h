@@ -16,6 +16,7 @@ typedef struct rbe_row_source {
     size_t out, in;
     void (*read)(void *self, size_t first, size_t count, float *rows);
     void *self;
+    bool concurrent; /* several threads may read at once */
 } rbe_row_source;
 
 /* Tables and scratch for the strips of one geometry. One thread at a time. */
