@@ -52,8 +52,6 @@ uint16_t rbe_bf16_from_f32(float value) {
 
 float rbe_bf16_to_f32(uint16_t bits) { return float_of((uint32_t)bits << 16); }
 
-uint16_t rbe_bf16_above(float value) { return (uint16_t)((bits_of(value) + 0xffff) >> 16); }
-
 static void reverse(void *to, const void *from, size_t count, size_t size) {
     for (size_t n = 0; n < count; n++) {
         uint8_t value[8];

@@ -11,9 +11,6 @@ uint16_t rbe_bf16_from_f32(float value);
 float rbe_f16_to_f32(uint16_t bits);
 float rbe_bf16_to_f32(uint16_t bits);
 
-/* The smallest bf16 that is not below a positive value. */
-uint16_t rbe_bf16_above(float value);
-
 /* Converts between the host's byte order and a file's. In place is allowed. `size` is 1, 2, 4 or 8. */
 void rbe_swap_little_endian(void *to, const void *from, size_t count, size_t size);
 void rbe_swap_big_endian(void *to, const void *from, size_t count, size_t size);

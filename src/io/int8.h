@@ -14,7 +14,7 @@ typedef struct rbe_rows {
 
 rbe_rows rbe_rows_of_blocks(const rbe_blocks *blocks);
 
-/* value ~ stored * scale, scale = max |value| of the row / 127, as bf16 rounded up. Returns the index of the first
+/* value ~ stored * scale, scale = max |value| of the row / 127, rounded to a bf16. Returns the index of the first
  * value that is not finite or beyond RBE_INT8_LARGEST, or their number. `largest` is room for rows->count floats.
  */
 #define RBE_INT8_LARGEST 0x1.fcp127f

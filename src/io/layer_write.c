@@ -44,6 +44,10 @@ static void *append_list(rbe_pack *pack, size_t stage, const char *part, rbe_dty
     return append(pack, stage, part, dtype, 1, &count, NULL);
 }
 
+static bool add_number(cJSON *json, const char *name, size_t number) {
+    return cJSON_AddNumberToObject(json, name, (double)number);
+}
+
 static rbe_status no_description(size_t stage) {
     return rbe_fail(RBE_INSUFFICIENT_MEMORY, "no memory for the description of stage %zu", stage);
 }
@@ -132,20 +136,28 @@ static rbe_status append_positions(rbe_pack *pack, size_t stage, const rbe_block
     if (store == RBE_POSITIONS_DELTA || !seed) return append_deltas(pack, stage, b);
     char text[24];
     snprintf(text, sizeof text, "%llu", (unsigned long long)b->drawn_seed);
-    bool whole = cJSON_AddStringToObject(json, "seed", text) &&
-                 cJSON_AddNumberToObject(json, "limit", (double)b->drawn_limit);
+    bool whole = cJSON_AddStringToObject(json, "seed", text) && add_number(json, "limit", b->drawn_limit);
     return whole ? RBE_OK : no_description(stage);
 }
 
 /* ---- layers -------------------------------------------------------------------------------------------------- */
 
+/* What is 0 for most layers is left out. */
+static bool describe_geometry(const rbe_blocks_info *info, cJSON *json) {
+    bool whole = add_number(json, "block", info->block) && add_number(json, "group", info->group) &&
+                 cJSON_AddStringToObject(json, "row_transform", rbe_transform_name(info->row_transform)) &&
+                 cJSON_AddStringToObject(json, "column_transform", rbe_transform_name(info->column_transform));
+    if (info->overlap) whole = whole && add_number(json, "overlap", info->overlap);
+    if (info->image_height)
+        whole = whole && add_number(json, "image_height", info->image_height) &&
+                add_number(json, "image_width", info->image_width);
+    return whole;
+}
+
 static rbe_status pack_blocks(rbe_pack *pack, size_t stage, const rbe_blocks *b, const rbe_save_options *options,
                               cJSON *json) {
-    if (!cJSON_AddNumberToObject(json, "block", (double)b->block) ||
-        !cJSON_AddNumberToObject(json, "group", (double)b->group) ||
-        !cJSON_AddStringToObject(json, "row_transform", rbe_transform_name(b->row_transform)) ||
-        !cJSON_AddStringToObject(json, "column_transform", rbe_transform_name(b->column_transform)))
-        return no_description(stage);
+    const rbe_blocks_info info = rbe_blocks_describe(b);
+    if (!describe_geometry(&info, json)) return no_description(stage);
     const rbe_rows rows = rbe_rows_of_blocks(b);
     RBE_TRY(append_positions(pack, stage, b, options->positions, json));
     RBE_TRY(append_values(pack, stage, "values", options->store, 1, &b->value_count, b->values, &rows));
@@ -165,9 +177,7 @@ static rbe_status describe(size_t stage, const rbe_layer *layer, cJSON *json) {
     memcpy(name, layer->name, rbe_utf8_length(layer->name, strlen(layer->name)));
     bool whole =
         cJSON_AddStringToObject(json, "kind", layer->type->kind) && cJSON_AddStringToObject(json, "name", name);
-    if (layer->in > 0)
-        whole = whole && cJSON_AddNumberToObject(json, "in", (double)layer->in) &&
-                cJSON_AddNumberToObject(json, "out", (double)layer->out);
+    if (layer->in > 0) whole = whole && add_number(json, "in", layer->in) && add_number(json, "out", layer->out);
     return whole ? RBE_OK : no_description(stage);
 }
 

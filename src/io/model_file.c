@@ -134,9 +134,9 @@ static rbe_status add_stage(rbe_unpack *u, rbe_model *model) {
 
 static rbe_status add_stages(rbe_model *model, const rbe_tensor_file *file, const cJSON *stages, bool *used) {
     const cJSON *json;
-    size_t stage = 0;
+    size_t number = 0;
     cJSON_ArrayForEach(json, stages) {
-        rbe_unpack u = {.file = file, .used = used, .stage = stage++, .json = json};
+        rbe_unpack u = {.file = file, .used = used, .stage = number++, .json = json};
         RBE_TRY(add_stage(&u, model));
     }
     for (size_t n = 0; n < file->count; n++)
