@@ -11,7 +11,7 @@ BUILD ?= build
 VERSION := $(shell sed -n 's/^\#define RBE_VERSION_[A-Z]* //p' include/rbe/base.h | paste -sd.)
 SOVERSION := $(shell sed -n 's/^\#define RBE_VERSION_MAJOR //p' include/rbe/base.h)
 
-PACKAGES := gsl openblas zlib
+PACKAGES := gsl openblas zlib libcjson
 PACKAGE_CFLAGS := $(shell pkg-config --cflags $(PACKAGES))
 # GSL's own CBLAS, a hundred times slower, has the same names as OpenBLAS: it must not be linked.
 PACKAGE_LIBS := $(filter-out -lgslcblas,$(shell pkg-config --libs $(PACKAGES)))

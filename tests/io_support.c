@@ -1,0 +1,153 @@
+#include "io_support.h"
+
+#include <dirent.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "codec/blocks.h"
+#include "io/model_file.h"
+#include "nn/model.h"
+#include "support.h"
+
+static char folder[64];
+
+void scratch_clear(void) {
+    DIR *dir = opendir(folder);
+    for (struct dirent *entry; dir && (entry = readdir(dir));) unlink(scratch_path(entry->d_name));
+    if (dir) closedir(dir);
+}
+
+static void remove_folder(void) {
+    scratch_clear();
+    rmdir(folder);
+}
+
+const char *scratch_path(const char *name) {
+    static char path[400];
+    if (!folder[0]) {
+        strcpy(folder, "/dev/shm/rbe-io-XXXXXX");
+        if (!mkdtemp(folder)) {
+            strcpy(folder, "/tmp/rbe-io-XXXXXX");
+            ck_assert_ptr_nonnull(mkdtemp(folder));
+        }
+        atexit(remove_folder);
+    }
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    return path;
+}
+
+size_t scratch_count(void) {
+    size_t count = 0;
+    DIR *dir = opendir(folder);
+    for (struct dirent *entry; dir && (entry = readdir(dir));) count += entry->d_name[0] != '.';
+    if (dir) closedir(dir);
+    return count;
+}
+
+bytes read_whole(const char *path) {
+    FILE *file = fopen(path, "rb");
+    ck_assert_msg(file != NULL, "%s", path);
+    fseek(file, 0, SEEK_END);
+    bytes b = {.count = (size_t)ftell(file)};
+    rewind(file);
+    b.data = malloc(b.count + 1);
+    ck_assert_uint_eq(fread(b.data, 1, b.count, file), b.count);
+    fclose(file);
+    return b;
+}
+
+void write_whole(const char *path, bytes b) {
+    FILE *file = fopen(path, "wb");
+    ck_assert_msg(file != NULL, "%s", path);
+    ck_assert_uint_eq(fwrite(b.data, 1, b.count, file), b.count);
+    fclose(file);
+}
+
+rbe_tensor_file *open_bytes(bytes b) {
+    rbe_source source;
+    if (rbe_source_from_memory(&source, b.data, b.count, "memory") != RBE_OK) return NULL;
+    return rbe_tensor_file_from_source(&source);
+}
+
+rbe_model *load_bytes(bytes b) {
+    rbe_tensor_file *file = open_bytes(b);
+    rbe_model *model = file ? rbe_model_from_file(file) : NULL;
+    rbe_tensor_file_close(file);
+    return model;
+}
+
+bytes saved(const rbe_model *model, rbe_store store, rbe_store_positions positions) {
+    const char *path = scratch_path("saved");
+    ck_assert_ok(rbe_model_save(model, path, &(rbe_save_options){store, positions}));
+    bytes b = read_whole(path);
+    unlink(path);
+    return b;
+}
+
+rbe_model *small_model(rbe_alpha_mode alpha, size_t group, const char *row_transform,
+                       const char *column_transform) {
+    rbe_model *model = rbe_model_new();
+    const rbe_linear_options options = {.block = 8,
+                                        .ratio = 4,
+                                        .group = group,
+                                        .alpha = alpha,
+                                        .row_transform = rbe_transform_named(row_transform),
+                                        .column_transform = rbe_transform_named(column_transform),
+                                        .seed = 0xfedcba9876543210};
+    rbe_model_add(model, rbe_linear_new(75, 50, &options));
+    rbe_model_apply(model, rbe_relu);
+    rbe_model_add(model, rbe_dropout_new(0.1f));
+    rbe_model_add(model, rbe_dense_new(50, 7, &(rbe_dense_options){.name = "t\xc3\xaate \"7\"", .no_bias = true}));
+    rbe_model_apply(model, rbe_softmax);
+    ck_assert_ok(rbe_model_status(model));
+    rbe_param *param;
+    for (size_t n = 0; (param = rbe_model_param(model, n)); n++) fill_normal(param->value, param->count, 0.3, n);
+    return model;
+}
+
+rbe_model *grown_model(void) {
+    rbe_model *model = small_model(RBE_ALPHA_ON, 3, "dct", "dct");
+    ((rbe_blocks *)rbe_linear_blocks(rbe_model_layer(model, 0)))->drawn = false;
+    return model;
+}
+
+static bool same_blocks(const rbe_blocks *a, const rbe_blocks *b) {
+    if (!a || !b) return a == b;
+    bool same = a->out == b->out && a->in == b->in && a->output_axis.length == b->output_axis.length &&
+                a->input_axis.length == b->input_axis.length && a->output_axis.overlap == b->output_axis.overlap &&
+                a->input_axis.overlap == b->input_axis.overlap && a->input_axis.height == b->input_axis.height &&
+                a->block == b->block && a->group == b->group && a->row_transform == b->row_transform &&
+                a->column_transform == b->column_transform && a->entries == b->entries &&
+                a->value_count == b->value_count && !a->alpha == !b->alpha &&
+                memcmp(a->list_start, b->list_start, (a->groups * a->block + 1) * sizeof *a->list_start) == 0;
+    for (size_t k = 0; same && k < a->entries; k++) same = rbe_column_at(a, k) == rbe_column_at(b, k);
+    return same;
+}
+
+bool same_models(const rbe_model *a, const rbe_model *b) {
+    if (a->count != b->count) return false;
+    for (size_t n = 0; n < a->count; n++) {
+        const rbe_layer *x = a->stages[n].layer, *y = b->stages[n].layer;
+        if (!x != !y || a->stages[n].operation != b->stages[n].operation) return false;
+        if (!x) continue;
+        float p = 0, q = 0;
+        bool dropout = rbe_dropout_probability(x, &p);
+        if (x->type != y->type || strcmp(x->name, y->name) != 0 || x->param_count != y->param_count ||
+            x->has_bias != y->has_bias || dropout != rbe_dropout_probability(y, &q) || p != q ||
+            !same_blocks(rbe_linear_blocks(x), rbe_linear_blocks(y)))
+            return false;
+        for (size_t k = 0; k < x->param_count; k++)
+            if (x->params[k].count != y->params[k].count ||
+                memcmp(x->params[k].value, y->params[k].value, x->params[k].count * sizeof(float)) != 0)
+                return false;
+    }
+    return true;
+}
+
+void assert_failed(rbe_status status, const char *word) {
+    const char *text = rbe_last_error();
+    ck_assert_msg(rbe_last_status() == status && strstr(text, word), "expected %s with \"%s\", found %s: %s",
+                  rbe_status_name(status), word, rbe_status_name(rbe_last_status()), text);
+}

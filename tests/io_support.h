@@ -1,0 +1,48 @@
+/* What the tests of files share: a folder of their own, whole files in memory, models of every kind. */
+#ifndef RBE_TESTS_IO_SUPPORT_H
+#define RBE_TESTS_IO_SUPPORT_H
+
+#include <check.h>
+
+#include "io/safetensors.h"
+#include "reference.h"
+
+/* A path in a new folder of this process, in memory if the machine has such a file system. Static. */
+const char *scratch_path(const char *name);
+
+/* Number of files in that folder, and their removal. */
+size_t scratch_count(void);
+void scratch_clear(void);
+
+typedef struct bytes {
+    uint8_t *data; /* freed with free */
+    size_t count;
+} bytes;
+
+bytes read_whole(const char *path);
+void write_whole(const char *path, bytes b);
+
+/* A file in memory, opened as by rbe_tensor_file_open, or as a model. */
+rbe_tensor_file *open_bytes(bytes b);
+rbe_model *load_bytes(bytes b);
+
+/* The file that rbe_model_save writes. */
+bytes saved(const rbe_model *model, rbe_store store, rbe_store_positions positions);
+
+/* Compressed (75 -> 50), relu, dropout, dense (50 -> 7) without bias, softmax. */
+rbe_model *small_model(rbe_alpha_mode alpha, size_t group, const char *row_transform, const char *column_transform);
+
+/* The same with positions that no seed draws. */
+rbe_model *grown_model(void);
+
+/* Whether the parameters, positions and stages of two models are the same bits. */
+bool same_models(const rbe_model *a, const rbe_model *b);
+
+/* The last error has this status and a text with this word. */
+void assert_failed(rbe_status status, const char *word);
+
+TCase *io_disk_case(void);
+TCase *io_files_case(void);
+TCase *io_damage_case(void);
+
+#endif

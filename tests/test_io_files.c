@@ -1,0 +1,459 @@
+/* Tensor files and arrays: every type there and back, foreign files, every rule of the two formats. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "io/npy.h"
+#include "io_support.h"
+
+/* ---- safetensors --------------------------------------------------------------------------------------------- */
+
+static const rbe_dtype every_dtype[] = {
+#define LISTED(name, bytes) RBE_##name,
+    RBE_DTYPE_TABLE(LISTED)
+#undef LISTED
+};
+
+enum { DTYPES = sizeof every_dtype / sizeof *every_dtype, VALUES = 20001 /* more than one piece */ };
+
+START_TEST(tensors_of_every_type) {
+    rbe_dtype dtype = every_dtype[_i];
+    size_t size = rbe_dtype_bytes(dtype);
+    uint8_t *values = malloc(VALUES * size), *found = malloc(VALUES * size);
+    for (size_t n = 0; n < VALUES * size; n++) values[n] = (uint8_t)(n * 37 + n / 256);
+    const rbe_stored_tensor tensors[] = {
+        {.name = "\xc3\xa4 \"quoted\" \\ /", .dtype = dtype, .dims = 2, .shape = {3, VALUES / 3}, .values = values},
+        {.name = "single", .dtype = dtype, .values = values},
+        {.name = "empty", .dtype = dtype, .dims = 3, .shape = {2, 0, 5}},
+        {.name = "", .dtype = dtype, .dims = 8, .shape = {1, 1, 1, 1, 1, 1, 1, 2}, .values = values}};
+    const rbe_metadata metadata[] = {{"format", "pt"}, {"k\"", "\tv\n\xe2\x82\xac"}};
+    char path[400];
+    strcpy(path, scratch_path("tensors"));
+    for (int checksums = 0; checksums < 2; checksums++) {
+        ck_assert_ok(rbe_tensor_file_save(path, tensors, 4, metadata, 2, checksums));
+        rbe_tensor_file *file = rbe_tensor_file_open(path);
+        ck_assert_msg(file != NULL, "%s", rbe_last_error());
+        ck_assert_uint_eq(rbe_tensor_file_count(file), 4);
+        ck_assert_str_eq(rbe_tensor_file_metadata(file, "k\""), metadata[1].value);
+        ck_assert_ptr_null(rbe_tensor_file_metadata(file, "other"));
+        ck_assert_uint_eq(rbe_tensor_file_find(file, "other"), 4);
+        ck_assert_ptr_null(rbe_tensor_file_at(file, 4));
+        for (size_t n = 0; n < 4; n++) {
+            size_t number = rbe_tensor_file_find(file, tensors[n].name);
+            const rbe_tensor_info *info = rbe_tensor_file_at(file, number);
+            ck_assert_ptr_nonnull(info);
+            ck_assert_int_eq(info->dtype, dtype);
+            ck_assert_uint_eq(info->dims, tensors[n].dims);
+            ck_assert_mem_eq(info->shape, tensors[n].shape, sizeof info->shape);
+            ck_assert_uint_eq(info->bytes, info->count * size);
+            ck_assert_ok(rbe_tensor_file_read(file, number, found));
+            ck_assert_mem_eq(found, values, info->bytes);
+        }
+        ck_assert_int_eq(rbe_tensor_file_read(file, 4, found), RBE_INVALID_ARGUMENT);
+        ck_assert_int_eq(rbe_tensor_file_read_f32(file, 4, NULL), RBE_INVALID_ARGUMENT);
+
+        /* Through: the copy has the same bytes. */
+        rbe_stored_tensor copies[4];
+        for (size_t n = 0; n < 4; n++) {
+            copies[n] = tensors[n];
+            copies[n].values = NULL;
+            copies[n].source = file;
+            copies[n].source_index = rbe_tensor_file_find(file, tensors[n].name);
+        }
+        bytes first = read_whole(path);
+        char copy_path[400];
+        strcpy(copy_path, scratch_path("copy"));
+        ck_assert_ok(rbe_tensor_file_save(copy_path, copies, 4, metadata, 2, checksums));
+        bytes second = read_whole(copy_path);
+        ck_assert_uint_eq(first.count, second.count);
+        ck_assert_mem_eq(first.data, second.data, first.count);
+        free(first.data);
+        free(second.data);
+        rbe_tensor_file_close(file);
+    }
+    free(values);
+    free(found);
+}
+END_TEST
+
+START_TEST(tensors_as_floats) {
+    double f64[] = {1.5, -0.1, 1e-50, INFINITY};
+    uint16_t f16[] = {0x3e00, 0xae66, 0x0001, 0x7c00}, bf16[] = {0x3fc0, 0xbdcd, 0x0001, 0x7f80};
+    float f32[] = {1.5f, -0.1f, 1e-40f, INFINITY};
+    int8_t i8[] = {1, -128, 127, 0};
+    const rbe_stored_tensor tensors[] = {
+        {.name = "f64", .dtype = RBE_F64, .dims = 1, .shape = {4}, .values = f64},
+        {.name = "f32", .dtype = RBE_F32, .dims = 1, .shape = {4}, .values = f32},
+        {.name = "f16", .dtype = RBE_F16, .dims = 1, .shape = {4}, .values = f16},
+        {.name = "bf16", .dtype = RBE_BF16, .dims = 1, .shape = {4}, .values = bf16},
+        {.name = "i8", .dtype = RBE_I8, .dims = 1, .shape = {4}, .values = i8},
+        {.name = "u8", .dtype = RBE_U8, .dims = 1, .shape = {4}, .values = i8}};
+    static const float expected[5][4] = {{1.5f, -0.1f, 0.0f, INFINITY},
+                                         {1.5f, -0.1f, 1e-40f, INFINITY},
+                                         {1.5f, -0.0999755859375f, 0x1p-24f, INFINITY},
+                                         {1.5f, -0.10009765625f, 0x1p-133f, INFINITY},
+                                         {1, -128, 127, 0}};
+    const char *path = scratch_path("floats");
+    ck_assert_ok(rbe_tensor_file_save(path, tensors, 6, NULL, 0, false));
+    rbe_tensor_file *file = rbe_tensor_file_open(path);
+    float found[4];
+    for (size_t n = 0; n < 5; n++) {
+        ck_assert_ok(rbe_tensor_file_read_f32(file, n, found));
+        ck_assert_mem_eq(found, expected[n], sizeof found);
+    }
+    ck_assert_int_eq(rbe_tensor_file_read_f32(file, 5, found), RBE_INVALID_ARGUMENT);
+    assert_failed(RBE_INVALID_ARGUMENT, "tensor u8: U8");
+    rbe_tensor_file_close(file);
+    f64[2] = 1e40;
+    ck_assert_ok(rbe_tensor_file_save(path, tensors, 1, NULL, 0, false));
+    file = rbe_tensor_file_open(path);
+    ck_assert_int_ne(rbe_tensor_file_read_f32(file, 0, found), RBE_OK);
+    assert_failed(RBE_NUMERICAL_INSTABILITY, "tensor f64: value 2");
+    rbe_tensor_file_close(file);
+}
+END_TEST
+
+START_TEST(unwritable_tensors_are_refused) {
+    float value = 1.0f;
+    const char *path = scratch_path("refused");
+    const rbe_stored_tensor good = {.name = "a", .dtype = RBE_F32, .values = &value};
+    rbe_stored_tensor two[] = {good, good};
+    const rbe_metadata same[] = {{"k", "1"}, {"k", "2"}}, foreign[] = {{"k", "\xff"}},
+                       taken[] = {{"rbe.crc32", "1"}};
+    ck_assert_int_ne(rbe_tensor_file_save(path, two, 2, NULL, 0, false), RBE_OK);
+    assert_failed(RBE_INVALID_ARGUMENT, "tensor a stands twice");
+    ck_assert_int_ne(rbe_tensor_file_save(path, two, 1, same, 2, false), RBE_OK);
+    assert_failed(RBE_INVALID_ARGUMENT, "metadata k stands twice");
+    ck_assert_int_ne(rbe_tensor_file_save(path, two, 1, foreign, 1, false), RBE_OK);
+    assert_failed(RBE_INVALID_ARGUMENT, "metadata k: its text is not UTF-8");
+    ck_assert_int_ne(rbe_tensor_file_save(path, two, 1, taken, 1, false), RBE_OK);
+    assert_failed(RBE_INVALID_ARGUMENT, "rbe.crc32");
+    static const char *const names[] = {"\xc0\x80", "\xed\xa0\x80", "\xf4\x90\x80\x80",
+                                        "\xe2\x82", "__metadata__", NULL};
+    for (size_t n = 0; n < 6; n++) {
+        two[0].name = names[n];
+        ck_assert_int_eq(rbe_tensor_file_save(path, two, 1, NULL, 0, false), RBE_INVALID_ARGUMENT);
+    }
+    two[0] = (rbe_stored_tensor){.name = "a", .dtype = RBE_F32};
+    ck_assert_int_ne(rbe_tensor_file_save(path, two, 1, NULL, 0, false), RBE_OK);
+    assert_failed(RBE_INVALID_ARGUMENT, "source");
+    two[0] =
+        (rbe_stored_tensor){.name = "a", .dtype = RBE_F32, .dims = 2, .shape = {SIZE_MAX, 2}, .values = &value};
+    ck_assert_int_eq(rbe_tensor_file_save(path, two, 1, NULL, 0, false), RBE_INVALID_ARGUMENT);
+    two[0] = (rbe_stored_tensor){.name = "a", .dtype = (rbe_dtype)99, .values = &value};
+    ck_assert_int_eq(rbe_tensor_file_save(path, two, 1, NULL, 0, false), RBE_INVALID_ARGUMENT);
+    two[0] = (rbe_stored_tensor){.name = "a", .dtype = RBE_F32, .dims = 9, .values = &value};
+    ck_assert_int_eq(rbe_tensor_file_save(path, two, 1, NULL, 0, false), RBE_INVALID_ARGUMENT);
+    ck_assert_int_eq(rbe_tensor_file_save(NULL, NULL, 0, NULL, 0, false), RBE_INVALID_ARGUMENT);
+    ck_assert_uint_eq(scratch_count(), 0);
+}
+END_TEST
+
+/* A file of this header and so many zero bytes. */
+static bytes with_header(const char *header, size_t data) {
+    uint64_t length = strlen(header);
+    bytes b = {malloc(8 + length + data), 8 + length + data};
+    for (size_t n = 0; n < 8; n++) b.data[n] = (uint8_t)(length >> 8 * n);
+    memcpy(b.data + 8, header, length);
+    memset(b.data + 8 + length, 0, data);
+    return b;
+}
+
+static const struct {
+    const char *header;
+    size_t data;
+    const char *reason; /* NULL: a good file */
+} headers[] = {
+    {"{}", 0, NULL},
+    {"{}    ", 0, NULL},
+    {"{ \"a\" : { \"shape\" : [ 2 ] ,\n\"data_offsets\":[0,8],\"dtype\":\"F32\" } } ", 8, NULL},
+    {"{\"b\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[4,5]},\"a\":{\"dtype\":\"F32\",\"shape\":[],"
+     "\"data_offsets\":[0,4]},\"__metadata__\":{}}",
+     5, NULL},
+    {"{\"\\u00e9\\ud83d\\ude00\":{\"dtype\":\"U8\",\"shape\":[0],\"data_offsets\":[0,0]}}", 0, NULL},
+    {"", 0, "begin with {"},
+    {"[]", 0, "begin with {"},
+    {" {}", 0, "begin with {"},
+    {"{}", 1, "the tensors end at byte 0 of the data, the file at 1"},
+    {"{} x", 0, "byte 3"},
+    {"{", 0, "byte"},
+    {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}", 4, "byte"},
+    {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]},}", 4, "byte"},
+    {"{\"a\":1}", 0, "tensor a: expected dtype, shape and data_offsets"},
+    {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1]}}", 0, "tensor a: expected dtype, shape and data_offsets"},
+    {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4],\"x\":0}}", 4, "nothing else"},
+    {"{\"a\":{\"dtype\":\"F32\",\"dtype\":\"F32\",\"shape\":[1]}}", 4, "data_offsets are not"},
+    {"{\"a\":{\"dtype\":1,\"shape\":[1],\"data_offsets\":[0,4]}}", 4, "tensor a: there is no dtype"},
+    {"{\"a\":{\"dtype\":\"F31\",\"shape\":[1],\"data_offsets\":[0,4]}}", 4, "tensor a: the dtype is unknown"},
+    {"{\"a\":{\"dtype\":\"F32\",\"shape\":1,\"data_offsets\":[0,4]}}", 4, "tensor a: the shape is not a list"},
+    {"{\"a\":{\"dtype\":\"F32\",\"shape\":[\"1\"],\"data_offsets\":[0,4]}}", 4, "whole numbers"},
+    {"{\"a\":{\"dtype\":\"F32\",\"shape\":[-1],\"data_offsets\":[0,4]}}", 4, "whole numbers"},
+    {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1.5],\"data_offsets\":[0,6]}}", 6, "whole numbers"},
+    {"{\"a\":{\"dtype\":\"F32\",\"shape\":[9007199254740993],\"data_offsets\":[0,4]}}", 4, "whole numbers"},
+    {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1e999],\"data_offsets\":[0,4]}}", 4, "whole numbers"},
+    {"{\"a\":{\"dtype\":\"F32\",\"shape\":[4294967296,4294967296,4],\"data_offsets\":[0,0]}}", 0, "does not fit"},
+    {"{\"a\":{\"dtype\":\"F64\",\"shape\":[2305843009213693952],\"data_offsets\":[0,0]}}", 0, "whole numbers"},
+    {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1,1,1,1,1,1,1,1,1],\"data_offsets\":[0,4]}}", 4, "at most 8"},
+    {"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,4]}}", 4, "does not fit"},
+    {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[4,0]}}", 4, "not a range"},
+    {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4,8]}}", 8, "not a range"},
+    {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,8]}}", 4, "not a range within the file"},
+    {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0.5,4.5]}}", 8, "not a range"},
+    {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[4,8]}}", 8, "tensor a begins at byte 4"},
+    {"{\"a\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[0,4]},\"b\":{\"dtype\":\"U8\",\"shape\":[4],"
+     "\"data_offsets\":[2,6]}}",
+     6, "tensor b begins at byte 2 of the data, expected 4"},
+    {"{\"a\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[0,4]},\"b\":{\"dtype\":\"U8\",\"shape\":[2],"
+     "\"data_offsets\":[6,8]}}",
+     8, "tensor b begins at byte 6 of the data, expected 4"},
+    {"{\"a\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[0,4]},\"b\":{\"dtype\":\"U8\",\"shape\":[4],"
+     "\"data_offsets\":[0,4]}}",
+     4, "expected 4"},
+    {"{\"a\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[0,4]},\"a\":{\"dtype\":\"U8\",\"shape\":[2],"
+     "\"data_offsets\":[4,6]}}",
+     6, "tensor a stands twice"},
+    {"{\"__metadata__\":[]}", 0, "__metadata__"},
+    {"{\"__metadata__\":{},\"__metadata__\":{}}", 0, "__metadata__"},
+    {"{\"__metadata__\":{\"k\":1}}", 0, "metadata k is not a text"},
+    {"{\"__metadata__\":{\"k\":\"1\",\"k\":\"2\"}}", 0, "metadata k stands twice"},
+    {"{\"__metadata__\":{\"k\":{\"a\":[{\"a\":[{\"a\":[{\"a\":[0]}]}]}]}}}", 0, "nested"},
+    {"{\"\xff\":0}", 0, "byte 2 of the JSON text is not UTF-8"},
+    {"{\"a\nb\":0}", 0, "control character"},
+    {"{\"a\\u0000b\":0}", 0, "escaped zero"},
+    {"{\"\\ud800\":0}", 0, "byte"},
+    {"{\"__metadata__\":{\"rbe.crc32\":\"00000000\"}}", 0, "the header is damaged"},
+};
+
+enum { HEADERS = sizeof headers / sizeof *headers };
+
+START_TEST(headers_follow_the_rules) {
+    bytes b = with_header(headers[_i].header, headers[_i].data);
+    rbe_tensor_file *file = open_bytes(b);
+    if (headers[_i].reason) {
+        ck_assert_msg(!file, "%s", headers[_i].header);
+        assert_failed(RBE_BAD_FORMAT, headers[_i].reason);
+    } else {
+        ck_assert_msg(file != NULL, "%s: %s", headers[_i].header, rbe_last_error());
+    }
+    rbe_tensor_file_close(file);
+    free(b.data);
+}
+END_TEST
+
+START_TEST(headers_too_long_or_too_many) {
+    bytes b = with_header("{}", 100);
+    memset(b.data, 0xff, 8);
+    ck_assert_ptr_null(open_bytes(b));
+    assert_failed(RBE_BAD_FORMAT, "a header of 18446744073709551615 bytes");
+    b.count = 7;
+    ck_assert_ptr_null(open_bytes(b));
+    assert_failed(RBE_BAD_FORMAT, "7 bytes");
+    free(b.data);
+
+    char *many = malloc(200000); /* [0,0,..: 64 bytes of memory for every two */
+    strcpy(many, "{\"a\":[");
+    for (size_t n = 0; n < 90000; n++) strcat(many + 6 + 2 * n, "0,");
+    strcat(many + 180000, "0]}");
+    b = with_header(many, 0);
+    ck_assert_ptr_null(open_bytes(b));
+    assert_failed(RBE_BAD_FORMAT, "too many");
+    free(many);
+    free(b.data);
+
+    ck_assert_ptr_null(rbe_tensor_file_open(scratch_path("missing")));
+    assert_failed(RBE_IO_ERROR, "missing: cannot open");
+    ck_assert_ptr_null(rbe_tensor_file_open("/dev/null"));
+    assert_failed(RBE_IO_ERROR, "regular file");
+    ck_assert_ptr_null(rbe_tensor_file_open("/tmp"));
+    ck_assert_ptr_null(rbe_tensor_file_open(NULL));
+    ck_assert_ptr_null(rbe_model_load(NULL));
+    rbe_tensor_file_close(NULL);
+}
+END_TEST
+
+START_TEST(a_file_that_shrinks) {
+    float values[1000] = {0};
+    const rbe_stored_tensor tensor = {.name = "a", .dtype = RBE_F32, .dims = 1, .shape = {1000}, .values = values};
+    const char *path = scratch_path("shrinks");
+    ck_assert_ok(rbe_tensor_file_save(path, &tensor, 1, NULL, 0, false));
+    rbe_tensor_file *file = rbe_tensor_file_open(path);
+    ck_assert_int_eq(truncate(path, 1000), 0);
+    ck_assert_int_eq(rbe_tensor_file_read(file, 0, values), RBE_IO_ERROR);
+    ck_assert_int_eq(rbe_tensor_file_read_f32(file, 0, values), RBE_IO_ERROR);
+    rbe_tensor_file_close(file);
+}
+END_TEST
+
+/* ---- .npy ---------------------------------------------------------------------------------------------------- */
+
+static rbe_status read_npy_bytes(bytes b, rbe_tensor *tensor) {
+    rbe_source source;
+    ck_assert_ok(rbe_source_from_memory(&source, b.data, b.count, "memory"));
+    rbe_status status = rbe_npy_from_source(&source, tensor);
+    rbe_source_close(&source);
+    return status;
+}
+
+/* A .npy file of this version and header. */
+static bytes npy(int version, const char *header, const void *values, size_t count) {
+    size_t length = strlen(header), prefix = version == 1 ? 10 : 12;
+    bytes b = {malloc(prefix + length + count), prefix + length + count};
+    memcpy(b.data, "\x93NUMPY", 6);
+    b.data[6] = (uint8_t)version;
+    b.data[7] = 0;
+    for (size_t n = 0; n < prefix - 8; n++) b.data[8 + n] = (uint8_t)(length >> 8 * n);
+    memcpy(b.data + prefix, header, length);
+    memcpy(b.data + prefix + length, values, count);
+    return b;
+}
+
+START_TEST(arrays_of_every_form) {
+    /* 2 x 3: 0 1 2 / 3 4 5, in both orders, types and byte orders */
+    static const int c_order[6] = {0, 1, 2, 3, 4, 5}, fortran_order[6] = {0, 3, 1, 4, 2, 5};
+    bool fortran = _i & 1, wide = _i & 2, big = _i & 4;
+    uint8_t values[48];
+    size_t size = wide ? 8 : 4;
+    for (size_t n = 0; n < 6; n++) {
+        float f32 = (float)(fortran ? fortran_order : c_order)[n];
+        double f64 = (double)f32;
+        uint8_t *at = values + n * size;
+        memcpy(at, wide ? (void *)&f64 : (void *)&f32, size); /* little-endian: what else runs this test */
+        for (size_t b = 0; big && b < size / 2; b++) {
+            uint8_t kept = at[b];
+            at[b] = at[size - 1 - b];
+            at[size - 1 - b] = kept;
+        }
+    }
+    char header[200];
+    for (int version = 1; version <= 3; version++) {
+        snprintf(header, sizeof header, "{'descr': '%cf%zu', 'fortran_order': %s, 'shape': (2, 3), }   \n",
+                 big ? '>' : '<', size, fortran ? "True" : "False");
+        bytes b = npy(version, header, values, 6 * size);
+        rbe_tensor tensor;
+        ck_assert_ok(read_npy_bytes(b, &tensor));
+        ck_assert(tensor.dims == 2 && tensor.shape[0] == 2 && tensor.shape[1] == 3);
+        for (int n = 0; n < 6; n++) ck_assert(tensor.data[n] == (float)n);
+        rbe_tensor_free(&tensor);
+        free(b.data);
+    }
+    snprintf(header, sizeof header, "{\"shape\":(6,),\"fortran_order\":%s,\"descr\":\"%cf%zu\"}",
+             fortran ? "True" : "False", big ? '>' : '<', size);
+    bytes b = npy(1, header, values, 6 * size);
+    rbe_tensor tensor;
+    ck_assert_ok(read_npy_bytes(b, &tensor));
+    ck_assert(tensor.dims == 1 && tensor.shape[0] == 6 && tensor.data[1] == (fortran ? 3.0f : 1.0f));
+    rbe_tensor_free(&tensor);
+    free(b.data);
+}
+END_TEST
+
+static const struct {
+    const char *header;
+    size_t data;
+    rbe_status status;
+    const char *reason;
+} arrays[] = {
+    {"{'descr': '<i4', 'fortran_order': False, 'shape': (1,), }", 4, RBE_INVALID_ARGUMENT, "found <i4"},
+    {"{'descr': '<f2', 'fortran_order': False, 'shape': (1,), }", 2, RBE_INVALID_ARGUMENT, "found <f2"},
+    {"{'descr': '<f16', 'fortran_order': False, 'shape': (1,), }", 16, RBE_INVALID_ARGUMENT, "found <f16"},
+    {"{'descr': '', 'fortran_order': False, 'shape': (1,), }", 4, RBE_INVALID_ARGUMENT, "found"},
+    {"{'descr': '<f4', 'fortran_order': False, 'shape': (), }", 4, RBE_INVALID_ARGUMENT, "dimensions, found 0"},
+    {"{'descr': '<f4', 'fortran_order': False, 'shape': (1,1,1), }", 4, RBE_INVALID_ARGUMENT,
+     "dimensions, found 3"},
+    {"{'descr': '<f4', 'fortran_order': False, 'shape': (1,1,1,1,1), }", 4, RBE_INVALID_ARGUMENT, "found 5"},
+    {"{'descr': '<f4', 'fortran_order': False, 'shape': (0, 3), }", 0, RBE_INVALID_ARGUMENT, "without values"},
+    {"{'descr': '<f4', 'fortran_order': False, 'shape': (2,), }", 4, RBE_BAD_FORMAT, "do not fit"},
+    {"{'descr': '<f4', 'fortran_order': False, 'shape': (2,), }", 9, RBE_BAD_FORMAT, "do not fit"},
+    {"{'descr': '<f4', 'fortran_order': False, 'shape': (4294967296, 4294967297), }", 4, RBE_BAD_FORMAT,
+     "do not fit"},
+    {"{'descr': '<f8', 'fortran_order': False, 'shape': (2305843009213693952,), }", 0, RBE_BAD_FORMAT,
+     "do not fit"},
+    {"{'descr': '<f4', 'fortran_order': False, 'shape': (99999999999999999999,), }", 4, RBE_BAD_FORMAT, "numbers"},
+    {"{'descr': '<f4', 'fortran_order': False, 'shape': (-1,), }", 4, RBE_BAD_FORMAT, "numbers"},
+    {"{'descr': '<f4', 'fortran_order': False, 'shape': (1 1), }", 4, RBE_BAD_FORMAT, "not closed"},
+    {"{'descr': '<f4', 'fortran_order': False, 'shape': [1], }", 4, RBE_BAD_FORMAT, "tuple"},
+    {"{'descr': '<f4', 'fortran_order': False, 'shape': (1,", 4, RBE_BAD_FORMAT, "numbers"},
+    {"{'descr': '<f4', 'fortran_order': 0, 'shape': (1,), }", 4, RBE_BAD_FORMAT, "True nor False"},
+    {"{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (1,), }", 4, RBE_BAD_FORMAT, "descr"},
+    {"{'descr': '<f4', 'fortran_order': False}", 4, RBE_BAD_FORMAT, "shape"},
+    {"{'descr': '<f4', 'descr': '<f4', 'fortran_order': False, 'shape': (1,)}", 4, RBE_BAD_FORMAT, "once"},
+    {"{'descr': '<f4', 'fortran_order': False, 'shape': (1,), 'x': 1}", 4, RBE_BAD_FORMAT, "once"},
+    {"{'descr': '<f4', 'fortran_order': False, 'shape': (1,)", 4, RBE_BAD_FORMAT, "not closed"},
+    {"{'descr': '<f4", 4, RBE_BAD_FORMAT, "descr"},
+    {"{descr", 4, RBE_BAD_FORMAT, "keys"},
+    {"{'descr': '<f4', 'fortran_order': False, 'shape': (1,)} x", 4, RBE_BAD_FORMAT, "follows"},
+    {"(1,)", 4, RBE_BAD_FORMAT, "dictionary"},
+};
+
+enum { ARRAYS = sizeof arrays / sizeof *arrays };
+
+START_TEST(bad_arrays_are_refused) {
+    const uint8_t zeros[16] = {0};
+    bytes b = npy(1, arrays[_i].header, zeros, arrays[_i].data);
+    rbe_tensor tensor;
+    ck_assert_msg(read_npy_bytes(b, &tensor) != RBE_OK, "%s", arrays[_i].header);
+    assert_failed(arrays[_i].status, arrays[_i].reason);
+    ck_assert_ptr_null(tensor.data);
+    free(b.data);
+}
+END_TEST
+
+START_TEST(truncated_arrays_are_refused) {
+    const double values[2] = {1.0, 1e300};
+    bytes b = npy(2, "{'descr': '<f8', 'fortran_order': False, 'shape': (2,), }", values, sizeof values);
+    rbe_tensor tensor;
+    ck_assert_int_ne(read_npy_bytes(b, &tensor), RBE_OK);
+    assert_failed(RBE_NUMERICAL_INSTABILITY, "value 1");
+    for (size_t whole = b.count; b.count-- > 0;)
+        ck_assert_msg(read_npy_bytes(b, &tensor) == RBE_BAD_FORMAT, "%zu of %zu bytes", b.count, whole);
+    b.count = 60;
+    b.data[6] = 4;
+    ck_assert_int_ne(read_npy_bytes(b, &tensor), RBE_OK);
+    assert_failed(RBE_BAD_FORMAT, "version 4.0");
+    free(b.data);
+}
+END_TEST
+
+START_TEST(arrays_come_back) {
+    float values[24];
+    for (int n = 0; n < 24; n++) values[n] = (float)n - 7.25f;
+    const char *path = scratch_path("array.npy");
+    rbe_tensor matrix = rbe_tensor_2d(values, 4, 6), vector = rbe_tensor_1d(values, 24), found;
+    ck_assert_ok(rbe_npy_write(path, &matrix));
+    ck_assert_ok(rbe_npy_read(path, &found));
+    ck_assert(found.dims == 2 && found.shape[0] == 4 && found.shape[1] == 6);
+    ck_assert_mem_eq(found.data, values, sizeof values);
+    rbe_tensor_free(&found);
+    ck_assert_ok(rbe_npy_write(path, &vector));
+    ck_assert_ok(rbe_npy_read(path, &found));
+    ck_assert(found.dims == 1 && found.shape[0] == 24);
+    ck_assert_mem_eq(found.data, values, sizeof values);
+    rbe_tensor_free(&found);
+    bytes b = read_whole(path);
+    ck_assert_uint_eq((b.count - sizeof values) % 64, 0); /* NumPy's own alignment */
+    free(b.data);
+    ck_assert_int_eq(rbe_npy_read(scratch_path("missing"), &found), RBE_IO_ERROR);
+    ck_assert_int_eq(rbe_npy_read(NULL, &found), RBE_INVALID_ARGUMENT);
+    ck_assert_int_eq(rbe_npy_write(NULL, &matrix), RBE_INVALID_ARGUMENT);
+    ck_assert_int_eq(rbe_npy_write(path, &(rbe_tensor){0}), RBE_INVALID_ARGUMENT);
+    ck_assert_int_eq(rbe_npy_write(scratch_path("nowhere/a.npy"), &matrix), RBE_IO_ERROR);
+}
+END_TEST
+
+TCase *io_files_case(void) {
+    TCase *files = tcase_create("files");
+    tcase_add_checked_fixture(files, scratch_clear, scratch_clear);
+    tcase_add_loop_test(files, tensors_of_every_type, 0, DTYPES);
+    tcase_add_test(files, tensors_as_floats);
+    tcase_add_test(files, unwritable_tensors_are_refused);
+    tcase_add_loop_test(files, headers_follow_the_rules, 0, HEADERS);
+    tcase_add_test(files, headers_too_long_or_too_many);
+    tcase_add_test(files, a_file_that_shrinks);
+    tcase_add_loop_test(files, arrays_of_every_form, 0, 8);
+    tcase_add_loop_test(files, bad_arrays_are_refused, 0, ARRAYS);
+    tcase_add_test(files, truncated_arrays_are_refused);
+    tcase_add_test(files, arrays_come_back);
+    return files;
+}
