@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "common.h"
+#include "rbe/adapt.h"
 
 /* Rates that did best on the embedded digits and on MNIST, each for its kind of layer. */
 static const double default_lr_dense = 4e-3, default_lr_rbe = 8e-3;
@@ -14,7 +15,7 @@ typedef struct settings {
     double ratio, lr;
     size_t coeffs, block, group, epochs, batch, threads, log_every;
     uint64_t seed;
-    bool json;
+    bool image, grow, json;
 } settings;
 
 static settings read_settings(int argc, char **argv) {
@@ -38,6 +39,8 @@ static settings read_settings(int argc, char **argv) {
         {"coeffs", EXAMPLE_COUNT, &s.coeffs, "K", "rbe: coefficients per block, instead of --ratio", 1, 65536},
         {"block", EXAMPLE_COUNT, &s.block, "B", "rbe: block size, a power of two 8 .. 256", 8, 256},
         {"group", EXAMPLE_COUNT, &s.group, "G", "rbe: block rows that share positions (default 16)", 1, 65536},
+        {"image", EXAMPLE_FLAG, &s.image, NULL, "rbe: the first layer takes its inputs as an image", 0, 0},
+        {"grow", EXAMPLE_FLAG, &s.grow, NULL, "rbe: move unused coefficients to where the loss wants some", 0, 0},
         {"transform", EXAMPLE_TEXT, &s.transform, "NAME", "rbe: dct, haar, db4 .. db20, wht, identity", 0, 0},
         {"alpha", EXAMPLE_TEXT, &s.alpha, "on|off|auto", "rbe: the smooth part of each block", 0, 0},
         {"epochs", EXAMPLE_COUNT, &s.epochs, "N", "passes over the training data", 1, 1000000},
@@ -54,6 +57,7 @@ static settings read_settings(int argc, char **argv) {
     example_parse(argc, argv, "Trains a classifier of 28 x 28 digits and says what it costs.", options,
                   sizeof options / sizeof *options);
     if (s.ratio > 0 && s.coeffs > 0) example_fail(2, "--ratio and --coeffs exclude each other");
+    if ((s.grow || s.image) && strcmp(s.layer, "rbe") != 0) example_fail(2, "--grow and --image need --layer rbe");
     if ((s.block & (s.block - 1)) != 0) example_fail(2, "--block: expected a power of two, found %zu", s.block);
     if (!rbe_transform_named(s.transform)) example_fail(2, "--transform: %s", rbe_last_error());
     if (s.lr == 0) s.lr = strcmp(s.layer, "rbe") == 0 ? default_lr_rbe : default_lr_dense;
@@ -63,31 +67,40 @@ static settings read_settings(int argc, char **argv) {
 /* ---- the model -----------------------------------------------------------------------------------------------
  */
 
-static rbe_layer *hidden_layer(const settings *s, size_t in, size_t out, uint64_t seed) {
+static rbe_alpha_mode alpha_mode(const char *name) {
+    if (strcmp(name, "on") == 0) return RBE_ALPHA_ON;
+    return strcmp(name, "off") == 0 ? RBE_ALPHA_OFF : RBE_ALPHA_AUTO;
+}
+
+static rbe_layer *hidden_layer(const settings *s, const rbe_dataset *data, size_t n) {
+    size_t in = n == 0 ? data->features : s->hidden.value[n - 1], out = s->hidden.value[n];
+    uint64_t seed = s->seed * 1000 + n;
     if (strcmp(s->layer, "dense") == 0) return rbe_dense_new(in, out, &(rbe_dense_options){.seed = seed});
-    const rbe_linear_options options = {.block = s->block,
-                                        .coeffs = s->coeffs,
-                                        .ratio = s->ratio,
-                                        .row_transform = rbe_transform_named(s->transform),
-                                        .column_transform = rbe_transform_named(s->transform),
-                                        .alpha = s->alpha[0] == 'a'            ? RBE_ALPHA_AUTO
-                                                 : strcmp(s->alpha, "on") == 0 ? RBE_ALPHA_ON
-                                                                               : RBE_ALPHA_OFF,
-                                        .group = s->group,
-                                        .seed = seed};
+    rbe_linear_options options = {.block = s->block,
+                                  .coeffs = s->coeffs,
+                                  .ratio = s->ratio,
+                                  .row_transform = rbe_transform_named(s->transform),
+                                  .column_transform = rbe_transform_named(s->transform),
+                                  .alpha = alpha_mode(s->alpha),
+                                  .group = s->group,
+                                  .seed = seed};
+    if (s->grow && s->group == 0) options.group = rbe_growth_group(s->ratio > 0 ? s->ratio : 16);
+    if (s->image && n == 0) {
+        options.image_height = data->height;
+        options.image_width = data->width;
+        options.column_transform = NULL; /* the 2-D DCT of the image takes its place */
+    }
     return rbe_linear_new(in, out, &options);
 }
 
-static rbe_model *new_model(const settings *s, size_t features, size_t classes) {
+static rbe_model *new_model(const settings *s, const rbe_dataset *data) {
     rbe_model *model = rbe_model_new();
-    size_t width = features;
     for (size_t n = 0; n < s->hidden.count; n++) {
-        rbe_model_add(model, hidden_layer(s, width, s->hidden.value[n], s->seed * 1000 + n));
+        rbe_model_add(model, hidden_layer(s, data, n));
         rbe_model_apply(model, rbe_relu);
-        width = s->hidden.value[n];
     }
-    rbe_model_add(model,
-                  rbe_dense_new(width, classes, &(rbe_dense_options){.seed = s->seed * 1000 + s->hidden.count}));
+    const rbe_dense_options head = {.seed = s->seed * 1000 + s->hidden.count};
+    rbe_model_add(model, rbe_dense_new(s->hidden.value[s->hidden.count - 1], (size_t)data->classes, &head));
     example_require(rbe_model_status(model));
     return model;
 }
@@ -123,6 +136,10 @@ static void print_json(const settings *s, const report *r) {
            r->cost.dense_bytes, r->fit.seconds, r->fit.seconds_per_epoch, r->peak);
 }
 
+static rbe_status grow(void *growth, const rbe_progress *progress) {
+    return rbe_growth_step(growth, progress->step);
+}
+
 int main(int argc, char **argv) {
     settings s = read_settings(argc, argv);
     if (s.threads > 0) example_require(rbe_set_threads((int)s.threads));
@@ -138,14 +155,14 @@ int main(int argc, char **argv) {
     rbe_memory_reset_peak();
 
     report r;
-    rbe_model *model = new_model(&s, train.features, (size_t)train.classes);
+    rbe_model *model = new_model(&s, &train);
     const rbe_optim_method *method = rbe_optim_method_named(s.optimizer);
     const rbe_optim_options optim_options = {.lr = (float)s.lr, .momentum = method == rbe_sgd ? 0.9f : 0.0f};
     r.cost = rbe_model_describe_cost(model);
     size_t batch = s.batch < train.count ? s.batch : train.count;
-    printf("%zu training and %zu test samples; training needs %.2f MB beside their %.2f MB\n", train.count,
+    printf("%zu training and %zu test samples; training needs %.2f MB%s beside their %.2f MB\n", train.count,
            test.count, megabytes(rbe_training_bytes(model, method, &optim_options, train.features, batch)),
-           megabytes(data_bytes));
+           s.grow ? ", and growth some more," : "", megabytes(data_bytes));
     fflush(stdout);
 
     rbe_optim *optim = rbe_optim_new(method, model, &optim_options);
@@ -158,11 +175,20 @@ int main(int argc, char **argv) {
                            .csv_path = s.out ? csv_path : NULL,
                            .log_every = s.log_every};
     rbe_schedule_kind_named(s.schedule, &fit.schedule.kind);
+    rbe_growth *growth = NULL;
+    if (s.grow) {
+        size_t steps = s.epochs * ((train.count + batch - 1) / batch);
+        growth = rbe_growth_new(model, optim, &(rbe_growth_options){.steps = steps});
+        if (!growth) example_require(rbe_last_status());
+        fit.on_step = grow;
+        fit.user = growth;
+    }
     example_require(rbe_fit(model, optim, &train, &test, &fit, &r.fit));
     r.peak = rbe_memory().peak - data_bytes;
     print_table(&s, &r);
     if (s.json) print_json(&s, &r);
 
+    rbe_growth_free(growth);
     rbe_optim_free(optim);
     rbe_model_free(model);
     rbe_dataset_free(&train);
