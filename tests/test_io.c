@@ -294,30 +294,44 @@ static const char *find_python(void) {
     return NULL;
 }
 
+static const struct {
+    rbe_linear_options layer;
+    rbe_save_options save;
+} for_python[] = {
+    {{.block = 8, .group = 3, .alpha = RBE_ALPHA_ON}, {RBE_STORE_F32, RBE_POSITIONS_PLAIN}},
+    {{.block = 16, .group = 1, .alpha = RBE_ALPHA_ON}, {RBE_STORE_F16, RBE_POSITIONS_DELTA}},
+    {{.block = 8, .group = 2, .overlap = 3}, {RBE_STORE_INT8, RBE_POSITIONS_PLAIN}},
+    {{.block = 16, .group = 3, .alpha = RBE_ALPHA_ON, .seed = 12345678901234567890u},
+     {RBE_STORE_INT8, RBE_POSITIONS_SEED}},
+    {{.block = 8, .group = 4, .image_height = 5, .image_width = 15}, {RBE_STORE_BF16, RBE_POSITIONS_DELTA}},
+    {{.block = 8, .overlap = 2, .image_height = 15, .image_width = 5, .seed = 1},
+     {RBE_STORE_F16, RBE_POSITIONS_SEED}},
+};
+
 START_TEST(python_reads_models) {
     const char *python = find_python();
     if (!python) return;
     char model_path[400], matrix_path[400], command[1200];
     strcpy(model_path, scratch_path("model.safetensors"));
     strcpy(matrix_path, scratch_path("w.npy"));
-    rbe_model *model = grown_model();
-    static const rbe_save_options options[] = {{RBE_STORE_F32, RBE_POSITIONS_PLAIN},
-                                               {RBE_STORE_F16, RBE_POSITIONS_DELTA},
-                                               {RBE_STORE_BF16, RBE_POSITIONS_PLAIN},
-                                               {RBE_STORE_INT8, RBE_POSITIONS_DELTA}};
-    for (size_t n = 0; n < 4; n++) {
-        ck_assert_ok(rbe_model_save(model, model_path, &options[n]));
-        rbe_model *loaded = rbe_model_load(model_path);
-        ck_assert_msg(loaded != NULL, "%s", rbe_last_error());
-        rbe_tensor w = new_tensor(2, (const size_t[]){50, 75});
-        ck_assert_ok(rbe_decompress(rbe_linear_blocks(rbe_model_layer(loaded, 0)), w.data));
-        ck_assert_ok(rbe_npy_write(matrix_path, &w));
-        snprintf(command, sizeof command, "%s tests/read_model.py %s 0 %s >/dev/null", python, model_path,
-                 matrix_path);
-        ck_assert_msg(system(command) == 0, "%s", command);
-        rbe_tensor_free(&w);
-        rbe_model_free(loaded);
-    }
+    rbe_linear_options options = for_python[_i].layer;
+    options.ratio = 2;
+    rbe_model *model = rbe_model_new();
+    rbe_model_add(model, rbe_linear_new(75, 50, &options));
+    ck_assert_ok(rbe_model_status(model));
+    rbe_param *param;
+    for (size_t n = 0; (param = rbe_model_param(model, n)); n++) fill_normal(param->value, param->count, 0.3, n);
+    ck_assert_ok(rbe_model_save(model, model_path, &for_python[_i].save));
+    rbe_model_free(model);
+
+    model = rbe_model_load(model_path);
+    ck_assert_msg(model != NULL, "%s", rbe_last_error());
+    rbe_tensor w = new_tensor(2, (const size_t[]){50, 75});
+    ck_assert_ok(rbe_decompress(rbe_linear_blocks(rbe_model_layer(model, 0)), w.data));
+    ck_assert_ok(rbe_npy_write(matrix_path, &w));
+    snprintf(command, sizeof command, "%s tests/read_model.py %s 0 %s >/dev/null", python, model_path, matrix_path);
+    ck_assert_msg(system(command) == 0, "%s", command);
+    rbe_tensor_free(&w);
     rbe_model_free(model);
 }
 END_TEST
@@ -352,7 +366,7 @@ Suite *io_suite(void) {
     tcase_add_test(models, empty_lists_come_back);
     tcase_add_test(models, files_are_small);
     tcase_add_test(models, what_cannot_be_stored_is_named);
-    tcase_add_test(models, python_reads_models);
+    tcase_add_loop_test(models, python_reads_models, 0, sizeof for_python / sizeof *for_python);
     tcase_add_test(models, python_writes_tensors);
     suite_add_tcase(suite, models);
     suite_add_tcase(suite, io_disk_case());
