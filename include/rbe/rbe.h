@@ -2,9 +2,11 @@
 #ifndef RBE_RBE_H
 #define RBE_RBE_H
 
+#include "rbe/adapt.h"
 #include "rbe/base.h"
 #include "rbe/codec.h"
 #include "rbe/data.h"
+#include "rbe/io.h"
 #include "rbe/nn.h"
 #include "rbe/optim.h"
 #include "rbe/tensor.h"
