@@ -39,6 +39,13 @@ static void format_duration(char *text, size_t size, double seconds) {
         snprintf(text, size, "%lu:%02lu", s / 60, s % 60);
 }
 
+/* "dense  epoch  3/15"; as wide for every epoch. */
+static int format_epoch(char *text, size_t size, const rbe_bar *bar, const rbe_progress *p) {
+    int digits = snprintf(NULL, 0, "%zu", p->epochs);
+    return snprintf(text, size, "%.40s%sepoch %*zu/%zu", bar->label, bar->label[0] ? "  " : "", digits,
+                    p->epoch + 1, p->epochs);
+}
+
 static void clear_line(rbe_bar *bar) {
     if (bar->drawn) fputs("\r\033[K", bar->out);
     bar->drawn = false;
@@ -48,8 +55,7 @@ static void draw(rbe_bar *bar, const rbe_progress *p) {
     double done = (double)(p->step + 1) / (double)p->steps;
     char left[32], head[96], tail[96], cells[WIDEST_BAR + 1];
     format_duration(left, sizeof left, p->seconds * (1.0 - done) / done);
-    int head_width = snprintf(head, sizeof head, "%.40s%sepoch %zu/%zu", bar->label, bar->label[0] ? "  " : "",
-                              p->epoch + 1, p->epochs);
+    int head_width = format_epoch(head, sizeof head, bar, p);
     int tail_width = snprintf(tail, sizeof tail, "%3.0f%%  loss %.4f  error %.2f %%  ETA %s", 100.0 * done,
                               p->mean_loss, 100.0 * p->mean_error, left);
     int room = line_width(bar);
@@ -80,10 +86,11 @@ void rbe_bar_step(rbe_bar *bar, const rbe_progress *progress) {
 void rbe_bar_epoch(rbe_bar *bar, const rbe_progress *p) {
     if (!bar->out) return;
     clear_line(bar);
-    fprintf(bar->out, "%s%sepoch %zu/%zu   train loss %.4f  error %.2f %%", bar->label, bar->label[0] ? "  " : "",
-            p->epoch + 1, p->epochs, p->mean_loss, 100.0 * p->mean_error);
+    char head[96];
+    format_epoch(head, sizeof head, bar, p);
+    fprintf(bar->out, "%s   train loss %.4f  error %5.2f %%", head, p->mean_loss, 100.0 * p->mean_error);
     if (p->test)
-        fprintf(bar->out, "   test loss %.4f  error %.2f +- %.2f %%", p->test->loss, 100.0 * p->test->error,
+        fprintf(bar->out, "   test loss %.4f  error %5.2f +- %.2f %%", p->test->loss, 100.0 * p->test->error,
                 100.0 * p->test->error_uncertainty);
     fprintf(bar->out, "   %.1f s\n", p->seconds);
     fflush(bar->out);

@@ -1,0 +1,173 @@
+#!/bin/sh
+# What the example programs and scripts do on a command line: exit codes, messages, files. Ends with a line
+# "N passed, M failed" and fails if a check did.
+set -u
+
+if [ "${1:-}" = --help ] || [ $# -gt 1 ]; then
+    echo "Usage: programs.sh [BUILD]   (default: build)"
+    [ "${1:-}" = --help ] && exit 0
+    exit 2
+fi
+build=${1:-build}
+root=$(cd "$(dirname "$0")/.." && pwd)
+train=$build/examples/train_digits
+make_digits=$build/examples/make_digits
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+trap 'exit 1' HUP INT TERM
+passed=0
+failed=0
+
+pass() {
+    passed=$((passed + 1))
+}
+
+fail() { # WHAT...
+    failed=$((failed + 1))
+    echo "FAILED: $*"
+}
+
+# Runs a command; its exit code must be CODE and its output must have a line that matches PATTERN.
+expect() { # NAME CODE PATTERN COMMAND...
+    name=$1
+    code=$2
+    pattern=$3
+    shift 3
+    "$@" > "$work/output" 2>&1 < /dev/null
+    found=$?
+    if [ "$found" -ne "$code" ]; then
+        fail "$name: expected exit code $code, found $found"
+        sed 's/^/    /' "$work/output"
+    elif ! grep -q -e "$pattern" "$work/output"; then
+        fail "$name: no line matches '$pattern'"
+        sed 's/^/    /' "$work/output"
+    else
+        pass
+    fi
+}
+
+check() { # NAME COMMAND...
+    name=$1
+    shift
+    if "$@" > "$work/output" 2>&1; then
+        pass
+    else
+        fail "$name: $*"
+        sed 's/^/    /' "$work/output"
+    fi
+}
+
+# A training of a second: 200 digits, one epoch.
+data=$work/data
+tiny() { # OPTION...
+    "$train" --data "$data" --epochs 1 --batch 50 --hidden 32 --threads 1 "$@"
+}
+
+# ---- programs ----------------------------------------------------------------------------------------------------
+
+expect "hello" 0 '^loss 0\.0.*accuracy \(100\.0\|99\.[0-9]\) %' "$build/examples/hello"
+
+expect "make_digits" 0 '' "$make_digits" --train 200 --test 100 --out "$data"
+expect "make_digits, unknown option" 2 "Try 'make_digits --help'" "$make_digits" --what
+expect "help" 0 '^  --epochs N' "$train" --help
+expect "unknown option" 2 "Try 'train_digits --help'" "$train" --frobnicate
+expect "missing value" 2 "requires an argument" "$train" --epochs
+expect "argument without option" 2 'unexpected argument "data"' "$train" data
+
+# ---- values ------------------------------------------------------------------------------------------------------
+
+expect "epochs in words" 2 '^train_digits: --epochs: expected a whole number 1 .. .*found "ten"' "$train" --epochs ten
+expect "no epochs" 2 '--epochs: expected.*found "0"' "$train" --epochs 0
+expect "negative epochs" 2 '--epochs: expected.*found "-3"' "$train" --epochs=-3
+expect "half an epoch" 2 '--epochs: expected.*found "1.5"' "$train" --epochs 1.5
+expect "epochs beyond any number" 2 '--epochs: expected' "$train" --epochs 99999999999999999999
+expect "empty value" 2 '--batch: expected' "$train" --batch ''
+expect "learning rate nan" 2 '--lr: expected a number.*found "nan"' "$train" --lr nan
+expect "learning rate zero" 2 '--lr: expected' "$train" --lr 0
+expect "ratio below 1" 2 '--ratio: expected a number 1 ' "$train" --ratio 0.5
+expect "ratio and coeffs" 2 'exclude each other' "$train" --ratio 8 --coeffs 8
+expect "block" 2 '--block: expected a power of two, found 48' "$train" --block 48
+expect "layer" 2 '--layer: expected dense|rbe, found "sparse"' "$train" --layer sparse
+expect "beginning of a choice" 2 '--layer: expected' "$train" --layer de
+expect "transform" 2 '--transform: .*haar' "$train" --transform fourier
+expect "hidden" 2 '--hidden: expected' "$train" --hidden 300,,100
+expect "hidden, end" 2 '--hidden: expected' "$train" --hidden 300,
+expect "hidden, zero" 2 '--hidden: expected' "$train" --hidden 300,0
+expect "hidden, many" 2 '--hidden: expected at most' "$train" --hidden 9,9,9,9,9,9,9,9,9
+expect "threads" 2 '--threads: expected' "$train" --threads 0
+expect "dense growth" 2 '--grow and --image need --layer rbe' "$train" --layer dense --grow
+
+# ---- files -------------------------------------------------------------------------------------------------------
+
+expect "no data folder" 1 "^train_digits: IO_ERROR: .*$work/nothing" "$train" --data "$work/nothing"
+
+mkdir "$work/cut"
+cp "$data"/* "$work/cut"
+gzip -dc "$data/train-images-idx3-ubyte.gz" | head -c 100000 | gzip > "$work/cut/train-images-idx3-ubyte.gz"
+expect "truncated images" 1 '^train_digits: BAD_FORMAT: .*train-images-idx3-ubyte' "$train" --data "$work/cut"
+head -c 5000 "$data/train-images-idx3-ubyte.gz" > "$work/cut/train-images-idx3-ubyte.gz"
+expect "truncated gzip file" 1 '^train_digits: [A-Z_]*: .*train-images-idx3-ubyte' "$train" --data "$work/cut"
+echo "not an image" > "$work/cut/train-images-idx3-ubyte.gz"
+expect "another file" 1 '^train_digits: BAD_FORMAT: .*train-images-idx3-ubyte' "$train" --data "$work/cut"
+
+: > "$work/file"
+expect "out is a file" 1 "$work/file" tiny --out "$work/file"
+expect "out is below a file" 1 "cannot create the folder $work/file/deep" tiny --out "$work/file/deep"
+mkdir -p "$work/taken/log.csv"
+expect "log.csv is a folder" 1 '^train_digits: IO_ERROR: .*log.csv.*directory' tiny --out "$work/taken"
+expect "out is made with its parents" 0 'test error' tiny --out "$work/a/b//c/"
+check "log is there" test -s "$work/a/b/c/log.csv"
+
+# ---- training ----------------------------------------------------------------------------------------------------
+
+expect "dense" 0 '^values  *25,450$' tiny --layer dense --json --out "$work/dense"
+cp "$work/output" "$work/json"
+check "the memory is announced" grep -q 'training needs [0-9.]* MB' "$work/json"
+tail -n 1 "$work/json" > "$work/line"
+if command -v python3 > /dev/null; then
+    check "json" python3 -c '
+import json, sys
+line = json.load(open(sys.argv[1]))
+assert line["program"] == "train_digits" and line["layer"] == "dense"
+assert 0 <= line["test_error"] <= 100 and line["weight_values"] == 25450
+assert line["weight_bytes"] == line["dense_bytes"] == 101800
+assert line["train_seconds"] > 0 and line["seconds_per_epoch"] > 0 and line["peak_bytes"] > 101800' "$work/line"
+else
+    check "json" grep -q '^{"program":"train_digits","layer":"dense",.*"peak_bytes":[0-9]*}$' "$work/line"
+fi
+expect "header and rows" 0 '^epoch,1,4,' cat "$work/dense/log.csv"
+
+for layer in dense rbe; do
+    tiny --layer $layer --epochs 2 --seed 5 --log-every 1 --out "$work/first" > "$work/output" 2>&1
+    tiny --layer $layer --epochs 2 --seed 5 --log-every 1 --out "$work/second" > "$work/output" 2>&1
+    tiny --layer $layer --epochs 2 --seed 6 --log-every 1 --out "$work/third" > "$work/output" 2>&1
+    check "$layer: the same seed gives the same log" cmp "$work/first/log.csv" "$work/second/log.csv"
+    check "$layer: 8 steps and 2 epochs are logged" test "$(wc -l < "$work/first/log.csv")" -eq 11
+    expect "$layer: another seed gives another" 1 'differ' cmp "$work/first/log.csv" "$work/third/log.csv"
+done
+
+expect "compressed, by ratio" 0 'test error' tiny --ratio 8 --alpha on --block 16 --transform haar --optimizer sgd --lr 0.01
+expect "compressed, by coefficients" 0 'test error' tiny --coeffs 64 --group 1 --alpha off --schedule constant
+expect "compressed, grown, an image" 0 'test error' tiny --grow --image --optimizer adamw
+expect "divergence is located" 1 '^train_digits: NUMERICAL_INSTABILITY: step [0-9]* of [0-9]*: fc[1-5]' \
+    tiny --layer dense --hidden 32,32,32,32 --epochs 20 --optimizer sgd --lr 1000 --schedule constant
+
+# ---- scripts -----------------------------------------------------------------------------------------------------
+
+for script in deps.sh demo.sh plot_training.sh; do
+    expect "$script --help" 0 "^Usage: $script" sh "$root/scripts/$script" --help
+done
+expect "deps.sh, unknown option" 2 'unexpected argument' sh "$root/scripts/deps.sh" --what
+expect "demo.sh without a build" 1 'run make first' sh "$root/scripts/demo.sh" "$work/nothing"
+expect "plot_training.sh without a log" 2 '^Usage:' sh "$root/scripts/plot_training.sh" "$work/x.png"
+expect "plot_training.sh, another file" 1 'not a training log' \
+    sh "$root/scripts/plot_training.sh" "$work/x.png" "$work/file"
+if command -v gnuplot > /dev/null; then
+    expect "plot_training.sh" 0 "$work/plot/x.png" sh "$root/scripts/plot_training.sh" "$work/plot/x.png" \
+        "$work/first/log.csv" "$work/third/log.csv:it's another"
+    check "picture" test -s "$work/plot/x.png" -a -s "$work/plot/x.svg"
+fi
+
+echo "$passed passed, $failed failed"
+[ "$failed" -eq 0 ]
