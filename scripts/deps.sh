@@ -2,8 +2,8 @@
 # Installs the Debian packages that building, testing and plotting need: those that are missing, and only those.
 set -eu
 
-packages="build-essential pkg-config libgsl-dev libopenblas-dev zlib1g-dev check"
-packages="$packages gnuplot-nox fonts-dejavu-core curl ca-certificates"
+packages="build-essential pkg-config libgsl-dev libopenblas-dev zlib1g-dev libcjson-dev check"
+packages="$packages gnuplot-nox fonts-dejavu-core python3-numpy curl ca-certificates"
 
 case ${1:-} in
 '') ;;
