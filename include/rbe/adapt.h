@@ -161,6 +161,62 @@ RBE_API rbe_status rbe_budget_fit(size_t bytes, size_t least, size_t most,
                                   rbe_status (*measure)(void *user, size_t values, size_t *bytes), void *user,
                                   size_t *values);
 
+/* ---- block size -------------------------------------------------------------------------------------------------
+ */
+
+/* Zeros (and NULL) mean the defaults. */
+typedef struct rbe_tune_options {
+    const size_t *blocks; /* to try; default 32, 64, 128, 256 */
+    size_t block_count;
+    const size_t *groups; /* default: the layer's */
+    size_t group_count;
+    const rbe_transform *const *transforms; /* of both axes; default: the layer's */
+    size_t transform_count;
+    double memory, speed, accuracy; /* weights of the scores, >= 0; all 0: 0.3, 0.4, 0.3 */
+    const float *weights; /* out x in: the matrix that is to be compressed; default: what the layer holds */
+    size_t rounds;        /* of timing; default 15 */
+} rbe_tune_options;
+
+/* One form of the layer. The scores are 1 for the best candidate, and free of units:
+ *     memory    least bytes / bytes
+ *     speed     least seconds / seconds
+ *     accuracy  share of the output's energy that is right, max(0, 1 - error^2), over that of the best candidate
+ *     score     their mean, weighted */
+typedef struct rbe_tune_candidate {
+    size_t block, group;
+    const rbe_transform *row_transform, *column_transform;
+    size_t bytes;   /* rbe_layer_describe_cost */
+    double seconds; /* of the forward product of the samples: median, all candidates in turn */
+    double error; /* ||Y - Y'|| / ||Y|| of the samples' outputs, without bias; Y from the matrix to be compressed */
+    double memory_score, speed_score, accuracy_score, score;
+} rbe_tune_candidate;
+
+#define RBE_TUNE_MAX 64
+
+typedef struct rbe_tune_report {
+    rbe_tune_candidate candidates[RBE_TUNE_MAX]; /* the first one is the layer as it was given */
+    size_t count;
+    size_t chosen;
+} rbe_tune_report;
+
+/* Compresses anew with other block sizes, as many values and `samples` (count x in) to judge by, and keeps the form
+ * of best score in place of the old one: never a worse one, since the layer itself is a candidate. A candidate for
+ * which the budget is too small is left out. Optimisers made for the layer before do not fit it afterwards.
+ * INVALID_ARGUMENT (no samples, negative weights, ...), NUMERICAL_INSTABILITY (with the place of a sample that is
+ * not finite), INSUFFICIENT_MEMORY: then the layer is as before. `report` may be NULL. */
+RBE_API rbe_status rbe_optimize_block_size(rbe_layer *layer, const float *samples, size_t count,
+                                           const rbe_tune_options *options, rbe_tune_report *report);
+
+/* Is the compressed layer worth it? */
+typedef struct rbe_autotune_report {
+    double seconds, dense_seconds; /* of a forward product of that many rows: medians, measured in turn */
+    bool dense_is_faster;
+    size_t crossover; /* least batch, of 1, 2, 4 .. rows, from which on the compressed layer is faster; 0: none */
+} rbe_autotune_report;
+
+/* Times a compressed layer against a dense one of its shape for batches up to `rows`. */
+RBE_API rbe_status rbe_linear_autotune(const rbe_layer *layer, size_t rows, rbe_autotune_report *report);
+
 #ifdef __cplusplus
 }
 #endif
