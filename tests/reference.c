@@ -26,7 +26,7 @@ static void multiply(bool ta, bool tb, size_t m, size_t n, size_t k, const doubl
                 (int)k, 1.0, a, (int)(ta ? m : k), b, (int)(tb ? k : n), 0.0, c, (int)n);
 }
 
-/* ---- blocks ------------------------------------------------------------------------------------------------ */
+/* ---- blocks ---------------------------------------------------------------------------------------------- */
 
 reference *reference_new(const rbe_blocks_info *info) {
     const size_t b = info->block;
@@ -97,7 +97,7 @@ void reference_dense(reference *r, const rbe_blocks *blocks, double *w) {
     free(tile);
 }
 
-/* ---- views ------------------------------------------------------------------------------------------------- */
+/* ---- views ----------------------------------------------------------------------------------------------- */
 
 void reference_read(reference_views *views, const rbe_blocks *blocks) {
     const rbe_blocks_info info = rbe_blocks_describe(blocks);
@@ -123,7 +123,7 @@ void reference_views_free(reference_views *views) {
     free(views->start);
 }
 
-/* ---- dense products ---------------------------------------------------------------------------------------- */
+/* ---- dense products -------------------------------------------------------------------------------------- */
 
 void reference_forward(const double *w, const double *bias, const double *x, size_t rows, size_t out, size_t in,
                        double *y) {
@@ -139,7 +139,7 @@ void reference_backward(const double *w, const double *x, const double *dy, size
     for (size_t n = 0; n < rows; n++) cblas_daxpy((int)out, 1.0, &dy[n * out], 1, dbias, 1);
 }
 
-/* ---- random matrices --------------------------------------------------------------------------------------- */
+/* ---- random matrices ------------------------------------------------------------------------------------- */
 
 rbe_blocks *random_blocks(size_t out, size_t in, size_t per_block, const rbe_compress_options *options,
                           uint64_t seed) {
@@ -182,7 +182,7 @@ rbe_blocks *random_blocks(size_t out, size_t in, size_t per_block, const rbe_com
     return blocks;
 }
 
-/* ---- layers ------------------------------------------------------------------------------------------------ */
+/* ---- layers ---------------------------------------------------------------------------------------------- */
 
 rbe_param *layer_part(const rbe_layer *layer, const char *name) {
     for (size_t n = 0; rbe_layer_param(layer, n); n++)

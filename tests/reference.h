@@ -60,7 +60,7 @@ void reference_backward(const double *w, const double *x, const double *dy, size
 rbe_blocks *random_blocks(size_t out, size_t in, size_t per_block, const rbe_compress_options *options,
                           uint64_t seed);
 
-/* ---- layers ------------------------------------------------------------------------------------------------ */
+/* ---- layers ---------------------------------------------------------------------------------------------- */
 
 /* The parameter of this name within the layer, or NULL. */
 rbe_param *layer_part(const rbe_layer *layer, const char *part);
@@ -91,7 +91,7 @@ typedef struct product_errors {
 
 product_errors product_errors_of(layer_reference *f, size_t rows, uint64_t seed);
 
-/* ---- memory of the test's own ------------------------------------------------------------------------------ */
+/* ---- memory of the test's own ---------------------------------------------------------------------------- */
 
 /* N(0,1); freed with free. */
 float *normals(size_t count, uint64_t seed);

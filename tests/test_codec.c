@@ -16,7 +16,7 @@ static const size_t bad_block_sizes[] = {0, 1, 4, 7, 12, 48, 255, 512};
 enum { BLOCK_SIZES = sizeof block_sizes / sizeof *block_sizes };
 enum { BAD_BLOCK_SIZES = sizeof bad_block_sizes / sizeof *bad_block_sizes };
 
-/* ---- transforms -------------------------------------------------------------------------------------------- */
+/* ---- transforms ------------------------------------------------------------------------------------------ */
 
 static double *new_matrix(const rbe_transform *transform, size_t b) {
     double *matrix = test_memory(b * b, sizeof *matrix);
@@ -155,7 +155,7 @@ START_TEST(transforms_refuse_bad_block_sizes) {
 }
 END_TEST
 
-/* ---- basis functions --------------------------------------------------------------------------------------- */
+/* ---- basis functions ------------------------------------------------------------------------------------- */
 
 START_TEST(basis_is_its_formula) {
     for (size_t s = 0; s < BLOCK_SIZES; s++) {
@@ -251,7 +251,7 @@ START_TEST(alpha_coordinates_are_orthonormal) {
 }
 END_TEST
 
-/* ---- compress and decompress ------------------------------------------------------------------------------- */
+/* ---- compress and decompress ----------------------------------------------------------------------------- */
 
 static rbe_blocks *compressed(const float *w, size_t out, size_t in, const rbe_compress_options *options) {
     rbe_blocks *blocks = NULL;
@@ -574,7 +574,7 @@ START_TEST(bad_options_are_refused) {
 }
 END_TEST
 
-/* ---- building from views, and what it costs ---------------------------------------------------------------- */
+/* ---- building from views, and what it costs -------------------------------------------------------------- */
 
 /* Every block with positions, counts and alphas of its own; block 0 is empty. */
 typedef struct random_source {
@@ -760,7 +760,7 @@ START_TEST(a_tenth_of_the_dense_bytes) {
 }
 END_TEST
 
-/* ---- memory that runs out ---------------------------------------------------------------------------------- */
+/* ---- memory that runs out -------------------------------------------------------------------------------- */
 
 static rbe_status attempt(int what, const float *w, float *found, const random_source *source) {
     rbe_blocks *blocks = NULL;
@@ -797,7 +797,7 @@ START_TEST(memory_may_run_out_anywhere) {
 }
 END_TEST
 
-/* ---- the suite --------------------------------------------------------------------------------------------- */
+/* ---- the suite ------------------------------------------------------------------------------------------- */
 
 Suite *codec_suite(void) {
     Suite *suite = suite_create("codec");

@@ -52,7 +52,7 @@ static double *dense_product(const float *x, size_t rows, const float *w, size_t
     return y;
 }
 
-/* ---- biorthogonal wavelets --------------------------------------------------------------------------------- */
+/* ---- biorthogonal wavelets ------------------------------------------------------------------------------- */
 
 static const size_t members[] = {103, 105, 202, 204, 206, 208, 301, 303, 305, 307, 309};
 enum { MEMBERS = sizeof members / sizeof *members };
@@ -116,7 +116,7 @@ START_TEST(bsplines_compress) {
 }
 END_TEST
 
-/* ---- overlap and images ------------------------------------------------------------------------------------ */
+/* ---- overlap and images ---------------------------------------------------------------------------------- */
 
 static const struct {
     size_t out, in, block, overlap, height, width, group;
@@ -306,7 +306,7 @@ START_TEST(images_gather_their_energy) {
 }
 END_TEST
 
-/* ---- fits -------------------------------------------------------------------------------------------------- */
+/* ---- fits ------------------------------------------------------------------------------------------------ */
 
 /* Eight functions and coefficients anywhere, also where the two overlap: given the positions, both come back. */
 START_TEST(alpha_and_coefficients_are_fitted_together) {
@@ -489,7 +489,7 @@ START_TEST(activations_may_be_poor_or_refused) {
 }
 END_TEST
 
-/* ---- targets and choices ----------------------------------------------------------------------------------- */
+/* ---- targets and choices --------------------------------------------------------------------------------- */
 
 START_TEST(targets_take_the_least_budget) {
     const size_t out = 96, in = 128;
@@ -594,7 +594,7 @@ START_TEST(adaptive_finds_the_transform) {
 }
 END_TEST
 
-/* ---- recompress -------------------------------------------------------------------------------------------- */
+/* ---- recompress ------------------------------------------------------------------------------------------ */
 
 static const rbe_compress_options second[] = {
     {.block = 8, .ratio = 20.0},
@@ -644,7 +644,7 @@ START_TEST(recompressing_never_holds_a_dense_matrix) {
 }
 END_TEST
 
-/* ---- the order of hidden units ----------------------------------------------------------------------------- */
+/* ---- the order of hidden units --------------------------------------------------------------------------- */
 
 START_TEST(ordered_networks_compute_the_same) {
     const size_t in = 20, hidden = 50, out = 7, rows = 9;
@@ -685,7 +685,7 @@ START_TEST(ordered_networks_compute_the_same) {
 }
 END_TEST
 
-/* ---- what the layer promises ------------------------------------------------------------------------------- */
+/* ---- what the layer promises ----------------------------------------------------------------------------- */
 
 static rbe_layer *layer_of(const float *w, size_t out, size_t in, const rbe_compress_options *options) {
     rbe_layer *layer = rbe_linear_from_blocks(compressed(w, out, in, options), NULL, 0, NULL);

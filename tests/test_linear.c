@@ -11,7 +11,7 @@
 #include "suites.h"
 #include "support.h"
 
-/* ---- a layer and its reference ----------------------------------------------------------------------------- */
+/* ---- a layer and its reference --------------------------------------------------------------------------- */
 
 typedef struct layer_case {
     size_t in, out, block, group, per_block;
@@ -41,7 +41,7 @@ static void check_errors(layer_reference *f, size_t rows, const char *what) {
                   e.coefficients, e.alpha, e.bias);
 }
 
-/* ---- against the reference --------------------------------------------------------------------------------- */
+/* ---- against the reference ------------------------------------------------------------------------------- */
 
 /* clang-format off */
 static const layer_case cases[] = {
@@ -185,7 +185,7 @@ START_TEST(layer_is_a_linear_map) {
 }
 END_TEST
 
-/* ---- finite differences ------------------------------------------------------------------------------------ */
+/* ---- finite differences ---------------------------------------------------------------------------------- */
 
 typedef struct quadratic {
     const rbe_layer *layer;
@@ -255,7 +255,7 @@ START_TEST(input_gradients_match_differences) {
 }
 END_TEST
 
-/* ---- what results do not depend on ------------------------------------------------------------------------- */
+/* ---- what results do not depend on ----------------------------------------------------------------------- */
 
 static rbe_layer *drawn_layer(size_t in, size_t out, rbe_linear_options options) {
     rbe_layer *layer = rbe_linear_new(in, out, &options);
@@ -351,7 +351,7 @@ START_TEST(parameter_gradients_do_not_depend_on_the_rest) {
 }
 END_TEST
 
-/* ---- creation ---------------------------------------------------------------------------------------------- */
+/* ---- creation -------------------------------------------------------------------------------------------- */
 
 START_TEST(bad_options_are_refused) {
     static const struct {
@@ -545,7 +545,7 @@ START_TEST(products_are_counted) {
 }
 END_TEST
 
-/* ---- memory ------------------------------------------------------------------------------------------------ */
+/* ---- memory ---------------------------------------------------------------------------------------------- */
 
 /* Forward and backward of a mean squared error. */
 static rbe_status train_step(rbe_layer *layer, const float *x, const float *target, size_t rows) {
@@ -633,7 +633,7 @@ START_TEST(memory_may_run_out_anywhere) {
 }
 END_TEST
 
-/* ---- the suite --------------------------------------------------------------------------------------------- */
+/* ---- the suite ------------------------------------------------------------------------------------------- */
 
 Suite *linear_suite(void) {
     Suite *suite = suite_create("linear");

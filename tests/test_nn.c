@@ -17,7 +17,7 @@ static rbe_layer *dense(size_t in, size_t out, const rbe_dense_options *options)
     return layer;
 }
 
-/* ---- the dense layer --------------------------------------------------------------------------------------- */
+/* ---- the dense layer ------------------------------------------------------------------------------------- */
 
 START_TEST(dense_matches_the_reference) {
     static const struct {
@@ -124,7 +124,7 @@ START_TEST(inputs_must_fit) {
 }
 END_TEST
 
-/* ---- dropout ----------------------------------------------------------------------------------------------- */
+/* ---- dropout --------------------------------------------------------------------------------------------- */
 
 START_TEST(dropout_drops_in_training_only) {
     const float probability = 0.25F;
@@ -163,7 +163,7 @@ START_TEST(dropout_drops_in_training_only) {
 }
 END_TEST
 
-/* ---- parameters and names ---------------------------------------------------------------------------------- */
+/* ---- parameters and names -------------------------------------------------------------------------------- */
 
 /* Three weight layers of both kinds with dropout and operations between. */
 static rbe_model *mixed_model(void) {
@@ -242,7 +242,7 @@ START_TEST(gradients_are_made_on_demand) {
 }
 END_TEST
 
-/* ---- models ------------------------------------------------------------------------------------------------ */
+/* ---- models ---------------------------------------------------------------------------------------------- */
 
 START_TEST(model_is_its_layers_in_a_row) {
     rbe_model *m = mixed_model();
@@ -351,7 +351,7 @@ START_TEST(tape_bytes_cover_a_step) {
 }
 END_TEST
 
-/* ---- several threads --------------------------------------------------------------------------------------- */
+/* ---- several threads ------------------------------------------------------------------------------------- */
 
 enum { THREADS = 4, ROWS = 37, REPEATS = 20 };
 
@@ -407,7 +407,7 @@ START_TEST(threads_share_a_model) {
 }
 END_TEST
 
-/* ---- memory that runs out ---------------------------------------------------------------------------------- */
+/* ---- memory that runs out -------------------------------------------------------------------------------- */
 
 static rbe_status build_and_train(float *x, const int32_t *labels) {
     rbe_model *m = rbe_model_new();
@@ -446,7 +446,7 @@ START_TEST(memory_may_run_out_anywhere) {
 }
 END_TEST
 
-/* ---- the suite --------------------------------------------------------------------------------------------- */
+/* ---- the suite ------------------------------------------------------------------------------------------- */
 
 Suite *nn_suite(void) {
     Suite *suite = suite_create("nn");

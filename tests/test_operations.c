@@ -32,7 +32,7 @@ static rbe_var *apply(const operation *op, rbe_var *const *x) {
 
 static int operand_count(const operation *op) { return op->unary ? 1 : 2; }
 
-/* ---- formulas --------------------------------------------------------------------------------------------- */
+/* ---- formulas -------------------------------------------------------------------------------------------- */
 
 static double add(double a, double b) { return a + b; }
 static double subtract(double a, double b) { return a - b; }
@@ -163,7 +163,7 @@ static rbe_tensor reference(const operation *op, const rbe_tensor *shapes, doubl
     return *shapes;
 }
 
-/* ---- the comparison --------------------------------------------------------------------------------------- */
+/* ---- the comparison -------------------------------------------------------------------------------------- */
 
 static double weighted_reference(const operation *op, const rbe_tensor *shapes, double *const *x,
                                  const rbe_tensor *weights) {
@@ -268,7 +268,7 @@ static void check_operation(const operation *op, const rbe_tensor *shapes) {
     }
 }
 
-/* ---- tables ----------------------------------------------------------------------------------------------- */
+/* ---- tables ---------------------------------------------------------------------------------------------- */
 
 static const operation unary[] = {
     {.name = "scale", .unary = scale_by_minus_seven_fourths, .value = times_minus_seven_fourths},

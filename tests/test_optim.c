@@ -33,8 +33,7 @@ static rbe_optim *optim_for(const rbe_optim_method *method, fixture *f, const rb
     return rbe_optim_new_for(method, params, 1, options);
 }
 
-/* ---- update rules --------------------------------------------------------------------------------------------
- */
+/* ---- update rules ---------------------------------------------------------------------------------------- */
 
 typedef struct rule {
     const char *method;
@@ -187,8 +186,7 @@ START_TEST(state_bytes) {
 }
 END_TEST
 
-/* ---- gradients that are not finite ---------------------------------------------------------------------------
- */
+/* ---- gradients that are not finite ----------------------------------------------------------------------- */
 
 static const float not_finite[] = {NAN, INFINITY, -INFINITY};
 
@@ -224,8 +222,7 @@ START_TEST(bad_gradient_changes_nothing) {
 }
 END_TEST
 
-/* ---- clipping ------------------------------------------------------------------------------------------------
- */
+/* ---- clipping -------------------------------------------------------------------------------------------- */
 
 START_TEST(clipping) {
     float value[1] = {0}, grad[2] = {30, 40};
@@ -281,8 +278,7 @@ START_TEST(step_clips) {
 }
 END_TEST
 
-/* ---- options -------------------------------------------------------------------------------------------------
- */
+/* ---- options --------------------------------------------------------------------------------------------- */
 
 typedef struct refusal {
     const char *word; /* of the message */
@@ -349,8 +345,7 @@ START_TEST(bad_arguments) {
 }
 END_TEST
 
-/* ---- schedules -----------------------------------------------------------------------------------------------
- */
+/* ---- schedules ------------------------------------------------------------------------------------------- */
 
 typedef struct point {
     rbe_schedule schedule;

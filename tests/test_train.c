@@ -71,8 +71,7 @@ static double weight_sum(const rbe_model *model) {
     return sum;
 }
 
-/* ---- evaluation ----------------------------------------------------------------------------------------------
- */
+/* ---- evaluation ------------------------------------------------------------------------------------------ */
 
 START_TEST(evaluation_counts) {
     /* Logits are the features themselves; 3 of 10 rows have another largest one than their label. */
@@ -121,8 +120,7 @@ START_TEST(evaluation_refuses) {
 }
 END_TEST
 
-/* ---- learning ------------------------------------------------------------------------------------------------
- */
+/* ---- learning -------------------------------------------------------------------------------------------- */
 
 START_TEST(fit_learns) {
     fixture f = fixture_new(0.01f);
@@ -185,8 +183,7 @@ START_TEST(fit_refuses) {
 }
 END_TEST
 
-/* ---- the log -------------------------------------------------------------------------------------------------
- */
+/* ---- the log --------------------------------------------------------------------------------------------- */
 
 /* A file's content as a string, to be freed. */
 static char *read_file(const char *path) {
@@ -252,8 +249,7 @@ START_TEST(log_rows) {
 }
 END_TEST
 
-/* ---- callbacks -----------------------------------------------------------------------------------------------
- */
+/* ---- callbacks ------------------------------------------------------------------------------------------- */
 
 typedef struct watcher {
     fixture *f;
@@ -333,8 +329,7 @@ START_TEST(an_epoch_can_stop) {
 }
 END_TEST
 
-/* ---- values that are not finite ------------------------------------------------------------------------------
- */
+/* ---- values that are not finite -------------------------------------------------------------------------- */
 
 START_TEST(nan_is_located) {
     const float poisons[] = {NAN, INFINITY};
@@ -397,8 +392,7 @@ START_TEST(gradient_overflow_is_located) {
 }
 END_TEST
 
-/* ---- memory --------------------------------------------------------------------------------------------------
- */
+/* ---- memory ---------------------------------------------------------------------------------------------- */
 
 START_TEST(steady_steps_allocate_nothing) {
     fixture f = fixture_new(0.01f);
@@ -491,8 +485,7 @@ START_TEST(every_allocation_may_fail) {
 }
 END_TEST
 
-/* ---- what is shown -------------------------------------------------------------------------------------------
- */
+/* ---- what is shown --------------------------------------------------------------------------------------- */
 
 START_TEST(plain_lines) {
     FILE *out = tmpfile();

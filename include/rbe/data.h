@@ -49,7 +49,7 @@ RBE_API rbe_status rbe_dataset_write_idx(const rbe_dataset *data, const char *im
  * elastic jitter, pen thickness, blur and noise, all from the seed. */
 RBE_API rbe_status rbe_digits_generate(rbe_dataset *data, size_t count, uint64_t seed);
 
-/* ---- batches ----------------------------------------------------------------------------------------------- */
+/* ---- batches --------------------------------------------------------------------------------------------- */
 
 /* The samples in a seeded random order, `batch` at a time; the last batch of an epoch may be smaller. A new one
  * stands at the beginning of epoch 0. */

@@ -136,8 +136,7 @@ typedef struct rbe_linear_counters {
 
 RBE_API rbe_linear_counters rbe_linear_count(const rbe_layer *layer);
 
-/* ---- safe inference ---------------------------------------------------------------------------------------------
- */
+/* ---- safe inference -------------------------------------------------------------------------------------- */
 
 /* Zeros (and NULL) mean the defaults. */
 typedef struct rbe_safe_options {
@@ -159,8 +158,7 @@ RBE_API rbe_status rbe_linear_forward_safe(const rbe_layer *layer, const rbe_ten
 
 RBE_API rbe_layer *rbe_dropout_new(float probability);
 
-/* ---- models: layers and operations in a row
- * ---------------------------------------------------------------------- */
+/* ---- models: layers and operations in a row -------------------------------------------------------------- */
 
 typedef struct rbe_model rbe_model;
 

@@ -42,7 +42,7 @@ struct rbe_growth {
     rbe_growth_counters counted;
 };
 
-/* ---- buffers ------------------------------------------------------------------------------------------------- */
+/* ---- buffers --------------------------------------------------------------------------------------------- */
 
 static void free_buffers(grown_layer *l) {
     rbe_blocks_free(l->next);
@@ -79,8 +79,7 @@ static void keep_largest(grown_layer *l, const float *score, size_t count, size_
     rbe_selection_mark(&selection, &scores, l->keep);
 }
 
-/* ---- where to grow ---------------------------------------------------------------------------------------------
- */
+/* ---- where to grow --------------------------------------------------------------------------------------- */
 
 /* Notes the best empty positions of a list; spoils the scores (one per column). */
 static void choose_candidates(grown_layer *l, size_t list, float *score, size_t columns) {
@@ -117,8 +116,7 @@ static rbe_status see_backward(void *user, const rbe_linear_layer *layer, const 
     return RBE_OK;
 }
 
-/* ---- the exchange ----------------------------------------------------------------------------------------------
- */
+/* ---- the exchange ---------------------------------------------------------------------------------------- */
 
 /* Marks the strongest entries of a list, all but as many as will grow. */
 static void choose_kept(grown_layer *l, size_t list) {
@@ -163,8 +161,7 @@ static rbe_status exchange(grown_layer *l, rbe_optim *optim, rbe_growth_counters
     return rbe_linear_set_positions(l->linear, optim, l->next);
 }
 
-/* ---- the schedule ----------------------------------------------------------------------------------------------
- */
+/* ---- the schedule ---------------------------------------------------------------------------------------- */
 
 static rbe_status arm(rbe_growth *growth, double fraction) {
     for (size_t n = 0; n < growth->count; n++) {
@@ -198,8 +195,7 @@ rbe_growth_counters rbe_growth_count(const rbe_growth *growth) {
     return growth ? growth->counted : (rbe_growth_counters){0};
 }
 
-/* ---- making and freeing ----------------------------------------------------------------------------------------
- */
+/* ---- making and freeing ---------------------------------------------------------------------------------- */
 
 /* Written so that NaN is refused. */
 static bool is_share(double x) { return x > 0.0 && x <= 1.0; }

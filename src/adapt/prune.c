@@ -38,8 +38,7 @@ typedef struct pruning {
     size_t count;
 } pruning;
 
-/* ---- units -----------------------------------------------------------------------------------------------------
- */
+/* ---- units ----------------------------------------------------------------------------------------------- */
 
 static size_t values_of_unit(const pruning *p, const rbe_blocks *b, size_t g) {
     return p->options->single_values ? 1 : rbe_group_rows(b, g);
@@ -52,8 +51,7 @@ static size_t group_units(const pruning *p, const rbe_blocks *b, size_t g) {
     return g < b->groups ? rbe_group_values(b, g) : b->value_count;
 }
 
-/* ---- scores ----------------------------------------------------------------------------------------------------
- */
+/* ---- scores ---------------------------------------------------------------------------------------------- */
 
 /* Between 0 and 1, from the seed, the layer's number and the unit's. */
 static double random_score(const pruning *p, size_t layer, size_t unit) {
@@ -94,8 +92,7 @@ static rbe_status score_units(const pruning *p, size_t layer) {
     return RBE_OK;
 }
 
-/* ---- what stays ------------------------------------------------------------------------------------------------
- */
+/* ---- what stays ------------------------------------------------------------------------------------------ */
 
 static void keep_above(const pruning *p, pruned_layer *l, double threshold) {
     const rbe_blocks *b = l->linear->blocks;
@@ -191,8 +188,7 @@ static rbe_status choose_units(const pruning *p, size_t model_bytes) {
     return RBE_OK;
 }
 
-/* ---- getting ready ---------------------------------------------------------------------------------------------
- */
+/* ---- getting ready --------------------------------------------------------------------------------------- */
 
 /* Marks what stays value by value, and the lists' lengths; counts what goes. */
 static void mark_values(const pruning *p, pruned_layer *l) {
@@ -238,8 +234,7 @@ static rbe_status prepare(const pruning *p, pruned_layer *l) {
     return rbe_remap_prepare(&l->remap, l->linear, p->optim, l->next);
 }
 
-/* ---- the change ------------------------------------------------------------------------------------------------
- */
+/* ---- the change ------------------------------------------------------------------------------------------ */
 
 static void commit(const pruning *p, pruned_layer *l) {
     if (l->removed == 0) return;
@@ -300,8 +295,7 @@ static rbe_status prune(pruning *p, size_t model_bytes) {
     return RBE_OK;
 }
 
-/* ---- the calls -------------------------------------------------------------------------------------------------
- */
+/* ---- the calls ------------------------------------------------------------------------------------------- */
 
 static rbe_status check_options(const rbe_prune_options *o) {
     if (!o) return rbe_fail(RBE_INVALID_ARGUMENT, "pruning: the options are NULL");

@@ -12,8 +12,7 @@
 #include "base/alloc.h"
 #include "nn/model.h"
 
-/* ---- a batch ---------------------------------------------------------------------------------------------------
- */
+/* ---- a batch --------------------------------------------------------------------------------------------- */
 
 static rbe_status see_backward(void *user, const rbe_linear_layer *layer, const float *x, const float *dy,
                                size_t rows, rbe_arena *scratch) {
@@ -97,8 +96,7 @@ rbe_status rbe_sensitivity_add(rbe_sensitivity *s, rbe_tensor x, const int32_t *
 
 size_t rbe_sensitivity_samples(const rbe_sensitivity *s) { return s ? s->samples : 0; }
 
-/* ---- making, freeing, finding ----------------------------------------------------------------------------------
- */
+/* ---- making, freeing, finding ---------------------------------------------------------------------------- */
 
 static rbe_status fill(rbe_sensitivity *s) {
     size_t layers = 0;

@@ -11,8 +11,7 @@
 #define RELATIVE_RIDGE 1e-4
 enum { CHUNK = 256, ALPHA_ROUNDS = 3 };
 
-/* ---- the inputs ------------------------------------------------------------------------------------------------
- */
+/* ---- the inputs ------------------------------------------------------------------------------------------ */
 
 static rbe_status from_samples(rbe_inputs *inputs, const float *samples) {
     size_t in = inputs->in, count = inputs->count;
@@ -75,8 +74,7 @@ void rbe_inputs_free(rbe_inputs *inputs) {
     *inputs = (rbe_inputs){0};
 }
 
-/* ---- covariances -----------------------------------------------------------------------------------------------
- */
+/* ---- covariances ----------------------------------------------------------------------------------------- */
 
 /* Fills the upper triangle of a symmetric matrix from the lower one. */
 static void mirror(size_t size, double *a) {
@@ -170,8 +168,7 @@ void rbe_activations_free(rbe_activations *a) {
     *a = (rbe_activations){0};
 }
 
-/* ---- the fit ---------------------------------------------------------------------------------------------------
- */
+/* ---- the fit --------------------------------------------------------------------------------------------- */
 
 /* product = strips H */
 static void times_covariance(const rbe_activations *a, size_t rows, const double *strips) {

@@ -7,7 +7,7 @@
 
 #include "base/alloc.h"
 
-/* ---- making -------------------------------------------------------------------------------------------------- */
+/* ---- making ---------------------------------------------------------------------------------------------- */
 
 rbe_axis_map rbe_axis_none(size_t length) { return (rbe_axis_map){.length = length, .mapped = length}; }
 
@@ -71,7 +71,7 @@ void rbe_axis_free(rbe_axis_map *axis) {
     rbe_free(axis->order);
 }
 
-/* ---- overlap ------------------------------------------------------------------------------------------------- */
+/* ---- overlap --------------------------------------------------------------------------------------------- */
 
 float rbe_axis_window(const rbe_axis_map *axis, size_t n, size_t t) {
     if (axis->kind != RBE_AXIS_MAP_OVERLAP) return 1.0f;
@@ -97,7 +97,7 @@ static void overlap_adjoint(const rbe_axis_map *a, const float *mapped, float *x
     }
 }
 
-/* ---- image --------------------------------------------------------------------------------------------------- */
+/* ---- image ----------------------------------------------------------------------------------------------- */
 
 enum { IMAGE_CHUNK = 64 }; /* images that are transformed together */
 
@@ -140,7 +140,7 @@ static void image_adjoint(const rbe_axis_map *a, const float *mapped, size_t cou
             for (size_t c = 0; c < w; c++) x[n * h * w + r * w + c] += lines[(r * count + n) * w + c];
 }
 
-/* ---- the maps ------------------------------------------------------------------------------------------------ */
+/* ---- the maps -------------------------------------------------------------------------------------------- */
 
 size_t rbe_axis_scratch(const rbe_axis_map *a, size_t rows) {
     return a->kind == RBE_AXIS_MAP_IMAGE ? 2 * chunk_of(rows) * a->length : 0;

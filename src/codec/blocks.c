@@ -6,8 +6,7 @@
 
 #include "base/alloc.h"
 
-/* ---- geometry and budget ---------------------------------------------------------------------------------------
- */
+/* ---- geometry and budget --------------------------------------------------------------------------------- */
 
 static size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
 
@@ -78,8 +77,7 @@ rbe_status rbe_block_plan_make(rbe_block_plan *plan, size_t out, size_t in, cons
     return plan_budget(plan, o);
 }
 
-/* ---- making and freeing ----------------------------------------------------------------------------------------
- */
+/* ---- making and freeing ---------------------------------------------------------------------------------- */
 
 static rbe_status make_axes(rbe_blocks *b, const rbe_block_plan *plan) {
     b->output_axis = rbe_axis_none(plan->out);
@@ -149,8 +147,7 @@ void rbe_blocks_free(rbe_blocks *b) {
     rbe_free(b);
 }
 
-/* ---- from and to blocks
- * ------------------------------------------------------------------------------------------ */
+/* ---- from and to blocks ---------------------------------------------------------------------------------- */
 
 static rbe_status check_block(const rbe_block *source, size_t index, size_t block, uint8_t *seen) {
     memset(seen, 0, block * block);
@@ -297,7 +294,7 @@ size_t rbe_blocks_get(const rbe_blocks *b, size_t p, size_t q, double alpha[RBE_
     return rbe_blocks_get_from(b, b->values, p, q, coefficients, capacity);
 }
 
-/* ---- checks -------------------------------------------------------------------------------------------------- */
+/* ---- checks ---------------------------------------------------------------------------------------------- */
 
 /* Block row p of group g, the block that column lies in. */
 static size_t block_index(const rbe_blocks *b, size_t p, size_t column) {

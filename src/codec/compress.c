@@ -38,8 +38,7 @@ static rbe_status check_options(const rbe_compress_options *o) {
     return RBE_OK;
 }
 
-/* ---- one choice of transforms
- * ------------------------------------------------------------------------------------ */
+/* ---- one choice of transforms ---------------------------------------------------------------------------- */
 
 static rbe_status run(const task *t, rbe_compressor *c, outcome *o) {
     RBE_TRY(rbe_compressor_run(c, &o->blocks));
@@ -94,8 +93,7 @@ static rbe_status attempt(const task *t, const rbe_compress_options *options, ou
     return status;
 }
 
-/* ---- all choices
- * ------------------------------------------------------------------------------------------------- */
+/* ---- all choices ----------------------------------------------------------------------------------------- */
 
 static size_t value_count(const rbe_blocks *blocks) {
     rbe_blocks_info info = rbe_blocks_describe(blocks);
@@ -188,8 +186,7 @@ static rbe_status compress(rbe_blocks **blocks, float *bias, rbe_compress_report
     return status;
 }
 
-/* ---- from dense weights, and from blocks
- * ---------------------------------------------------------------------------- */
+/* ---- from dense weights, and from blocks ----------------------------------------------------------------- */
 
 typedef struct dense_source {
     const float *weights;

@@ -41,7 +41,7 @@ static void transform_columns(size_t block, CBLAS_TRANSPOSE t, const double *mat
     }
 }
 
-/* ---- tables -------------------------------------------------------------------------------------------------- */
+/* ---- tables ---------------------------------------------------------------------------------------------- */
 
 /* Both forms of a strip of eight blocks, the Psi_l. */
 static void fill_psi(rbe_strips *s) {
@@ -90,8 +90,7 @@ void rbe_strips_free(rbe_strips *s) {
     *s = (rbe_strips){0};
 }
 
-/* ---- to coefficients ------------------------------------------------------------------------------------------
- */
+/* ---- to coefficients ------------------------------------------------------------------------------------- */
 
 void rbe_strip_cut(rbe_strips *s, const rbe_row_source *source, size_t p, double *strip) {
     const rbe_blocks *b = s->b;
@@ -131,8 +130,7 @@ void rbe_strip_analyse(rbe_strips *s, double *strip) {
     transform_columns(s->b->block, CblasTrans, s->column_analysis, s->width, s->half, strip);
 }
 
-/* ---- and back -------------------------------------------------------------------------------------------------
- */
+/* ---- and back -------------------------------------------------------------------------------------------- */
 
 void rbe_strip_synthesise(rbe_strips *s, double *strip) {
     transform_columns(s->b->block, CblasNoTrans, s->column_synthesis, s->width, strip, s->half);

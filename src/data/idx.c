@@ -16,7 +16,7 @@
 
 enum { FIRST_BYTES = 1 << 20, LABEL_CHUNK = 4096 };
 
-/* ---- reading ----------------------------------------------------------------------------------------------- */
+/* ---- reading --------------------------------------------------------------------------------------------- */
 
 static uint32_t big_endian(const uint8_t *b) {
     return (uint32_t)b[0] << 24 | (uint32_t)b[1] << 16 | (uint32_t)b[2] << 8 | b[3];
@@ -138,7 +138,7 @@ rbe_status rbe_dataset_read_idx(rbe_dataset *data, const char *image_path, const
     return status;
 }
 
-/* ---- writing ----------------------------------------------------------------------------------------------- */
+/* ---- writing --------------------------------------------------------------------------------------------- */
 
 static rbe_status write_header(rbe_writer *writer, uint32_t magic, const size_t *extents, size_t dims) {
     uint8_t bytes[16];

@@ -12,7 +12,7 @@
 #include "io/layer_code.h"
 #include "io/positions_code.h"
 
-/* ---- the stage's object and tensors -------------------------------------------------------------------------- */
+/* ---- the stage's object and tensors ---------------------------------------------------------------------- */
 
 rbe_status rbe_unpack_fail(const rbe_unpack *u, const char *format, ...) {
     char text[512];
@@ -108,7 +108,7 @@ static rbe_status read_bias(rbe_unpack *u, size_t out, float **bias) {
     return read_floats(u, p, NULL, bias);
 }
 
-/* ---- positions ----------------------------------------------------------------------------------------------- */
+/* ---- positions ------------------------------------------------------------------------------------------- */
 
 /* The lengths in list_start[list + 1] promise as many values as the tensor has. */
 static rbe_status check_value_count(const rbe_unpack *u, const rbe_blocks *b, part values) {
@@ -206,7 +206,7 @@ static rbe_status draw(rbe_unpack *u, rbe_blocks *b, const pattern *p, part valu
                            b->value_count, values.info->count);
 }
 
-/* ---- compressed layers --------------------------------------------------------------------------------------- */
+/* ---- compressed layers ----------------------------------------------------------------------------------- */
 
 static rbe_status read_transform(rbe_unpack *u, const char *name, const rbe_transform **transform) {
     const char *value = rbe_json_string(rbe_unpack_member(u, name));
@@ -323,7 +323,7 @@ static rbe_layer *compressed_layer(rbe_unpack *u, size_t in, size_t out, const c
     return layer;
 }
 
-/* ---- other layers -------------------------------------------------------------------------------------------- */
+/* ---- other layers ---------------------------------------------------------------------------------------- */
 
 static rbe_layer *dense_layer(rbe_unpack *u, size_t in, size_t out, const char *name) {
     const size_t shape[2] = {out, in};

@@ -9,7 +9,7 @@
 #include "io/layer_code.h"
 #include "io/positions_code.h"
 
-/* ---- the pack ------------------------------------------------------------------------------------------------ */
+/* ---- the pack -------------------------------------------------------------------------------------------- */
 
 rbe_status rbe_pack_new(rbe_pack *pack, size_t stages) {
     *pack = (rbe_pack){.capacity = stages * RBE_LAYER_PARTS};
@@ -52,7 +52,7 @@ static rbe_status no_description(size_t stage) {
     return rbe_fail(RBE_INSUFFICIENT_MEMORY, "no memory for the description of stage %zu", stage);
 }
 
-/* ---- values -------------------------------------------------------------------------------------------------- */
+/* ---- values ---------------------------------------------------------------------------------------------- */
 
 static rbe_status bad_value(const rbe_pack *pack, const float *values, size_t n, const char *store) {
     const char *name = pack->tensors[pack->count - 1].name;
@@ -109,7 +109,7 @@ static rbe_status append_alpha(rbe_pack *pack, size_t stage, rbe_store store, co
     return status;
 }
 
-/* ---- positions ----------------------------------------------------------------------------------------------- */
+/* ---- positions ------------------------------------------------------------------------------------------- */
 
 static rbe_status append_plain(rbe_pack *pack, size_t stage, const rbe_blocks *b) {
     const size_t lists = b->groups * b->block + 1;
@@ -140,7 +140,7 @@ static rbe_status append_positions(rbe_pack *pack, size_t stage, const rbe_block
     return whole ? RBE_OK : no_description(stage);
 }
 
-/* ---- layers -------------------------------------------------------------------------------------------------- */
+/* ---- layers ---------------------------------------------------------------------------------------------- */
 
 /* What is 0 for most layers is left out. */
 static bool describe_geometry(const rbe_blocks_info *info, cJSON *json) {

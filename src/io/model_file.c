@@ -32,7 +32,7 @@ bool rbe_store_named(const char *name, rbe_store *store) {
     return false;
 }
 
-/* ---- writing ------------------------------------------------------------------------------------------------- */
+/* ---- writing --------------------------------------------------------------------------------------------- */
 
 static rbe_status describe_stage(rbe_pack *pack, const rbe_model *model, size_t n, const rbe_save_options *options,
                                  cJSON *json) {
@@ -98,7 +98,7 @@ rbe_status rbe_model_save(const rbe_model *model, const char *path, const rbe_sa
     return status;
 }
 
-/* ---- reading ------------------------------------------------------------------------------------------------- */
+/* ---- reading --------------------------------------------------------------------------------------------- */
 
 static rbe_status check_format(const rbe_tensor_file *file) {
     const char *name = file->source.name, *format = rbe_tensor_file_metadata(file, FORMAT_KEY);

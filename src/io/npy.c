@@ -27,7 +27,7 @@ typedef struct npy {
     size_t dims, shape[RBE_MAX_DIMS];
 } npy;
 
-/* ---- the header: a Python dictionary ------------------------------------------------------------------------- */
+/* ---- the header: a Python dictionary --------------------------------------------------------------------- */
 
 typedef struct text {
     const char *at, *end;
@@ -163,7 +163,7 @@ static rbe_status read_header(npy *n) {
     return status == RBE_OK ? check_size(n) : status;
 }
 
-/* ---- values -------------------------------------------------------------------------------------------------- */
+/* ---- values ---------------------------------------------------------------------------------------------- */
 
 /* Puts values number first .. of the file where they belong. In Fortran order the first index varies fastest. */
 static void place(const npy *n, size_t first, const float *values, size_t count, rbe_tensor *tensor) {
@@ -215,7 +215,7 @@ rbe_status rbe_npy_read(const char *path, rbe_tensor *tensor) {
     return status;
 }
 
-/* ---- writing ------------------------------------------------------------------------------------------------- */
+/* ---- writing --------------------------------------------------------------------------------------------- */
 
 /* The header, padded so that the values begin at a multiple of 64 bytes. Returns its length. */
 static size_t make_header(const rbe_tensor *tensor, char header[256]) {

@@ -50,8 +50,12 @@ static rbe_status linear_backward(rbe_var *self) {
     gradients.values = layer->params[0].grad;
     gradients.alpha = layer->alpha ? layer->alpha->grad : NULL;
     gradients.bias = layer->bias ? layer->bias->grad : NULL;
-    return rbe_linear_backward_product(layer, rbe_tape_arena(self), x->value.data, context->cache, self->grad, rows,
-                                       &gradients);
+    rbe_status status = rbe_linear_backward_product(layer, rbe_tape_arena(self), x->value.data, context->cache,
+                                                    self->grad, rows, &gradients);
+    /* What failed for lack of memory has written nothing: gradients that were there stay, others stay unset. */
+    if (status != RBE_OK && !gradients.add_parameters)
+        for (size_t n = 0; n < layer->base.param_count; n++) layer->params[n].grad_set = false;
+    return status;
 }
 
 static rbe_var *linear_forward(const rbe_layer *base, rbe_var *x) {
@@ -102,8 +106,7 @@ static void linear_destroy(rbe_layer *base) {
 static const rbe_layer_type linear_type = {
     "rbe", linear_forward, linear_tape_bytes, linear_scratch_bytes, linear_structure_bytes, linear_destroy};
 
-/* ---- making one
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- making one ------------------------------------------------------------------------------------------ */
 
 /* B^2 / K, with the number of positions of the whole padded matrix over that of its values. */
 static double positions_per_value(const rbe_blocks *b) {
@@ -241,8 +244,7 @@ rbe_layer *rbe_linear_from_blocks(rbe_blocks *blocks, const float *bias, size_t 
     return assemble(blocks, copy, options ? options : &defaults);
 }
 
-/* ---- looking inside
- * ------------------------------------------------------------------------------------------------ */
+/* ---- looking inside -------------------------------------------------------------------------------------- */
 
 rbe_linear_layer *rbe_layer_as_linear(const rbe_layer *layer) {
     return layer && layer->type == &linear_type ? (rbe_linear_layer *)layer : NULL;

@@ -46,8 +46,7 @@ static void count_products(const rbe_linear_layer *layer, size_t rows, uint64_t 
     atomic_fetch_add(&layer->count->flops, 2 * values * rows * products);
 }
 
-/* ---- forward
- * ----------------------------------------------------------------------------------------------------- */
+/* ---- forward --------------------------------------------------------------------------------------------- */
 
 size_t rbe_linear_forward_bytes(const rbe_linear_layer *layer, size_t rows) {
     const rbe_blocks *b = layer->blocks;
@@ -73,8 +72,7 @@ rbe_status rbe_linear_forward_product(const rbe_linear_layer *layer, rbe_arena *
     return RBE_OK;
 }
 
-/* ---- backward
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- backward -------------------------------------------------------------------------------------------- */
 
 size_t rbe_linear_backward_bytes(const rbe_linear_layer *layer, size_t rows) {
     const rbe_blocks *b = layer->blocks;

@@ -27,8 +27,7 @@ void rbe_safe_set_fault(rbe_safe_fault fault, void *user) {
     injected_user = user;
 }
 
-/* ---- checks
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- checks ---------------------------------------------------------------------------------------------- */
 
 static rbe_status check_shapes(const rbe_layer *layer, const rbe_tensor *x, const rbe_tensor *y) {
     const rbe_tensor *tensors[] = {x, y};
@@ -77,8 +76,7 @@ static rbe_status check_memory(const rbe_linear_layer *layer, size_t rows, size_
                     (double)required / MEGABYTE, (double)available / MEGABYTE);
 }
 
-/* ---- the two products
- * -------------------------------------------------------------------------------------------- */
+/* ---- the two products ------------------------------------------------------------------------------------ */
 
 /* What was injected, then whether the outputs are finite. */
 static rbe_status check_result(const rbe_linear_layer *layer, rbe_safe_path path, const rbe_tensor *y) {

@@ -35,8 +35,7 @@ static double now(void) {
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-/* ---- options -------------------------------------------------------------------------------------------------
- */
+/* ---- options --------------------------------------------------------------------------------------------- */
 
 static rbe_status check_arguments(const rbe_model *model, const rbe_optim *optim, const rbe_dataset *train,
                                   const rbe_dataset *test) {
@@ -62,8 +61,7 @@ static rbe_fit_options with_defaults(const rbe_fit_options *options, const rbe_o
     return o;
 }
 
-/* ---- one step, one epoch -------------------------------------------------------------------------------------
- */
+/* ---- one step, one epoch --------------------------------------------------------------------------------- */
 
 /* Says at which step, and where on the tape, a value first was not finite. If all values on the tape are, it was a
  * parameter's gradient, which the optimiser has named already. */
@@ -141,8 +139,7 @@ static rbe_status train_epoch(training *t) {
     return status;
 }
 
-/* ---- the whole training --------------------------------------------------------------------------------------
- */
+/* ---- the whole training ---------------------------------------------------------------------------------- */
 
 static rbe_status run_epochs(training *t, rbe_evaluation *test) {
     for (size_t epoch = 0; epoch < t->options.epochs; epoch++) {
