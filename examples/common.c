@@ -30,8 +30,7 @@ void example_require(rbe_status status) {
     if (status != RBE_OK) example_fail(1, "%s: %s", rbe_status_name(status), rbe_last_error());
 }
 
-/* ---- help ----------------------------------------------------------------------------------------------------
- */
+/* ---- help ------------------------------------------------------------------------------------------------ */
 
 static void print_default(const example_option *o) {
     switch (o->kind) {
@@ -72,18 +71,16 @@ _Noreturn static void print_help(const char *purpose, const example_option *opti
     exit(0);
 }
 
-/* ---- values --------------------------------------------------------------------------------------------------
- */
+/* ---- values ---------------------------------------------------------------------------------------------- */
 
 /* A whole number at the beginning of `text`; *end is behind it. */
 static uint64_t whole_number(const example_option *o, const char *text, const char **end) {
     char *stop = NULL;
     errno = 0;
     unsigned long long value = text[0] >= '0' && text[0] <= '9' ? strtoull(text, &stop, 10) : 0;
-    if (!stop || errno != 0 || (o->kind != EXAMPLE_SEED && ((double)value < o->low || (double)value > o->high))) {
-        if (o->kind == EXAMPLE_SEED) example_fail(2, "--%s: expected a whole number, found \"%s\"", o->name, text);
-        example_fail(2, "--%s: expected a whole number %.0f .. %.0f, found \"%s\"", o->name, o->low, o->high, text);
-    }
+    double high = o->kind == EXAMPLE_SEED ? (double)UINT64_MAX : o->high;
+    if (!stop || errno != 0 || (double)value < o->low || (double)value > high)
+        example_fail(2, "--%s: expected a whole number %.15g .. %.15g, found \"%s\"", o->name, o->low, high, text);
     *end = stop;
     return value;
 }
@@ -155,8 +152,7 @@ void example_parse(int argc, char **argv, const char *purpose, const example_opt
     if (optind < argc) example_fail(2, "unexpected argument \"%s\"", argv[optind]);
 }
 
-/* ---- output --------------------------------------------------------------------------------------------------
- */
+/* ---- output ---------------------------------------------------------------------------------------------- */
 
 void example_make_folder(const char *path) {
     char part[4096];

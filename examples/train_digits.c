@@ -64,8 +64,7 @@ static settings read_settings(int argc, char **argv) {
     return s;
 }
 
-/* ---- the model -----------------------------------------------------------------------------------------------
- */
+/* ---- the model ------------------------------------------------------------------------------------------- */
 
 static rbe_alpha_mode alpha_mode(const char *name) {
     if (strcmp(name, "on") == 0) return RBE_ALPHA_ON;
@@ -105,8 +104,7 @@ static rbe_model *new_model(const settings *s, const rbe_dataset *data) {
     return model;
 }
 
-/* ---- what it costs -------------------------------------------------------------------------------------------
- */
+/* ---- what it costs --------------------------------------------------------------------------------------- */
 
 typedef struct report {
     rbe_fit_result fit;

@@ -4,9 +4,9 @@ set -eu
 
 usage() {
     echo "Usage: plot_training.sh OUT.png LOG.csv[:LABEL]..."
-    echo "Draws the logs of rbe_fit (train_digits --out DIR writes DIR/log.csv) into OUT.png and OUT.svg: test curves"
-    echo "solid, with the error's uncertainty as a band, training curves dashed. A label is by default the name of"
-    echo "the log's folder. Needs gnuplot, no display."
+    echo "Draws the logs of rbe_fit (train_digits --out DIR writes DIR/log.csv) into OUT.png and OUT.svg: test"
+    echo "curves solid, with the error's uncertainty as a band, training curves dashed. A label is by default the"
+    echo "name of the log's folder. Needs gnuplot, no display."
 }
 
 fail() {
@@ -45,8 +45,8 @@ quoted() {
     printf "'%s'" "$(printf '%s' "$1" | sed "s/'/''/g")"
 }
 
-# Epoch rows as columns: epoch, train loss, train error, test loss, test error, its uncertainty; errors in percent. A
-# logarithmic axis has no place for 0: such points are left out.
+# Epoch rows as columns: epoch, train loss, train error, test loss, test error, its uncertainty; errors in percent.
+# A logarithmic axis has no place for 0: such points are left out.
 count=0
 : > "$work/loss"
 : > "$work/error"
@@ -63,8 +63,10 @@ for argument in "$@"; do
     [ -n "$label" ] || label=$(basename "$(dirname "$log")")
     count=$((count + 1))
     data=$work/$count
-    awk -F, 'function p(x) { return x == "" || x <= 0 ? "NaN" : x } function q(x) { return p(x) == "NaN" ? "NaN" : 100 * x }
-        $1 == "epoch" { print $2, p($4), q($5), p($6), q($7), 100 * $8 }' "$log" > "$data"
+    awk -F, '
+        function value(x, factor) { return x == "" || x <= 0 ? "NaN" : factor * x }
+        $1 == "epoch" { print $2, value($4, 1), value($5, 100), value($6, 1), value($7, 100), 100 * $8 }
+    ' "$log" > "$data"
     [ -s "$data" ] || fail "'$log' has no finished epoch"
     # shellcheck disable=SC2086 # a list
     color=$(echo $colors | cut -d ' ' -f $(((count - 1) % 7 + 1)))

@@ -77,7 +77,8 @@ expect "argument without option" 2 'unexpected argument "data"' "$train" data
 
 # ---- values ------------------------------------------------------------------------------------------------------
 
-expect "epochs in words" 2 '^train_digits: --epochs: expected a whole number 1 .. .*found "ten"' "$train" --epochs ten
+expect "epochs in words" 2 '^train_digits: --epochs: expected a whole number 1 .. .*found "ten"' \
+    "$train" --epochs ten
 expect "no epochs" 2 '--epochs: expected.*found "0"' "$train" --epochs 0
 expect "negative epochs" 2 '--epochs: expected.*found "-3"' "$train" --epochs=-3
 expect "half an epoch" 2 '--epochs: expected.*found "1.5"' "$train" --epochs 1.5
@@ -147,7 +148,8 @@ for layer in dense rbe; do
     expect "$layer: another seed gives another" 1 'differ' cmp "$work/first/log.csv" "$work/third/log.csv"
 done
 
-expect "compressed, by ratio" 0 'test error' tiny --ratio 8 --alpha on --block 16 --transform haar --optimizer sgd --lr 0.01
+expect "compressed, by ratio" 0 'test error' \
+    tiny --ratio 8 --alpha on --block 16 --transform haar --optimizer sgd --lr 0.01
 expect "compressed, by coefficients" 0 'test error' tiny --coeffs 64 --group 1 --alpha off --schedule constant
 expect "compressed, grown, an image" 0 'test error' tiny --grow --image --optimizer adamw
 expect "divergence is located" 1 '^train_digits: NUMERICAL_INSTABILITY: step [0-9]* of [0-9]*: fc[1-5]' \

@@ -178,6 +178,9 @@ START_TEST(fit_refuses) {
     ck_assert_msg(strstr(rbe_last_error(), "/nonexistent/folder/log.csv") &&
                       strstr(rbe_last_error(), "No such file or directory"),
                   "%s", rbe_last_error());
+    const rbe_fit_options no_space = {.csv_path = "/dev/full"};
+    ck_assert_int_eq(rbe_fit(f.model, f.optim, &f.train, NULL, &no_space, NULL), RBE_IO_ERROR);
+    ck_assert_msg(strstr(rbe_last_error(), "No space left"), "%s", rbe_last_error());
     ck_assert_double_eq(weight_sum(f.model), before);
     fixture_free(&f);
 }

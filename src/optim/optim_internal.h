@@ -36,8 +36,8 @@ struct rbe_optim {
  * the parameter is not the optimiser's. */
 float *rbe_optim_state(rbe_optim *optim, const rbe_param *param, int which);
 
-/* Puts `state`, of the library's memory, in the place of that array, which is freed: after the parameter's count has
- * changed. */
+/* Puts `state`, of the library's memory, in the place of that array, which is freed: after the parameter's count
+ * has changed. */
 void rbe_optim_replace_state(rbe_optim *optim, const rbe_param *param, int which, float *state);
 
 /* Where gradients stay zero (a dead unit, a constant pixel) moments decay into the subnormal numbers, which many
