@@ -117,7 +117,7 @@ static void print_scaled(char letter, int a, double factor) {
 }
 
 static void print_analysis(int length, const int *output) {
-    printf("static void dct_analysis_%d(const vec *x, float *rows, size_t stride) {\n", length);
+    printf("STRAIGHT_LINE void dct_analysis_%d(const vec *x, float *rows, size_t stride) {\n", length);
     for (int i = 0; i < node_count; i++) {
         const node *n = &nodes[i];
         printf("    const vec v%d = ", i);
@@ -148,7 +148,7 @@ static void print_synthesis(int length, const int *output) {
             user[used][uses[used]] = i;
             factor[used][uses[used]++] = nodes[i].factor[o];
         }
-    printf("static void dct_synthesis_%d(const float *rows, size_t stride, vec *x) {\n", length);
+    printf("STRAIGHT_LINE void dct_synthesis_%d(const float *rows, size_t stride, vec *x) {\n", length);
     for (int i = node_count - 1; i >= 0; i--) {
         int row = -1;
         for (int k = 0; k < length; k++)

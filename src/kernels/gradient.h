@@ -86,7 +86,11 @@ ALWAYS_INLINE void dot_tile(const rbe_panels *panels, const list *l, size_t k, s
     }
     UNROLL for (size_t u = 0; u < entries; u++) {
         quad total = sum_each(sum[u]);
-        for (size_t m = 0; m < rows; m++) gradient[(k + u) * l->rows + m] += total[m];
+        float *to = gradient + (k + u) * l->rows;
+        if (rows == GRADIENT_TILE)
+            store_quad(to, load_quad(to) + total);
+        else
+            for (size_t m = 0; m < rows; m++) to[m] += total[m];
     }
 }
 

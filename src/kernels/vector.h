@@ -25,13 +25,15 @@ typedef float vec __attribute__((vector_size(4 * LANES), may_alias));
 /* As it may stand in memory: aligned as a float only. */
 typedef float vec_in_memory __attribute__((vector_size(4 * LANES), may_alias, aligned(4)));
 typedef float quad __attribute__((vector_size(16), may_alias));
+typedef float quad_in_memory __attribute__((vector_size(16), may_alias, aligned(4)));
 
 ALWAYS_INLINE vec load(const float *from) { return *(const vec_in_memory *)(const void *)from; }
 ALWAYS_INLINE void store(float *to, vec v) { *(vec_in_memory *)(void *)to = v; }
+ALWAYS_INLINE quad load_quad(const float *from) { return *(const quad_in_memory *)(const void *)from; }
+ALWAYS_INLINE void store_quad(float *to, quad v) { *(quad_in_memory *)(void *)to = v; }
 
-/* Four columns of the rows lane[s], lane[4 + s], lane[8 + s] .., and the reverse; the sum of the quads of a vector.
- * pairs_low: a0 b0 a1 b1 in every quad, pairs_high: a2 b2 a3 b3; halves_low: a0 a1 b0 b1, halves_high: a2 a3 b2 b3.
- */
+/* Quads are the four-float parts of a vector. Within every quad, pairs_low: a0 b0 a1 b1, pairs_high: a2 b2 a3 b3,
+ * halves_low: a0 a1 b0 b1, halves_high: a2 a3 b2 b3. transpose_across: quad n of r[j] becomes quad j of r[n]. */
 #if LANES == 16
 
 ALWAYS_INLINE vec splat(float s) { return _mm512_set1_ps(s); }
@@ -147,9 +149,10 @@ ALWAYS_INLINE void transpose(vec r[LANES]) {
 }
 
 /* (sum of r[0], sum of r[1], sum of r[2], sum of r[3]), always in the same order. */
-ALWAYS_INLINE quad sum_each(vec r[4]) {
-    transpose_quads(r);
-    vec sums = (r[0] + r[1]) + (r[2] + r[3]);
+ALWAYS_INLINE quad sum_each(const vec r[4]) {
+    vec pairs_01 = pairs_low(r[0], r[1]) + pairs_high(r[0], r[1]);
+    vec pairs_23 = pairs_low(r[2], r[3]) + pairs_high(r[2], r[3]);
+    vec sums = halves_low(pairs_01, pairs_23) + halves_high(pairs_01, pairs_23);
     quad total = quad_of(sums, 0);
     UNROLL for (int n = 1; n < LANES / 4; n++) total += quad_of(sums, n);
     return total;
