@@ -54,7 +54,7 @@ static rbe_status linear_backward(rbe_var *self) {
                                                     self->grad, rows, &gradients);
     /* What failed for lack of memory has written nothing: gradients that were there stay, others stay unset. */
     if (status != RBE_OK && !gradients.add_parameters)
-        for (size_t n = 0; n < layer->base.param_count; n++) layer->params[n].grad_set = false;
+        for (size_t n = 0; n < layer->base.param_count; n++) layer->base.params[n].grad_set = false;
     return status;
 }
 
