@@ -81,7 +81,7 @@ typedef struct rbe_schedule {
     float base;
     size_t total;  /* cosine: steps of the whole training */
     size_t warmup; /* steps */
-    size_t every;  /* step: steps between two drops */
+    size_t every;  /* step: steps between two drops; 0: none */
     float factor;  /* step */
     float floor;   /* cosine: the last rate as a share of base */
 } rbe_schedule;

@@ -47,16 +47,21 @@ typedef struct rbe_progress {
 /* Called after each step and after each epoch. Any status but RBE_OK ends training with that status. */
 typedef rbe_status (*rbe_progress_callback)(void *user, const rbe_progress *progress);
 
+/* Zeros mean the defaults; so does a NULL pointer to it.
+ *
+ * The log is a CSV file with a header line: kind,epoch,step,train_loss,train_error,test_loss,test_error,
+ * test_error_uncertainty,learning_rate. kind is "step" (that batch) or "epoch" (means over the epoch, and the test
+ * columns, empty without test data); epoch counts from 1, step is the number of steps done, errors are shares. It
+ * holds no time: two trainings of equal seed and threads write the same bytes. Every row is on disk at once. */
 typedef struct rbe_fit_options {
-    size_t epochs; /* default 1 */
-    size_t batch;  /* default 128 */
-    uint64_t seed; /* order of the samples, dropout */
-    rbe_schedule
-        schedule; /* base 0: the optimiser's own rate, constant; cosine with total 0: the length of this training */
-    const char *label;    /* in front of the progress bar */
-    FILE *progress;       /* a bar with loss, error and time left if it is a terminal, else a line per epoch; NULL:
-                             silence */
-    const char *csv_path; /* log: a row per `log_every` steps (0: none) and per epoch; NULL: none */
+    size_t epochs;         /* default 1 */
+    size_t batch;          /* default 128 */
+    uint64_t seed;         /* order of the samples, dropout */
+    rbe_schedule schedule; /* base 0: the optimiser's own rate; total 0: the length of this training */
+    const char *label;     /* in front of the progress bar */
+    FILE *progress;        /* a bar with loss, error and time left if it is a terminal, else a line per epoch;
+                              NULL: silence */
+    const char *csv_path;  /* log: a row per `log_every` steps (0: none) and per epoch; NULL: none */
     size_t log_every;
     rbe_progress_callback on_step, on_epoch;
     void *user;
@@ -72,7 +77,7 @@ typedef struct rbe_fit_result {
 
 /* Trains. test may be NULL. NUMERICAL_INSTABILITY names the step, the layer and the operation that first gave a
  * value that is not finite; the parameters are then those before that step. The log is complete up to the failure.
- */
+ * Whatever happens, the optimiser's learning rate is afterwards what it was before. */
 RBE_API rbe_status rbe_fit(rbe_model *model, rbe_optim *optim, const rbe_dataset *train, const rbe_dataset *test,
                            const rbe_fit_options *options, rbe_fit_result *result);
 
