@@ -4,9 +4,9 @@
  * r = lr * p.lr_scale:
  *   sgd    u = g + decay p;  m = momentum m + u;  p -= r (nesterov ? u + momentum m : m)
  *   adam   u = g + decay p;  m = b1 m + (1-b1) u;  v = b2 v + (1-b2) u^2;  p -= r m' / (sqrt v' + eps),
- *          m' = m / (1 - b1^t), v' = v / (1 - b2^t)                                     (Kingma and Ba 2015)
- *   adamw  as adam with u = g, and p -= lr decay p beside it                            (Loshchilov and Hutter
- * 2019) `decay` is 0 for parameters that do not decay.
+ *          m' = m / (1 - b1^t), v' = v / (1 - b2^t)                   (Kingma and Ba 2015)
+ *   adamw  as adam with u = g, and p -= lr decay p beside it          (Loshchilov and Hutter 2019)
+ * `decay` is 0 for parameters that do not decay.
  */
 #ifndef RBE_OPTIM_H
 #define RBE_OPTIM_H
