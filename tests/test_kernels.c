@@ -26,7 +26,7 @@ typedef struct shape {
     double density; /* mean share of the columns that a list stores */
 } shape;
 
-/* ---- random compressed matrices ---------------------------------------------------------------------------------- */
+/* ---- random compressed matrices -------------------------------------------------------------------------- */
 
 static rbe_rng *rng;
 
@@ -85,7 +85,7 @@ static void free_blocks(rbe_blocks *w) {
     rbe_free(w->moments);
 }
 
-/* ---- the reference ----------------------------------------------------------------------------------------------- */
+/* ---- the reference --------------------------------------------------------------------------------------- */
 
 typedef struct reference {
     double *left, *right; /* L and R */
@@ -211,7 +211,7 @@ static void free_reference(reference *r) {
     free(r->bias);
 }
 
-/* ---- comparison -------------------------------------------------------------------------------------------------- */
+/* ---- comparison ------------------------------------------------------------------------------------------ */
 
 /* Largest difference over the largest expected value; `was` is what the gradient was added to, or NULL. */
 static double error_of(const float *found, const double *expected, const float *was, size_t count) {
@@ -332,7 +332,7 @@ static void check_shape(const shape *s) {
     free_blocks(&w);
 }
 
-/* ---- tests ------------------------------------------------------------------------------------------------------- */
+/* ---- tests ----------------------------------------------------------------------------------------------- */
 
 START_TEST(every_transform) {
     for (size_t n = 0; rbe_transform_at(n); n++) {

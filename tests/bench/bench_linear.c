@@ -1,24 +1,24 @@
 /* Speed of the compressed linear layer against OpenBLAS.
  *
- * For every case: a random compressed matrix and random data; the result is checked against dense products in double
- * precision; then the compressed and the dense product are timed in turns in this one process, and the ratio is the
- * median over all turns. Useful flops are 2 N blocks (K + 8): what a dense product of the stored numbers would take.
- * On one thread times are processor times of the thread, so that other work on the machine disturbs little.
+ * For every case: a random compressed matrix and random data; the result is checked against dense products in
+ * double precision; then the compressed and the dense product are timed in turns in this one process, and the ratio
+ * is the median over all turns. Useful flops are 2 N blocks (K + 8): what a dense product of the stored numbers
+ * would take. On one thread times are processor times of the thread, so that other work on the machine disturbs
+ * little.
  */
 #include <cblas.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
-#include "../examples/common.h"
+#include "../../examples/common.h"
 #include "base/alloc.h"
 #include "codec/blocks.h"
 #include "codec/positions.h"
+#include "interleaved.h"
 #include "kernels/kernels.h"
-
-enum { MAX_ROUNDS = 2001 };
+#include "step.h"
 
 typedef enum product { FORWARD, INPUT_GRADIENT, WEIGHT_GRADIENT, BACKWARD, MATVEC, PRODUCTS } product;
 
@@ -35,10 +35,11 @@ typedef struct settings {
 typedef struct subject {
     rbe_blocks *w;
     rbe_plan *plan;
+    product product;
     size_t size, n;
-    float *x, *dy;                     /* n x size */
-    float *dense;                      /* W */
-    float *y, *dx, *values, *alpha;    /* results of the compressed layer */
+    float *x, *dy;                  /* n x size */
+    float *dense;                   /* W */
+    float *y, *dx, *values, *alpha; /* results of the compressed layer */
     float *dense_y, *dense_dx, *dense_dw;
     void *scratch;
     size_t scratch_bytes;
@@ -57,9 +58,11 @@ static float *random_floats(rbe_rng *rng, size_t count) {
     return values;
 }
 
-static size_t alpha_count(const rbe_blocks *w) { return w->alpha ? RBE_BASIS_COUNT * w->grid_rows * w->grid_cols : 0; }
+static size_t alpha_count(const rbe_blocks *w) {
+    return w->alpha ? RBE_BASIS_COUNT * w->grid_rows * w->grid_cols : 0;
+}
 
-static subject make_subject(const settings *s, size_t size, size_t n, rbe_rng *rng) {
+static subject make_subject(const settings *s, product p, size_t size, size_t n, rbe_rng *rng) {
     const rbe_transform *transform = rbe_transform_named(s->transform);
     if (!transform) example_fail(2, "%s", rbe_last_error());
     rbe_compress_options options = {.block = s->block,
@@ -70,7 +73,7 @@ static subject make_subject(const settings *s, size_t size, size_t n, rbe_rng *r
                                     .group = s->group};
     rbe_block_plan geometry;
     example_require(rbe_block_plan_make(&geometry, size, size, &options, 16));
-    subject b = {.w = need(rbe_blocks_new(&geometry)), .size = size, .n = n};
+    subject b = {.w = need(rbe_blocks_new(&geometry)), .product = p, .size = size, .n = n};
     example_require(rbe_blocks_draw_positions(b.w, s->coeffs * b.w->grid_rows * b.w->grid_cols, size));
     for (size_t i = 0; i < b.w->value_count; i++) b.w->values[i] = (float)(2.0 * rbe_rng_uniform(rng) - 1.0);
     for (size_t i = 0; i < alpha_count(b.w); i++) b.w->alpha[i] = (float)(2.0 * rbe_rng_uniform(rng) - 1.0);
@@ -100,9 +103,11 @@ static void free_subject(subject *b) {
     rbe_blocks_free(b->w);
 }
 
-/* ---- the products ------------------------------------------------------------------------------------------------ */
+/* ---- the products ---------------------------------------------------------------------------------------- */
 
-static void run_compressed(subject *b, product p) {
+static void run_compressed(void *of) {
+    subject *b = of;
+    product p = b->product;
     rbe_gradients gradients = {0};
     if (p == FORWARD || p == MATVEC) {
         rbe_plan_forward(b->plan, b->w, NULL, b->x, b->n, b->y, NULL, b->scratch);
@@ -114,7 +119,9 @@ static void run_compressed(subject *b, product p) {
     rbe_plan_backward(b->plan, b->w, b->x, NULL, b->dy, b->n, &gradients, b->scratch);
 }
 
-static void run_dense(subject *b, product p) {
+static void run_dense(void *of) {
+    subject *b = of;
+    product p = b->product;
     int n = (int)b->n, size = (int)b->size;
     if (p == MATVEC && n == 1)
         cblas_sgemv(CblasRowMajor, CblasNoTrans, size, size, 1.0f, b->dense, size, b->x, 1, 0.0f, b->dense_y, 1);
@@ -122,14 +129,14 @@ static void run_dense(subject *b, product p) {
         cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, n, size, size, 1.0f, b->x, size, b->dense, size, 0.0f,
                     b->dense_y, size);
     if (p == INPUT_GRADIENT || p == BACKWARD)
-        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, n, size, size, 1.0f, b->dy, size, b->dense, size, 0.0f,
-                    b->dense_dx, size);
+        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, n, size, size, 1.0f, b->dy, size, b->dense, size,
+                    0.0f, b->dense_dx, size);
     if (p == WEIGHT_GRADIENT || p == BACKWARD)
         cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, size, size, n, 1.0f, b->dy, size, b->x, size, 0.0f,
                     b->dense_dw, size);
 }
 
-/* ---- the check --------------------------------------------------------------------------------------------------- */
+/* ---- the check ------------------------------------------------------------------------------------------- */
 
 static double *widened(const float *from, size_t count) {
     double *wide = need(rbe_alloc(count, sizeof *wide));
@@ -148,7 +155,8 @@ static double error_of(const float *found, const double *expected, size_t count)
     return difference / largest;
 }
 
-/* Gradients of values and alphas from the dense one: S_pq = L G_pq R^T at the stored positions, alpha_l = <Psi_l, G>. */
+/* Gradients of values and alphas from the dense one: S_pq = L G_pq R^T at the stored positions, alpha_l = <Psi_l,
+ * G>. */
 static double parameter_error(const subject *b, const double *gradient) {
     const rbe_blocks *w = b->w;
     size_t block = w->block, area = block * block;
@@ -168,19 +176,19 @@ static double parameter_error(const subject *b, const double *gradient) {
                 for (size_t c = 0; c < block && q * block + c < w->in; c++)
                     padded[r * block + c] = gradient[(p * block + r) * w->in + q * block + c];
             for (size_t l = 0; w->alpha && l < RBE_BASIS_COUNT; l++)
-                alpha[rbe_block_alpha(w, p, q, l) - w->alpha] =
-                    cblas_ddot((int)area, padded, 1, psi + l * area, 1);
+                alpha[rbe_block_alpha(w, p, q, l) - w->alpha] = cblas_ddot((int)area, padded, 1, psi + l * area, 1);
             int size = (int)block;
-            cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, size, size, size, 1.0, left, size, padded, size, 0.0,
-                        half, size);
-            cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasTrans, size, size, size, 1.0, half, size, right, size, 0.0,
-                        padded, size);
+            cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, size, size, size, 1.0, left, size, padded, size,
+                        0.0, half, size);
+            cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasTrans, size, size, size, 1.0, half, size, right, size,
+                        0.0, padded, size);
             size_t g = p / w->group;
             for (size_t i = 0; i < block; i++)
                 for (size_t k = w->list_start[g * block + i]; k < w->list_start[g * block + i + 1]; k++) {
                     size_t column = rbe_column_at(w, k);
                     if (column / block == q)
-                        values[rbe_entry_value(w, g, k, p % w->group) - w->values] = padded[i * block + column % block];
+                        values[rbe_entry_value(w, g, k, p % w->group) - w->values] =
+                            padded[i * block + column % block];
                 }
         }
     double error = error_of(b->values, values, w->value_count);
@@ -192,25 +200,27 @@ static double parameter_error(const subject *b, const double *gradient) {
     return error;
 }
 
-static double check(subject *b, product p) {
+static double check(subject *b) {
+    product p = b->product;
     int n = (int)b->n, size = (int)b->size;
     size_t count = b->n * b->size;
     double *x = widened(b->x, count), *dy = widened(b->dy, count), *dense = widened(b->dense, b->size * b->size);
     double *result = need(rbe_alloc(count > b->size * b->size ? count : b->size * b->size, sizeof *result));
     double error = 0.0;
-    run_compressed(b, p);
+    run_compressed(b);
     if (p == FORWARD || p == MATVEC) {
         cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasTrans, n, size, size, 1.0, x, size, dense, size, 0.0, result,
                     size);
         error = error_of(b->y, result, count);
     }
     if (p == INPUT_GRADIENT || p == BACKWARD) {
-        cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, n, size, size, 1.0, dy, size, dense, size, 0.0, result,
-                    size);
+        cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, n, size, size, 1.0, dy, size, dense, size, 0.0,
+                    result, size);
         error = error_of(b->dx, result, count);
     }
     if (p == WEIGHT_GRADIENT || p == BACKWARD) {
-        cblas_dgemm(CblasRowMajor, CblasTrans, CblasNoTrans, size, size, n, 1.0, dy, size, x, size, 0.0, result, size);
+        cblas_dgemm(CblasRowMajor, CblasTrans, CblasNoTrans, size, size, n, 1.0, dy, size, x, size, 0.0, result,
+                    size);
         error = fmax(error, parameter_error(b, result));
     }
     rbe_free(x);
@@ -220,72 +230,16 @@ static double check(subject *b, product p) {
     return error;
 }
 
-/* ---- timing ------------------------------------------------------------------------------------------------------ */
-
-static clockid_t clock_used = CLOCK_MONOTONIC;
-
-static double now(void) {
-    struct timespec t;
-    clock_gettime(clock_used, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-typedef void run_function(subject *b, product p);
-
-/* Seconds of one call, from `calls` in a row. */
-static double seconds_of(run_function *run, subject *b, product p, size_t calls) {
-    double start = now();
-    for (size_t i = 0; i < calls; i++) run(b, p);
-    return (now() - start) / (double)calls;
-}
-
-static int ascending(const void *a, const void *b) {
-    double left = *(const double *)a, right = *(const double *)b;
-    return (left > right) - (left < right);
-}
-
-typedef struct timing {
-    double compressed, dense;        /* medians, seconds */
-    double ratio, ratio_low, ratio_high; /* median and quartiles */
-} timing;
-
-/* So many calls in a row that the clock's own cost does not count. */
-static size_t calls_for(double seconds) { return seconds > 2e-4 ? 1 : (size_t)(2e-4 / (seconds + 1e-9)) + 1; }
-
-static timing measure(subject *b, product p, bool quick) {
-    static double compressed[MAX_ROUNDS], dense[MAX_ROUNDS], ratio[MAX_ROUNDS];
-    double compressed_once = 0.0, dense_once = 0.0; /* of the last of a few calls: caches and clock are warm */
-    for (int i = 0; i < 3; i++) {
-        compressed_once = seconds_of(run_compressed, b, p, 1);
-        dense_once = seconds_of(run_dense, b, p, 1);
-    }
-    size_t compressed_calls = calls_for(compressed_once), dense_calls = calls_for(dense_once);
-    double round = compressed_once * (double)compressed_calls + dense_once * (double)dense_calls;
-    size_t rounds = (size_t)((quick ? 0.3 : 2.0) / round), least = quick ? 5 : 11;
-    if (rounds < least) rounds = least;
-    if (rounds > MAX_ROUNDS) rounds = MAX_ROUNDS;
-    for (size_t r = 0; r < rounds; r++) {
-        compressed[r] = seconds_of(run_compressed, b, p, compressed_calls);
-        dense[r] = seconds_of(run_dense, b, p, dense_calls);
-        ratio[r] = dense[r] / compressed[r];
-    }
-    qsort(compressed, rounds, sizeof(double), ascending);
-    qsort(dense, rounds, sizeof(double), ascending);
-    qsort(ratio, rounds, sizeof(double), ascending);
-    return (timing){compressed[rounds / 2], dense[rounds / 2], ratio[rounds / 2], ratio[rounds / 4],
-                    ratio[rounds * 3 / 4]};
-}
-
-/* ---- the report -------------------------------------------------------------------------------------------------- */
+/* ---- the report ------------------------------------------------------------------------------------------ */
 
 static void print_head(const settings *s) {
-    printf("B=%zu K=%zu %s, alpha %s, %zu thread%s, %s; dense: %s\n", s->block, s->coeffs, s->transform, s->alpha,
-           s->threads, s->threads == 1 ? "" : "s", rbe_isa_name(), openblas_get_config());
+    printf("B=%zu K=%zu %s, alpha %s, %zu thread%s, %s; dense: OpenBLAS for %s\n", s->block, s->coeffs,
+           s->transform, s->alpha, s->threads, s->threads == 1 ? "" : "s", rbe_isa_name(), openblas_get_corename());
     printf("case    size     n  group  compressed us   dense us   ratio (quartiles)      GF/s   error     "
            "layer  workspace    dense bytes\n");
 }
 
-static void report(const settings *s, const subject *b, product p, const timing *t, double error) {
+static void report(const settings *s, const subject *b, product p, const bench_timing *t, double error) {
     const rbe_blocks *w = b->w;
     rbe_blocks_info info = rbe_blocks_describe(w);
     size_t layer = info.value_bytes + info.position_bytes + info.alpha_bytes;
@@ -298,12 +252,14 @@ static void report(const settings *s, const subject *b, product p, const timing 
                "\"ratio\":%.3f,\"ratio_low\":%.3f,\"ratio_high\":%.3f,\"useful_gflops\":%.2f,\"max_rel_err\":%.3g,"
                "\"layer_bytes\":%zu,\"workspace_bytes\":%zu,\"dense_bytes\":%zu}\n",
                product_names[p], b->size, b->size, b->n, s->block, s->coeffs, w->group, s->transform,
-               w->alpha ? "true" : "false", s->threads, rbe_isa_name(), t->compressed * 1e6, t->dense * 1e6, t->ratio,
-               t->ratio_low, t->ratio_high, gflops, error, layer, b->scratch_bytes, b->size * b->size * sizeof(float));
+               w->alpha ? "true" : "false", s->threads, rbe_isa_name(), t->compressed * 1e6, t->dense * 1e6,
+               t->ratio, t->ratio_low, t->ratio_high, gflops, error, layer, b->scratch_bytes,
+               b->size * b->size * sizeof(float));
     } else {
         printf("%-6s %5zu %5zu %6zu %14.1f %10.1f %7.2f (%.2f - %.2f) %8.1f %7.1e %9zu %10zu %14zu\n",
-               product_names[p], b->size, b->n, w->group, t->compressed * 1e6, t->dense * 1e6, t->ratio, t->ratio_low,
-               t->ratio_high, gflops, error, layer, b->scratch_bytes, b->size * b->size * sizeof(float));
+               product_names[p], b->size, b->n, w->group, t->compressed * 1e6, t->dense * 1e6, t->ratio,
+               t->ratio_low, t->ratio_high, gflops, error, layer, b->scratch_bytes,
+               b->size * b->size * sizeof(float));
     }
     fflush(stdout);
 }
@@ -311,13 +267,43 @@ static void report(const settings *s, const subject *b, product p, const timing 
 static void bench(const settings *s, product p, size_t size) {
     rbe_rng *rng = need(rbe_rng_new(size + 10 * (size_t)p, 0));
     size_t n = s->n > 0 ? s->n : p == MATVEC ? 1 : size < 512 ? 512 : 1024;
-    subject b = make_subject(s, size, n, rng);
-    double error = check(&b, p);
+    subject b = make_subject(s, p, size, n, rng);
+    double error = check(&b);
     if (!(error < 1e-4)) example_fail(1, "%s, size %zu: wrong result, error %g", product_names[p], size, error);
-    timing t = measure(&b, p, s->quick);
+    openblas_set_num_threads((int)s->threads);
+    bench_timing t = bench_interleaved(run_compressed, run_dense, &b, s->threads == 1, s->quick);
     report(s, &b, p, &t, error);
     free_subject(&b);
     rbe_rng_free(rng);
+}
+
+/* A whole training step of 784-size-size-10. */
+static void bench_training_step(const settings *s, size_t size) {
+    const bench_step_options options = {.inputs = 784,
+                                        .hidden = size,
+                                        .batch = s->n > 0 ? s->n : 256,
+                                        .block = s->block,
+                                        .group = s->group,
+                                        .ratio = (double)(s->block * s->block) / (double)s->coeffs,
+                                        .one_thread = s->threads == 1,
+                                        .quick = s->quick};
+    bench_step_result r = bench_step(&options);
+    if (!(r.error < 1e-4)) example_fail(1, "step, size %zu: wrong result, error %g", size, r.error);
+    if (s->json)
+        printf("{\"case\":\"step\",\"in\":784,\"out\":%zu,\"n\":%zu,\"block\":%zu,\"coeffs\":%zu,\"group\":%zu,"
+               "\"transform\":\"dct\",\"threads\":%zu,\"isa\":\"%s\",\"rbe_us\":%.3f,\"dense_us\":%.3f,"
+               "\"ratio\":%.3f,\"ratio_low\":%.3f,\"ratio_high\":%.3f,\"max_rel_err\":%.3g,\"layer_bytes\":%zu,"
+               "\"dense_bytes\":%zu}\n",
+               size, options.batch, s->block, s->coeffs, s->group, s->threads, rbe_isa_name(),
+               r.timing.compressed * 1e6, r.timing.dense * 1e6, r.timing.ratio, r.timing.ratio_low,
+               r.timing.ratio_high, r.error, r.bytes, r.dense_bytes);
+    else
+        printf("step   784-%zu-%zu-10, batch %zu, values / %.0f, Adam: %.0f us, dense %.0f us, ratio %.2f (%.2f - "
+               "%.2f), "
+               "error %.1e; parameters, gradients and moments: %zu bytes, dense %zu\n",
+               size, size, options.batch, options.ratio, r.timing.compressed * 1e6, r.timing.dense * 1e6,
+               r.timing.ratio, r.timing.ratio_low, r.timing.ratio_high, r.error, r.bytes, r.dense_bytes);
+    fflush(stdout);
 }
 
 int main(int argc, char **argv) {
@@ -329,7 +315,8 @@ int main(int argc, char **argv) {
                   .coeffs = 256,
                   .threads = 1};
     const example_option options[] = {
-        {"case", EXAMPLE_TEXT, &s.product, "all|fwd|dx|dw|bwd|matvec", "which product (all: fwd, bwd, matvec)", 0, 0},
+        {"case", EXAMPLE_TEXT, &s.product, "all|fwd|dx|dw|bwd|matvec|step",
+         "a product (all: fwd, bwd, matvec), or a training step of 784-size-size-10", 0, 0},
         {"size", EXAMPLE_SIZES, &s.sizes, "LIST", "inputs and outputs of the layer", 1, 16384},
         {"n", EXAMPLE_COUNT, &s.n, "N", "rows; default 512 below 512, else 1024; 1 for matvec", 1, 1e6},
         {"block", EXAMPLE_COUNT, &s.block, "B", "block size", 8, 256},
@@ -344,9 +331,10 @@ int main(int argc, char **argv) {
     example_parse(argc, argv, "Times the compressed linear layer against OpenBLAS.", options,
                   sizeof options / sizeof options[0]);
     example_require(rbe_set_threads((int)s.threads));
-#if defined(CLOCK_THREAD_CPUTIME_ID)
-    if (s.threads == 1) clock_used = CLOCK_THREAD_CPUTIME_ID;
-#endif
+    if (strcmp(s.product, "step") == 0) {
+        for (size_t i = 0; i < s.sizes.count; i++) bench_training_step(&s, s.sizes.value[i]);
+        return 0;
+    }
     if (!s.json) print_head(&s);
     for (product p = 0; p < PRODUCTS; p++) {
         bool all = strcmp(s.product, "all") == 0 && (p == FORWARD || p == BACKWARD || p == MATVEC);

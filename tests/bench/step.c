@@ -1,0 +1,123 @@
+/* A whole training step of inputs-hidden-hidden-10: forward, cross-entropy, backward, Adam. The head is dense; the
+ * dense network differs in its two hidden layers only.
+ */
+#include "step.h"
+
+#include "../../examples/common.h"
+#include "base/alloc.h"
+#include "rbe/optim.h"
+
+enum { CLASSES = 10 };
+
+typedef struct network {
+    rbe_model *model;
+    rbe_optim *optim;
+    rbe_tape *tape;
+} network;
+
+typedef struct subject {
+    network compressed, dense;
+    float *x;
+    int32_t *labels;
+    size_t rows, features;
+} subject;
+
+static void *need(void *memory) {
+    if (!memory) example_require(rbe_last_status());
+    return memory;
+}
+
+static rbe_layer *compressed_layer(const bench_step_options *o, size_t in, uint64_t seed) {
+    return rbe_linear_new(
+        in, o->hidden,
+        &(rbe_linear_options){.block = o->block, .ratio = o->ratio, .group = o->group, .seed = seed});
+}
+
+/* A dense layer that computes what `layer` does. The bias is the last of its parameters. */
+static rbe_layer *decompressed(const rbe_layer *layer) {
+    size_t last = 0;
+    while (rbe_layer_param(layer, last + 1)) last++;
+    size_t in = rbe_layer_inputs(layer), out = rbe_layer_outputs(layer);
+    float *weights = need(rbe_alloc(in * out, sizeof *weights));
+    example_require(rbe_decompress(rbe_linear_blocks(layer), weights));
+    rbe_layer *dense = rbe_dense_from_weights(in, out, weights, rbe_layer_param(layer, last)->value, NULL);
+    rbe_free(weights);
+    return dense;
+}
+
+static void finish(network *n, rbe_layer *hidden1, rbe_layer *hidden2, size_t hidden) {
+    n->model = need(rbe_model_new());
+    rbe_model_add(n->model, hidden1);
+    rbe_model_apply(n->model, rbe_relu);
+    rbe_model_add(n->model, hidden2);
+    rbe_model_apply(n->model, rbe_relu);
+    rbe_model_add(n->model, rbe_dense_new(hidden, CLASSES, &(rbe_dense_options){.seed = 3}));
+    example_require(rbe_model_status(n->model));
+    n->optim = need(rbe_optim_new(rbe_adam, n->model, &(rbe_optim_options){.lr = 1e-4f}));
+    n->tape = need(rbe_tape_new(NULL));
+}
+
+static void run(const subject *s, const network *n) {
+    rbe_var *x = rbe_input(n->tape, rbe_tensor_2d(s->x, s->rows, s->features));
+    example_require(rbe_backward(rbe_cross_entropy(rbe_model_forward(n->model, x), s->labels)));
+    example_require(rbe_optim_step(n->optim));
+    rbe_tape_reset(n->tape);
+}
+
+static void run_compressed(void *s) { run(s, &((subject *)s)->compressed); }
+
+static void run_dense(void *s) { run(s, &((subject *)s)->dense); }
+
+/* Largest difference of the two networks' logits over the largest logit. */
+static double difference(const subject *s) {
+    const network *both[] = {&s->compressed, &s->dense};
+    const float *logits[2];
+    for (int n = 0; n < 2; n++) {
+        rbe_var *x = rbe_input(both[n]->tape, rbe_tensor_2d(s->x, s->rows, s->features));
+        logits[n] = rbe_value(rbe_model_forward(both[n]->model, x))->data;
+        example_require(rbe_tape_status(both[n]->tape));
+    }
+    double most = 0.0, largest = 1e-30;
+    for (size_t i = 0; i < s->rows * CLASSES; i++) {
+        double d = (double)logits[0][i] - logits[1][i], size = logits[1][i];
+        if (d < 0 ? -d > most : d > most) most = d < 0 ? -d : d;
+        if (size < 0 ? -size > largest : size > largest) largest = size < 0 ? -size : size;
+    }
+    for (int n = 0; n < 2; n++) rbe_tape_reset(both[n]->tape);
+    return most / largest;
+}
+
+static void free_network(network *n) {
+    rbe_tape_free(n->tape);
+    rbe_optim_free(n->optim);
+    rbe_model_free(n->model);
+}
+
+bench_step_result bench_step(const bench_step_options *o) {
+    subject s = {.rows = o->batch, .features = o->inputs};
+    s.x = need(rbe_alloc(s.rows * s.features, sizeof *s.x));
+    s.labels = need(rbe_alloc(s.rows, sizeof *s.labels));
+    rbe_rng *rng = need(rbe_rng_new(1, 0));
+    for (size_t i = 0; i < s.rows * s.features; i++) s.x[i] = (float)rbe_rng_uniform(rng);
+    for (size_t i = 0; i < s.rows; i++) s.labels[i] = (int32_t)rbe_rng_below(rng, CLASSES);
+
+    rbe_layer *hidden1 = need(compressed_layer(o, o->inputs, 1)),
+              *hidden2 = need(compressed_layer(o, o->hidden, 2));
+    finish(&s.dense, decompressed(hidden1), decompressed(hidden2), o->hidden);
+    finish(&s.compressed, hidden1, hidden2, o->hidden);
+    bench_step_result result = {.error = difference(&s)};
+    result.timing = bench_interleaved(run_compressed, run_dense, &s, o->one_thread, o->quick);
+
+    /* Gradients and Adam's two moments: three more floats for each value. */
+    rbe_layer_cost cost = rbe_model_describe_cost(s.compressed.model),
+                   dense = rbe_model_describe_cost(s.dense.model);
+    result.values = cost.values;
+    result.bytes = cost.bytes + 3 * cost.values * sizeof(float);
+    result.dense_bytes = dense.bytes + 3 * dense.values * sizeof(float);
+    rbe_rng_free(rng);
+    rbe_free(s.x);
+    rbe_free(s.labels);
+    free_network(&s.compressed);
+    free_network(&s.dense);
+    return result;
+}
