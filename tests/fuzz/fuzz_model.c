@@ -1,0 +1,47 @@
+/* Safetensors files, and models in them. This build does not compare checksums: a fuzzer would never get past them.
+ */
+#include <stdlib.h>
+
+#include "fuzz.h"
+#include "io/model_file.h"
+#include "io/safetensors.h"
+
+/* The contract of rbe/io.h, with what an allocation costs on top. */
+static size_t largest_piece(size_t size) { return (size_t)rbe_file_room(size) + 256; }
+
+static void read_tensors(const rbe_tensor_file *file) {
+    const rbe_tensor_info *info;
+    for (size_t n = 0; (info = rbe_tensor_file_at(file, n)); n++) {
+        if (rbe_tensor_file_find(file, info->name) != n) abort();
+        void *values = malloc(info->bytes + 1);
+        float *floats = malloc((info->count + 1) * sizeof *floats);
+        rbe_tensor_file_read(file, n, values);
+        rbe_tensor_file_read_f32(file, n, floats);
+        free(values);
+        free(floats);
+    }
+}
+
+static void check_model(const rbe_model *model) {
+    rbe_layer *layer;
+    for (size_t n = 0; (layer = rbe_model_layer(model, n)); n++) {
+        const rbe_blocks *blocks = rbe_linear_blocks(layer);
+        if (blocks && rbe_blocks_check(blocks) != RBE_OK) abort();
+    }
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+    fuzz_limit_memory(largest_piece(size));
+    rbe_source source;
+    if (rbe_source_from_memory(&source, data, size, "fuzz") != RBE_OK) abort();
+    rbe_tensor_file *file = rbe_tensor_file_from_source(&source);
+    if (file) {
+        read_tensors(file);
+        rbe_model *model = rbe_model_from_file(file);
+        if (model) check_model(model);
+        rbe_model_free(model);
+    }
+    rbe_tensor_file_close(file);
+    fuzz_check_memory();
+    return 0;
+}
