@@ -15,7 +15,7 @@
 #include "operand.h"
 #include "rbe/io.h"
 
-/* ---- the table ----------------------------------------------------------------------------------------------- */
+/* ---- the table ------------------------------------------------------------------------------------------- */
 
 /* Tensors are called "stage.part". The smallest number of a stage with tensors that is at least `first`. */
 static long next_stage(const rbe_tensor_file *file, long first) {
@@ -98,7 +98,7 @@ static void print_totals(const rbe_model *model, size_t file_bytes) {
         (double)cost.dense_bytes / (double)file_bytes);
 }
 
-/* ---- data for the pictures ----------------------------------------------------------------------------------- */
+/* ---- data for the pictures ------------------------------------------------------------------------------- */
 
 enum { MOST_PIXELS = 512, CURVE_POINTS = 400 };
 
@@ -184,7 +184,7 @@ static void write_energy(FILE *file, const float *values, size_t count, size_t w
     free(squares);
 }
 
-/* ---- pictures ------------------------------------------------------------------------------------------------ */
+/* ---- pictures -------------------------------------------------------------------------------------------- */
 
 static void write_script(FILE *file, size_t number, const rbe_layer *layer, const rbe_blocks *blocks) {
     fprintf(file, "set terminal pngcairo size %d,520 font 'sans,11'\nset output 'layer%zu.png'\n",

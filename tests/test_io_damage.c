@@ -11,7 +11,7 @@
 #include "io_support.h"
 #include "support.h"
 
-/* ---- memory is watched --------------------------------------------------------------------------------------- */
+/* ---- memory is watched ----------------------------------------------------------------------------------- */
 
 static size_t largest_request;
 
@@ -33,7 +33,7 @@ static void watch_memory(void) {
 
 static void stop_watching(void) { ck_assert_ok(rbe_set_allocator(NULL)); }
 
-/* ---- random damage ------------------------------------------------------------------------------------------- */
+/* ---- random damage --------------------------------------------------------------------------------------- */
 
 static const struct {
     rbe_store store;
@@ -114,7 +114,7 @@ START_TEST(every_mutation_is_noticed) {
 }
 END_TEST
 
-/* ---- damage with right checksums ----------------------------------------------------------------------------- */
+/* ---- damage with right checksums ------------------------------------------------------------------------- */
 
 /* A model file taken apart: what a forger can change before the checksums are made. */
 typedef struct contents {

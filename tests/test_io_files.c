@@ -8,7 +8,7 @@
 #include "io/npy.h"
 #include "io_support.h"
 
-/* ---- safetensors --------------------------------------------------------------------------------------------- */
+/* ---- safetensors ----------------------------------------------------------------------------------------- */
 
 static const rbe_dtype every_dtype[] = {
 #define LISTED(name, bytes) RBE_##name,
@@ -286,7 +286,7 @@ START_TEST(a_file_that_shrinks) {
 }
 END_TEST
 
-/* ---- .npy ---------------------------------------------------------------------------------------------------- */
+/* ---- .npy ------------------------------------------------------------------------------------------------ */
 
 static rbe_status read_npy_bytes(bytes b, rbe_tensor *tensor) {
     rbe_source source;
