@@ -44,9 +44,9 @@ row() { # NAME
         "$(field "$result" peak_bytes | awk '{ print $1 / 1e6 }')"
 }
 
-train dense --layer dense --lr 0.004
-train compressed-16 --layer rbe --ratio 16 --image --grow --lr 0.004
-train compressed-64 --layer rbe --ratio 64 --image --grow --lr 0.004
+train dense --layer dense
+train compressed-16 --layer rbe --ratio 16
+train compressed-64 --layer rbe --ratio 64
 
 echo
 printf '%-16s %14s %10s %10s %8s %10s %8s\n' "" "test error" weights weights times seconds peak \
