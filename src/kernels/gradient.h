@@ -3,8 +3,8 @@
  *     gradient[k][m] += sum_n x[k][n] y[m][n]        k: entries of the list, m: block rows of the group
  *
  * Where the group is a whole number of vectors, a vector holds block rows: y is transposed once per list, and the
- * sums need no reduction. Otherwise a vector holds samples, and tiles of 4 entries by 4 block rows are reduced at
- * the end of the run.
+ * sums need no reduction. Otherwise a vector holds samples, and tiles of a few entries by up to 4 block rows are
+ * reduced at the end of the run.
  */
 #ifndef RBE_KERNELS_GRADIENT_H
 #define RBE_KERNELS_GRADIENT_H
@@ -12,7 +12,7 @@
 #include "kernels/lists.h"
 #include "kernels/vector.h"
 
-enum { GRADIENT_MAX_WIDTH = 64, GRADIENT_TILE = 4 };
+enum { GRADIENT_MAX_WIDTH = 64 };
 
 static size_t panel_rows(const rbe_panels *panels, size_t panel) {
     size_t rest = panels->rows - panel * panels->width;
@@ -31,52 +31,67 @@ static void turn(const float *y, size_t block_step, size_t vectors, float *turne
     }
 }
 
-ALWAYS_INLINE void turned_tile(const list *l, size_t k, const float *x, size_t row_step, size_t block_step,
-                               const float *turned, size_t samples, float *gradient, size_t entries) {
-    const float *row[8];
+ALWAYS_INLINE void turned_tile(const uint32_t *at, const float *x, const float *turned, size_t samples,
+                               float *gradient, size_t gradient_step, size_t entries) {
     vec sum[8];
-    UNROLL for (size_t u = 0; u < entries; u++) {
-        row[u] = x + entry_at(l, k + u, row_step, block_step);
-        sum[u] = load(gradient + (k + u) * l->rows);
-    }
+    UNROLL for (size_t u = 0; u < entries; u++) sum[u] = load(gradient + u * gradient_step);
     for (size_t n = 0; n < samples; n++) {
         vec y = load(turned + n * LANES);
-        UNROLL for (size_t u = 0; u < entries; u++) sum[u] = multiply_add(splat(row[u][n]), y, sum[u]);
+        UNROLL for (size_t u = 0; u < entries; u++) sum[u] = multiply_add(splat(x[at[u] + n]), y, sum[u]);
     }
-    UNROLL for (size_t u = 0; u < entries; u++) store(gradient + (k + u) * l->rows, sum[u]);
+    UNROLL for (size_t u = 0; u < entries; u++) store(gradient + u * gradient_step, sum[u]);
 }
 
-static void gradient_turned(const rbe_panels *panels, const list *shared, size_t y_at, size_t block_step,
-                            float *gradient) {
-    const list l = *shared;
+static void gradient_turned(const rbe_panels *panels, const places *p, size_t y_at, size_t block_step, float *gradient,
+                            size_t rows) {
     _Alignas(64) float turned[GRADIENT_MAX_WIDTH * LANES];
     for (size_t panel = 0; panel < panels->count; panel++) {
         const float *x = panels->x + panel * panels->x_panel;
         size_t samples = panel_rows(panels, panel);
-        for (size_t m = 0; m < l.rows; m += LANES) {
+        for (size_t m = 0; m < rows; m += LANES) {
             turn(panels->y + panel * panels->y_panel + y_at + m * block_step, block_step,
                  (samples + LANES - 1) / LANES, turned);
             size_t k = 0;
-            for (; k + 8 <= l.length; k += 8)
-                turned_tile(&l, k, x, panels->width, block_step, turned, samples, gradient + m, 8);
-            for (; k < l.length; k++)
-                turned_tile(&l, k, x, panels->width, block_step, turned, samples, gradient + m, 1);
+            for (; k + 8 <= p->count; k += 8)
+                turned_tile(p->at + k, x, turned, samples, gradient + k * rows + m, rows, 8);
+            for (; k < p->count; k++)
+                turned_tile(p->at + k, x, turned, samples, gradient + k * rows + m, rows, 1);
         }
     }
 }
 
 /* ---- lanes are samples ------------------------------------------------------------------------------------------- */
 
-ALWAYS_INLINE void dot_tile(const rbe_panels *panels, const list *l, size_t k, size_t y_at, size_t block_step,
-                            float *gradient, size_t entries, size_t rows) {
-    vec sum[GRADIENT_TILE][GRADIENT_TILE] = {{{0}}};
-    size_t at[GRADIENT_TILE];
-    UNROLL for (size_t u = 0; u < entries; u++) at[u] = entry_at(l, k + u, panels->width, block_step);
+/* Adds the sums of the lanes of sum[u][m] to gradient[u * step + m]. Four at a time: the block rows of an entry, or, where
+ * they are fewer, four entries. */
+ALWAYS_INLINE void add_sums(vec sum[16][4], float *gradient, size_t step, size_t entries, size_t rows) {
+    if (rows == 4) {
+        UNROLL for (size_t u = 0; u < entries; u++) {
+            float *to = gradient + u * step;
+            store_quad(to, load_quad(to) + sum_each(sum[u]));
+        }
+        return;
+    }
+    UNROLL for (size_t m = 0; m < rows; m++)
+        UNROLL for (size_t u = 0; u < entries; u += 4) {
+            vec four[4] = {sum[u][m]};
+            UNROLL for (size_t n = 1; n < 4; n++) four[n] = u + n < entries ? sum[u + n][m] : (vec){0};
+            quad total = sum_each(four);
+            UNROLL for (size_t n = 0; n < 4; n++)
+                if (u + n < entries) gradient[(u + n) * step + m] += total[n];
+        }
+}
+
+ALWAYS_INLINE void dot_tile(const rbe_panels *panels, const uint32_t *at, size_t y_at, size_t block_step,
+                            float *gradient, size_t gradient_step, size_t entries, size_t rows) {
+    vec sum[16][4];
+    UNROLL for (size_t u = 0; u < entries; u++)
+        UNROLL for (size_t m = 0; m < rows; m++) sum[u][m] = (vec){0};
     for (size_t panel = 0; panel < panels->count; panel++) {
         const float *x = panels->x + panel * panels->x_panel, *y = panels->y + panel * panels->y_panel + y_at;
         size_t samples = panel_rows(panels, panel);
         for (size_t n = 0; n < samples; n += LANES) {
-            vec row[GRADIENT_TILE];
+            vec row[4];
             UNROLL for (size_t m = 0; m < rows; m++) row[m] = load(y + m * block_step + n);
             UNROLL for (size_t u = 0; u < entries; u++) {
                 vec entry = load(x + at[u] + n);
@@ -84,43 +99,52 @@ ALWAYS_INLINE void dot_tile(const rbe_panels *panels, const list *l, size_t k, s
             }
         }
     }
-    UNROLL for (size_t u = 0; u < entries; u++) {
-        quad total = sum_each(sum[u]);
-        float *to = gradient + (k + u) * l->rows;
-        if (rows == GRADIENT_TILE)
-            store_quad(to, load_quad(to) + total);
-        else
-            for (size_t m = 0; m < rows; m++) to[m] += total[m];
-    }
+    add_sums(sum, gradient, gradient_step, entries, rows);
 }
 
-ALWAYS_INLINE void dot_rows(const rbe_panels *panels, const list *l, size_t y_at, size_t block_step, float *gradient,
-                            size_t rows) {
+/* Tiles of `entries` entries, as many as the registers take. */
+ALWAYS_INLINE void dot_rows(const rbe_panels *panels, const places *p, size_t y_at, size_t block_step, float *gradient,
+                            size_t step, size_t entries, size_t rows) {
     size_t k = 0;
-    for (; k + GRADIENT_TILE <= l->length; k += GRADIENT_TILE)
-        dot_tile(panels, l, k, y_at, block_step, gradient, GRADIENT_TILE, rows);
-    for (; k < l->length; k++) dot_tile(panels, l, k, y_at, block_step, gradient, 1, rows);
+    for (; k + entries <= p->count; k += entries)
+        dot_tile(panels, p->at + k, y_at, block_step, gradient + k * step, step, entries, rows);
+    for (; k < p->count; k++) dot_tile(panels, p->at + k, y_at, block_step, gradient + k * step, step, 1, rows);
 }
 
-static void gradient_dots(const rbe_panels *panels, const list *l, size_t y_at, size_t block_step, float *gradient) {
-    for (size_t m = 0; m < l->rows; m += GRADIENT_TILE) {
-        size_t at = y_at + m * block_step;
-        switch (l->rows - m) {
-        case 1: dot_rows(panels, l, at, block_step, gradient + m, 1); break;
-        case 2: dot_rows(panels, l, at, block_step, gradient + m, 2); break;
-        case 3: dot_rows(panels, l, at, block_step, gradient + m, 3); break;
-        default: dot_rows(panels, l, at, block_step, gradient + m, 4);
-        }
+typedef void dot_function(const rbe_panels *panels, const places *p, size_t y_at, size_t block_step, float *gradient,
+                          size_t step);
+
+#define DOT_TILE(ROWS, ENTRIES)                                                                                       \
+    static __attribute__((noinline)) void dot_##ROWS(const rbe_panels *panels, const places *p, size_t y_at,          \
+                                                     size_t block_step, float *gradient, size_t step) {               \
+        dot_rows(panels, p, y_at, block_step, gradient, step, ENTRIES, ROWS);                                         \
+    }
+DOT_TILE(1, LANES == 16 ? 16 : 8)
+DOT_TILE(2, LANES == 16 ? 8 : 4)
+DOT_TILE(3, 4)
+DOT_TILE(4, LANES == 16 ? 4 : 2)
+
+static void gradient_dots(const rbe_panels *panels, const places *p, size_t y_at, size_t block_step, float *gradient,
+                          size_t rows) {
+    static dot_function *const dots[] = {dot_1, dot_2, dot_3, dot_4};
+    for (size_t m = 0; m < rows; m += 4) {
+        size_t tile_rows = rows - m < 4 ? rows - m : 4;
+        dots[tile_rows - 1](panels, p, y_at + m * block_step, block_step, gradient + m, rows);
     }
 }
 
 /* ---- lists of a group -------------------------------------------------------------------------------------------- */
 
 static void gradient_list(const rbe_panels *panels, const list *l, size_t y_at, size_t block_step, float *gradient) {
-    if (l->rows % LANES == 0)
-        gradient_turned(panels, l, y_at, block_step, gradient + l->offset);
-    else
-        gradient_dots(panels, l, y_at, block_step, gradient + l->offset);
+    places p;
+    gradient += l->offset;
+    for (size_t first = 0; first < l->length; first += p.count, gradient += p.count * l->rows) {
+        locate(l, first, panels->width, block_step, &p);
+        if (l->rows % LANES == 0)
+            gradient_turned(panels, &p, y_at, block_step, gradient, l->rows);
+        else
+            gradient_dots(panels, &p, y_at, block_step, gradient, l->rows);
+    }
 }
 
 static void gradient_values(const rbe_plan *plan, const rbe_blocks *w, const rbe_panels *panels, size_t g,

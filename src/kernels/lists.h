@@ -41,17 +41,31 @@ static inline list moment_list(const rbe_plan *plan, const rbe_blocks *w, size_t
                   .shift = 0};
 }
 
-/* The column of entry k as it is stored. */
-static inline __attribute__((always_inline)) size_t column_of(const list *l, size_t k) {
-    return l->columns16 ? l->columns16[k] : l->columns32[k];
-}
+/* Lists are worked on in pieces of so many entries. Kernels fetch a few entries ahead: columns behind the end of a list
+ * exist (RBE_COLUMN_PADDING). */
+enum { LIST_PIECE = 256, LIST_AHEAD = 8 };
 
-/* Where the input row of entry k is, in floats: rows of a block are row_step apart, blocks block_step. */
-static inline __attribute__((always_inline)) size_t entry_at(const list *l, size_t k, size_t row_step,
-                                                             size_t block_step) {
-    size_t column = column_of(l, k);
-    size_t in_block = column & (((size_t)1 << l->shift) - 1);
-    return (l->first + in_block) * row_step + (column >> l->shift) * block_step;
+/* Where the input rows of some entries are in a panel, in floats. */
+typedef struct places {
+    size_t count;
+    uint32_t at[LIST_PIECE + 2 * LIST_AHEAD];
+} places;
+
+/* Entries first, first + 1 .. of a list, at most LIST_PIECE of them; rows of a block are row_step floats apart, blocks
+ * block_step. Whole steps of LIST_AHEAD entries, so that a compiler makes vectors of them. */
+static inline void locate(const list *l, size_t first, size_t row_step, size_t block_step, places *found) {
+    const uint32_t mask = ((uint32_t)1 << l->shift) - 1, start = (uint32_t)(l->first * row_step);
+    const uint32_t row = (uint32_t)row_step, block = (uint32_t)block_step;
+    const unsigned shift = l->shift;
+    size_t rest = l->length - first;
+    found->count = rest < LIST_PIECE ? rest : LIST_PIECE;
+    for (size_t k = 0; k < found->count + LIST_AHEAD; k += LIST_AHEAD) {
+        uint32_t column[LIST_AHEAD];
+        for (size_t u = 0; u < LIST_AHEAD; u++)
+            column[u] = l->columns16 ? l->columns16[first + k + u] : l->columns32[first + k + u];
+        for (size_t u = 0; u < LIST_AHEAD; u++)
+            found->at[k + u] = start + (column[u] & mask) * row + (column[u] >> shift) * block;
+    }
 }
 
 #endif

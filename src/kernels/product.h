@@ -13,29 +13,25 @@
 #include "kernels/lists.h"
 #include "kernels/vector.h"
 
-/* Entries ahead of which the input row is fetched: it pays where a panel does not fit the first-level
- * cache. Columns behind the end of a list exist (RBE_COLUMN_PADDING). */
-enum { PREFETCH_DISTANCE = 8 };
-
 /* Tiles with 16 accumulators need the 32 registers of AVX-512. */
 enum { VECTORS = LANES == 16 ? 4 : 2 };
 
 /* ---- forward ----------------------------------------------------------------------------------------------------- */
 
-typedef void product_function(const list *l, const float *values, const float *x, size_t row_step, size_t block_step,
-                              float *y, bool add);
+typedef void product_function(const places *p, const float *values, size_t value_step, const float *x, float *y,
+                              size_t y_step, bool add);
 
-ALWAYS_INLINE void product_tile(const list *shared, const float *values, const float *x, size_t row_step,
-                                size_t block_step, float *y, bool add, size_t rows, size_t vectors) {
-    const list l = *shared;
+ALWAYS_INLINE void product_tile(const places *p, const float *values, size_t value_step, const float *x, float *y,
+                                size_t y_step, bool add, size_t rows, size_t vectors) {
     vec sum[8][4];
     UNROLL for (size_t m = 0; m < rows; m++)
         UNROLL for (size_t n = 0; n < vectors; n++)
-            sum[m][n] = add ? load(y + m * block_step + n * LANES) : (vec){0};
-    for (size_t k = 0; k < l.length; k++, values += l.rows) {
-        const float *next = x + entry_at(&l, k + PREFETCH_DISTANCE, row_step, block_step);
-        const float *now = x + entry_at(&l, k, row_step, block_step);
-        UNROLL for (size_t n = 0; n < vectors; n++) __builtin_prefetch(next + n * LANES);
+            sum[m][n] = add ? load(y + m * y_step + n * LANES) : (vec){0};
+    size_t count = p->count;
+    for (size_t k = 0; k < count; k++, values += value_step) {
+        /* It pays where a panel does not fit the first-level cache. */
+        const float *ahead = x + p->at[k + LIST_AHEAD], *now = x + p->at[k];
+        UNROLL for (size_t n = 0; n < vectors; n += 16 / LANES) __builtin_prefetch(ahead + n * LANES);
         vec row[4];
         UNROLL for (size_t n = 0; n < vectors; n++) row[n] = load(now + n * LANES);
         UNROLL for (size_t m = 0; m < rows; m++) {
@@ -44,13 +40,13 @@ ALWAYS_INLINE void product_tile(const list *shared, const float *values, const f
         }
     }
     UNROLL for (size_t m = 0; m < rows; m++)
-        UNROLL for (size_t n = 0; n < vectors; n++) store(y + m * block_step + n * LANES, sum[m][n]);
+        UNROLL for (size_t n = 0; n < vectors; n++) store(y + m * y_step + n * LANES, sum[m][n]);
 }
 
-#define PRODUCT_TILE(ROWS, VECTORS)                                                                                 \
-    static void product_##ROWS##x##VECTORS(const list *l, const float *values, const float *x, size_t row_step,      \
-                                           size_t block_step, float *y, bool add) {                                  \
-        product_tile(l, values, x, row_step, block_step, y, add, ROWS, VECTORS);                                     \
+#define PRODUCT_TILE(ROWS, VECTORS)                                                                                  \
+    static void product_##ROWS##x##VECTORS(const places *p, const float *values, size_t value_step, const float *x,   \
+                                           float *y, size_t y_step, bool add) {                                       \
+        product_tile(p, values, value_step, x, y, y_step, add, ROWS, VECTORS);                                        \
     }
 PRODUCT_TILE(1, 1)
 PRODUCT_TILE(2, 1)
@@ -81,16 +77,24 @@ static product_function *const product_tiles[5][5] = {
 /* One list: y is the row of the group's first block row, the other block rows follow block_step apart. */
 static void product_list(const list *l, const float *values, const float *x, float *y, size_t row_step,
                          size_t block_step, size_t vectors, bool add) {
+    places p;
     values += l->offset;
-    for (size_t n = 0; n < vectors; n += VECTORS) {
-        size_t tile_vectors = vectors - n < VECTORS ? vectors - n : VECTORS;
-        for (size_t m = 0; m < l->rows;) {
-            size_t rest = l->rows - m, tile_rows = tile_vectors == 1 && rest >= 8 ? 8 : rest < 4 ? rest : 4;
-            product_function *tile = tile_rows == 8 ? product_8x1 : product_tiles[tile_rows][tile_vectors];
-            tile(l, values + m, x + n * LANES, row_step, block_step, y + m * block_step + n * LANES, add);
-            m += tile_rows;
+    size_t first = 0;
+    do {
+        locate(l, first, row_step, block_step, &p);
+        for (size_t n = 0; n < vectors; n += VECTORS) {
+            size_t tile_vectors = vectors - n < VECTORS ? vectors - n : VECTORS;
+            for (size_t m = 0; m < l->rows;) {
+                size_t rest = l->rows - m, tile_rows = tile_vectors == 1 && rest >= 8 ? 8 : rest < 4 ? rest : 4;
+                product_function *tile = tile_rows == 8 ? product_8x1 : product_tiles[tile_rows][tile_vectors];
+                tile(&p, values + m, l->rows, x + n * LANES, y + m * block_step + n * LANES, block_step, add);
+                m += tile_rows;
+            }
         }
-    }
+        first += p.count;
+        values += p.count * l->rows;
+        add = true;
+    } while (first < l->length);
 }
 
 static void product(const rbe_plan *plan, const rbe_blocks *w, const float *x, float *y, size_t width, size_t rows) {
@@ -112,53 +116,71 @@ static void product(const rbe_plan *plan, const rbe_blocks *w, const float *x, f
 
 /* ---- transposed -------------------------------------------------------------------------------------------------- */
 
-ALWAYS_INLINE void transposed_tile(const list *l, size_t k, const float *values, const float *y, size_t row_step,
-                                   size_t block_step, float *x, size_t rows, size_t entries, size_t vectors) {
-    float *at[8];
+ALWAYS_INLINE void transposed_tile(const uint32_t *at, const float *values, const float *y, size_t y_step, float *x,
+                                   size_t rows, size_t entries, size_t vectors) {
     vec sum[8][4];
+    float *to[8];
     UNROLL for (size_t u = 0; u < entries; u++) {
-        at[u] = x + entry_at(l, k + u, row_step, block_step);
-        UNROLL for (size_t n = 0; n < vectors; n++) sum[u][n] = load(at[u] + n * LANES);
+        to[u] = x + at[u];
+        UNROLL for (size_t n = 0; n < vectors; n++) sum[u][n] = load(to[u] + n * LANES);
     }
     for (size_t m = 0; m < rows; m++) {
         vec row[4];
-        UNROLL for (size_t n = 0; n < vectors; n++) row[n] = load(y + m * block_step + n * LANES);
+        UNROLL for (size_t n = 0; n < vectors; n++) row[n] = load(y + m * y_step + n * LANES);
         UNROLL for (size_t u = 0; u < entries; u++) {
-            vec value = splat(values[(k + u) * rows + m]);
+            vec value = splat(values[u * rows + m]);
             UNROLL for (size_t n = 0; n < vectors; n++) sum[u][n] = multiply_add(value, row[n], sum[u][n]);
         }
     }
     UNROLL for (size_t u = 0; u < entries; u++)
-        UNROLL for (size_t n = 0; n < vectors; n++) store(at[u] + n * LANES, sum[u][n]);
+        UNROLL for (size_t n = 0; n < vectors; n++) store(to[u] + n * LANES, sum[u][n]);
 }
 
-/* A whole list for `vectors` vectors. `rows` is a constant for the usual group sizes. */
-ALWAYS_INLINE void transposed_entries(const list *shared, const float *values, const float *y, size_t row_step,
-                                      size_t block_step, float *x, size_t rows, size_t vectors) {
-    const list l = *shared;
+/* All entries for `vectors` vectors. `rows` is a constant for the usual group sizes. */
+ALWAYS_INLINE void transposed_entries(const places *p, const float *values, const float *y, size_t y_step, float *x,
+                                      size_t rows, size_t vectors) {
     size_t entries = vectors == 1 ? 8 : 4, k = 0;
-    for (; k + entries <= l.length; k += entries)
-        transposed_tile(&l, k, values, y, row_step, block_step, x, rows, entries, vectors);
-    for (; k < l.length; k++) transposed_tile(&l, k, values, y, row_step, block_step, x, rows, 1, vectors);
+    for (; k + entries <= p->count; k += entries)
+        transposed_tile(p->at + k, values + k * rows, y, y_step, x, rows, entries, vectors);
+    for (; k < p->count; k++) transposed_tile(p->at + k, values + k * rows, y, y_step, x, rows, 1, vectors);
 }
 
-ALWAYS_INLINE void transposed_vectors(const list *l, const float *values, const float *y, size_t row_step,
-                                      size_t block_step, float *x, size_t rows, size_t vectors) {
-    size_t n = 0;
-    for (; n + VECTORS <= vectors; n += VECTORS)
-        transposed_entries(l, values, y + n * LANES, row_step, block_step, x + n * LANES, rows, VECTORS);
-    for (; n < vectors; n++)
-        transposed_entries(l, values, y + n * LANES, row_step, block_step, x + n * LANES, rows, 1);
-}
+typedef void transposed_function(const places *p, const float *values, const float *y, size_t y_step, float *x,
+                                 size_t rows);
+
+#define TRANSPOSED_TILE(NAME, ROWS, VECTORS)                                                                          \
+    static __attribute__((noinline)) void transposed_##NAME(const places *p, const float *values, const float *y,     \
+                                                            size_t y_step, float *x, size_t rows) {                   \
+        (void)rows;                                                                                                   \
+        transposed_entries(p, values, y, y_step, x, ROWS, VECTORS);                                                   \
+    }
+TRANSPOSED_TILE(16_one, 16, 1)
+TRANSPOSED_TILE(16_many, 16, VECTORS)
+TRANSPOSED_TILE(8_one, 8, 1)
+TRANSPOSED_TILE(8_many, 8, VECTORS)
+TRANSPOSED_TILE(4_one, 4, 1)
+TRANSPOSED_TILE(4_many, 4, VECTORS)
+TRANSPOSED_TILE(1_one, 1, 1)
+TRANSPOSED_TILE(1_many, 1, VECTORS)
+TRANSPOSED_TILE(any_one, rows, 1)
+TRANSPOSED_TILE(any_many, rows, VECTORS)
 
 static void transposed_list(const list *l, const float *values, const float *y, float *x, size_t row_step,
                             size_t block_step, size_t vectors) {
-    values += l->offset;
+    transposed_function *one = transposed_any_one, *many = transposed_any_many;
     switch (l->rows) {
-    case 16: transposed_vectors(l, values, y, row_step, block_step, x, 16, vectors); break;
-    case 8: transposed_vectors(l, values, y, row_step, block_step, x, 8, vectors); break;
-    case 4: transposed_vectors(l, values, y, row_step, block_step, x, 4, vectors); break;
-    default: transposed_vectors(l, values, y, row_step, block_step, x, l->rows, vectors);
+    case 16: one = transposed_16_one, many = transposed_16_many; break;
+    case 8: one = transposed_8_one, many = transposed_8_many; break;
+    case 4: one = transposed_4_one, many = transposed_4_many; break;
+    case 1: one = transposed_1_one, many = transposed_1_many; break;
+    }
+    places p;
+    values += l->offset;
+    for (size_t first = 0; first < l->length; first += p.count, values += p.count * l->rows) {
+        locate(l, first, row_step, block_step, &p);
+        size_t n = 0;
+        for (; n + VECTORS <= vectors; n += VECTORS) many(&p, values, y + n * LANES, block_step, x + n * LANES, l->rows);
+        for (; n < vectors; n++) one(&p, values, y + n * LANES, block_step, x + n * LANES, l->rows);
     }
 }
 
