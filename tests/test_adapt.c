@@ -11,7 +11,7 @@
 #include "suites.h"
 #include "support.h"
 
-/* ---- a model, its data, a training step ---------------------------------------------------------------------- */
+/* ---- a model, its data, a training step ------------------------------------------------------------------ */
 
 enum { IN = 41, OUT = 50, BLOCK = 8, CLASSES = 5, ROWS = 23 };
 
@@ -70,8 +70,7 @@ static rbe_status train_step(fixture *f) {
 
 #define require_ok(call) ck_assert_msg((call) == RBE_OK, "%s", rbe_last_error())
 
-/* ---- a layer's lists and what stands at them, to compare ------------------------------------------------------
- */
+/* ---- a layer's lists and what stands at them, to compare ------------------------------------------------- */
 
 /* Dense over all positions, [p][i][column]: -1 where nothing is stored, else the entry's number. */
 typedef struct snapshot {
@@ -146,8 +145,7 @@ static void require_all_followed(const snapshot *old, const snapshot *now) {
     for (int n = 0; n < RBE_OPTIM_MAX_STATE; n++) require_followed(old, now, old->state[n], now->state[n]);
 }
 
-/* ---- growth: where to -----------------------------------------------------------------------------------------
- */
+/* ---- growth: where to ------------------------------------------------------------------------------------ */
 
 /* dL/dS of the whole layer in double, [p][i][column], for a given gradient dy of its output. */
 static double *reference_spectrum(const rbe_linear_layer *layer, const float *x, const float *dy, size_t rows) {
@@ -274,8 +272,7 @@ START_TEST(test_growth_takes_the_best) {
 }
 END_TEST
 
-/* ---- growth: what stays -----------------------------------------------------------------------------------------
- */
+/* ---- growth: what stays ---------------------------------------------------------------------------------- */
 
 static void train_grown(fixture *f, const rbe_growth_options *options, size_t steps) {
     rbe_growth *growth = rbe_growth_new(f->model, f->optim, options);
@@ -466,8 +463,7 @@ START_TEST(test_growth_group) {
 }
 END_TEST
 
-/* ---- sensitivity ----------------------------------------------------------------------------------------------
- */
+/* ---- sensitivity ----------------------------------------------------------------------------------------- */
 
 /* F and mean gradient sample by sample, each with a backward pass of its own. */
 START_TEST(test_sensitivity_is_that_of_single_samples) {
@@ -539,8 +535,7 @@ START_TEST(test_sensitivity_refuses) {
 }
 END_TEST
 
-/* ---- pruning: what goes -----------------------------------------------------------------------------------------
- */
+/* ---- pruning: what goes ---------------------------------------------------------------------------------- */
 
 static float middle_magnitude(const rbe_blocks *b) {
     float sum = 0.0f;
@@ -753,8 +748,7 @@ START_TEST(test_pruned_to_nothing) {
 }
 END_TEST
 
-/* ---- pruning: absorption ----------------------------------------------------------------------------------------
- */
+/* ---- pruning: absorption --------------------------------------------------------------------------------- */
 
 /* Squared norm of what remains of `d` (out x in) when in each block its projection on the eight functions, sampled
  * where the matrix has rows and columns, is taken off. */
@@ -858,8 +852,7 @@ START_TEST(test_absorption_is_the_projection) {
 }
 END_TEST
 
-/* ---- pruning: memory --------------------------------------------------------------------------------------------
- */
+/* ---- pruning: memory ------------------------------------------------------------------------------------- */
 
 /* A budget is kept and nearly used up, and what is counted is what is held. */
 START_TEST(test_prune_to_bytes) {
@@ -971,8 +964,7 @@ START_TEST(test_prune_when_allocations_fail) {
 }
 END_TEST
 
-/* ---- pruning during training ------------------------------------------------------------------------------------
- */
+/* ---- pruning during training ----------------------------------------------------------------------------- */
 
 START_TEST(test_gradual) {
     ck_assert(rbe_prune_schedule(0.8, 10, 50, 9) == 0.0);
@@ -1035,8 +1027,7 @@ START_TEST(test_growth_and_pruning_together) {
 }
 END_TEST
 
-/* ---- budgets ----------------------------------------------------------------------------------------------------
- */
+/* ---- budgets --------------------------------------------------------------------------------------------- */
 
 static rbe_status ten_a_value(void *user, size_t values, size_t *bytes) {
     size_t *calls = user;
@@ -1080,8 +1071,7 @@ START_TEST(test_budgets) {
 }
 END_TEST
 
-/* ---- block size -------------------------------------------------------------------------------------------------
- */
+/* ---- block size ------------------------------------------------------------------------------------------ */
 
 enum { SIDE = 128, SAMPLES = 40 };
 
@@ -1291,8 +1281,7 @@ START_TEST(test_autotune) {
 }
 END_TEST
 
-/* ---- the suite
- * --------------------------------------------------------------------------------------------------- */
+/* ---- the suite ------------------------------------------------------------------------------------------- */
 
 Suite *adapt_suite(void) {
     Suite *suite = suite_create("adapt");

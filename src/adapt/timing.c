@@ -52,9 +52,7 @@ rbe_status rbe_time_layers(rbe_layer *const *layers, size_t count, const float *
     return status;
 }
 
-/* ---- compressed against dense
- * ------------------------------------------------------------------------------------
- */
+/* ---- compressed against dense ---------------------------------------------------------------------------- */
 
 static rbe_status autotune(rbe_layer *const layers[2], size_t rows, const float *x, rbe_autotune_report *report) {
     *report = (rbe_autotune_report){0};

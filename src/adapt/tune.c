@@ -28,8 +28,7 @@ typedef struct tuning {
     rbe_tune_report report;
 } tuning;
 
-/* ---- candidates ------------------------------------------------------------------------------------------------
- */
+/* ---- candidates ------------------------------------------------------------------------------------------ */
 
 static void describe(rbe_tune_candidate *c, const rbe_layer *layer) {
     rbe_blocks_info info = rbe_blocks_describe(rbe_linear_blocks(layer));
@@ -84,8 +83,7 @@ static rbe_status add_candidates(tuning *t) {
     return RBE_OK;
 }
 
-/* ---- judging ---------------------------------------------------------------------------------------------------
- */
+/* ---- judging --------------------------------------------------------------------------------------------- */
 
 /* y (count x rows, of a matrix of `out` columns) = X W^T for some rows of W */
 static void multiply(const tuning *t, const float *w, size_t rows, float *y) {
@@ -162,8 +160,7 @@ static rbe_status judge(tuning *t) {
     return RBE_OK;
 }
 
-/* ---- the exchange ----------------------------------------------------------------------------------------------
- */
+/* ---- the exchange ---------------------------------------------------------------------------------------- */
 
 /* Pointers into the struct itself, after its contents came from `from`. */
 static void own_parameters(rbe_linear_layer *layer, const rbe_linear_layer *from) {
@@ -191,8 +188,7 @@ static void exchange(rbe_linear_layer *a, rbe_linear_layer *b) {
     own_parameters(b, a);
 }
 
-/* ---- the call --------------------------------------------------------------------------------------------------
- */
+/* ---- the call -------------------------------------------------------------------------------------------- */
 
 static rbe_status check(const tuning *t) {
     const rbe_tune_options *o = &t->options;

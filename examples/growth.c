@@ -1,0 +1,220 @@
+/* Where should the coefficients be? Trains a digits classifier with positions that stay where they were drawn, with
+ * growth, with growth but without a transform, and dense: whole, and narrow with as many values as the compressed
+ * one. Also measures what growth costs in time. */
+#include <math.h>
+#include <string.h>
+
+#include "experiment.h"
+
+enum { MAX_SEEDS = 16, COST_ROUNDS = 9, COST_STEPS = 100 };
+
+typedef enum method { STATIC, GROWN, IDENTITY, NARROW, DENSE, METHODS } method;
+
+static const char *const method_names[METHODS] = {"static", "grown", "identity", "narrow", "dense"};
+
+typedef struct settings {
+    const char *data, *out;
+    recipe recipe;
+    example_sizes ratios;
+    size_t seeds, threads;
+    bool quiet, json;
+} settings;
+
+static settings read_settings(int argc, char **argv) {
+    settings s = {
+        .data = "data", .recipe = recipe_default(), .ratios = {.value = {8, 16, 32, 64}, .count = 4}, .seeds = 3};
+    const example_option options[] = {
+        {"data", EXAMPLE_TEXT, &s.data, "DIR", "folder with the four IDX files, plain or .gz", 0, 0},
+        {"hidden", EXAMPLE_SIZES, &s.recipe.hidden, "N,N,..", "widths of the hidden layers", 1, 65536},
+        {"ratios", EXAMPLE_SIZES, &s.ratios, "R,R,..", "values of a dense layer per stored value", 2, 1e6},
+        {"block", EXAMPLE_COUNT, &s.recipe.block, "B", "block size, a power of two 8 .. 256", 8, 256},
+        {"group", EXAMPLE_COUNT, &s.recipe.group, "G", "block rows that share positions (default by the ratio)", 1,
+         65536},
+        {"transform", EXAMPLE_TEXT, &s.recipe.transform, "NAME", "dct, haar, db4 .. db20, wht", 0, 0},
+        {"image", EXAMPLE_FLAG, &s.recipe.image, NULL, "the first layer takes its inputs as an image", 0, 0},
+        {"epochs", EXAMPLE_COUNT, &s.recipe.epochs, "N", "passes over the training data", 1, 1e6},
+        {"batch", EXAMPLE_COUNT, &s.recipe.batch, "N", "samples per step", 1, 1e6},
+        {"lr", EXAMPLE_REAL, &s.recipe.lr, "R", "learning rate (default by the ratio)", 1e-9, 1e3},
+        {"seed", EXAMPLE_SEED, &s.recipe.seed, "N", "the first one", 0, 0},
+        {"seeds", EXAMPLE_COUNT, &s.seeds, "N", "models of each kind, of seeds one after the other", 1, MAX_SEEDS},
+        {"threads", EXAMPLE_COUNT, &s.threads, "N", "threads (default: one per processor)", 1, 1024},
+        {"out", EXAMPLE_TEXT, &s.out, "DIR", "folder for growth.csv; created", 0, 0},
+        {"quiet", EXAMPLE_FLAG, &s.quiet, NULL, "no progress", 0, 0},
+        {"json", EXAMPLE_FLAG, &s.json, NULL, "a line of JSON per kind of model and ratio", 0, 0},
+    };
+    example_parse(argc, argv, "Compares grown positions with static ones, and with dense networks.", options,
+                  sizeof options / sizeof *options);
+    if ((s.recipe.block & (s.recipe.block - 1)) != 0)
+        example_fail(2, "--block: expected a power of two, found %zu", s.recipe.block);
+    if (!rbe_transform_named(s.recipe.transform)) example_fail(2, "--transform: %s", rbe_last_error());
+    return s;
+}
+
+/* ---- models -------------------------------------------------------------------------------------------- */
+
+static size_t dense_values(const example_sizes *hidden, const rbe_dataset *data) {
+    size_t in = data->features, values = 0;
+    for (size_t n = 0; n <= hidden->count; n++) {
+        size_t out = n < hidden->count ? hidden->value[n] : (size_t)data->classes;
+        values += (in + 1) * out;
+        in = out;
+    }
+    return values;
+}
+
+/* The widest dense network of the same proportions that has at most so many values. */
+static example_sizes narrow(const example_sizes *hidden, const rbe_dataset *data, size_t values) {
+    example_sizes found = *hidden;
+    for (size_t step = 1000; step > 0; step--) {
+        for (size_t n = 0; n < hidden->count; n++) {
+            size_t width = (size_t)lround((double)hidden->value[n] * (double)step / 1000.0);
+            found.value[n] = width > 0 ? width : 1;
+        }
+        if (dense_values(&found, data) <= values) break;
+    }
+    return found;
+}
+
+static recipe recipe_of(const settings *s, method m, double ratio, uint64_t seed, const rbe_dataset *data) {
+    recipe r = s->recipe;
+    r.seed = seed;
+    r.ratio = ratio;
+    r.grow = m == GROWN || m == IDENTITY;
+    if (m == IDENTITY) {
+        r.transform = "identity";
+        r.image = false;
+    }
+    if (m != NARROW && m != DENSE) return r;
+    if (m == NARROW) {
+        rbe_model *compressed = recipe_model(&r, data);
+        r.hidden = narrow(&r.hidden, data, rbe_model_describe_cost(compressed).values);
+        rbe_model_free(compressed);
+    }
+    r.ratio = 1.0;
+    r.lr = 0.0;
+    return r;
+}
+
+/* ---- a kind of model, over the seeds ------------------------------------------------------------------- */
+
+typedef struct outcome {
+    method method;
+    double ratio;
+    spread error; /* percent */
+    rbe_layer_cost cost;
+    double seconds_per_epoch;
+} outcome;
+
+static outcome measure(const settings *s, method m, double ratio, const rbe_dataset *train, const rbe_dataset *test,
+                       FILE *csv) {
+    outcome o = {.method = m, .ratio = ratio};
+    double errors[MAX_SEEDS];
+    for (size_t n = 0; n < s->seeds; n++) {
+        recipe r = recipe_of(s, m, ratio, s->recipe.seed + n, train);
+        trained t = recipe_train(&r, train, test, !s->quiet);
+        errors[n] = 100.0 * t.fit.test.error;
+        o.cost = rbe_model_describe_cost(t.model);
+        o.seconds_per_epoch = t.fit.seconds_per_epoch;
+        rbe_model_free(t.model);
+        if (csv)
+            fprintf(csv, "%s,%g,%llu,%.4f,%zu,%zu,%.4f\n", method_names[m], ratio, (unsigned long long)r.seed,
+                    errors[n], o.cost.values, o.cost.bytes, o.seconds_per_epoch);
+    }
+    o.error = spread_of(errors, s->seeds);
+    return o;
+}
+
+static void print_outcome(const settings *s, const outcome *o) {
+    const char *name = method_names[o->method];
+    if (s->json)
+        printf("{\"program\":\"growth\",\"method\":\"%s\",\"ratio\":%g,\"test_error\":%.4f,\"deviation\":%.4f,"
+               "\"seeds\":%zu,\"values\":%zu,\"bytes\":%zu,\"seconds_per_epoch\":%.4f}\n",
+               name, o->ratio, o->error.mean, o->error.deviation, s->seeds, o->cost.values, o->cost.bytes,
+               o->seconds_per_epoch);
+    else
+        printf("%-9s %6g  %5.2f +- %4.2f %% %9zu %10zu %10.2f\n", name, o->ratio, o->error.mean, o->error.deviation,
+               o->cost.values, o->cost.bytes, o->seconds_per_epoch);
+    fflush(stdout);
+}
+
+/* ---- the cost of growth -------------------------------------------------------------------------------- */
+
+typedef struct runner {
+    rbe_model *model;
+    rbe_optim *optim;
+    rbe_growth *growth;
+    size_t step;
+    double seconds[COST_ROUNDS];
+} runner;
+
+static double run_steps(runner *r, rbe_tape *tape, const rbe_batch *batch) {
+    double start = experiment_now();
+    for (size_t n = 0; n < COST_STEPS; n++, r->step++) {
+        rbe_var *logits = rbe_model_forward(r->model, rbe_input(tape, batch->x));
+        example_require(rbe_backward(rbe_cross_entropy(logits, batch->labels)));
+        example_require(rbe_optim_step(r->optim));
+        rbe_tape_reset(tape);
+        if (r->growth) example_require(rbe_growth_step(r->growth, r->step));
+    }
+    return experiment_now() - start;
+}
+
+/* Time of training with growth every 100 steps over that without: runs of 100 steps in turn, medians. */
+static double growth_cost(const settings *s, double ratio, const rbe_dataset *train) {
+    runner runners[2];
+    recipe r = recipe_of(s, STATIC, ratio, s->recipe.seed, train);
+    for (int n = 0; n < 2; n++) {
+        rbe_model *model = recipe_model(&r, train);
+        runners[n] = (runner){.model = model, .optim = recipe_optim(&r, model)};
+    }
+    runners[1].growth = rbe_growth_new(runners[1].model, runners[1].optim,
+                                       &(rbe_growth_options){.steps = 1000000, .every = COST_STEPS});
+    rbe_tape *tape = rbe_tape_new(NULL);
+    rbe_batches *batches = rbe_batches_new(train, r.batch, true, 1);
+    if (!runners[1].growth || !tape || !batches) example_require(rbe_last_status());
+    rbe_batch batch;
+    rbe_batches_start(batches, 0);
+    rbe_batches_next(batches, &batch);
+    for (size_t round = 0; round < COST_ROUNDS; round++)
+        for (int n = 0; n < 2; n++) runners[n].seconds[round] = run_steps(&runners[n], tape, &batch);
+    double cost = median(runners[1].seconds, COST_ROUNDS) / median(runners[0].seconds, COST_ROUNDS);
+    rbe_batches_free(batches);
+    rbe_tape_free(tape);
+    for (int n = 0; n < 2; n++) {
+        rbe_growth_free(runners[n].growth);
+        rbe_optim_free(runners[n].optim);
+        rbe_model_free(runners[n].model);
+    }
+    return cost;
+}
+
+int main(int argc, char **argv) {
+    settings s = read_settings(argc, argv);
+    if (s.threads > 0) example_require(rbe_set_threads((int)s.threads));
+    FILE *csv = experiment_file(s.out, "growth.csv");
+    rbe_dataset train, test;
+    experiment_data(s.data, &train, &test);
+    if (csv) fprintf(csv, "method,ratio,seed,test_error,values,bytes,seconds_per_epoch\n");
+    if (!s.json)
+        printf("%-9s %6s  %15s %9s %10s %10s\n", "positions", "ratio", "test error", "values", "bytes", "s/epoch");
+    for (size_t n = 0; n < s.ratios.count; n++)
+        for (method m = STATIC; m < DENSE; m++) {
+            outcome o = measure(&s, m, (double)s.ratios.value[n], &train, &test, csv);
+            print_outcome(&s, &o);
+        }
+    outcome dense = measure(&s, DENSE, 1.0, &train, &test, csv);
+    print_outcome(&s, &dense);
+    experiment_close(csv);
+    for (size_t n = 0; n < s.ratios.count; n++) {
+        double cost = growth_cost(&s, (double)s.ratios.value[n], &train);
+        if (s.json)
+            printf("{\"program\":\"growth\",\"method\":\"cost\",\"ratio\":%zu,\"time\":%.4f}\n", s.ratios.value[n],
+                   cost);
+        else
+            printf("ratio %zu: growth every %d steps takes %.3f times the time\n", s.ratios.value[n], COST_STEPS,
+                   cost);
+    }
+    rbe_dataset_free(&train);
+    rbe_dataset_free(&test);
+    return 0;
+}
