@@ -306,6 +306,27 @@ START_TEST(test_growth_conserves) {
 }
 END_TEST
 
+/* Overlapping blocks: positions belong to the blocks, whatever rows and columns these cover. */
+START_TEST(test_growth_with_overlap) {
+    rbe_linear_options options = usual;
+    options.overlap = 3;
+    fixture f;
+    fixture_init(&f, &options, rbe_adam);
+    size_t count = f.layer->blocks->value_count;
+    train_grown(&f, &(rbe_growth_options){.steps = 40, .every = 4}, 40);
+    ck_assert_uint_eq(f.layer->blocks->value_count, count);
+    rbe_prune_report report;
+    require_ok(rbe_prune(f.model, f.optim, &(rbe_prune_options){.amount = 0.5}, &report));
+    ck_assert_double_gt(report.removed_energy, 0.0);
+    train_grown(&f, &(rbe_growth_options){.steps = 40, .every = 4}, 8);
+    snapshot now;
+    snapshot_take(&now, f.layer, f.optim);
+    ck_assert_uint_lt(now.values, count);
+    snapshot_free(&now);
+    fixture_free(&f);
+}
+END_TEST
+
 /* Ties are decided, nothing is random: two runs give the same bits. */
 START_TEST(test_growth_repeats) {
     fixture f[2];
@@ -1288,6 +1309,7 @@ Suite *adapt_suite(void) {
     TCase *growth = tcase_create("growth");
     tcase_add_loop_test(growth, test_growth_takes_the_best, 0, GROWTH_CASES);
     tcase_add_loop_test(growth, test_growth_conserves, 0, GROWTH_CASES);
+    tcase_add_test(growth, test_growth_with_overlap);
     tcase_add_test(growth, test_growth_repeats);
     tcase_add_test(growth, test_growth_stops);
     tcase_add_test(growth, test_growth_steps_allocate_nothing);

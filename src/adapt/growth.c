@@ -33,8 +33,9 @@ typedef struct grown_layer {
     rbe_blocks *next;    /* the lists after an exchange */
     uint32_t *candidate; /* columns where to grow, ascending, each list's at the place of its entries */
     uint32_t *wanted;    /* candidates of each list */
-    float *score;        /* of a list's entries */
-    uint8_t *keep;       /* of a list's entries, or of all its positions */
+    float *score;        /* of a list's entries, or of the empty positions that come into question */
+    uint8_t *keep;       /* of the same */
+    uint32_t *column;    /* of those empty positions */
     uint64_t histogram[1 << RBE_FINE_DIGIT];
 } grown_layer;
 
@@ -54,6 +55,7 @@ static void free_buffers(grown_layer *l) {
     rbe_free(l->wanted);
     rbe_free(l->score);
     rbe_free(l->keep);
+    rbe_free(l->column);
     *l = (grown_layer){.linear = l->linear};
 }
 
@@ -67,7 +69,9 @@ static rbe_status make_buffers(grown_layer *l) {
     l->wanted = rbe_alloc_zeroed(lists, sizeof *l->wanted);
     l->score = rbe_alloc(columns, sizeof *l->score);
     l->keep = rbe_alloc(columns, sizeof *l->keep);
-    if (!l->next || !l->candidate || !l->wanted || !l->score || !l->keep) return RBE_INSUFFICIENT_MEMORY;
+    l->column = rbe_alloc(columns, sizeof *l->column);
+    if (!l->next || !l->candidate || !l->wanted || !l->score || !l->keep || !l->column)
+        return RBE_INSUFFICIENT_MEMORY;
     for (size_t list = 0; list < lists; list++)
         l->next->list_start[list + 1] = b->list_start[list + 1] - b->list_start[list];
     return rbe_blocks_allocate(l->next);
@@ -85,17 +89,41 @@ static void keep_largest(grown_layer *l, const float *score, size_t count, size_
 
 /* ---- where to grow --------------------------------------------------------------------------------------- */
 
+/* A number that at least `wanted` scores reach: the least of the maxima of so many stretches of the list. The order
+ * of scores, none of which is negative, is that of their bits. */
+static float lower_bound(const float *score, size_t count, size_t wanted) {
+    int32_t least = INT32_MAX;
+    for (size_t n = 0; n < wanted; n++) {
+        int32_t most = 0;
+        for (size_t c = n * count / wanted; c < (n + 1) * count / wanted; c++) {
+            int32_t bits;
+            memcpy(&bits, &score[c], sizeof bits);
+            if (bits > most) most = bits;
+        }
+        if (most < least) least = most;
+    }
+    float bound;
+    memcpy(&bound, &least, sizeof bound);
+    return bound;
+}
+
 /* Notes the best empty positions of a list; spoils the scores (one per column). */
 static void choose_candidates(grown_layer *l, size_t list, float *score, size_t columns) {
     const rbe_blocks *b = l->linear->blocks;
-    size_t first = b->list_start[list], entries = b->list_start[list + 1] - first;
+    size_t first = b->list_start[list], entries = b->list_start[list + 1] - first, count = 0;
     size_t wanted = (size_t)lround(l->fraction * (double)entries);
     for (size_t k = first; k < first + entries; k++) score[rbe_column_at(b, k)] = 0.0f;
     l->wanted[list] = 0;
     if (wanted == 0) return;
-    keep_largest(l, score, columns, wanted);
-    for (size_t column = 0; column < columns; column++)
-        if (l->keep[column]) l->candidate[first + l->wanted[list]++] = (uint32_t)column;
+    float bound = lower_bound(score, columns, wanted); /* few columns reach it, and only they are ranked */
+    for (size_t c = 0; c < columns; c++)
+        if (score[c] >= bound) {
+            l->score[count] = score[c];
+            l->column[count++] = (uint32_t)c;
+        }
+    keep_largest(l, l->score, count, wanted);
+    for (size_t n = 0; n < count; n++)
+        if (l->keep[n]) l->candidate[first + l->wanted[list]++] = l->column[n];
 }
 
 static rbe_status see_backward(void *user, const rbe_linear_layer *layer, const float *x, const float *dy,
