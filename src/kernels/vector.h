@@ -18,7 +18,11 @@
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
 
 /* For loops of constant length over arrays of vectors that shall live in registers. */
+#if defined(__clang__)
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
 #define UNROLL _Pragma("GCC unroll 16")
+#endif
 
 typedef float vec __attribute__((vector_size(4 * LANES), may_alias));
 
