@@ -310,6 +310,7 @@ END_TEST
 START_TEST(test_growth_with_overlap) {
     rbe_linear_options options = usual;
     options.overlap = 3;
+    options.alpha = RBE_ALPHA_OFF;
     fixture f;
     fixture_init(&f, &options, rbe_adam);
     size_t count = f.layer->blocks->value_count;

@@ -43,6 +43,9 @@ static void describe(rbe_tune_candidate *c, const rbe_layer *layer) {
 static rbe_status add_candidate(tuning *t, size_t block, size_t group, const rbe_transform *transform) {
     const rbe_linear_layer *layer = t->layer;
     const rbe_blocks_info info = rbe_blocks_describe(layer->blocks);
+    bool same = block == info.block && group == info.group &&
+                (!transform || (transform == info.row_transform && transform == info.column_transform));
+    if (same && !t->options.weights) return RBE_OK; /* it would be the layer itself */
     size_t values = info.coefficients + info.alphas;
     const rbe_compress_options options = {.block = block,
                                           .group = group,
