@@ -2,6 +2,7 @@
 #
 #   make            static and shared library, examples
 #   make check      tests                   make sanitize   tests under ASan and UBSan
+#   make fuzz       the readers of files against random damage
 #   make demo       the main job: trains dense and compressed digits classifiers, draws the curves
 #   make bench      speed against OpenBLAS  make install    PREFIX=/usr/local DESTDIR=
 #   make format lint headers data clean
@@ -11,14 +12,15 @@ BUILD ?= build
 VERSION := $(shell sed -n 's/^\#define RBE_VERSION_[A-Z]* //p' include/rbe/base.h | paste -sd.)
 SOVERSION := $(shell sed -n 's/^\#define RBE_VERSION_MAJOR //p' include/rbe/base.h)
 
-PACKAGES := gsl openblas zlib libcjson
+PACKAGES := openblas gsl zlib libcjson
 PACKAGE_CFLAGS := $(shell pkg-config --cflags $(PACKAGES))
 # GSL's own CBLAS, a hundred times slower, has the same names as OpenBLAS: it must not be linked.
 PACKAGE_LIBS := $(filter-out -lgslcblas,$(shell pkg-config --libs $(PACKAGES)))
 WARNINGS := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wvla -Werror
 OPTIMIZE ?= -O3
 # -mtune=generic: tuning for znver3, which gcc 12 does by itself on Zen, halves the speed of the kernels.
-CFLAGS ?= $(OPTIMIZE) -g -mtune=generic
+# -fno-math-errno: without it no compiler vectorises the square roots of Adam.
+CFLAGS ?= $(OPTIMIZE) -g -mtune=generic -fno-math-errno
 ALL_CFLAGS = -std=c11 $(WARNINGS) $(CFLAGS) -fopenmp -fPIC -fvisibility=hidden -D_DEFAULT_SOURCE -D_POSIX_C_SOURCE=200809L \
              -Iinclude -Isrc -I$(BUILD)/gen $(PACKAGE_CFLAGS) $(SANITIZE)
 LIBS = $(PACKAGE_LIBS) -lm -fopenmp
@@ -34,7 +36,7 @@ BENCH := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/bench/*.c))
 STATIC := $(BUILD)/librbe.a
 SHARED := $(BUILD)/librbe.so.$(VERSION)
 
-.PHONY: all examples check sanitize demo bench install uninstall format lint headers data clean
+.PHONY: all examples check sanitize fuzz run-fuzzers demo bench install uninstall format lint headers data clean
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -95,6 +97,37 @@ SANITIZERS = -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-fr
 sanitize:
 	$(MAKE) BUILD=$(BUILD)/sanitize OPTIMIZE=-O1 SANITIZE="$(SANITIZERS)" $(BUILD)/sanitize/tests/run
 	$(BUILD)/sanitize/tests/run
+
+# The readers of files against random damage, FUZZ_SECONDS each; needs clang. The kernels are not instrumented: that
+# takes clang minutes.
+FUZZ_SECONDS ?= 60
+FUZZ_FLAGS = -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer \
+             -DFUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION -Wno-pass-failed
+FUZZERS := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
+
+fuzz:
+	$(MAKE) CC=clang BUILD=$(BUILD)/fuzz OPTIMIZE=-O1 INSTRUMENT="$(FUZZ_FLAGS)" run-fuzzers
+
+run-fuzzers: $(FUZZERS:%=$(BUILD)/fuzz_%) $(BUILD)/make_corpus
+	$(BUILD)/make_corpus $(BUILD)/corpus
+	@for f in $(FUZZERS); do \
+	    echo "fuzz_$$f: $(FUZZ_SECONDS) seconds"; \
+	    mkdir -p $(BUILD)/corpus/found_$$f; \
+	    dictionary=tests/fuzz/$$f.dict; [ -e $$dictionary ] && dictionary=-dict=$$dictionary || dictionary=; \
+	    $(BUILD)/fuzz_$$f -max_total_time=$(FUZZ_SECONDS) -max_len=16384 -timeout=10 -rss_limit_mb=2048 $$dictionary \
+	        -print_final_stats=1 -artifact_prefix=$(BUILD)/ $(BUILD)/corpus/found_$$f $(BUILD)/corpus/$$f \
+	        > $(BUILD)/fuzz_$$f.log 2>&1 || { tail -n 40 $(BUILD)/fuzz_$$f.log; exit 1; }; \
+	    grep number_of_executed_units $(BUILD)/fuzz_$$f.log; \
+	done
+
+$(foreach room,base codec data io,$(filter $(BUILD)/src/$(room)/%,$(OBJECTS))): CFLAGS += $(INSTRUMENT)
+$(BUILD)/tests/fuzz/%.o: CFLAGS += $(INSTRUMENT)
+
+$(BUILD)/fuzz_%: $(BUILD)/tests/fuzz/fuzz_%.o $(BUILD)/tests/fuzz/memory.o $(STATIC)
+	$(CC) $(LDFLAGS) $(INSTRUMENT) -fsanitize=fuzzer $^ $(LIBS) -o $@
+
+$(BUILD)/make_corpus: $(BUILD)/tests/fuzz/make_corpus.o $(STATIC)
+	$(CC) $(LDFLAGS) $(INSTRUMENT) $^ $(LIBS) -o $@
 
 demo: examples
 	sh scripts/demo.sh $(BUILD)

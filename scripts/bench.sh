@@ -27,6 +27,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
 export OPENBLAS_NUM_THREADS=1
+unset OPENBLAS_CORETYPE # the baseline is the best that OpenBLAS has for this machine
 measure() { "$bench" --json --quick "$@" | tee "$work/last" >> "$results"; }
 
 # "NAME": 1.5 of the lines on standard input.

@@ -14,7 +14,7 @@ static const struct {
     {"limits", limits_suite},   {"codec", codec_suite},   {"compress", compress_suite},
     {"kernels", kernels_suite}, {"linear", linear_suite}, {"nn", nn_suite},
     {"safe", safe_suite},       {"optim", optim_suite},   {"data", data_suite},
-    {"train", train_suite},     {"adapt", adapt_suite},
+    {"io", io_suite},           {"train", train_suite},   {"adapt", adapt_suite},
 };
 
 int main(int argc, char **argv) {

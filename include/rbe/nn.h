@@ -171,8 +171,7 @@ RBE_API void rbe_model_free(rbe_model *model); /* and its layers; NULL is allowe
 RBE_API rbe_status rbe_model_add(rbe_model *model, rbe_layer *layer);
 RBE_API rbe_status rbe_model_apply(rbe_model *model, rbe_var *(*operation)(rbe_var *));
 
-/* The first error of building (INVALID_ARGUMENT for NULL, and INSUFFICIENT_MEMORY if the model itself could not be
- * made). */
+/* The first error of building; INVALID_ARGUMENT for NULL, a model that could not be made. */
 RBE_API rbe_status rbe_model_status(const rbe_model *model);
 
 RBE_API rbe_var *rbe_model_forward(const rbe_model *model, rbe_var *x);
