@@ -1,5 +1,6 @@
 /* Trains a digits classifier, removes part of its coefficients by every score, and says what is left of it: error,
- * values, bytes in memory and on disk, speed; without and with absorption into alpha, and after fine-tuning. */
+ * values, bytes in memory and on disk, speed; plain, with absorption into alpha or a refit, and after fine-tuning.
+ */
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -8,9 +9,14 @@
 #include "experiment.h"
 #include "rbe/io.h"
 
-enum { MAX_SEEDS = 16, SAMPLES_AT_A_TIME = 500, FORWARD_ROWS = 256, FORWARD_ROUNDS = 41 };
+enum { MAX_SEEDS = 16, SAMPLES_AT_A_TIME = 500, REFIT_SAMPLES = 2000, FORWARD_ROWS = 256, FORWARD_ROUNDS = 41 };
 
 static const char *const score_names[] = {"magnitude", "fisher", "gradient", "random"};
+
+/* What is done about the loss: nothing, absorption into alpha, a refit on activations. */
+typedef enum repair_kind { NONE, ABSORBED, REFITTED, REPAIRS } repair_kind;
+
+static const char *const repair_names[REPAIRS] = {"none", "absorbed", "refit"};
 
 typedef struct settings {
     const char *data, *load, *out;
@@ -140,22 +146,29 @@ static double tune(const settings *s, rbe_model *model, const rbe_dataset *train
     return 100.0 * result.test.error;
 }
 
-static outcome run_case(const settings *s, const original *o, rbe_prune_score score, size_t percent, bool absorb,
-                        const rbe_dataset *train, const rbe_dataset *test) {
+static outcome run_case(const settings *s, const original *o, rbe_prune_score score, size_t percent,
+                        repair_kind repair, const rbe_dataset *train, const rbe_dataset *test) {
     outcome result;
     rbe_model *model = load(o->path), *whole = load(o->path);
     rbe_sensitivity *sensitivity = NULL;
     if (score == RBE_PRUNE_FISHER || score == RBE_PRUNE_GRADIENT)
         sensitivity = measure_sensitivity(model, train, s->samples);
+    rbe_batches *batches = rbe_batches_new(train, REFIT_SAMPLES, true, 2);
+    rbe_batch samples;
+    if (!batches) example_require(rbe_last_status());
+    rbe_batches_start(batches, 0);
+    rbe_batches_next(batches, &samples);
     const rbe_prune_options options = {.score = score,
                                        .amount = (double)percent / 100.0,
                                        .per_layer = s->per_layer,
                                        .single_values = s->single,
-                                       .no_absorption = !absorb,
+                                       .no_absorption = repair == NONE,
+                                       .refit = repair == REFITTED ? &samples.x : NULL,
                                        .sensitivity = sensitivity,
                                        .seed = s->recipe.seed};
     example_require(rbe_prune(model, NULL, &options, &result.report));
     rbe_sensitivity_free(sensitivity);
+    rbe_batches_free(batches);
     result.error = percent_wrong(model, test);
     result.file_bytes = file_bytes(model);
     double seconds[2];
@@ -172,7 +185,7 @@ static outcome run_case(const settings *s, const original *o, rbe_prune_score sc
 typedef struct row {
     const char *score;
     size_t percent;
-    bool absorb;
+    repair_kind repair;
     spread loss, tuned_loss; /* points of error more than the original */
     outcome last;            /* of the last seed: what does not depend much on it */
 } row;
@@ -182,24 +195,25 @@ static void print_row(FILE *csv, const row *r, spread original_error) {
                           ? 100.0 * r->last.report.absorbed_energy / r->last.report.removed_energy
                           : 0.0;
     printf("%-10s %4zu %%  %-8s %7.2f +- %4.2f %10.2f +- %4.2f %9zu %9zu %9zu %7.2f %8.2f %%\n", r->score,
-           r->percent, r->absorb ? "absorbed" : "-", r->loss.mean, r->loss.deviation, r->tuned_loss.mean,
+           r->percent, repair_names[r->repair], r->loss.mean, r->loss.deviation, r->tuned_loss.mean,
            r->tuned_loss.deviation, r->last.report.values_after, r->last.report.bytes_after, r->last.file_bytes,
            r->last.speed, absorbed);
     fflush(stdout);
     if (csv)
-        fprintf(csv, "%s,%zu,%d,%.4f,%.4f,%.4f,%.4f,%.4f,%zu,%zu,%zu,%.4f,%.4f\n", r->score, r->percent, r->absorb,
-                original_error.mean, r->loss.mean, r->loss.deviation, r->tuned_loss.mean, r->tuned_loss.deviation,
-                r->last.report.values_after, r->last.report.bytes_after, r->last.file_bytes, r->last.speed,
-                absorbed);
+        fprintf(csv, "%s,%zu,%s,%.4f,%.4f,%.4f,%.4f,%.4f,%zu,%zu,%zu,%.4f,%.4f\n", r->score, r->percent,
+                repair_names[r->repair], original_error.mean, r->loss.mean, r->loss.deviation, r->tuned_loss.mean,
+                r->tuned_loss.deviation, r->last.report.values_after, r->last.report.bytes_after,
+                r->last.file_bytes, r->last.speed, absorbed);
 }
 
 static void print_json(const row *r, spread original_error) {
-    printf("{\"program\":\"prune_sweep\",\"score\":\"%s\",\"percent\":%zu,\"absorbed\":%s,\"original_error\":%.4f,"
-           "\"loss_points\":%.4f,\"tuned_loss_points\":%.4f,\"values\":%zu,\"bytes\":%zu,\"bytes_before\":%zu,"
-           "\"file_bytes\":%zu,\"speed\":%.4f}\n",
-           r->score, r->percent, r->absorb ? "true" : "false", original_error.mean, r->loss.mean,
-           r->tuned_loss.mean, r->last.report.values_after, r->last.report.bytes_after, r->last.report.bytes_before,
-           r->last.file_bytes, r->last.speed);
+    printf(
+        "{\"program\":\"prune_sweep\",\"score\":\"%s\",\"percent\":%zu,\"repair\":\"%s\",\"original_error\":%.4f,"
+        "\"loss_points\":%.4f,\"tuned_loss_points\":%.4f,\"values\":%zu,\"bytes\":%zu,\"bytes_before\":%zu,"
+        "\"file_bytes\":%zu,\"speed\":%.4f}\n",
+        r->score, r->percent, repair_names[r->repair], original_error.mean, r->loss.mean, r->tuned_loss.mean,
+        r->last.report.values_after, r->last.report.bytes_after, r->last.report.bytes_before, r->last.file_bytes,
+        r->last.speed);
 }
 
 int main(int argc, char **argv) {
@@ -220,22 +234,23 @@ int main(int argc, char **argv) {
     printf("the model: test error %.2f +- %.2f %%, %zu values, %zu bytes, file %zu bytes\n", original_error.mean,
            original_error.deviation, cost.values, cost.bytes, file_bytes(whole));
     rbe_model_free(whole);
-    printf("\n%-10s %6s  %-8s %15s %18s %9s %9s %9s %7s %10s\n", "score", "gone", "alpha", "points lost", "tuned",
+    printf("\n%-10s %6s  %-8s %15s %18s %9s %9s %9s %7s %10s\n", "score", "gone", "repair", "points lost", "tuned",
            "values", "bytes", "file", "speed", "absorbed");
     if (csv)
         fprintf(csv,
-                "score,percent,absorb,original_error,points,points_spread,tuned_points,tuned_points_spread,values,"
+                "score,percent,repair,original_error,points,points_spread,tuned_points,tuned_points_spread,values,"
                 "bytes,file_bytes,speed,absorbed_percent\n");
-    row rows[8 * EXAMPLE_MAX_SIZES];
+    row rows[4 * REPAIRS * EXAMPLE_MAX_SIZES];
     size_t count = 0;
     for (int score = 0; score < 4; score++)
         for (size_t p = 0; p < s.percent.count; p++)
-            for (int absorb = 0; absorb < 2; absorb++) {
+            for (repair_kind repair = NONE; repair < REPAIRS; repair++) {
+                if (repair == REFITTED && s.single) continue;
                 row *r = &rows[count++];
-                *r = (row){.score = score_names[score], .percent = s.percent.value[p], .absorb = absorb};
+                *r = (row){.score = score_names[score], .percent = s.percent.value[p], .repair = repair};
                 for (size_t n = 0; n < s.seeds; n++) {
                     r->last =
-                        run_case(&s, &originals[n], (rbe_prune_score)score, r->percent, absorb, &train, &test);
+                        run_case(&s, &originals[n], (rbe_prune_score)score, r->percent, repair, &train, &test);
                     errors[n] = r->last.error - originals[n].error;
                     tuned[n] = r->last.tuned_error - originals[n].error;
                 }

@@ -88,7 +88,7 @@ growth() {
 }
 
 prune() {
-    expect_header score,percent,absorb,original_error,points,points_spread,tuned_points,tuned_points_spread,values,bytes,file_bytes,speed,absorbed_percent
+    expect_header score,percent,repair,original_error,points,points_spread,tuned_points,tuned_points_spread,values,bytes,file_bytes,speed,absorbed_percent
     echo "set logscale xy"
     echo "set xlabel 'memory of the model after pruning'"
     echo "set format x '%.0s %cB'"
@@ -99,9 +99,9 @@ prune() {
     number=0
     for score in fisher magnitude gradient random; do
         number=$((number + 1))
-        awk -F, -v score=$score '$1 == score && $3 == 1 { print $10, ($5 > 0.01 ? $5 : 0.01), $6 }' "$results" \
+        awk -F, -v score=$score '$1 == score && $3 == "absorbed" { print $10, ($5 > 0.01 ? $5 : 0.01), $6 }' "$results" \
             > "$work/$score"
-        awk -F, -v score=$score '$1 == score && $3 == 1 { print $10, ($7 > 0.01 ? $7 : 0.01), $8 }' "$results" \
+        awk -F, -v score=$score '$1 == score && $3 == "absorbed" { print $10, ($7 > 0.01 ? $7 : 0.01), $8 }' "$results" \
             > "$work/$score.tuned"
         curve $score $number "$score"
         curve $score.tuned $number "$score, fine-tuned" 'dt (6,4)'

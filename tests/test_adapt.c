@@ -874,6 +874,104 @@ START_TEST(test_absorption_is_the_projection) {
 }
 END_TEST
 
+/* ---- pruning: refit ------------------------------------------------------------------------------------------ */
+
+/* Outputs of the first layer for the fixture's rows, as a copy. */
+static double *outputs(fixture *f, const float *x) {
+    rbe_var *y =
+        rbe_layer_forward(&f->layer->base, rbe_input(f->tape, rbe_tensor_2d((float *)(uintptr_t)x, ROWS, IN)));
+    double *copy = widened(rbe_value(y)->data, ROWS * OUT);
+    rbe_tape_reset(f->tape);
+    return copy;
+}
+
+/* For inputs that are not white: nearer than absorption gets, the mean outputs kept, and as near as can be: no kept
+ * coefficient can be moved either way to less error. */
+START_TEST(test_refit) {
+    static const rbe_prune_options plain = {.amount = 0.6, .per_layer = true};
+    double error[2];
+    for (int refitted = 0; refitted < 2; refitted++) {
+        rbe_linear_options options = usual;
+        options.alpha = _i == 0 ? RBE_ALPHA_ON : RBE_ALPHA_OFF;
+        fixture f;
+        fixture_init(&f, &options, rbe_sgd);
+        for (size_t n = 0; n < ROWS; n++) /* few directions, and a mean */
+            for (size_t c = 0; c < IN; c++)
+                f.x[n * IN + c] = 1.0f + f.x[n * IN] * sinf((float)c) + 0.3f * f.x[n * IN + c];
+        double *before = outputs(&f, f.x);
+        const rbe_tensor samples = rbe_tensor_2d(f.x, ROWS, IN);
+        rbe_prune_options prune = plain;
+        prune.refit = refitted ? &samples : NULL;
+        require_ok(rbe_prune(f.model, f.optim, &prune, NULL));
+        double *after = outputs(&f, f.x), means = 0.0;
+        error[refitted] = 0.0;
+        for (size_t o = 0; o < OUT; o++) {
+            double mean = 0.0;
+            for (size_t n = 0; n < ROWS; n++) mean += (before[n * OUT + o] - after[n * OUT + o]) / ROWS;
+            for (size_t n = 0; n < ROWS; n++) {
+                double d = before[n * OUT + o] - after[n * OUT + o] - mean;
+                error[refitted] += d * d;
+            }
+            means += mean * mean;
+        }
+        if (refitted) ck_assert_double_lt(sqrt(means), 1e-4);
+        const rbe_blocks *b = f.layer->blocks;
+        for (size_t k = 0; refitted && k < b->value_count; k += 7)
+            for (int sign = -1; sign <= 1; sign += 2) {
+                float kept = b->values[k];
+                b->values[k] += 0.05f * (float)sign;
+                double *moved = outputs(&f, f.x), moved_error = 0.0;
+                for (size_t o = 0; o < OUT; o++) {
+                    double mean = 0.0;
+                    for (size_t n = 0; n < ROWS; n++) mean += (before[n * OUT + o] - moved[n * OUT + o]) / ROWS;
+                    for (size_t n = 0; n < ROWS; n++) {
+                        double d = before[n * OUT + o] - moved[n * OUT + o] - mean;
+                        moved_error += d * d;
+                    }
+                }
+                ck_assert_double_ge(moved_error, error[1] * (1.0 - 1e-3));
+                b->values[k] = kept;
+                free(moved);
+            }
+        require_ok(train_step(&f));
+        free(before);
+        free(after);
+        fixture_free(&f);
+    }
+    ck_assert_double_lt(error[1], 0.7 * error[0]);
+}
+END_TEST
+
+START_TEST(test_refit_refuses) {
+    fixture f;
+    fixture_init(&f, &usual, rbe_sgd);
+    rbe_tensor samples = rbe_tensor_2d(f.x, ROWS, IN);
+    rbe_prune_options prune = {.amount = 0.5, .refit = &samples, .single_values = true};
+    size_t count = stored(f.model);
+    ck_assert_int_eq(rbe_prune(f.model, f.optim, &prune, NULL), RBE_INVALID_ARGUMENT);
+    prune.single_values = false;
+    samples = rbe_tensor_2d(f.x, 1, IN);
+    ck_assert_int_eq(rbe_prune(f.model, f.optim, &prune, NULL),
+                     RBE_INVALID_ARGUMENT); /* one sample has no spread */
+    samples = (rbe_tensor){0};
+    ck_assert_int_eq(rbe_prune(f.model, f.optim, &prune, NULL), RBE_INVALID_ARGUMENT);
+    samples = rbe_tensor_2d(f.x, ROWS, IN - 1);
+    ck_assert_int_eq(rbe_prune(f.model, f.optim, &prune, NULL), RBE_INPUT_DIMENSION_MISMATCH);
+    samples = rbe_tensor_2d(f.x, ROWS, IN);
+    f.x[IN] = NAN;
+    ck_assert_int_eq(rbe_prune(f.model, f.optim, &prune, NULL), RBE_NUMERICAL_INSTABILITY);
+    ck_assert_uint_eq(stored(f.model), count);
+    fixture_free(&f);
+    rbe_linear_options overlap = usual;
+    overlap.overlap = 2;
+    overlap.alpha = RBE_ALPHA_OFF;
+    fixture_init(&f, &overlap, rbe_sgd);
+    samples = rbe_tensor_2d(f.x, ROWS, IN);
+    ck_assert_int_eq(rbe_prune(f.model, f.optim, &prune, NULL), RBE_INVALID_ARGUMENT);
+    fixture_free(&f);
+}
+END_TEST
+
 /* ---- pruning: memory ------------------------------------------------------------------------------------- */
 
 /* A budget is kept and nearly used up, and what is counted is what is held. */
@@ -963,12 +1061,14 @@ START_TEST(test_prune_when_allocations_fail) {
         if (status == RBE_OK) {
             snapshot old, now;
             size_t before = stored(f.model);
+            const rbe_tensor samples = rbe_tensor_2d(f.x, ROWS, IN);
             rbe_prune_options prune = fisher;
             prune.sensitivity = s;
+            prune.refit = _i == 1 ? &samples : NULL;
             snapshot_take(&old, f.layer, f.optim);
             status = rbe_prune(f.model, f.optim, &prune, NULL);
             snapshot_take(&now, f.layer, f.optim);
-            require_all_followed(&old, &now);
+            if (_i == 0 || status != RBE_OK) require_all_followed(&old, &now);
             if (status == RBE_OK)
                 ck_assert_uint_lt(stored(f.model), before);
             else
@@ -1330,7 +1430,9 @@ Suite *adapt_suite(void) {
     tcase_add_loop_test(pruning, test_absorption_is_the_projection, 0, ABSORPTION_CASES);
     tcase_add_test(pruning, test_prune_to_bytes);
     tcase_add_test(pruning, test_prune_refuses);
-    tcase_add_test(pruning, test_prune_when_allocations_fail);
+    tcase_add_loop_test(pruning, test_refit, 0, 2);
+    tcase_add_test(pruning, test_refit_refuses);
+    tcase_add_loop_test(pruning, test_prune_when_allocations_fail, 0, 2);
     tcase_add_test(pruning, test_gradual);
     tcase_add_test(pruning, test_growth_and_pruning_together);
     suite_add_tcase(suite, pruning);

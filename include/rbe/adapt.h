@@ -97,6 +97,10 @@ typedef struct rbe_prune_options {
      * itself: finer, but a group of 16 rows keeps the position, and a zero, as long as one of them needs it. */
     bool single_values;
     bool no_absorption; /* alpha stays as it is */
+    /* Instead of absorbing: samples of the model's inputs (rows x features, a few hundred to a few thousand). What
+     * is kept - coefficients, alpha, bias - is then fitted to each layer's outputs for them, by least squares. Of
+     * whole entries and of blocks that do not overlap only. NULL: no refit. */
+    const rbe_tensor *refit;
     const rbe_sensitivity *sensitivity;
     uint64_t seed; /* of random scores */
 } rbe_prune_options;

@@ -12,11 +12,13 @@
 #include <string.h>
 
 #include "adapt/absorb.h"
+#include "adapt/refit.h"
 #include "adapt/remap.h"
 #include "adapt/sensitivity.h"
 #include "base/alloc.h"
 #include "base/splitmix.h"
 #include "codec/select.h"
+#include "nn/model.h"
 
 /* A layer that is being pruned. Units are numbered like the entries, or like the values. */
 typedef struct pruned_layer {
@@ -26,7 +28,10 @@ typedef struct pruned_layer {
     uint8_t *keep;       /* values */
     rbe_blocks *next;    /* lists without the entries of which nothing is kept */
     float *alpha_change; /* NULL: none */
-    size_t removed;      /* values that become 0 or lose their place */
+    rbe_refit refit;     /* values NULL: none */
+    float *inputs;       /* of the refit */
+    size_t input_rows;
+    size_t removed; /* values that become 0 or lose their place */
     rbe_absorption energy;
     rbe_remap remap;
 } pruned_layer;
@@ -224,11 +229,12 @@ static rbe_status prepare(const pruning *p, pruned_layer *l) {
     const rbe_blocks *b = l->linear->blocks;
     mark_values(p, l);
     if (l->removed == 0) return RBE_OK;
-    if (b->alpha && !p->options->no_absorption) {
+    if (b->alpha && !p->options->no_absorption && !p->options->refit) {
         l->alpha_change = rbe_alloc(l->linear->alpha->count, sizeof *l->alpha_change);
         if (!l->alpha_change) return rbe_last_status();
     }
     RBE_TRY(rbe_absorb(b, l->keep, l->alpha_change, &l->energy));
+    if (p->options->refit) RBE_TRY(rbe_refit_make(&l->refit, l->linear, l->keep, l->inputs, l->input_rows));
     RBE_TRY(rbe_blocks_allocate(l->next));
     fill_lists(l);
     return rbe_remap_prepare(&l->remap, l->linear, p->optim, l->next);
@@ -245,6 +251,9 @@ static void commit(const pruning *p, pruned_layer *l) {
         for (size_t n = 0; arrays[which] && n < b->value_count; n++)
             if (!l->keep[n]) arrays[which][n] = 0.0f;
     for (size_t n = 0; l->alpha_change && n < l->linear->alpha->count; n++) b->alpha[n] += l->alpha_change[n];
+    if (l->refit.values) memcpy(b->values, l->refit.values, b->value_count * sizeof(float));
+    if (l->refit.alpha) memcpy(b->alpha, l->refit.alpha, l->linear->alpha->count * sizeof(float));
+    if (l->refit.bias) memcpy(l->linear->bias->value, l->refit.bias, l->linear->bias->count * sizeof(float));
     if (l->next->entries < b->entries) rbe_remap_commit(&l->remap);
 }
 
@@ -268,9 +277,40 @@ static void free_layers(pruning *p) {
         rbe_free(l->keep_unit);
         rbe_free(l->keep);
         rbe_free(l->alpha_change);
+        rbe_free(l->inputs);
+        rbe_refit_free(&l->refit);
         rbe_blocks_free(l->next);
     }
     rbe_free(p->layers);
+}
+
+/* ---- inputs of the layers -------------------------------------------------------------------------------- */
+
+static pruned_layer *find_layer(const pruning *p, const rbe_layer *layer) {
+    for (size_t n = 0; n < p->count; n++)
+        if (&p->layers[n].linear->base == layer) return &p->layers[n];
+    return NULL;
+}
+
+static rbe_status copy_inputs(pruned_layer *l, const rbe_tensor *x) {
+    l->input_rows = rbe_tensor_rows(x);
+    l->inputs = rbe_alloc(rbe_tensor_count(x), sizeof(float));
+    if (!l->inputs) return rbe_last_status();
+    memcpy(l->inputs, x->data, rbe_tensor_count(x) * sizeof(float));
+    return RBE_OK;
+}
+
+/* Runs the samples through the model and keeps what arrives at each layer that is being pruned. */
+static rbe_status collect_inputs(const pruning *p, const rbe_model *model, rbe_tape *tape) {
+    rbe_var *x = rbe_input(tape, *p->options->refit);
+    for (size_t n = 0; n < model->count; n++) {
+        const rbe_stage *s = &model->stages[n];
+        pruned_layer *l = s->layer ? find_layer(p, s->layer) : NULL;
+        if (l && !l->inputs && rbe_tape_status(tape) == RBE_OK) RBE_TRY(copy_inputs(l, rbe_value(x)));
+        x = s->layer ? rbe_layer_forward(s->layer, x) : s->operation(x);
+    }
+    if (rbe_tape_status(tape) != RBE_OK) return rbe_fail(rbe_tape_status(tape), "%s", rbe_tape_error(tape));
+    return RBE_OK;
 }
 
 static void describe(const pruning *p, rbe_prune_report *report) {
@@ -304,6 +344,8 @@ static rbe_status check_options(const rbe_prune_options *o) {
         return rbe_fail(RBE_INVALID_ARGUMENT, "pruning: there is no score %d", (int)o->score);
     if (!(o->amount >= 0.0 && isfinite(o->amount)))
         return rbe_fail(RBE_INVALID_ARGUMENT, "pruning: expected a finite amount >= 0, found %g", o->amount);
+    if (o->refit && o->single_values)
+        return rbe_fail(RBE_INVALID_ARGUMENT, "pruning: a refit is of whole entries, not of single values");
     switch (o->by) {
     case RBE_PRUNE_FRACTION:
         if (o->amount <= 1.0) return RBE_OK;
@@ -326,6 +368,12 @@ static rbe_status prune_model(pruning *p, const rbe_model *model, rbe_prune_repo
         if (linear) RBE_TRY(add_layer(p, linear));
     }
     if (p->count == 0) return rbe_fail(RBE_INVALID_ARGUMENT, "pruning: the model has no compressed layer");
+    if (p->options->refit) {
+        rbe_tape *tape = rbe_tape_new(&(rbe_tape_options){.inference = true});
+        rbe_status status = tape ? collect_inputs(p, model, tape) : rbe_last_status();
+        rbe_tape_free(tape);
+        if (status != RBE_OK) return status;
+    }
     rbe_layer_cost before = rbe_model_describe_cost(model);
     RBE_TRY(prune(p, before.bytes));
     rbe_layer_cost after = rbe_model_describe_cost(model);
