@@ -4,7 +4,9 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 recipe recipe_default(void) {
     return (recipe){.hidden = {.value = {300, 100}, .count = 2},
@@ -39,9 +41,11 @@ static rbe_layer *hidden_layer(const recipe *r, const rbe_dataset *data, size_t 
 
 rbe_model *recipe_model(const recipe *r, const rbe_dataset *data) {
     rbe_model *model = rbe_model_new();
+    if (r->dropout > 0) rbe_model_add(model, rbe_dropout_new((float)r->dropout));
     for (size_t n = 0; n < r->hidden.count; n++) {
         rbe_model_add(model, hidden_layer(r, data, n));
         rbe_model_apply(model, rbe_relu);
+        if (r->dropout > 0) rbe_model_add(model, rbe_dropout_new((float)r->dropout));
     }
     rbe_model_add(model, rbe_dense_new(r->hidden.value[r->hidden.count - 1], (size_t)data->classes,
                                        &(rbe_dense_options){.seed = r->seed * 1000 + r->hidden.count}));
@@ -112,6 +116,23 @@ FILE *experiment_file(const char *folder, const char *name) {
 
 void experiment_close(FILE *file) {
     if (file && fclose(file) != 0) example_fail(1, "the results cannot be written: is the disk full?");
+}
+
+stored_model experiment_store(const rbe_model *model, rbe_store store, const rbe_dataset *test) {
+    char path[] = "/tmp/experiment_XXXXXX";
+    struct stat status;
+    int file = mkstemp(path);
+    if (file < 0) example_fail(1, "no temporary file can be made in /tmp");
+    close(file);
+    example_require(rbe_model_save(model, path, &(rbe_save_options){.store = store}));
+    rbe_model *again = rbe_model_load(path);
+    if (!again) example_require(rbe_last_status());
+    rbe_evaluation e;
+    example_require(rbe_evaluate(again, test, 500, &e));
+    if (stat(path, &status) != 0) example_fail(1, "%s has disappeared", path);
+    unlink(path);
+    rbe_model_free(again);
+    return (stored_model){(size_t)status.st_size, 100.0 * e.error};
 }
 
 spread spread_of(const double *values, size_t count) {

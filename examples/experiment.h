@@ -6,6 +6,7 @@
 
 #include "common.h"
 #include "rbe/adapt.h"
+#include "rbe/io.h"
 
 /* Hidden layers with ReLU and a dense last layer, and how it is trained. */
 typedef struct recipe {
@@ -14,7 +15,8 @@ typedef struct recipe {
     const char *transform; /* of both axes */
     size_t block, group;   /* group 0: rbe_growth_group */
     bool grow;
-    bool image; /* the first layer takes its inputs as an image */
+    bool image;     /* the first layer takes its inputs as an image */
+    double dropout; /* of the inputs and of every hidden layer */
     size_t epochs, batch;
     double lr; /* 0: what does best for the kind of layer */
     uint64_t seed;
@@ -48,6 +50,15 @@ void experiment_close(FILE *file);
 
 double experiment_now(void);                 /* seconds, of a clock that only goes forward */
 double median(double *values, size_t count); /* sorts them */
+
+/* What a model is once it has been stored: bytes of the file, and the test error in percent of what is read back.
+ */
+typedef struct stored_model {
+    size_t bytes;
+    double error;
+} stored_model;
+
+stored_model experiment_store(const rbe_model *model, rbe_store store, const rbe_dataset *test);
 
 typedef struct spread {
     double mean, deviation; /* of a sample: 0 for one value */

@@ -13,10 +13,11 @@ typedef enum method { STATIC, GROWN, IDENTITY, NARROW, DENSE, METHODS } method;
 static const char *const method_names[METHODS] = {"static", "grown", "identity", "narrow", "dense"};
 
 typedef struct settings {
-    const char *data, *out;
+    const char *data, *only, *store_name, *out;
     recipe recipe;
     example_sizes ratios;
     size_t seeds, threads;
+    rbe_store store;
     bool quiet, json;
 } settings;
 
@@ -32,6 +33,10 @@ static settings read_settings(int argc, char **argv) {
          65536},
         {"transform", EXAMPLE_TEXT, &s.recipe.transform, "NAME", "dct, haar, db4 .. db20, wht", 0, 0},
         {"image", EXAMPLE_FLAG, &s.recipe.image, NULL, "the first layer takes its inputs as an image", 0, 0},
+        {"only", EXAMPLE_TEXT, &s.only, "static|grown|identity|narrow|dense", "one kind of model (default: all)", 0,
+         0},
+        {"dropout", EXAMPLE_REAL, &s.recipe.dropout, "P", "of the inputs and hidden layers", 0, 0.99},
+        {"store", EXAMPLE_TEXT, &s.store_name, "f32|f16|bf16|int8", "how the file holds the values", 0, 0},
         {"epochs", EXAMPLE_COUNT, &s.recipe.epochs, "N", "passes over the training data", 1, 1e6},
         {"batch", EXAMPLE_COUNT, &s.recipe.batch, "N", "samples per step", 1, 1e6},
         {"lr", EXAMPLE_REAL, &s.recipe.lr, "R", "learning rate (default by the ratio)", 1e-9, 1e3},
@@ -47,6 +52,7 @@ static settings read_settings(int argc, char **argv) {
     if ((s.recipe.block & (s.recipe.block - 1)) != 0)
         example_fail(2, "--block: expected a power of two, found %zu", s.recipe.block);
     if (!rbe_transform_named(s.recipe.transform)) example_fail(2, "--transform: %s", rbe_last_error());
+    rbe_store_named(s.store_name, &s.store);
     return s;
 }
 
@@ -102,6 +108,7 @@ typedef struct outcome {
     double ratio;
     spread error; /* percent */
     rbe_layer_cost cost;
+    size_t file_bytes; /* most of all seeds */
     double seconds_per_epoch;
 } outcome;
 
@@ -112,28 +119,32 @@ static outcome measure(const settings *s, method m, double ratio, const rbe_data
     for (size_t n = 0; n < s->seeds; n++) {
         recipe r = recipe_of(s, m, ratio, s->recipe.seed + n, train);
         trained t = recipe_train(&r, train, test, !s->quiet);
-        errors[n] = 100.0 * t.fit.test.error;
+        stored_model stored = experiment_store(t.model, s->store, test);
+        errors[n] = stored.error;
+        if (stored.bytes > o.file_bytes) o.file_bytes = stored.bytes;
         o.cost = rbe_model_describe_cost(t.model);
         o.seconds_per_epoch = t.fit.seconds_per_epoch;
         rbe_model_free(t.model);
         if (csv)
-            fprintf(csv, "%s,%g,%llu,%.4f,%zu,%zu,%.4f\n", method_names[m], ratio, (unsigned long long)r.seed,
-                    errors[n], o.cost.values, o.cost.bytes, o.seconds_per_epoch);
+            fprintf(csv, "%s,%g,%llu,%.4f,%zu,%zu,%zu,%.4f\n", method_names[m], ratio, (unsigned long long)r.seed,
+                    errors[n], o.cost.values, o.cost.bytes, stored.bytes, o.seconds_per_epoch);
     }
     o.error = spread_of(errors, s->seeds);
     return o;
 }
 
+static bool wanted(const settings *s, method m) { return !s->only || strcmp(s->only, method_names[m]) == 0; }
+
 static void print_outcome(const settings *s, const outcome *o) {
     const char *name = method_names[o->method];
     if (s->json)
         printf("{\"program\":\"growth\",\"method\":\"%s\",\"ratio\":%g,\"test_error\":%.4f,\"deviation\":%.4f,"
-               "\"seeds\":%zu,\"values\":%zu,\"bytes\":%zu,\"seconds_per_epoch\":%.4f}\n",
+               "\"seeds\":%zu,\"values\":%zu,\"bytes\":%zu,\"file_bytes\":%zu,\"seconds_per_epoch\":%.4f}\n",
                name, o->ratio, o->error.mean, o->error.deviation, s->seeds, o->cost.values, o->cost.bytes,
-               o->seconds_per_epoch);
+               o->file_bytes, o->seconds_per_epoch);
     else
-        printf("%-9s %6g  %5.2f +- %4.2f %% %9zu %10zu %10.2f\n", name, o->ratio, o->error.mean, o->error.deviation,
-               o->cost.values, o->cost.bytes, o->seconds_per_epoch);
+        printf("%-9s %6g  %5.2f +- %4.2f %% %9zu %10zu %10zu %10.2f\n", name, o->ratio, o->error.mean,
+               o->error.deviation, o->cost.values, o->cost.bytes, o->file_bytes, o->seconds_per_epoch);
     fflush(stdout);
 }
 
@@ -194,18 +205,19 @@ int main(int argc, char **argv) {
     FILE *csv = experiment_file(s.out, "growth.csv");
     rbe_dataset train, test;
     experiment_data(s.data, &train, &test);
-    if (csv) fprintf(csv, "method,ratio,seed,test_error,values,bytes,seconds_per_epoch\n");
+    if (csv) fprintf(csv, "method,ratio,seed,test_error,values,bytes,file_bytes,seconds_per_epoch\n");
     if (!s.json)
-        printf("%-9s %6s  %15s %9s %10s %10s\n", "positions", "ratio", "test error", "values", "bytes", "s/epoch");
-    for (size_t n = 0; n < s.ratios.count; n++)
-        for (method m = STATIC; m < DENSE; m++) {
-            outcome o = measure(&s, m, (double)s.ratios.value[n], &train, &test, csv);
+        printf("%-9s %6s  %15s %9s %10s %10s %10s\n", "positions", "ratio", "test error", "values", "bytes", "file",
+               "s/epoch");
+    for (size_t n = 0; n <= s.ratios.count; n++)
+        for (method m = STATIC; m < METHODS; m++) {
+            bool compared = n < s.ratios.count; /* dense has no ratio, and comes last */
+            if (!wanted(&s, m) || compared == (m == DENSE)) continue;
+            outcome o = measure(&s, m, compared ? (double)s.ratios.value[n] : 1.0, &train, &test, csv);
             print_outcome(&s, &o);
         }
-    outcome dense = measure(&s, DENSE, 1.0, &train, &test, csv);
-    print_outcome(&s, &dense);
     experiment_close(csv);
-    for (size_t n = 0; n < s.ratios.count; n++) {
+    for (size_t n = 0; n < s.ratios.count && !s.only; n++) {
         double cost = growth_cost(&s, (double)s.ratios.value[n], &train);
         if (s.json)
             printf("{\"program\":\"growth\",\"method\":\"cost\",\"ratio\":%zu,\"time\":%.4f}\n", s.ratios.value[n],

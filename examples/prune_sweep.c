@@ -3,11 +3,9 @@
  */
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "experiment.h"
-#include "rbe/io.h"
 
 enum { MAX_SEEDS = 16, SAMPLES_AT_A_TIME = 500, REFIT_SAMPLES = 2000, FORWARD_ROWS = 256, FORWARD_ROUNDS = 41 };
 
@@ -104,16 +102,6 @@ static original make_original(const settings *s, size_t n, const rbe_dataset *tr
     return o;
 }
 
-static size_t file_bytes(const rbe_model *model) {
-    char path[64];
-    struct stat status;
-    temporary_path(path);
-    example_require(rbe_model_save(model, path, NULL));
-    if (stat(path, &status) != 0) example_fail(1, "%s has disappeared", path);
-    unlink(path);
-    return (size_t)status.st_size;
-}
-
 static rbe_sensitivity *measure_sensitivity(const rbe_model *model, const rbe_dataset *train, size_t samples) {
     rbe_sensitivity *sensitivity = rbe_sensitivity_new(model);
     rbe_batches *batches = rbe_batches_new(train, SAMPLES_AT_A_TIME, true, 1);
@@ -170,7 +158,7 @@ static outcome run_case(const settings *s, const original *o, rbe_prune_score sc
     rbe_sensitivity_free(sensitivity);
     rbe_batches_free(batches);
     result.error = percent_wrong(model, test);
-    result.file_bytes = file_bytes(model);
+    result.file_bytes = experiment_store(model, RBE_STORE_F32, test).bytes;
     double seconds[2];
     time_forward((rbe_model *const[]){whole, model}, 2, FORWARD_ROWS, FORWARD_ROUNDS, seconds);
     result.speed = seconds[0] / seconds[1];
@@ -232,7 +220,7 @@ int main(int argc, char **argv) {
     rbe_model *whole = load(originals[0].path);
     rbe_layer_cost cost = rbe_model_describe_cost(whole);
     printf("the model: test error %.2f +- %.2f %%, %zu values, %zu bytes, file %zu bytes\n", original_error.mean,
-           original_error.deviation, cost.values, cost.bytes, file_bytes(whole));
+           original_error.deviation, cost.values, cost.bytes, experiment_store(whole, RBE_STORE_F32, &test).bytes);
     rbe_model_free(whole);
     printf("\n%-10s %6s  %-8s %15s %18s %9s %9s %9s %7s %10s\n", "score", "gone", "repair", "points lost", "tuned",
            "values", "bytes", "file", "speed", "absorbed");

@@ -57,7 +57,7 @@ curve() { # NAME NUMBER TITLE [DASHES [POINTS]]
 }
 
 growth() {
-    expect_header method,ratio,seed,test_error,values,bytes,seconds_per_epoch
+    expect_header method,ratio,seed,test_error,values,bytes,file_bytes,seconds_per_epoch
     # Method, bytes, mean error, its spread.
     awk -F, 'NR > 1 {
         key = $1 "," $2
