@@ -414,8 +414,9 @@ typedef struct memory_case {
 } memory_case;
 
 static const memory_case memory_cases[] = {
-    {false, "adam", 64, 0}, {false, "sgd", 64, 0}, {false, "sgd", 256, 0.9f}, {false, "adamw", 1, 0},
-    {true, "adam", 64, 0},  {true, "sgd", 256, 0}, {true, "sgd", 128, 0.9f},
+    {false, "adam", 64, 0},   {false, "sgd", 64, 0}, {false, "sgd", 256, 0.9f},
+    {false, "adamw", 1, 0},   {true, "adam", 64, 0}, {true, "sgd", 256, 0},
+    {true, "sgd", 128, 0.9f}, {true, "adam", 16, 0}, {true, "adam", 1, 0},
 };
 #define MEMORY_CASES (int)(sizeof memory_cases / sizeof *memory_cases)
 

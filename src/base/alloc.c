@@ -81,6 +81,8 @@ void *rbe_alloc_zeroed(size_t count, size_t size) {
     return memory;
 }
 
+size_t rbe_alloc_bytes(const void *memory) { return memory ? ((const header *)memory)[-1].bytes : 0; }
+
 void rbe_free(void *memory) {
     if (!memory) return;
     header h = ((header *)memory)[-1];

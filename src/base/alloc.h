@@ -16,6 +16,9 @@ void *rbe_alloc_zeroed(size_t count, size_t size);
 /* NULL is allowed. */
 void rbe_free(void *memory);
 
+/* The bytes that were asked for; 0 for NULL. */
+size_t rbe_alloc_bytes(const void *memory);
+
 /* Rounds up to a multiple of the alignment: what an array takes inside an arena or a scratch buffer. */
 static inline size_t rbe_aligned(size_t bytes) {
     return (bytes + RBE_ALIGNMENT - 1) / RBE_ALIGNMENT * RBE_ALIGNMENT;

@@ -70,6 +70,10 @@ void rbe_layer_set_name(rbe_layer *layer, const char *name) {
     }
 }
 
+size_t rbe_layer_table_bytes(const rbe_layer *layer) {
+    return rbe_alloc_bytes(layer) + (layer->type->table_bytes ? layer->type->table_bytes(layer) : 0);
+}
+
 rbe_layer_cost rbe_layer_describe_cost(const rbe_layer *layer) {
     rbe_layer_cost cost = {0};
     for (size_t n = 0; n < layer->param_count; n++) cost.values += layer->params[n].count;

@@ -15,8 +15,9 @@ typedef struct rbe_layer_type {
     /* Bytes that one product takes on top and gives back. May be NULL: none. */
     size_t (*scratch_bytes)(const rbe_layer *layer, size_t rows);
     size_t (*structure_bytes)(
-        const rbe_layer *layer);       /* beside the parameters: positions, pointers. May be NULL. */
-    void (*destroy)(rbe_layer *layer); /* frees what the layer owns beyond this struct; may be NULL */
+        const rbe_layer *layer);                   /* beside the parameters: positions, pointers. May be NULL. */
+    size_t (*table_bytes)(const rbe_layer *layer); /* constants of its products, not stored. May be NULL. */
+    void (*destroy)(rbe_layer *layer);             /* frees what the layer owns beyond this struct; may be NULL */
 } rbe_layer_type;
 
 /* A layer's own struct begins with this one and is one piece of rbe_alloc. Parameter values belong to the layer's
@@ -33,6 +34,9 @@ struct rbe_layer {
 
 /* INVALID_ARGUMENT, with the kind of layer in its text, unless both widths are 1 .. 2^24. */
 rbe_status rbe_layer_check_size(const char *kind, size_t in, size_t out);
+
+/* Bytes that a layer holds beside parameters, positions and gradients: its struct and its tables. */
+size_t rbe_layer_table_bytes(const rbe_layer *layer);
 
 /* Allocates the gradients of all parameters that have none yet. */
 rbe_status rbe_layer_require_grads(const rbe_layer *layer);

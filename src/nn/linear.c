@@ -96,6 +96,11 @@ static size_t linear_structure_bytes(const rbe_layer *base) {
     return rbe_blocks_describe(((const rbe_linear_layer *)base)->blocks).position_bytes;
 }
 
+static size_t linear_table_bytes(const rbe_layer *base) {
+    const rbe_linear_layer *layer = (const rbe_linear_layer *)base;
+    return rbe_alloc_bytes(layer->plan) + rbe_alloc_bytes(layer->blocks) + rbe_alloc_bytes(layer->blocks->moments);
+}
+
 static void linear_destroy(rbe_layer *base) {
     rbe_linear_layer *layer = (rbe_linear_layer *)base;
     if (layer->bias) rbe_free(layer->bias->value);
@@ -103,8 +108,13 @@ static void linear_destroy(rbe_layer *base) {
     rbe_blocks_free(layer->blocks);
 }
 
-static const rbe_layer_type linear_type = {
-    "rbe", linear_forward, linear_tape_bytes, linear_scratch_bytes, linear_structure_bytes, linear_destroy};
+static const rbe_layer_type linear_type = {"rbe",
+                                           linear_forward,
+                                           linear_tape_bytes,
+                                           linear_scratch_bytes,
+                                           linear_structure_bytes,
+                                           linear_table_bytes,
+                                           linear_destroy};
 
 /* ---- making one ------------------------------------------------------------------------------------------ */
 

@@ -1,11 +1,13 @@
 /* What training needs, added up before it starts:
  *
- *     parameters and positions + gradients (4 bytes per value) + optimiser state
+ *     parameters and positions + tables + gradients (4 bytes per value) + optimiser state
  *     + one step's tape + one batch (features and a label per row)
  *
  * Evaluation between epochs takes no more: it runs after the epoch's tape and batch are freed.
  */
 #include "train/memory.h"
+
+#include "nn/layer.h"
 
 /* Room for what operations of a user's own remember beside their values, some 64 bytes each. */
 #define CONTEXT_BYTES ((size_t)2 << 10)
@@ -18,7 +20,10 @@ size_t rbe_training_bytes(const rbe_model *model, const rbe_optim_method *method
                           size_t features, size_t batch) {
     rbe_layer_cost cost = rbe_model_describe_cost(model);
     size_t gradients = cost.values * sizeof(float);
+    size_t tables = 0;
+    const rbe_layer *layer;
+    for (size_t n = 0; (layer = rbe_model_layer(model, n)); n++) tables += rbe_layer_table_bytes(layer);
     size_t rows = batch * (features * sizeof(float) + sizeof(int32_t));
-    return cost.bytes + gradients + rbe_optim_state_bytes(method, options, cost.values) +
+    return cost.bytes + tables + gradients + rbe_optim_state_bytes(method, options, cost.values) +
            rbe_step_tape_bytes(model, batch) + rows;
 }
