@@ -37,8 +37,7 @@ static double seconds_now(void) {
 int main(int argc, char **argv) {
     settings s = read_settings(argc, argv);
     if (s.threads > 0) example_require(rbe_set_threads((int)s.threads));
-    rbe_model *model = rbe_model_load(s.model);
-    if (!model) example_require(rbe_last_status());
+    rbe_model *model = example_need(rbe_model_load(s.model));
     rbe_dataset data;
     example_require(rbe_dataset_read_folder(&data, s.data, s.train));
 
@@ -52,9 +51,8 @@ int main(int argc, char **argv) {
     printf("%-10s %.4f\n", "loss", found.loss);
     printf("%-10s %.3f s, %.0f samples/s\n", "time", seconds, (double)found.count / seconds);
     if (s.json)
-        printf(
-            "{\"program\":\"classify\",\"error\":%.4f,\"error_uncertainty\":%.4f,\"loss\":%.6f,\"samples\":%zu}\n",
-            100 * found.error, 100 * found.error_uncertainty, found.loss, found.count);
+        printf("{\"program\":\"classify\",\"error\":%.4f,\"error_uncertainty\":%.4f,\"loss\":%.6f,\"samples\":%zu}\n",
+               100 * found.error, 100 * found.error_uncertainty, found.loss, found.count);
     rbe_dataset_free(&data);
     rbe_model_free(model);
     return 0;

@@ -30,7 +30,13 @@ void example_require(rbe_status status) {
     if (status != RBE_OK) example_fail(1, "%s: %s", rbe_status_name(status), rbe_last_error());
 }
 
-/* ---- help ------------------------------------------------------------------------------------------------ */
+void *example_need(void *made) {
+    if (!made && rbe_last_status() == RBE_OK) example_fail(1, "out of memory");
+    if (!made) example_require(rbe_last_status());
+    return made;
+}
+
+/* ---- help ---------------------------------------------------------------------------------------------------- */
 
 static void print_default(const example_option *o) {
     switch (o->kind) {
@@ -71,7 +77,7 @@ _Noreturn static void print_help(const char *purpose, const example_option *opti
     exit(0);
 }
 
-/* ---- values ---------------------------------------------------------------------------------------------- */
+/* ---- values -------------------------------------------------------------------------------------------------- */
 
 /* A whole number at the beginning of `text`; *end is behind it. */
 static uint64_t whole_number(const example_option *o, const char *text, const char **end) {
@@ -152,7 +158,7 @@ void example_parse(int argc, char **argv, const char *purpose, const example_opt
     if (optind < argc) example_fail(2, "unexpected argument \"%s\"", argv[optind]);
 }
 
-/* ---- output ---------------------------------------------------------------------------------------------- */
+/* ---- output -------------------------------------------------------------------------------------------------- */
 
 void example_make_folder(const char *path) {
     char part[4096];

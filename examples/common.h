@@ -44,6 +44,9 @@ _Noreturn void example_fail(int exit_code, const char *format, ...) RBE_PRINTF(2
 /* Ends the program with 1 and the library's message unless the status is RBE_OK. */
 void example_require(rbe_status status);
 
+/* What the library, or malloc, has just made; ends the program if that is NULL. */
+void *example_need(void *made);
+
 /* Creates a folder and those above it; ends the program with 1 if it cannot. */
 void example_make_folder(const char *path);
 

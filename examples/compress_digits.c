@@ -33,8 +33,7 @@ static settings read_settings(int argc, char **argv) {
                   .seed = 1};
     const example_option options[] = {
         {"data", EXAMPLE_TEXT, &s.data, "DIR", "folder with the four IDX files, plain or .gz", 0, 0},
-        {"model", EXAMPLE_TEXT, &s.model, "FILE", "the dense model; trained and written there if there is none", 0,
-         0},
+        {"model", EXAMPLE_TEXT, &s.model, "FILE", "the dense model; trained and written there if there is none", 0, 0},
         {"hidden", EXAMPLE_SIZES, &s.hidden, "N,N,..", "widths of the hidden layers", 1, 65536},
         {"epochs", EXAMPLE_COUNT, &s.epochs, "N", "of training the dense model", 1, 1000000},
         {"lr", EXAMPLE_REAL, &s.lr, "R", "learning rate of the dense model", 1e-9, 1e3},
@@ -42,13 +41,13 @@ static settings read_settings(int argc, char **argv) {
         {"ratio", EXAMPLE_REAL, &s.ratio, "R", "dense values per stored value of the hidden layers", 1, 1e6},
         {"block", EXAMPLE_COUNT, &s.block, "B", "block size, a power of two 8 .. 256", 8, 256},
         {"group", EXAMPLE_COUNT, &s.group, "G", "block rows that share positions", 1, 65536},
-        {"transform", EXAMPLE_TEXT, &s.transform, "NAME",
-         "along both axes: dct, haar, wht, identity, .. or adaptive", 0, 0},
+        {"transform", EXAMPLE_TEXT, &s.transform, "NAME", "along both axes: dct, haar, wht, identity, .. or adaptive",
+         0, 0},
         {"alpha", EXAMPLE_TEXT, &s.alpha, "on|off|auto", "the smooth part of each block", 0, 0},
         {"overlap", EXAMPLE_COUNT, &s.overlap, "N", "rows and columns by which blocks overlap", 0, 128},
         {"image", EXAMPLE_FLAG, &s.image, NULL, "take the inputs of the first layer as an image", 0, 0},
-        {"no-order", EXAMPLE_FLAG, &s.no_order, NULL,
-         "leave hidden units where they are; else put alike ones together", 0, 0},
+        {"no-order", EXAMPLE_FLAG, &s.no_order, NULL, "leave hidden units where they are; else put alike ones together",
+         0, 0},
         {"samples", EXAMPLE_COUNT, &s.samples, "N", "training images to fit to", 2, 60000},
         {"plain", EXAMPLE_FLAG, &s.plain, NULL, "keep the largest coefficients, without a fit", 0, 0},
         {"fine-tune", EXAMPLE_COUNT, &s.fine_tune, "N", "epochs of training after compression", 0, 1000},
@@ -61,17 +60,12 @@ static settings read_settings(int argc, char **argv) {
     return s;
 }
 
-static void require_memory(const void *memory) {
-    if (!memory) example_fail(1, "%s", rbe_last_status() == RBE_OK ? "out of memory" : rbe_last_error());
-}
+/* ---- the dense model ----------------------------------------------------------------------------------------- */
 
-/* ---- the dense model -------------------------------------------------------------------------------------------
- */
-
-static void train(rbe_model *model, const settings *s, const rbe_dataset *data, const rbe_dataset *test,
-                  size_t epochs, double lr, const char *label) {
+static void train(rbe_model *model, const settings *s, const rbe_dataset *data, const rbe_dataset *test, size_t epochs,
+                  double lr, const char *label) {
     rbe_optim *optim = rbe_optim_new(rbe_optim_method_named("adam"), model, &(rbe_optim_options){.lr = (float)lr});
-    require_memory(optim);
+    example_need(optim);
     rbe_fit_options options = {.epochs = epochs,
                                .batch = s->batch,
                                .seed = s->seed,
@@ -86,7 +80,7 @@ static void train(rbe_model *model, const settings *s, const rbe_dataset *data, 
 static rbe_model *dense_model(const settings *s, const rbe_dataset *data, const rbe_dataset *test) {
     if (s->model && access(s->model, F_OK) == 0) {
         rbe_model *loaded = rbe_model_load(s->model);
-        require_memory(loaded);
+        example_need(loaded);
         return loaded;
     }
     rbe_model *model = rbe_model_new();
@@ -102,13 +96,12 @@ static rbe_model *dense_model(const settings *s, const rbe_dataset *data, const 
     return model;
 }
 
-/* ---- compression
- * ------------------------------------------------------------------------------------------------- */
+/* ---- compression --------------------------------------------------------------------------------------------- */
 
 /* The first `count` images as floats. */
 static float *sample_images(const rbe_dataset *data, size_t count) {
     float *x = malloc(count * data->features * sizeof *x);
-    require_memory(x);
+    example_need(x);
     for (size_t n = 0; n < count * data->features; n++)
         x[n] = data->pixels ? (float)data->pixels[n] / 255.0f : data->values[n];
     return x;
@@ -118,7 +111,7 @@ static float *sample_images(const rbe_dataset *data, size_t count) {
 static float *next_activations(const rbe_layer *layer, float *x, size_t count) {
     size_t in = rbe_layer_inputs(layer), out = rbe_layer_outputs(layer);
     float *y = malloc(count * out * sizeof *y);
-    require_memory(y);
+    example_need(y);
     rbe_tape *tape = rbe_tape_new(&(rbe_tape_options){.inference = true});
     rbe_var *h = rbe_relu(rbe_layer_forward(layer, rbe_input(tape, rbe_tensor_2d(x, count, in))));
     example_require(rbe_tape_status(tape));
@@ -149,13 +142,13 @@ static rbe_layer *compress_layer(const settings *s, const rbe_dataset *data, con
                                     .samples = s->plain ? NULL : x,
                                     .sample_count = s->plain ? 0 : s->samples};
     float *bias = malloc(out * sizeof *bias);
-    require_memory(bias);
+    example_need(bias);
     memcpy(bias, rbe_layer_param(dense, 1)->value, out * sizeof *bias);
     rbe_blocks *blocks;
     rbe_compress_report r;
     example_require(rbe_compress_weights(&blocks, bias, &r, rbe_layer_param(dense, 0)->value, out, in, &options));
     rbe_layer *layer = rbe_linear_from_blocks(blocks, bias, out, NULL);
-    require_memory(layer);
+    example_need(layer);
     printf("%4zu -> %-4zu %8.2f %8.2f %10.4f %10.4f %9.2f  %s, %s\n", in, out, r.value_ratio, r.byte_ratio,
            r.relative_error, r.output_error, r.seconds, rbe_transform_name(r.row_transform),
            rbe_transform_name(r.column_transform));
@@ -170,8 +163,8 @@ static rbe_model *compressed_model(const settings *s, const rbe_dataset *data, c
     for (size_t n = 0; !s->no_order && n + 1 < layers; n++) {
         const rbe_layer *a = rbe_model_layer(dense, n), *b = rbe_model_layer(dense, n + 1);
         example_require(rbe_order_hidden_units(rbe_layer_param(a, 0)->value, rbe_layer_param(a, 1)->value,
-                                               rbe_layer_outputs(a), rbe_layer_inputs(a),
-                                               rbe_layer_param(b, 0)->value, rbe_layer_outputs(b), NULL));
+                                               rbe_layer_outputs(a), rbe_layer_inputs(a), rbe_layer_param(b, 0)->value,
+                                               rbe_layer_outputs(b), NULL));
     }
     printf("\nlayer         values    bytes  error of W   outputs   seconds\n");
     rbe_model *model = rbe_model_new();

@@ -92,8 +92,7 @@ typedef struct output {
     size_t count, metadata_count;
 } output;
 
-static void add(output *o, const char *name, rbe_dtype dtype, size_t dims, const size_t *shape,
-                const void *values) {
+static void add(output *o, const char *name, rbe_dtype dtype, size_t dims, const size_t *shape, const void *values) {
     rbe_stored_tensor *t = &o->tensors[o->count++];
     *t = (rbe_stored_tensor){.name = name, .dtype = dtype, .dims = dims, .values = values};
     for (size_t n = 0; n < dims; n++) t->shape[n] = shape[n];
@@ -179,12 +178,12 @@ static void add_matrix(output *o, const settings *s, const char *name, const rbe
     }
     add_coefficients(o, name, blocks, &info);
     add_alpha(o, name, blocks, &info);
-    o->metadata[o->metadata_count++] = (rbe_metadata){
-        text("rbe.matrix.%s", name),
-        text("{\"out\": %zu, \"in\": %zu, \"block\": %zu, \"group\": %zu, \"row_transform\": \"%s\", "
-             "\"column_transform\": \"%s\", \"overlap\": %zu}",
-             info.out, info.in, info.block, info.group, rbe_transform_name(info.row_transform),
-             rbe_transform_name(info.column_transform), info.overlap)};
+    o->metadata[o->metadata_count++] =
+        (rbe_metadata){text("rbe.matrix.%s", name),
+                       text("{\"out\": %zu, \"in\": %zu, \"block\": %zu, \"group\": %zu, \"row_transform\": \"%s\", "
+                            "\"column_transform\": \"%s\", \"overlap\": %zu}",
+                            info.out, info.in, info.block, info.group, rbe_transform_name(info.row_transform),
+                            rbe_transform_name(info.column_transform), info.overlap)};
 }
 
 /* ---- one matrix ---------------------------------------------------------------------------------------------- */
@@ -211,8 +210,8 @@ static size_t find_bias(const rbe_tensor_file *file, const char *name, size_t ou
 }
 
 /* Returns false if the matrix is better copied. bias: to be corrected, or NULL. */
-static bool compress(const settings *s, const rbe_tensor_info *info, const float *weights,
-                     const rbe_tensor *samples, float *bias, output *o) {
+static bool compress(const settings *s, const rbe_tensor_info *info, const float *weights, const rbe_tensor *samples,
+                     float *bias, output *o) {
     bool adaptive = strcmp(s->transform, "adaptive") == 0;
     const rbe_transform *t = adaptive ? NULL : rbe_transform_named(s->transform);
     bool fitted = samples->data && rbe_tensor_columns(samples) == info->shape[1];

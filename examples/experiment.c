@@ -18,7 +18,7 @@ recipe recipe_default(void) {
                     .seed = 1};
 }
 
-/* ---- training ------------------------------------------------------------------------------------------ */
+/* ---- training ------------------------------------------------------------------------------------------------ */
 
 static rbe_layer *hidden_layer(const recipe *r, const rbe_dataset *data, size_t n) {
     size_t in = n == 0 ? data->features : r->hidden.value[n - 1], out = r->hidden.value[n];
@@ -64,16 +64,14 @@ static rbe_status grow(void *growth, const rbe_progress *progress) {
 }
 
 rbe_optim *recipe_optim(const recipe *r, rbe_model *model) {
-    rbe_optim *optim = rbe_optim_new(rbe_adam, model, &(rbe_optim_options){.lr = rate(r)});
-    if (!optim) example_require(rbe_last_status());
+    rbe_optim *optim = example_need(rbe_optim_new(rbe_adam, model, &(rbe_optim_options){.lr = rate(r)}));
     return optim;
 }
 
 rbe_growth *recipe_growth(const recipe *r, rbe_model *model, rbe_optim *optim, const rbe_dataset *train) {
     if (!r->grow || r->ratio == 1.0) return NULL;
     size_t steps = r->epochs * ((train->count + r->batch - 1) / r->batch);
-    rbe_growth *growth = rbe_growth_new(model, optim, &(rbe_growth_options){.steps = steps});
-    if (!growth) example_require(rbe_last_status());
+    rbe_growth *growth = example_need(rbe_growth_new(model, optim, &(rbe_growth_options){.steps = steps}));
     return growth;
 }
 
@@ -97,7 +95,7 @@ trained recipe_train(const recipe *r, const rbe_dataset *train, const rbe_datase
     return t;
 }
 
-/* ---- data and results ---------------------------------------------------------------------------------- */
+/* ---- data and results ---------------------------------------------------------------------------------------- */
 
 void experiment_data(const char *folder, rbe_dataset *train, rbe_dataset *test) {
     example_require(rbe_dataset_read_folder(train, folder, true));
@@ -125,8 +123,7 @@ stored_model experiment_store(const rbe_model *model, rbe_store store, const rbe
     if (file < 0) example_fail(1, "no temporary file can be made in /tmp");
     close(file);
     example_require(rbe_model_save(model, path, &(rbe_save_options){.store = store}));
-    rbe_model *again = rbe_model_load(path);
-    if (!again) example_require(rbe_last_status());
+    rbe_model *again = example_need(rbe_model_load(path));
     rbe_evaluation e;
     example_require(rbe_evaluate(again, test, 500, &e));
     if (stat(path, &status) != 0) example_fail(1, "%s has disappeared", path);
@@ -143,7 +140,7 @@ spread spread_of(const double *values, size_t count) {
     return s;
 }
 
-/* ---- timing -------------------------------------------------------------------------------------------- */
+/* ---- timing -------------------------------------------------------------------------------------------------- */
 
 double experiment_now(void) {
     struct timespec t;

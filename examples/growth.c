@@ -33,8 +33,7 @@ static settings read_settings(int argc, char **argv) {
          65536},
         {"transform", EXAMPLE_TEXT, &s.recipe.transform, "NAME", "dct, haar, db4 .. db20, wht", 0, 0},
         {"image", EXAMPLE_FLAG, &s.recipe.image, NULL, "the first layer takes its inputs as an image", 0, 0},
-        {"only", EXAMPLE_TEXT, &s.only, "static|grown|identity|narrow|dense", "one kind of model (default: all)", 0,
-         0},
+        {"only", EXAMPLE_TEXT, &s.only, "static|grown|identity|narrow|dense", "one kind of model (default: all)", 0, 0},
         {"dropout", EXAMPLE_REAL, &s.recipe.dropout, "P", "of the inputs and hidden layers", 0, 0.99},
         {"store", EXAMPLE_TEXT, &s.store_name, "f32|f16|bf16|int8", "how the file holds the values", 0, 0},
         {"epochs", EXAMPLE_COUNT, &s.recipe.epochs, "N", "passes over the training data", 1, 1e6},
@@ -56,7 +55,7 @@ static settings read_settings(int argc, char **argv) {
     return s;
 }
 
-/* ---- models -------------------------------------------------------------------------------------------- */
+/* ---- models -------------------------------------------------------------------------------------------------- */
 
 static size_t dense_values(const example_sizes *hidden, const rbe_dataset *data) {
     size_t in = data->features, values = 0;
@@ -101,7 +100,7 @@ static recipe recipe_of(const settings *s, method m, double ratio, uint64_t seed
     return r;
 }
 
-/* ---- a kind of model, over the seeds ------------------------------------------------------------------- */
+/* ---- a kind of model, over the seeds ------------------------------------------------------------------------- */
 
 typedef struct outcome {
     method method;
@@ -148,7 +147,7 @@ static void print_outcome(const settings *s, const outcome *o) {
     fflush(stdout);
 }
 
-/* ---- the cost of growth -------------------------------------------------------------------------------- */
+/* ---- the cost of growth -------------------------------------------------------------------------------------- */
 
 typedef struct runner {
     rbe_model *model;
@@ -178,11 +177,10 @@ static double growth_cost(const settings *s, double ratio, const rbe_dataset *tr
         rbe_model *model = recipe_model(&r, train);
         runners[n] = (runner){.model = model, .optim = recipe_optim(&r, model)};
     }
-    runners[1].growth = rbe_growth_new(runners[1].model, runners[1].optim,
-                                       &(rbe_growth_options){.steps = 1000000, .every = COST_STEPS});
-    rbe_tape *tape = rbe_tape_new(NULL);
-    rbe_batches *batches = rbe_batches_new(train, r.batch, true, 1);
-    if (!runners[1].growth || !tape || !batches) example_require(rbe_last_status());
+    runners[1].growth = example_need(rbe_growth_new(runners[1].model, runners[1].optim,
+                                                    &(rbe_growth_options){.steps = 1000000, .every = COST_STEPS}));
+    rbe_tape *tape = example_need(rbe_tape_new(NULL));
+    rbe_batches *batches = example_need(rbe_batches_new(train, r.batch, true, 1));
     rbe_batch batch;
     rbe_batches_start(batches, 0);
     rbe_batches_next(batches, &batch);
@@ -223,8 +221,7 @@ int main(int argc, char **argv) {
             printf("{\"program\":\"growth\",\"method\":\"cost\",\"ratio\":%zu,\"time\":%.4f}\n", s.ratios.value[n],
                    cost);
         else
-            printf("ratio %zu: growth every %d steps takes %.3f times the time\n", s.ratios.value[n], COST_STEPS,
-                   cost);
+            printf("ratio %zu: growth every %d steps takes %.3f times the time\n", s.ratios.value[n], COST_STEPS, cost);
     }
     rbe_dataset_free(&train);
     rbe_dataset_free(&test);

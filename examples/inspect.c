@@ -15,7 +15,7 @@
 #include "operand.h"
 #include "rbe/io.h"
 
-/* ---- the table ------------------------------------------------------------------------------------------- */
+/* ---- the table ----------------------------------------------------------------------------------------------- */
 
 /* Tensors are called "stage.part". The smallest number of a stage with tensors that is at least `first`. */
 static long next_stage(const rbe_tensor_file *file, long first) {
@@ -91,14 +91,12 @@ static void print_layer(const rbe_layer *layer, size_t file_bytes) {
 static void print_totals(const rbe_model *model, size_t file_bytes) {
     char a[EXAMPLE_NUMBER_SIZE], b[EXAMPLE_NUMBER_SIZE], c[EXAMPLE_NUMBER_SIZE];
     rbe_layer_cost cost = rbe_model_describe_cost(model);
-    printf(
-        "\n%s values; %s bytes in memory, %.1f times fewer than dense layers; %s in the file, %.1f times fewer\n",
-        example_number(cost.values, a), example_number(cost.bytes, b),
-        (double)cost.dense_bytes / (double)cost.bytes, example_number(file_bytes, c),
-        (double)cost.dense_bytes / (double)file_bytes);
+    printf("\n%s values; %s bytes in memory, %.1f times fewer than dense layers; %s in the file, %.1f times fewer\n",
+           example_number(cost.values, a), example_number(cost.bytes, b), (double)cost.dense_bytes / (double)cost.bytes,
+           example_number(file_bytes, c), (double)cost.dense_bytes / (double)file_bytes);
 }
 
-/* ---- data for the pictures ------------------------------------------------------------------------------- */
+/* ---- data for the pictures ----------------------------------------------------------------------------------- */
 
 enum { MOST_PIXELS = 512, CURVE_POINTS = 400 };
 
@@ -123,8 +121,7 @@ static void finish(FILE *file, const char *what) {
 
 /* The matrix as rows of numbers, coarsened to means of cells if it is larger than a picture. */
 static void write_matrix(FILE *file, const float *w, size_t rows, size_t columns) {
-    size_t cell_rows = (rows + MOST_PIXELS - 1) / MOST_PIXELS,
-           cell_columns = (columns + MOST_PIXELS - 1) / MOST_PIXELS;
+    size_t cell_rows = (rows + MOST_PIXELS - 1) / MOST_PIXELS, cell_columns = (columns + MOST_PIXELS - 1) / MOST_PIXELS;
     for (size_t r = 0; r < rows; r += cell_rows) {
         for (size_t c = 0; c < columns; c += cell_columns) {
             size_t last_row = fmin(rows, r + cell_rows), last_column = fmin(columns, c + cell_columns);
@@ -151,8 +148,7 @@ static void write_frequencies(FILE *file, const rbe_blocks *blocks) {
         }
     for (size_t i = 0; i < info.block; i++) {
         for (size_t j = 0; j < info.block; j++)
-            fprintf(file, "%zu %zu %.4g\n", j, i,
-                    sum[i * info.block + j] / (double)(info.grid_rows * info.grid_cols));
+            fprintf(file, "%zu %zu %.4g\n", j, i, sum[i * info.block + j] / (double)(info.grid_rows * info.grid_cols));
         fprintf(file, "\n");
     }
     free(sum);
@@ -171,24 +167,22 @@ static void write_energy(FILE *file, const float *values, size_t count, size_t w
     double total = 0.0, sum = 0.0, next = 1.0;
     for (size_t n = 0; n < count; n++) total += squares[n] = values[n] * values[n];
     qsort(squares, count, sizeof *squares, descending);
-    double factor =
-        pow((double)count + 1.0, 1.0 / CURVE_POINTS); /* points at equal distances of a logarithmic axis */
+    double factor = pow((double)count + 1.0, 1.0 / CURVE_POINTS); /* points at equal distances of a logarithmic axis */
     for (size_t n = 0; n < count; n++) {
         sum += squares[n];
         if ((double)(n + 1) < next && n + 1 < count) continue;
-        fprintf(file, "%.6g %.6g\n", 100.0 * (double)(n + 1) / (double)whole,
-                total > 0 ? 100.0 * sum / total : 0.0);
+        fprintf(file, "%.6g %.6g\n", 100.0 * (double)(n + 1) / (double)whole, total > 0 ? 100.0 * sum / total : 0.0);
         while (next <= (double)(n + 1)) next *= factor > 1.0 ? factor : 2.0;
     }
     fprintf(file, "\n\n");
     free(squares);
 }
 
-/* ---- pictures -------------------------------------------------------------------------------------------- */
+/* ---- pictures ------------------------------------------------------------------------------------------------ */
 
 static void write_script(FILE *file, size_t number, const rbe_layer *layer, const rbe_blocks *blocks) {
-    fprintf(file, "set terminal pngcairo size %d,520 font 'sans,11'\nset output 'layer%zu.png'\n",
-            blocks ? 1650 : 1120, number);
+    fprintf(file, "set terminal pngcairo size %d,520 font 'sans,11'\nset output 'layer%zu.png'\n", blocks ? 1650 : 1120,
+            number);
     fprintf(file, "set multiplot layout 1,%d\nset tics out nomirror\n", blocks ? 3 : 2);
     fprintf(file, "set title 'layer %zu: matrix, %zu x %zu'\n", number, rbe_layer_outputs(layer),
             rbe_layer_inputs(layer));
@@ -268,9 +262,8 @@ int main(int argc, char **argv) {
         {"plot", EXAMPLE_TEXT, &plot, "DIR", "draw the layers into this folder (with gnuplot); created", 0, 0}};
     example_parse(argc, argv, "Layers of a stored model: inspect MODEL.safetensors [options].", options, 1);
     if (!path) example_fail(2, "expected a model file before the options");
-    rbe_model *model = rbe_model_load(path);
-    rbe_tensor_file *file = model ? rbe_tensor_file_open(path) : NULL;
-    if (!file) example_require(rbe_last_status());
+    rbe_model *model = example_need(rbe_model_load(path));
+    rbe_tensor_file *file = example_need(rbe_tensor_file_open(path));
     struct stat about;
     if (stat(path, &about) != 0) example_fail(1, "%s: %s", path, strerror(errno));
 

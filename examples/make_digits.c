@@ -12,8 +12,7 @@ static const char *path_in(const char *folder, const char *name, char path[4096]
     return path;
 }
 
-static void write_set(const char *folder, const char *image_name, const char *label_name, size_t count,
-                      uint64_t seed) {
+static void write_set(const char *folder, const char *image_name, const char *label_name, size_t count, uint64_t seed) {
     char images[4096], labels[4096];
     rbe_dataset digits;
     example_require(rbe_digits_generate(&digits, count, seed));

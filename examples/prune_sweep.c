@@ -40,8 +40,7 @@ static settings read_settings(int argc, char **argv) {
         {"load", EXAMPLE_TEXT, &s.load, "FILE", "a model to prune, instead of training one", 0, 0},
         {"hidden", EXAMPLE_SIZES, &s.recipe.hidden, "N,N,..", "widths of the hidden layers", 1, 65536},
         {"ratio", EXAMPLE_REAL, &s.recipe.ratio, "R", "values of a dense layer per stored value", 1.01, 1e6},
-        {"group", EXAMPLE_COUNT, &s.recipe.group, "G", "block rows that share positions, and go together", 1,
-         65536},
+        {"group", EXAMPLE_COUNT, &s.recipe.group, "G", "block rows that share positions, and go together", 1, 65536},
         {"grow", EXAMPLE_FLAG, &s.recipe.grow, NULL, "train with growth, which leaves little to prune", 0, 0},
         {"epochs", EXAMPLE_COUNT, &s.recipe.epochs, "N", "of the training", 1, 1e6},
         {"batch", EXAMPLE_COUNT, &s.recipe.batch, "N", "samples per step", 1, 1e6},
@@ -58,12 +57,12 @@ static settings read_settings(int argc, char **argv) {
         {"out", EXAMPLE_TEXT, &s.out, "DIR", "folder for prune_sweep.csv; created", 0, 0},
         {"json", EXAMPLE_FLAG, &s.json, NULL, "end with a line of JSON per row of the table", 0, 0},
     };
-    example_parse(argc, argv, "Prunes a trained digits classifier by every score and measures what is left.",
-                  options, sizeof options / sizeof *options);
+    example_parse(argc, argv, "Prunes a trained digits classifier by every score and measures what is left.", options,
+                  sizeof options / sizeof *options);
     return s;
 }
 
-/* ---- one model, and copies of it ----------------------------------------------------------------------- */
+/* ---- one model, and copies of it ----------------------------------------------------------------------------- */
 
 /* A model in a temporary file, to be read again for every case. */
 typedef struct original {
@@ -78,8 +77,7 @@ static double percent_wrong(const rbe_model *model, const rbe_dataset *test) {
 }
 
 static rbe_model *load(const char *path) {
-    rbe_model *model = rbe_model_load(path);
-    if (!model) example_require(rbe_last_status());
+    rbe_model *model = example_need(rbe_model_load(path));
     return model;
 }
 
@@ -103,9 +101,8 @@ static original make_original(const settings *s, size_t n, const rbe_dataset *tr
 }
 
 static rbe_sensitivity *measure_sensitivity(const rbe_model *model, const rbe_dataset *train, size_t samples) {
-    rbe_sensitivity *sensitivity = rbe_sensitivity_new(model);
-    rbe_batches *batches = rbe_batches_new(train, SAMPLES_AT_A_TIME, true, 1);
-    if (!sensitivity || !batches) example_require(rbe_last_status());
+    rbe_sensitivity *sensitivity = example_need(rbe_sensitivity_new(model));
+    rbe_batches *batches = example_need(rbe_batches_new(train, SAMPLES_AT_A_TIME, true, 1));
     rbe_batch batch;
     rbe_batches_start(batches, 0);
     while (rbe_sensitivity_samples(sensitivity) < samples && rbe_batches_next(batches, &batch))
@@ -114,7 +111,7 @@ static rbe_sensitivity *measure_sensitivity(const rbe_model *model, const rbe_da
     return sensitivity;
 }
 
-/* ---- a case -------------------------------------------------------------------------------------------- */
+/* ---- a case -------------------------------------------------------------------------------------------------- */
 
 typedef struct outcome {
     double error, tuned_error; /* percent */
@@ -124,8 +121,7 @@ typedef struct outcome {
 } outcome;
 
 static double tune(const settings *s, rbe_model *model, const rbe_dataset *train, const rbe_dataset *test) {
-    rbe_optim *optim = rbe_optim_new(rbe_adam, model, &(rbe_optim_options){.lr = (float)s->tune_lr});
-    if (!optim) example_require(rbe_last_status());
+    rbe_optim *optim = example_need(rbe_optim_new(rbe_adam, model, &(rbe_optim_options){.lr = (float)s->tune_lr}));
     rbe_fit_result result;
     const rbe_fit_options options = {
         .epochs = s->tune_epochs, .batch = s->recipe.batch, .seed = 99, .schedule = {.kind = RBE_COSINE}};
@@ -134,16 +130,15 @@ static double tune(const settings *s, rbe_model *model, const rbe_dataset *train
     return 100.0 * result.test.error;
 }
 
-static outcome run_case(const settings *s, const original *o, rbe_prune_score score, size_t percent,
-                        repair_kind repair, const rbe_dataset *train, const rbe_dataset *test) {
+static outcome run_case(const settings *s, const original *o, rbe_prune_score score, size_t percent, repair_kind repair,
+                        const rbe_dataset *train, const rbe_dataset *test) {
     outcome result;
     rbe_model *model = load(o->path), *whole = load(o->path);
     rbe_sensitivity *sensitivity = NULL;
     if (score == RBE_PRUNE_FISHER || score == RBE_PRUNE_GRADIENT)
         sensitivity = measure_sensitivity(model, train, s->samples);
-    rbe_batches *batches = rbe_batches_new(train, REFIT_SAMPLES, true, 2);
+    rbe_batches *batches = example_need(rbe_batches_new(train, REFIT_SAMPLES, true, 2));
     rbe_batch samples;
-    if (!batches) example_require(rbe_last_status());
     rbe_batches_start(batches, 0);
     rbe_batches_next(batches, &samples);
     const rbe_prune_options options = {.score = score,
@@ -168,7 +163,7 @@ static outcome run_case(const settings *s, const original *o, rbe_prune_score sc
     return result;
 }
 
-/* ---- the table ----------------------------------------------------------------------------------------- */
+/* ---- the table ----------------------------------------------------------------------------------------------- */
 
 typedef struct row {
     const char *score;
@@ -182,26 +177,24 @@ static void print_row(FILE *csv, const row *r, spread original_error) {
     double absorbed = r->last.report.removed_energy > 0
                           ? 100.0 * r->last.report.absorbed_energy / r->last.report.removed_energy
                           : 0.0;
-    printf("%-10s %4zu %%  %-8s %7.2f +- %4.2f %10.2f +- %4.2f %9zu %9zu %9zu %7.2f %8.2f %%\n", r->score,
-           r->percent, repair_names[r->repair], r->loss.mean, r->loss.deviation, r->tuned_loss.mean,
-           r->tuned_loss.deviation, r->last.report.values_after, r->last.report.bytes_after, r->last.file_bytes,
-           r->last.speed, absorbed);
+    printf("%-10s %4zu %%  %-8s %7.2f +- %4.2f %10.2f +- %4.2f %9zu %9zu %9zu %7.2f %8.2f %%\n", r->score, r->percent,
+           repair_names[r->repair], r->loss.mean, r->loss.deviation, r->tuned_loss.mean, r->tuned_loss.deviation,
+           r->last.report.values_after, r->last.report.bytes_after, r->last.file_bytes, r->last.speed, absorbed);
     fflush(stdout);
     if (csv)
         fprintf(csv, "%s,%zu,%s,%.4f,%.4f,%.4f,%.4f,%.4f,%zu,%zu,%zu,%.4f,%.4f\n", r->score, r->percent,
                 repair_names[r->repair], original_error.mean, r->loss.mean, r->loss.deviation, r->tuned_loss.mean,
-                r->tuned_loss.deviation, r->last.report.values_after, r->last.report.bytes_after,
-                r->last.file_bytes, r->last.speed, absorbed);
+                r->tuned_loss.deviation, r->last.report.values_after, r->last.report.bytes_after, r->last.file_bytes,
+                r->last.speed, absorbed);
 }
 
 static void print_json(const row *r, spread original_error) {
-    printf(
-        "{\"program\":\"prune_sweep\",\"score\":\"%s\",\"percent\":%zu,\"repair\":\"%s\",\"original_error\":%.4f,"
-        "\"loss_points\":%.4f,\"tuned_loss_points\":%.4f,\"values\":%zu,\"bytes\":%zu,\"bytes_before\":%zu,"
-        "\"file_bytes\":%zu,\"speed\":%.4f}\n",
-        r->score, r->percent, repair_names[r->repair], original_error.mean, r->loss.mean, r->tuned_loss.mean,
-        r->last.report.values_after, r->last.report.bytes_after, r->last.report.bytes_before, r->last.file_bytes,
-        r->last.speed);
+    printf("{\"program\":\"prune_sweep\",\"score\":\"%s\",\"percent\":%zu,\"repair\":\"%s\",\"original_error\":%.4f,"
+           "\"loss_points\":%.4f,\"tuned_loss_points\":%.4f,\"values\":%zu,\"bytes\":%zu,\"bytes_before\":%zu,"
+           "\"file_bytes\":%zu,\"speed\":%.4f}\n",
+           r->score, r->percent, repair_names[r->repair], original_error.mean, r->loss.mean, r->tuned_loss.mean,
+           r->last.report.values_after, r->last.report.bytes_after, r->last.report.bytes_before, r->last.file_bytes,
+           r->last.speed);
 }
 
 int main(int argc, char **argv) {
@@ -225,9 +218,8 @@ int main(int argc, char **argv) {
     printf("\n%-10s %6s  %-8s %15s %18s %9s %9s %9s %7s %10s\n", "score", "gone", "repair", "points lost", "tuned",
            "values", "bytes", "file", "speed", "absorbed");
     if (csv)
-        fprintf(csv,
-                "score,percent,repair,original_error,points,points_spread,tuned_points,tuned_points_spread,values,"
-                "bytes,file_bytes,speed,absorbed_percent\n");
+        fprintf(csv, "score,percent,repair,original_error,points,points_spread,tuned_points,tuned_points_spread,values,"
+                     "bytes,file_bytes,speed,absorbed_percent\n");
     row rows[4 * REPAIRS * EXAMPLE_MAX_SIZES];
     size_t count = 0;
     for (int score = 0; score < 4; score++)
@@ -237,8 +229,7 @@ int main(int argc, char **argv) {
                 row *r = &rows[count++];
                 *r = (row){.score = score_names[score], .percent = s.percent.value[p], .repair = repair};
                 for (size_t n = 0; n < s.seeds; n++) {
-                    r->last =
-                        run_case(&s, &originals[n], (rbe_prune_score)score, r->percent, repair, &train, &test);
+                    r->last = run_case(&s, &originals[n], (rbe_prune_score)score, r->percent, repair, &train, &test);
                     errors[n] = r->last.error - originals[n].error;
                     tuned[n] = r->last.tuned_error - originals[n].error;
                 }

@@ -34,8 +34,7 @@ static settings read_settings(int argc, char **argv) {
         {"data", EXAMPLE_TEXT, &s.data, "DIR", "folder with the four IDX files, plain or .gz", 0, 0},
         {"layer", EXAMPLE_TEXT, &s.layer, "dense|rbe", "kind of the hidden layers; the last layer is dense", 0, 0},
         {"hidden", EXAMPLE_SIZES, &s.hidden, "N,N,..", "widths of the hidden layers", 1, 65536},
-        {"ratio", EXAMPLE_REAL, &s.ratio, "R", "rbe: values of a dense layer per stored value (default 16)", 1,
-         1e6},
+        {"ratio", EXAMPLE_REAL, &s.ratio, "R", "rbe: values of a dense layer per stored value (default 16)", 1, 1e6},
         {"coeffs", EXAMPLE_COUNT, &s.coeffs, "K", "rbe: coefficients per block, instead of --ratio", 1, 65536},
         {"block", EXAMPLE_COUNT, &s.block, "B", "rbe: block size, a power of two 8 .. 256", 8, 256},
         {"group", EXAMPLE_COUNT, &s.group, "G", "rbe: block rows that share positions (default 16)", 1, 65536},
@@ -64,7 +63,7 @@ static settings read_settings(int argc, char **argv) {
     return s;
 }
 
-/* ---- the model ------------------------------------------------------------------------------------------- */
+/* ---- the model ----------------------------------------------------------------------------------------------- */
 
 static rbe_alpha_mode alpha_mode(const char *name) {
     if (strcmp(name, "on") == 0) return RBE_ALPHA_ON;
@@ -104,7 +103,7 @@ static rbe_model *new_model(const settings *s, const rbe_dataset *data) {
     return model;
 }
 
-/* ---- what it costs --------------------------------------------------------------------------------------- */
+/* ---- what it costs ------------------------------------------------------------------------------------------- */
 
 typedef struct report {
     rbe_fit_result fit;
@@ -134,9 +133,7 @@ static void print_json(const settings *s, const report *r) {
            r->cost.dense_bytes, r->fit.seconds, r->fit.seconds_per_epoch, r->peak);
 }
 
-static rbe_status grow(void *growth, const rbe_progress *progress) {
-    return rbe_growth_step(growth, progress->step);
-}
+static rbe_status grow(void *growth, const rbe_progress *progress) { return rbe_growth_step(growth, progress->step); }
 
 int main(int argc, char **argv) {
     settings s = read_settings(argc, argv);
@@ -163,8 +160,7 @@ int main(int argc, char **argv) {
            s.grow ? ", and growth some more," : "", megabytes(data_bytes));
     fflush(stdout);
 
-    rbe_optim *optim = rbe_optim_new(method, model, &optim_options);
-    if (!optim) example_require(rbe_last_status());
+    rbe_optim *optim = example_need(rbe_optim_new(method, model, &optim_options));
     rbe_fit_options fit = {.epochs = s.epochs,
                            .batch = batch,
                            .seed = s.seed,
@@ -176,8 +172,7 @@ int main(int argc, char **argv) {
     rbe_growth *growth = NULL;
     if (s.grow) {
         size_t steps = s.epochs * ((train.count + batch - 1) / batch);
-        growth = rbe_growth_new(model, optim, &(rbe_growth_options){.steps = steps});
-        if (!growth) example_require(rbe_last_status());
+        growth = example_need(rbe_growth_new(model, optim, &(rbe_growth_options){.steps = steps}));
         fit.on_step = grow;
         fit.user = growth;
     }

@@ -38,8 +38,7 @@ static settings read_settings(int argc, char **argv) {
         {"block", EXAMPLE_COUNT, &s.block, "B", "block size to begin with", 8, 256},
         {"blocks", EXAMPLE_SIZES, &s.blocks, "B,B,..", "to try, powers of two 8 .. 256", 8, 256},
         {"groups", EXAMPLE_SIZES, &s.groups, "G,G,..", "block rows that share positions, to try", 1, 65536},
-        {"transform", EXAMPLE_TEXT, &s.transform, "NAME", "dct, haar, db4 .. db20, wht, identity, bspline103 ..", 0,
-         0},
+        {"transform", EXAMPLE_TEXT, &s.transform, "NAME", "dct, haar, db4 .. db20, wht, identity, bspline103 ..", 0, 0},
         {"memory", EXAMPLE_REAL, &s.memory, "W", "weight of the memory score", 0, 1e3},
         {"speed", EXAMPLE_REAL, &s.speed, "W", "of the speed score", 0, 1e3},
         {"accuracy", EXAMPLE_REAL, &s.accuracy, "W", "of the accuracy score", 0, 1e3},
@@ -50,14 +49,13 @@ static settings read_settings(int argc, char **argv) {
         {"out", EXAMPLE_TEXT, &s.out, "DIR", "folder for tune_blocks.csv; created", 0, 0},
         {"json", EXAMPLE_FLAG, &s.json, NULL, "a line of JSON per candidate instead of the table", 0, 0},
     };
-    example_parse(argc, argv,
-                  "Chooses the block size of a compressed matrix by memory, measured speed and accuracy.", options,
-                  sizeof options / sizeof *options);
+    example_parse(argc, argv, "Chooses the block size of a compressed matrix by memory, measured speed and accuracy.",
+                  options, sizeof options / sizeof *options);
     if (!rbe_transform_named(s.transform)) example_fail(2, "--transform: %s", rbe_last_error());
     return s;
 }
 
-/* ---- data ---------------------------------------------------------------------------------------------- */
+/* ---- data ---------------------------------------------------------------------------------------------------- */
 
 static float *floats(size_t count) {
     float *values = calloc(count, sizeof *values);
@@ -91,7 +89,7 @@ static float *make_matrix(const settings *s, rbe_rng *rng) {
     return w;
 }
 
-/* ---- results ------------------------------------------------------------------------------------------- */
+/* ---- results ------------------------------------------------------------------------------------------------- */
 
 static void print_table(const rbe_tune_report *r) {
     printf("%-12s %5s %5s %9s %10s %8s  %6s %6s %8s  %6s\n", "", "block", "group", "bytes", "us", "error", "memory",
@@ -123,9 +121,8 @@ static void write_csv(FILE *csv, const rbe_tune_report *r) {
     fprintf(csv, "given,chosen,block,group,bytes,us,error,memory_score,speed_score,accuracy_score,score\n");
     for (size_t n = 0; n < r->count; n++) {
         const rbe_tune_candidate *c = &r->candidates[n];
-        fprintf(csv, "%d,%d,%zu,%zu,%zu,%.3f,%.6f,%.6f,%.6f,%.6f,%.6f\n", n == 0, n == r->chosen, c->block,
-                c->group, c->bytes, 1e6 * c->seconds, c->error, c->memory_score, c->speed_score, c->accuracy_score,
-                c->score);
+        fprintf(csv, "%d,%d,%zu,%zu,%zu,%.3f,%.6f,%.6f,%.6f,%.6f,%.6f\n", n == 0, n == r->chosen, c->block, c->group,
+                c->bytes, 1e6 * c->seconds, c->error, c->memory_score, c->speed_score, c->accuracy_score, c->score);
     }
 }
 
@@ -133,8 +130,7 @@ int main(int argc, char **argv) {
     settings s = read_settings(argc, argv);
     if (s.threads > 0) example_require(rbe_set_threads((int)s.threads));
     FILE *csv = experiment_file(s.out, "tune_blocks.csv");
-    rbe_rng *rng = rbe_rng_new(s.seed, 0);
-    if (!rng) example_require(rbe_last_status());
+    rbe_rng *rng = example_need(rbe_rng_new(s.seed, 0));
     float *w = make_matrix(&s, rng), *x = floats(s.samples * s.in);
     for (size_t n = 0; n < s.samples * s.in; n++) x[n] = (float)rbe_rng_normal(rng);
 
@@ -146,8 +142,7 @@ int main(int argc, char **argv) {
                                                          .ratio = s.ratio,
                                                          .row_transform = transform,
                                                          .column_transform = transform}));
-    rbe_layer *layer = rbe_linear_from_blocks(blocks, NULL, 0, NULL);
-    if (!layer) example_require(rbe_last_status());
+    rbe_layer *layer = example_need(rbe_linear_from_blocks(blocks, NULL, 0, NULL));
     rbe_tune_report report;
     example_require(rbe_optimize_block_size(layer, x, s.samples,
                                             &(rbe_tune_options){.blocks = s.blocks.value,

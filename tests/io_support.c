@@ -86,8 +86,7 @@ bytes saved(const rbe_model *model, rbe_store store, rbe_store_positions positio
     return b;
 }
 
-rbe_model *small_model(rbe_alpha_mode alpha, size_t group, const char *row_transform,
-                       const char *column_transform) {
+rbe_model *small_model(rbe_alpha_mode alpha, size_t group, const char *row_transform, const char *column_transform) {
     rbe_model *model = rbe_model_new();
     const rbe_linear_options options = {.block = 8,
                                         .ratio = 4,

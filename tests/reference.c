@@ -22,11 +22,11 @@ double *widened(const float *values, size_t count) {
 
 /* C = op(A) op(B), m x n, inner extent k; all matrices contiguous. */
 static void multiply(bool ta, bool tb, size_t m, size_t n, size_t k, const double *a, const double *b, double *c) {
-    cblas_dgemm(CblasRowMajor, ta ? CblasTrans : CblasNoTrans, tb ? CblasTrans : CblasNoTrans, (int)m, (int)n,
-                (int)k, 1.0, a, (int)(ta ? m : k), b, (int)(tb ? k : n), 0.0, c, (int)n);
+    cblas_dgemm(CblasRowMajor, ta ? CblasTrans : CblasNoTrans, tb ? CblasTrans : CblasNoTrans, (int)m, (int)n, (int)k,
+                1.0, a, (int)(ta ? m : k), b, (int)(tb ? k : n), 0.0, c, (int)n);
 }
 
-/* ---- blocks ---------------------------------------------------------------------------------------------- */
+/* ---- blocks -------------------------------------------------------------------------------------------------- */
 
 reference *reference_new(const rbe_blocks_info *info) {
     const size_t b = info->block;
@@ -97,7 +97,7 @@ void reference_dense(reference *r, const rbe_blocks *blocks, double *w) {
     free(tile);
 }
 
-/* ---- views ----------------------------------------------------------------------------------------------- */
+/* ---- views --------------------------------------------------------------------------------------------------- */
 
 void reference_read(reference_views *views, const rbe_blocks *blocks) {
     const rbe_blocks_info info = rbe_blocks_describe(blocks);
@@ -108,8 +108,8 @@ void reference_read(reference_views *views, const rbe_blocks *blocks) {
     views->start = test_memory(views->blocks + 1, sizeof *views->start);
     for (size_t index = 0; index < views->blocks; index++) {
         const size_t count = rbe_blocks_get(blocks, index / info.grid_cols, index % info.grid_cols,
-                                            &views->alpha[index * RBE_BASIS_COUNT],
-                                            &views->coefficients[views->total], info.coefficients - views->total);
+                                            &views->alpha[index * RBE_BASIS_COUNT], &views->coefficients[views->total],
+                                            info.coefficients - views->total);
         views->total += count;
         views->start[index + 1] = views->total;
         ck_assert_uint_le(views->total, info.coefficients);
@@ -123,7 +123,7 @@ void reference_views_free(reference_views *views) {
     free(views->start);
 }
 
-/* ---- dense products -------------------------------------------------------------------------------------- */
+/* ---- dense products ------------------------------------------------------------------------------------------ */
 
 void reference_forward(const double *w, const double *bias, const double *x, size_t rows, size_t out, size_t in,
                        double *y) {
@@ -139,10 +139,9 @@ void reference_backward(const double *w, const double *x, const double *dy, size
     for (size_t n = 0; n < rows; n++) cblas_daxpy((int)out, 1.0, &dy[n * out], 1, dbias, 1);
 }
 
-/* ---- random matrices ------------------------------------------------------------------------------------- */
+/* ---- random matrices ----------------------------------------------------------------------------------------- */
 
-rbe_blocks *random_blocks(size_t out, size_t in, size_t per_block, const rbe_compress_options *options,
-                          uint64_t seed) {
+rbe_blocks *random_blocks(size_t out, size_t in, size_t per_block, const rbe_compress_options *options, uint64_t seed) {
     const size_t b = options->block, rows = (out + b - 1) / b, columns = (in + b - 1) / b;
     const size_t group = options->group ? options->group : 1;
     ck_assert_uint_le(per_block, b * b);
@@ -182,7 +181,7 @@ rbe_blocks *random_blocks(size_t out, size_t in, size_t per_block, const rbe_com
     return blocks;
 }
 
-/* ---- layers ---------------------------------------------------------------------------------------------- */
+/* ---- layers -------------------------------------------------------------------------------------------------- */
 
 rbe_param *layer_part(const rbe_layer *layer, const char *name) {
     for (size_t n = 0; rbe_layer_param(layer, n); n++)
@@ -260,8 +259,7 @@ static void block_errors(layer_reference *f, const double *dw, product_errors *e
         reference_cut(f->r, dw, p, q, tile);
         reference_analyse(f->r, tile, s);
         reference_moments(f->r, tile, &expected_alpha[index * RBE_BASIS_COUNT]);
-        for (int k = 0; k < RBE_BASIS_COUNT; k++)
-            found_alpha[index * RBE_BASIS_COUNT + (size_t)k] = (float)alpha[k];
+        for (int k = 0; k < RBE_BASIS_COUNT; k++) found_alpha[index * RBE_BASIS_COUNT + (size_t)k] = (float)alpha[k];
         bool same_positions = true;
         for (size_t n = 0; n < count; n++) {
             const rbe_coefficient *c = &f->views.coefficients[start + n];

@@ -8,10 +8,10 @@
 #include "rbe/nn.h"
 
 /* A call that must return RBE_OK. */
-#define ck_assert_ok(call)                                                                                         \
-    do {                                                                                                           \
-        const rbe_status status_of_call = (call);                                                                  \
-        ck_assert_msg(status_of_call == RBE_OK, "%s: %s", #call, rbe_last_error());                                \
+#define ck_assert_ok(call)                                                                                             \
+    do {                                                                                                               \
+        const rbe_status status_of_call = (call);                                                                      \
+        ck_assert_msg(status_of_call == RBE_OK, "%s: %s", #call, rbe_last_error());                                    \
     } while (0)
 
 /* The eight functions and both transforms of one geometry, sampled. */
@@ -57,10 +57,9 @@ void reference_backward(const double *w, const double *x, const double *dy, size
 
 /* A random compressed matrix: `per_block` coefficients N(0,1) in each block at positions that the block rows of a
  * group share, raw alphas N(0,1) if options->alpha is RBE_ALPHA_ON. The test fails if it cannot be built. */
-rbe_blocks *random_blocks(size_t out, size_t in, size_t per_block, const rbe_compress_options *options,
-                          uint64_t seed);
+rbe_blocks *random_blocks(size_t out, size_t in, size_t per_block, const rbe_compress_options *options, uint64_t seed);
 
-/* ---- layers ---------------------------------------------------------------------------------------------- */
+/* ---- layers -------------------------------------------------------------------------------------------------- */
 
 /* The parameter of this name within the layer, or NULL. */
 rbe_param *layer_part(const rbe_layer *layer, const char *part);
@@ -91,7 +90,7 @@ typedef struct product_errors {
 
 product_errors product_errors_of(layer_reference *f, size_t rows, uint64_t seed);
 
-/* ---- memory of the test's own ---------------------------------------------------------------------------- */
+/* ---- memory of the test's own -------------------------------------------------------------------------------- */
 
 /* N(0,1); freed with free. */
 float *normals(size_t count, uint64_t seed);

@@ -36,7 +36,7 @@ rbe_tensor new_tensor(int dims, const size_t *shape) {
     return tensor;
 }
 
-/* ---- gradients against finite differences ---------------------------------------------------------------- */
+/* ---- gradients against finite differences -------------------------------------------------------------------- */
 
 enum { MAX_LEAVES = 8, WEIGHT_SEED = 20240229 };
 
@@ -106,7 +106,7 @@ double gradient_error(build_function build, rbe_tensor *leaves, int count, void 
     return worst;
 }
 
-/* ---- allocations that fail ------------------------------------------------------------------------------- */
+/* ---- allocations that fail ----------------------------------------------------------------------------------- */
 
 static void *allocate(void *user, size_t bytes) {
     failing_allocator *allocator = user;

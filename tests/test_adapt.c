@@ -11,7 +11,7 @@
 #include "suites.h"
 #include "support.h"
 
-/* ---- a model, its data, a training step ------------------------------------------------------------------ */
+/* ---- a model, its data, a training step ---------------------------------------------------------------------- */
 
 enum { IN = 41, OUT = 50, BLOCK = 8, CLASSES = 5, ROWS = 23 };
 
@@ -70,7 +70,7 @@ static rbe_status train_step(fixture *f) {
 
 #define require_ok(call) ck_assert_msg((call) == RBE_OK, "%s", rbe_last_error())
 
-/* ---- a layer's lists and what stands at them, to compare ------------------------------------------------- */
+/* ---- a layer's lists and what stands at them, to compare ----------------------------------------------------- */
 
 /* Dense over all positions, [p][i][column]: -1 where nothing is stored, else the entry's number. */
 typedef struct snapshot {
@@ -145,7 +145,7 @@ static void require_all_followed(const snapshot *old, const snapshot *now) {
     for (int n = 0; n < RBE_OPTIM_MAX_STATE; n++) require_followed(old, now, old->state[n], now->state[n]);
 }
 
-/* ---- growth: where to ------------------------------------------------------------------------------------ */
+/* ---- growth: where to ---------------------------------------------------------------------------------------- */
 
 /* dL/dS of the whole layer in double, [p][i][column], for a given gradient dy of its output. */
 static double *reference_spectrum(const rbe_linear_layer *layer, const float *x, const float *dy, size_t rows) {
@@ -253,8 +253,7 @@ START_TEST(test_growth_takes_the_best) {
     snapshot_take(&now, f.layer, f.optim);
     ck_assert_ptr_eq(b->values, values); /* nothing was allocated anew */
     require_all_followed(&old, &now);
-    double *gradient = reference_spectrum(f.layer, f.x, dy, ROWS),
-           *value = widened(old.value, old.rows * old.columns);
+    double *gradient = reference_spectrum(f.layer, f.x, dy, ROWS), *value = widened(old.value, old.rows * old.columns);
     size_t moved = 0;
     for (size_t g = 0; g < b->groups; g++)
         for (size_t i = 0; i < BLOCK; i++)
@@ -272,7 +271,7 @@ START_TEST(test_growth_takes_the_best) {
 }
 END_TEST
 
-/* ---- growth: what stays ---------------------------------------------------------------------------------- */
+/* ---- growth: what stays -------------------------------------------------------------------------------------- */
 
 static void train_grown(fixture *f, const rbe_growth_options *options, size_t steps) {
     rbe_growth *growth = rbe_growth_new(f->model, f->optim, options);
@@ -460,9 +459,8 @@ START_TEST(test_growth_when_allocations_fail) {
         fixture_data(&f);
         failing_allocator_install(&allocator, n);
         rbe_status status = fixture_try(&f, &usual, rbe_adam);
-        rbe_growth *growth = status == RBE_OK
-                                 ? rbe_growth_new(f.model, f.optim, &(rbe_growth_options){.steps = 40, .every = 2})
-                                 : NULL;
+        rbe_growth *growth =
+            status == RBE_OK ? rbe_growth_new(f.model, f.optim, &(rbe_growth_options){.steps = 40, .every = 2}) : NULL;
         size_t failures = growth == NULL;
         for (size_t step = 0; growth && step < 6; step++) {
             status = train_step(&f);
@@ -485,7 +483,7 @@ START_TEST(test_growth_group) {
 }
 END_TEST
 
-/* ---- sensitivity ----------------------------------------------------------------------------------------- */
+/* ---- sensitivity --------------------------------------------------------------------------------------------- */
 
 /* F and mean gradient sample by sample, each with a backward pass of its own. */
 START_TEST(test_sensitivity_is_that_of_single_samples) {
@@ -537,8 +535,7 @@ START_TEST(test_sensitivity_refuses) {
     ck_assert_int_eq(rbe_sensitivity_add(s, x, f.labels), RBE_INVALID_ARGUMENT);
     f.labels[1] = 0;
     ck_assert_int_eq(rbe_sensitivity_add(s, x, NULL), RBE_INVALID_ARGUMENT);
-    ck_assert_int_eq(rbe_sensitivity_add(s, rbe_tensor_2d(f.x, ROWS, IN - 1), f.labels),
-                     RBE_INPUT_DIMENSION_MISMATCH);
+    ck_assert_int_eq(rbe_sensitivity_add(s, rbe_tensor_2d(f.x, ROWS, IN - 1), f.labels), RBE_INPUT_DIMENSION_MISMATCH);
     ck_assert_int_eq(rbe_sensitivity_add(s, (rbe_tensor){0}, f.labels), RBE_INVALID_ARGUMENT); /* no samples */
     ck_assert_int_eq(rbe_sensitivity_add(NULL, x, f.labels), RBE_INVALID_ARGUMENT);
     ck_assert_uint_eq(rbe_sensitivity_samples(s), 0);
@@ -557,7 +554,7 @@ START_TEST(test_sensitivity_refuses) {
 }
 END_TEST
 
-/* ---- pruning: what goes ---------------------------------------------------------------------------------- */
+/* ---- pruning: what goes -------------------------------------------------------------------------------------- */
 
 static float middle_magnitude(const rbe_blocks *b) {
     float sum = 0.0f;
@@ -770,7 +767,7 @@ START_TEST(test_pruned_to_nothing) {
 }
 END_TEST
 
-/* ---- pruning: absorption --------------------------------------------------------------------------------- */
+/* ---- pruning: absorption ------------------------------------------------------------------------------------- */
 
 /* Squared norm of what remains of `d` (out x in) when in each block its projection on the eight functions, sampled
  * where the matrix has rows and columns, is taken off. */
@@ -878,8 +875,7 @@ END_TEST
 
 /* Outputs of the first layer for the fixture's rows, as a copy. */
 static double *outputs(fixture *f, const float *x) {
-    rbe_var *y =
-        rbe_layer_forward(&f->layer->base, rbe_input(f->tape, rbe_tensor_2d((float *)(uintptr_t)x, ROWS, IN)));
+    rbe_var *y = rbe_layer_forward(&f->layer->base, rbe_input(f->tape, rbe_tensor_2d((float *)(uintptr_t)x, ROWS, IN)));
     double *copy = widened(rbe_value(y)->data, ROWS * OUT);
     rbe_tape_reset(f->tape);
     return copy;
@@ -951,8 +947,7 @@ START_TEST(test_refit_refuses) {
     ck_assert_int_eq(rbe_prune(f.model, f.optim, &prune, NULL), RBE_INVALID_ARGUMENT);
     prune.single_values = false;
     samples = rbe_tensor_2d(f.x, 1, IN);
-    ck_assert_int_eq(rbe_prune(f.model, f.optim, &prune, NULL),
-                     RBE_INVALID_ARGUMENT); /* one sample has no spread */
+    ck_assert_int_eq(rbe_prune(f.model, f.optim, &prune, NULL), RBE_INVALID_ARGUMENT); /* one sample has no spread */
     samples = (rbe_tensor){0};
     ck_assert_int_eq(rbe_prune(f.model, f.optim, &prune, NULL), RBE_INVALID_ARGUMENT);
     samples = rbe_tensor_2d(f.x, ROWS, IN - 1);
@@ -972,7 +967,7 @@ START_TEST(test_refit_refuses) {
 }
 END_TEST
 
-/* ---- pruning: memory ------------------------------------------------------------------------------------- */
+/* ---- pruning: memory ----------------------------------------------------------------------------------------- */
 
 /* A budget is kept and nearly used up, and what is counted is what is held. */
 START_TEST(test_prune_to_bytes) {
@@ -980,8 +975,7 @@ START_TEST(test_prune_to_bytes) {
         fixture f;
         fixture_init(&f, &usual, rbe_adam);
         require_ok(train_step(&f));
-        size_t bytes = rbe_model_describe_cost(f.model).bytes, held = rbe_memory().current,
-               before = stored(f.model);
+        size_t bytes = rbe_model_describe_cost(f.model).bytes, held = rbe_memory().current, before = stored(f.model);
         rbe_prune_options prune = {.by = RBE_PRUNE_TO_BYTES, .amount = (double)bytes, .per_layer = per_layer};
         rbe_prune_report report;
         require_ok(rbe_prune(f.model, f.optim, &prune, &report));
@@ -1086,7 +1080,7 @@ START_TEST(test_prune_when_allocations_fail) {
 }
 END_TEST
 
-/* ---- pruning during training ----------------------------------------------------------------------------- */
+/* ---- pruning during training --------------------------------------------------------------------------------- */
 
 START_TEST(test_gradual) {
     ck_assert(rbe_prune_schedule(0.8, 10, 50, 9) == 0.0);
@@ -1149,7 +1143,7 @@ START_TEST(test_growth_and_pruning_together) {
 }
 END_TEST
 
-/* ---- budgets --------------------------------------------------------------------------------------------- */
+/* ---- budgets ------------------------------------------------------------------------------------------------- */
 
 static rbe_status ten_a_value(void *user, size_t values, size_t *bytes) {
     size_t *calls = user;
@@ -1193,7 +1187,7 @@ START_TEST(test_budgets) {
 }
 END_TEST
 
-/* ---- block size ------------------------------------------------------------------------------------------ */
+/* ---- block size ---------------------------------------------------------------------------------------------- */
 
 enum { SIDE = 128, SAMPLES = 40 };
 
@@ -1244,8 +1238,7 @@ START_TEST(test_block_size_by_structure) {
     rbe_tune_report report;
     require_ok(rbe_optimize_block_size(
         layer, x, SAMPLES,
-        &(rbe_tune_options){.blocks = tried, .block_count = 3, .accuracy = 1.0, .weights = w, .rounds = 1},
-        &report));
+        &(rbe_tune_options){.blocks = tried, .block_count = 3, .accuracy = 1.0, .weights = w, .rounds = 1}, &report));
     require_chosen(layer, &report, local ? 16 : 128);
     ck_assert_uint_eq(report.count, 4);
     ck_assert_double_lt(report.candidates[report.chosen].error, 1e-5);
@@ -1281,8 +1274,8 @@ START_TEST(test_block_size_by_speed) {
                                                         .alpha = RBE_ALPHA_OFF});
     static const size_t blocks[] = {32, 256};
     rbe_tune_report report;
-    require_ok(rbe_optimize_block_size(
-        layer, x, ROWS_TIMED, &(rbe_tune_options){.blocks = blocks, .block_count = 2, .speed = 1.0}, &report));
+    require_ok(rbe_optimize_block_size(layer, x, ROWS_TIMED,
+                                       &(rbe_tune_options){.blocks = blocks, .block_count = 2, .speed = 1.0}, &report));
     require_chosen(layer, &report, 32);
     ck_assert_double_lt(report.candidates[1].seconds, report.candidates[0].seconds);
     free(w);
@@ -1321,8 +1314,8 @@ START_TEST(test_block_size_is_never_worse) {
             ck_assert(c->memory_score > 0.0 && c->memory_score <= 1.0);
             ck_assert(c->speed_score > 0.0 && c->speed_score <= 1.0);
             ck_assert(c->accuracy_score >= 0.0 && c->accuracy_score <= 1.0);
-            ck_assert_double_eq_tol(c->score,
-                                    0.3 * c->memory_score + 0.4 * c->speed_score + 0.3 * c->accuracy_score, 1e-12);
+            ck_assert_double_eq_tol(c->score, 0.3 * c->memory_score + 0.4 * c->speed_score + 0.3 * c->accuracy_score,
+                                    1e-12);
         }
         free(before);
         free(after);
@@ -1349,8 +1342,7 @@ START_TEST(test_block_size_refuses) {
     ck_assert_int_eq(rbe_optimize_block_size(layer, NULL, SAMPLES, NULL, NULL), RBE_INVALID_ARGUMENT);
     ck_assert_int_eq(rbe_optimize_block_size(dense, x, SAMPLES, NULL, NULL), RBE_INVALID_ARGUMENT);
     ck_assert_int_eq(rbe_optimize_block_size(NULL, x, SAMPLES, NULL, NULL), RBE_INVALID_ARGUMENT);
-    require_ok(
-        rbe_optimize_block_size(layer, x, SAMPLES, &(rbe_tune_options){.blocks = good, .block_count = 1}, NULL));
+    require_ok(rbe_optimize_block_size(layer, x, SAMPLES, &(rbe_tune_options){.blocks = good, .block_count = 1}, NULL));
     x[IN + 3] = NAN;
     ck_assert_int_eq(rbe_optimize_block_size(layer, x, SAMPLES, NULL, NULL), RBE_NUMERICAL_INSTABILITY);
     ck_assert_str_eq(rbe_last_error(), "block size: sample 1, input 3 is nan");
@@ -1368,10 +1360,10 @@ START_TEST(test_block_size_when_allocations_fail) {
     for (size_t n = 1; reached; n++) {
         failing_allocator_install(&allocator, n);
         rbe_layer *layer = rbe_linear_new(IN, OUT, &usual);
-        rbe_status status = layer ? rbe_optimize_block_size(
-                                        layer, x, SAMPLES,
-                                        &(rbe_tune_options){.blocks = blocks, .block_count = 1, .rounds = 1}, NULL)
-                                  : RBE_INSUFFICIENT_MEMORY;
+        rbe_status status =
+            layer ? rbe_optimize_block_size(layer, x, SAMPLES,
+                                            &(rbe_tune_options){.blocks = blocks, .block_count = 1, .rounds = 1}, NULL)
+                  : RBE_INSUFFICIENT_MEMORY;
         rbe_autotune_report report;
         if (status == RBE_OK) status = rbe_linear_autotune(layer, 4, &report);
         ck_assert_int_eq(status, allocator.requests >= n ? RBE_INSUFFICIENT_MEMORY : RBE_OK);
@@ -1403,7 +1395,7 @@ START_TEST(test_autotune) {
 }
 END_TEST
 
-/* ---- the suite ------------------------------------------------------------------------------------------- */
+/* ---- the suite ----------------------------------------------------------------------------------------------- */
 
 Suite *adapt_suite(void) {
     Suite *suite = suite_create("adapt");

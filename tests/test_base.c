@@ -9,7 +9,7 @@
 #include "suites.h"
 #include "support.h"
 
-/* ---- status ---------------------------------------------------------------------------------------------- */
+/* ---- status -------------------------------------------------------------------------------------------------- */
 
 static const rbe_status all_statuses[] = {
 #define LISTED(name, code, message) RBE_##name,
@@ -98,7 +98,7 @@ START_TEST(try_returns_a_failure_only) {
 }
 END_TEST
 
-/* ---- memory ---------------------------------------------------------------------------------------------- */
+/* ---- memory -------------------------------------------------------------------------------------------------- */
 
 START_TEST(memory_is_counted) {
     const rbe_memory_usage before = rbe_memory();
@@ -173,7 +173,7 @@ START_TEST(allocator_is_set_only_while_nothing_is_held) {
 }
 END_TEST
 
-/* ---- arena ----------------------------------------------------------------------------------------------- */
+/* ---- arena --------------------------------------------------------------------------------------------------- */
 
 START_TEST(arena_pieces_are_aligned_and_apart) {
     rbe_arena arena = {0};
@@ -281,7 +281,7 @@ START_TEST(arena_reserves_one_piece) {
 }
 END_TEST
 
-/* ---- random numbers -------------------------------------------------------------------------------------- */
+/* ---- random numbers ------------------------------------------------------------------------------------------ */
 
 static bool same_numbers(uint64_t seed_a, uint64_t stream_a, uint64_t seed_b, uint64_t stream_b) {
     rbe_rng *a = rbe_rng_new(seed_a, stream_a), *b = rbe_rng_new(seed_b, stream_b);
@@ -371,7 +371,7 @@ START_TEST(rng_without_memory) {
 }
 END_TEST
 
-/* ---- threads --------------------------------------------------------------------------------------------- */
+/* ---- threads ------------------------------------------------------------------------------------------------- */
 
 START_TEST(threads_have_a_range) {
     ck_assert_int_ge(rbe_threads(), 1);

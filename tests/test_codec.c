@@ -16,7 +16,7 @@ static const size_t bad_block_sizes[] = {0, 1, 4, 7, 12, 48, 255, 512};
 enum { BLOCK_SIZES = sizeof block_sizes / sizeof *block_sizes };
 enum { BAD_BLOCK_SIZES = sizeof bad_block_sizes / sizeof *bad_block_sizes };
 
-/* ---- transforms ------------------------------------------------------------------------------------------ */
+/* ---- transforms ---------------------------------------------------------------------------------------------- */
 
 static double *new_matrix(const rbe_transform *transform, size_t b) {
     double *matrix = test_memory(b * b, sizeof *matrix);
@@ -155,7 +155,7 @@ START_TEST(transforms_refuse_bad_block_sizes) {
 }
 END_TEST
 
-/* ---- basis functions ------------------------------------------------------------------------------------- */
+/* ---- basis functions ----------------------------------------------------------------------------------------- */
 
 START_TEST(basis_is_its_formula) {
     for (size_t s = 0; s < BLOCK_SIZES; s++) {
@@ -251,7 +251,7 @@ START_TEST(alpha_coordinates_are_orthonormal) {
 }
 END_TEST
 
-/* ---- compress and decompress ----------------------------------------------------------------------------- */
+/* ---- compress and decompress --------------------------------------------------------------------------------- */
 
 static rbe_blocks *compressed(const float *w, size_t out, size_t in, const rbe_compress_options *options) {
     rbe_blocks *blocks = NULL;
@@ -368,8 +368,7 @@ START_TEST(every_block_holds_its_coefficients) {
             ck_assert_uint_eq(views.start[index + 1] - views.start[index], k);
             if (index / info.grid_cols % info.group == 0) continue;
             for (size_t i = 0; i < k; i++) { /* the positions are those of the block above */
-                const rbe_coefficient *mine = &views.coefficients[index * k + i],
-                                      *above = mine - info.grid_cols * k;
+                const rbe_coefficient *mine = &views.coefficients[index * k + i], *above = mine - info.grid_cols * k;
                 ck_assert(mine->freq_i == above->freq_i && mine->freq_j == above->freq_j);
             }
         }
@@ -413,8 +412,7 @@ START_TEST(ratio_keeps_the_globally_largest) {
     for (size_t i = 0; i < info.coefficients / group; i++) expected += energy[i];
     reference_views views;
     reference_read(&views, blocks);
-    for (size_t i = 0; i < views.total; i++)
-        kept += (double)views.coefficients[i].value * views.coefficients[i].value;
+    for (size_t i = 0; i < views.total; i++) kept += (double)views.coefficients[i].value * views.coefficients[i].value;
     ck_assert_double_eq_tol(kept / expected, 1.0, 1e-5);
     reference_views_free(&views);
     reference_free(r);
@@ -574,7 +572,7 @@ START_TEST(bad_options_are_refused) {
 }
 END_TEST
 
-/* ---- building from views, and what it costs -------------------------------------------------------------- */
+/* ---- building from views, and what it costs ------------------------------------------------------------------ */
 
 /* Every block with positions, counts and alphas of its own; block 0 is empty. */
 typedef struct random_source {
@@ -621,8 +619,7 @@ static void check_view(const rbe_blocks *blocks, size_t p, size_t q, const rbe_b
         ck_assert(n == 0 || key > view[n - 1].freq_i * info.block + view[n - 1].freq_j);
         float value = 0.0F;
         for (size_t s = 0; s < source->count; s++)
-            if (source->coefficients[s].freq_i == view[n].freq_i &&
-                source->coefficients[s].freq_j == view[n].freq_j) {
+            if (source->coefficients[s].freq_i == view[n].freq_i && source->coefficients[s].freq_j == view[n].freq_j) {
                 value = source->coefficients[s].value;
                 found++;
             }
@@ -634,8 +631,7 @@ static void check_view(const rbe_blocks *blocks, size_t p, size_t q, const rbe_b
     /* alphas are kept in float32 orthonormal coordinates: exact there to 2^-24 */
     ck_assert_ok(rbe_alpha_to_orthonormal(info.block, alpha, found_alpha));
     ck_assert_ok(rbe_alpha_to_orthonormal(info.block, source->alpha, expected));
-    for (int k = 0; k < RBE_BASIS_COUNT; k++)
-        ck_assert_double_eq_tol(found_alpha[k], expected[k], 1e-6 * info.block);
+    for (int k = 0; k < RBE_BASIS_COUNT; k++) ck_assert_double_eq_tol(found_alpha[k], expected[k], 1e-6 * info.block);
     free(view);
 }
 
@@ -658,8 +654,7 @@ START_TEST(views_come_back) {
     }
     for (size_t n = 0; n < source.count; n++) memset(source.blocks[n].alpha, 0, sizeof source.blocks[n].alpha);
     rbe_blocks *blocks = NULL;
-    ck_assert_ok(
-        rbe_blocks_build(&blocks, out, in, source.blocks, source.count, &(rbe_compress_options){.block = b}));
+    ck_assert_ok(rbe_blocks_build(&blocks, out, in, source.blocks, source.count, &(rbe_compress_options){.block = b}));
     ck_assert(!rbe_blocks_describe(blocks).has_alpha);
     rbe_blocks_free(blocks);
     source_free(&source);
@@ -760,7 +755,7 @@ START_TEST(a_tenth_of_the_dense_bytes) {
 }
 END_TEST
 
-/* ---- memory that runs out -------------------------------------------------------------------------------- */
+/* ---- memory that runs out ------------------------------------------------------------------------------------ */
 
 static rbe_status attempt(int what, const float *w, float *found, const random_source *source) {
     rbe_blocks *blocks = NULL;
@@ -797,7 +792,7 @@ START_TEST(memory_may_run_out_anywhere) {
 }
 END_TEST
 
-/* ---- the suite ------------------------------------------------------------------------------------------- */
+/* ---- the suite ----------------------------------------------------------------------------------------------- */
 
 Suite *codec_suite(void) {
     Suite *suite = suite_create("codec");

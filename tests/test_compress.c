@@ -52,7 +52,7 @@ static double *dense_product(const float *x, size_t rows, const float *w, size_t
     return y;
 }
 
-/* ---- biorthogonal wavelets ------------------------------------------------------------------------------- */
+/* ---- biorthogonal wavelets ----------------------------------------------------------------------------------- */
 
 static const size_t members[] = {103, 105, 202, 204, 206, 208, 301, 303, 305, 307, 309};
 enum { MEMBERS = sizeof members / sizeof *members };
@@ -116,7 +116,7 @@ START_TEST(bsplines_compress) {
 }
 END_TEST
 
-/* ---- overlap and images ---------------------------------------------------------------------------------- */
+/* ---- overlap and images -------------------------------------------------------------------------------------- */
 
 static const struct {
     size_t out, in, block, overlap, height, width, group;
@@ -203,8 +203,7 @@ START_TEST(layers_with_axis_maps_are_dense_ones) {
 
     float *x = normals(rows * in, 6), *g = normals(rows * out, 7);
     float *y = test_memory(rows * out, sizeof *y), *dx = test_memory(rows * in, sizeof *dx);
-    double *expected = dense_product(x, rows, dense, out, in),
-           *expected_dx = test_memory(rows * in, sizeof(double));
+    double *expected = dense_product(x, rows, dense, out, in), *expected_dx = test_memory(rows * in, sizeof(double));
     double *expected_bias = test_memory(out, sizeof(double));
     for (size_t n = 0; n < rows; n++)
         for (size_t r = 0; r < out; r++) {
@@ -306,7 +305,7 @@ START_TEST(images_gather_their_energy) {
 }
 END_TEST
 
-/* ---- fits ------------------------------------------------------------------------------------------------ */
+/* ---- fits ---------------------------------------------------------------------------------------------------- */
 
 /* Eight functions and coefficients anywhere, also where the two overlap: given the positions, both come back. */
 START_TEST(alpha_and_coefficients_are_fitted_together) {
@@ -489,7 +488,7 @@ START_TEST(activations_may_be_poor_or_refused) {
 }
 END_TEST
 
-/* ---- targets and choices --------------------------------------------------------------------------------- */
+/* ---- targets and choices ------------------------------------------------------------------------------------- */
 
 START_TEST(targets_take_the_least_budget) {
     const size_t out = 96, in = 128;
@@ -529,9 +528,7 @@ START_TEST(too_little_compression_is_refused) {
         const char *text;
     } cases[] = {
         {{.target_error = 0.02}, RBE_INSUFFICIENT_COMPRESSION, "expected at least 1.000"},
-        {{.target_error = 0.9, .min_compression = 100.0},
-         RBE_INSUFFICIENT_COMPRESSION,
-         "expected at least 100.000"},
+        {{.target_error = 0.9, .min_compression = 100.0}, RBE_INSUFFICIENT_COMPRESSION, "expected at least 100.000"},
         {{.target_error = 1e-12}, RBE_INSUFFICIENT_COMPRESSION, "out of reach"},
         {{.ratio = 4.0, .min_compression = 3.9}, RBE_INSUFFICIENT_COMPRESSION, "expected at least 3.900"},
         {{.ratio = 4.0, .min_compression = 1.5}, RBE_OK, ""},
@@ -562,8 +559,8 @@ START_TEST(adaptive_finds_the_transform) {
     rbe_block source[9];
     rbe_rng *rng = rbe_rng_new(4, 0);
     for (size_t n = 0; n < count * k; n++)
-        list[n] = (rbe_coefficient){(uint16_t)(n % k * 5 % b), (uint16_t)(n % k / 2 + n / k % 3),
-                                    (float)rbe_rng_normal(rng)};
+        list[n] =
+            (rbe_coefficient){(uint16_t)(n % k * 5 % b), (uint16_t)(n % k / 2 + n / k % 3), (float)rbe_rng_normal(rng)};
     for (size_t n = 0; n < count; n++) source[n] = (rbe_block){.coefficients = &list[n * k], .count = k};
     const rbe_transform *t = rbe_transform_named(names[_i]), *dct = rbe_transform_named("dct");
     for (int open = 0; open < 2; open++) {
@@ -594,7 +591,7 @@ START_TEST(adaptive_finds_the_transform) {
 }
 END_TEST
 
-/* ---- recompress ------------------------------------------------------------------------------------------ */
+/* ---- recompress ---------------------------------------------------------------------------------------------- */
 
 static const rbe_compress_options second[] = {
     {.block = 8, .ratio = 20.0},
@@ -644,7 +641,7 @@ START_TEST(recompressing_never_holds_a_dense_matrix) {
 }
 END_TEST
 
-/* ---- the order of hidden units --------------------------------------------------------------------------- */
+/* ---- the order of hidden units ------------------------------------------------------------------------------- */
 
 START_TEST(ordered_networks_compute_the_same) {
     const size_t in = 20, hidden = 50, out = 7, rows = 9;
@@ -685,7 +682,7 @@ START_TEST(ordered_networks_compute_the_same) {
 }
 END_TEST
 
-/* ---- what the layer promises ----------------------------------------------------------------------------- */
+/* ---- what the layer promises --------------------------------------------------------------------------------- */
 
 static rbe_layer *layer_of(const float *w, size_t out, size_t in, const rbe_compress_options *options) {
     rbe_layer *layer = rbe_linear_from_blocks(compressed(w, out, in, options), NULL, 0, NULL);
@@ -770,8 +767,8 @@ START_TEST(large_layers_are_small) {
     ck_assert_uint_gt(cost.dense_bytes, 10 * cost.bytes);
     const size_t peak = inference_peak(layer, x, n);
     const size_t dense_peak = inference_peak(rbe_dense_from_weights(n, n, w, NULL, NULL), x, n);
-    ck_assert_msg((double)(peak - outputs) < 0.3 * (double)(dense_peak - outputs),
-                  "%zu against %zu, %zu of outputs", peak, dense_peak, outputs);
+    ck_assert_msg((double)(peak - outputs) < 0.3 * (double)(dense_peak - outputs), "%zu against %zu, %zu of outputs",
+                  peak, dense_peak, outputs);
     free(w);
     free(x);
 }

@@ -14,7 +14,7 @@
 #include "suites.h"
 #include "support.h"
 
-/* ---- files in a folder of the test ----------------------------------------------------------------------- */
+/* ---- files in a folder of the test --------------------------------------------------------------------------- */
 
 enum { PATH_ROOM = 128, FILE_ROOM = 1 << 13 };
 
@@ -75,7 +75,7 @@ static size_t read_plain(const char *path, uint8_t bytes[FILE_ROOM]) {
     return count;
 }
 
-/* ---- small IDX files ------------------------------------------------------------------------------------- */
+/* ---- small IDX files ----------------------------------------------------------------------------------------- */
 
 enum { COUNT = 3, HEIGHT = 2, WIDTH = 5, PIXELS = COUNT * HEIGHT * WIDTH };
 
@@ -126,7 +126,7 @@ static void check_refused(rbe_status status, const char *words) {
     ck_assert_uint_eq(rbe_memory().current, 0);
 }
 
-/* ---- reading --------------------------------------------------------------------------------------------- */
+/* ---- reading ------------------------------------------------------------------------------------------------- */
 
 START_TEST(plain_files) {
     idx_bytes idx = small_idx();
@@ -202,7 +202,7 @@ START_TEST(mnist) {
 }
 END_TEST
 
-/* ---- files that are refused ------------------------------------------------------------------------------ */
+/* ---- files that are refused ---------------------------------------------------------------------------------- */
 
 START_TEST(no_file) {
     check_refused(RBE_IO_ERROR, "images: cannot open: No such file");
@@ -249,11 +249,9 @@ START_TEST(wrong_magic) {
     idx_bytes idx = small_idx();
     write_plain(images, idx.label, sizeof idx.label);
     write_plain(labels, idx.image, sizeof idx.image);
-    check_refused(RBE_BAD_FORMAT,
-                  "images: expected magic 0x00000803 (unsigned bytes, 3 dimensions), found 0x00000801");
+    check_refused(RBE_BAD_FORMAT, "images: expected magic 0x00000803 (unsigned bytes, 3 dimensions), found 0x00000801");
     write_plain(images, idx.image, sizeof idx.image);
-    check_refused(RBE_BAD_FORMAT,
-                  "labels: expected magic 0x00000801 (unsigned bytes, 1 dimension), found 0x00000803");
+    check_refused(RBE_BAD_FORMAT, "labels: expected magic 0x00000801 (unsigned bytes, 1 dimension), found 0x00000803");
 }
 END_TEST
 
@@ -342,7 +340,7 @@ START_TEST(huge_claims) {
 }
 END_TEST
 
-/* ---- writing --------------------------------------------------------------------------------------------- */
+/* ---- writing ------------------------------------------------------------------------------------------------- */
 
 static rbe_dataset some_digits(size_t count) {
     rbe_dataset data;
@@ -431,7 +429,7 @@ START_TEST(not_writable_as_idx) {
 }
 END_TEST
 
-/* ---- floats ---------------------------------------------------------------------------------------------- */
+/* ---- floats -------------------------------------------------------------------------------------------------- */
 
 START_TEST(floats_are_copied) {
     float values[6] = {1, -2, 3, 4, 5, -6e30f}, kept[6];
@@ -481,7 +479,7 @@ START_TEST(floats_refused) {
 }
 END_TEST
 
-/* ---- batches --------------------------------------------------------------------------------------------- */
+/* ---- batches ------------------------------------------------------------------------------------------------- */
 
 enum { SAMPLES = 103, BATCH = 20 };
 
@@ -597,7 +595,7 @@ START_TEST(steady_epochs_allocate_nothing) {
 }
 END_TEST
 
-/* ---- digits ---------------------------------------------------------------------------------------------- */
+/* ---- digits -------------------------------------------------------------------------------------------------- */
 
 START_TEST(digits_by_seed) {
     rbe_dataset a, b, other;
@@ -651,7 +649,7 @@ START_TEST(embedded_digits_can_be_made_again) {
 }
 END_TEST
 
-/* ---- short memory ---------------------------------------------------------------------------------------- */
+/* ---- short memory -------------------------------------------------------------------------------------------- */
 
 static rbe_status do_read(void) {
     rbe_dataset data;

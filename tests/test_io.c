@@ -13,7 +13,7 @@
 
 Suite *io_suite(void);
 
-/* ---- numbers --------------------------------------------------------------------------------------------- */
+/* ---- numbers ------------------------------------------------------------------------------------------------- */
 
 START_TEST(half_floats) {
     static const struct {
@@ -50,7 +50,7 @@ START_TEST(half_floats) {
 }
 END_TEST
 
-/* ---- round trips ----------------------------------------------------------------------------------------- */
+/* ---- round trips --------------------------------------------------------------------------------------------- */
 
 static const char *const transforms[][2] = {{"dct", "dct"}, {"haar", "identity"}, {"wht", "db4"}};
 
@@ -159,9 +159,8 @@ START_TEST(wide_positions_come_back) {
     rbe_model_add(model, rbe_linear_new(70000, 9, &(rbe_linear_options){.block = 8, .coeffs = 2, .no_bias = true}));
     check_round_trip(model, RBE_STORE_F32, RBE_POSITIONS_PLAIN);
     check_round_trip(model, RBE_STORE_INT8, RBE_POSITIONS_DELTA);
-    ck_assert_int_eq(
-        rbe_model_save(model, scratch_path("wide"), &(rbe_save_options){.positions = RBE_POSITIONS_SEED}),
-        RBE_INVALID_ARGUMENT);
+    ck_assert_int_eq(rbe_model_save(model, scratch_path("wide"), &(rbe_save_options){.positions = RBE_POSITIONS_SEED}),
+                     RBE_INVALID_ARGUMENT);
     check_round_trip(model, RBE_STORE_F16, RBE_POSITIONS_SMALLEST);
     rbe_model_free(model);
 }
@@ -235,7 +234,7 @@ START_TEST(files_are_small) {
 }
 END_TEST
 
-/* ---- what cannot be stored ------------------------------------------------------------------------------- */
+/* ---- what cannot be stored ----------------------------------------------------------------------------------- */
 
 static rbe_var *twice(rbe_var *x) { return rbe_scale(x, 2.0f); }
 
@@ -280,7 +279,7 @@ START_TEST(what_cannot_be_stored_is_named) {
 }
 END_TEST
 
-/* ---- Python ---------------------------------------------------------------------------------------------- */
+/* ---- Python -------------------------------------------------------------------------------------------------- */
 
 /* The first Python with NumPy, or NULL. */
 static const char *find_python(void) {
@@ -304,8 +303,7 @@ static const struct {
     {{.block = 16, .group = 3, .alpha = RBE_ALPHA_ON, .seed = 12345678901234567890u},
      {RBE_STORE_INT8, RBE_POSITIONS_SEED}},
     {{.block = 8, .group = 4, .image_height = 5, .image_width = 15}, {RBE_STORE_BF16, RBE_POSITIONS_DELTA}},
-    {{.block = 8, .overlap = 2, .image_height = 15, .image_width = 5, .seed = 1},
-     {RBE_STORE_F16, RBE_POSITIONS_SEED}},
+    {{.block = 8, .overlap = 2, .image_height = 15, .image_width = 5, .seed = 1}, {RBE_STORE_F16, RBE_POSITIONS_SEED}},
 };
 
 START_TEST(python_reads_models) {

@@ -11,7 +11,7 @@
 #include "io_support.h"
 #include "support.h"
 
-/* ---- memory is watched ----------------------------------------------------------------------------------- */
+/* ---- memory is watched --------------------------------------------------------------------------------------- */
 
 static size_t largest_request;
 
@@ -33,14 +33,13 @@ static void watch_memory(void) {
 
 static void stop_watching(void) { ck_assert_ok(rbe_set_allocator(NULL)); }
 
-/* ---- random damage --------------------------------------------------------------------------------------- */
+/* ---- random damage ------------------------------------------------------------------------------------------- */
 
 static const struct {
     rbe_store store;
     rbe_store_positions positions;
-} kinds[] = {{RBE_STORE_F32, RBE_POSITIONS_PLAIN},
-             {RBE_STORE_INT8, RBE_POSITIONS_DELTA},
-             {RBE_STORE_F16, RBE_POSITIONS_SEED}};
+} kinds[] = {
+    {RBE_STORE_F32, RBE_POSITIONS_PLAIN}, {RBE_STORE_INT8, RBE_POSITIONS_DELTA}, {RBE_STORE_F16, RBE_POSITIONS_SEED}};
 
 enum { KINDS = 3, MUTATIONS = 100000 };
 
@@ -114,7 +113,7 @@ START_TEST(every_mutation_is_noticed) {
 }
 END_TEST
 
-/* ---- damage with right checksums ------------------------------------------------------------------------- */
+/* ---- damage with right checksums ----------------------------------------------------------------------------- */
 
 /* A model file taken apart: what a forger can change before the checksums are made. */
 typedef struct contents {
@@ -141,8 +140,7 @@ static contents take_apart(bytes b) {
 }
 
 static bytes put_together(const contents *c) {
-    const rbe_metadata metadata[] = {
-        {"rbe.format", "model"}, {"rbe.version", c->version}, {"rbe.stages", c->stages}};
+    const rbe_metadata metadata[] = {{"rbe.format", "model"}, {"rbe.version", c->version}, {"rbe.stages", c->stages}};
     const char *path = scratch_path("forged");
     ck_assert_ok(rbe_tensor_file_save(path, c->tensors, c->count, metadata, 3, true));
     return read_whole(path);
@@ -275,8 +273,7 @@ static void no_columns(contents *c) { strcpy((char *)tensor_named(c, "0.columns"
 static void no_values(contents *c) { strcpy((char *)tensor_named(c, "0.values")->name, "0.other"); }
 static void stray_tensor(contents *c) { strcpy((char *)tensor_named(c, "0.bias")->name, "9.bias"); }
 static void bias_too_many(contents *c) {
-    c->tensors[c->count++] =
-        (rbe_stored_tensor){strdup("2.bias"), RBE_F32, 1, {1}, calloc(1, sizeof(float)), NULL, 0};
+    c->tensors[c->count++] = (rbe_stored_tensor){strdup("2.bias"), RBE_F32, 1, {1}, calloc(1, sizeof(float)), NULL, 0};
 }
 static void positions_twice(contents *c) {
     c->tensors[c->count++] = (rbe_stored_tensor){strdup("0.deltas"), RBE_U8, 1, {1}, calloc(1, 1), NULL, 0};
@@ -288,9 +285,7 @@ static void no_deltas(contents *c) { tensor_named(c, "0.deltas")->shape[0] = 0; 
 static void signed_deltas(contents *c) { tensor_named(c, "0.deltas")->dtype = RBE_I8; }
 static void long_list(contents *c) { ((uint8_t *)tensor_named(c, "0.deltas")->values)[0] = 81; }
 static void long_number(contents *c) { memset((uint8_t *)tensor_named(c, "0.deltas")->values + 1, 0xff, 6); }
-static void padded_number(contents *c) {
-    memcpy((uint8_t *)tensor_named(c, "0.deltas")->values + 1, "\x80\x00", 2);
-}
+static void padded_number(contents *c) { memcpy((uint8_t *)tensor_named(c, "0.deltas")->values + 1, "\x80\x00", 2); }
 static void far_column(contents *c) { ((uint8_t *)tensor_named(c, "0.deltas")->values)[1] = 80; }
 static void more_deltas(contents *c) {
     rbe_stored_tensor *t = tensor_named(c, "0.deltas");

@@ -23,7 +23,7 @@ int fsync(int file) {
     return -1;
 }
 
-/* ---- the file on the disk -------------------------------------------------------------------------------- */
+/* ---- the file on the disk ------------------------------------------------------------------------------------ */
 
 /* The file is still the old one and nothing lies beside it. */
 static void assert_untouched(const char *path, bytes old) {
@@ -96,7 +96,7 @@ START_TEST(disk_errors_are_reported) {
 }
 END_TEST
 
-/* ---- memory that runs out -------------------------------------------------------------------------------- */
+/* ---- memory that runs out ------------------------------------------------------------------------------------ */
 
 static size_t mallocs, failing_malloc;
 

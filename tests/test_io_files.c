@@ -8,7 +8,7 @@
 #include "io/npy.h"
 #include "io_support.h"
 
-/* ---- safetensors ----------------------------------------------------------------------------------------- */
+/* ---- safetensors --------------------------------------------------------------------------------------------- */
 
 static const rbe_dtype every_dtype[] = {
 #define LISTED(name, bytes) RBE_##name,
@@ -83,13 +83,12 @@ START_TEST(tensors_as_floats) {
     uint16_t f16[] = {0x3e00, 0xae66, 0x0001, 0x7c00}, bf16[] = {0x3fc0, 0xbdcd, 0x0001, 0x7f80};
     float f32[] = {1.5f, -0.1f, 1e-40f, INFINITY};
     int8_t i8[] = {1, -128, 127, 0};
-    const rbe_stored_tensor tensors[] = {
-        {.name = "f64", .dtype = RBE_F64, .dims = 1, .shape = {4}, .values = f64},
-        {.name = "f32", .dtype = RBE_F32, .dims = 1, .shape = {4}, .values = f32},
-        {.name = "f16", .dtype = RBE_F16, .dims = 1, .shape = {4}, .values = f16},
-        {.name = "bf16", .dtype = RBE_BF16, .dims = 1, .shape = {4}, .values = bf16},
-        {.name = "i8", .dtype = RBE_I8, .dims = 1, .shape = {4}, .values = i8},
-        {.name = "u8", .dtype = RBE_U8, .dims = 1, .shape = {4}, .values = i8}};
+    const rbe_stored_tensor tensors[] = {{.name = "f64", .dtype = RBE_F64, .dims = 1, .shape = {4}, .values = f64},
+                                         {.name = "f32", .dtype = RBE_F32, .dims = 1, .shape = {4}, .values = f32},
+                                         {.name = "f16", .dtype = RBE_F16, .dims = 1, .shape = {4}, .values = f16},
+                                         {.name = "bf16", .dtype = RBE_BF16, .dims = 1, .shape = {4}, .values = bf16},
+                                         {.name = "i8", .dtype = RBE_I8, .dims = 1, .shape = {4}, .values = i8},
+                                         {.name = "u8", .dtype = RBE_U8, .dims = 1, .shape = {4}, .values = i8}};
     static const float expected[5][4] = {{1.5f, -0.1f, 0.0f, INFINITY},
                                          {1.5f, -0.1f, 1e-40f, INFINITY},
                                          {1.5f, -0.0999755859375f, 0x1p-24f, INFINITY},
@@ -120,8 +119,7 @@ START_TEST(unwritable_tensors_are_refused) {
     const char *path = scratch_path("refused");
     const rbe_stored_tensor good = {.name = "a", .dtype = RBE_F32, .values = &value};
     rbe_stored_tensor two[] = {good, good};
-    const rbe_metadata same[] = {{"k", "1"}, {"k", "2"}}, foreign[] = {{"k", "\xff"}},
-                       taken[] = {{"rbe.crc32", "1"}};
+    const rbe_metadata same[] = {{"k", "1"}, {"k", "2"}}, foreign[] = {{"k", "\xff"}}, taken[] = {{"rbe.crc32", "1"}};
     ck_assert_int_ne(rbe_tensor_file_save(path, two, 2, NULL, 0, false), RBE_OK);
     assert_failed(RBE_INVALID_ARGUMENT, "tensor a stands twice");
     ck_assert_int_ne(rbe_tensor_file_save(path, two, 1, same, 2, false), RBE_OK);
@@ -139,8 +137,7 @@ START_TEST(unwritable_tensors_are_refused) {
     two[0] = (rbe_stored_tensor){.name = "a", .dtype = RBE_F32};
     ck_assert_int_ne(rbe_tensor_file_save(path, two, 1, NULL, 0, false), RBE_OK);
     assert_failed(RBE_INVALID_ARGUMENT, "source");
-    two[0] =
-        (rbe_stored_tensor){.name = "a", .dtype = RBE_F32, .dims = 2, .shape = {SIZE_MAX, 2}, .values = &value};
+    two[0] = (rbe_stored_tensor){.name = "a", .dtype = RBE_F32, .dims = 2, .shape = {SIZE_MAX, 2}, .values = &value};
     ck_assert_int_eq(rbe_tensor_file_save(path, two, 1, NULL, 0, false), RBE_INVALID_ARGUMENT);
     two[0] = (rbe_stored_tensor){.name = "a", .dtype = (rbe_dtype)99, .values = &value};
     ck_assert_int_eq(rbe_tensor_file_save(path, two, 1, NULL, 0, false), RBE_INVALID_ARGUMENT);
@@ -286,7 +283,7 @@ START_TEST(a_file_that_shrinks) {
 }
 END_TEST
 
-/* ---- .npy ------------------------------------------------------------------------------------------------ */
+/* ---- .npy ---------------------------------------------------------------------------------------------------- */
 
 static rbe_status read_npy_bytes(bytes b, rbe_tensor *tensor) {
     rbe_source source;
@@ -360,16 +357,13 @@ static const struct {
     {"{'descr': '<f16', 'fortran_order': False, 'shape': (1,), }", 16, RBE_INVALID_ARGUMENT, "found <f16"},
     {"{'descr': '', 'fortran_order': False, 'shape': (1,), }", 4, RBE_INVALID_ARGUMENT, "found"},
     {"{'descr': '<f4', 'fortran_order': False, 'shape': (), }", 4, RBE_INVALID_ARGUMENT, "dimensions, found 0"},
-    {"{'descr': '<f4', 'fortran_order': False, 'shape': (1,1,1), }", 4, RBE_INVALID_ARGUMENT,
-     "dimensions, found 3"},
+    {"{'descr': '<f4', 'fortran_order': False, 'shape': (1,1,1), }", 4, RBE_INVALID_ARGUMENT, "dimensions, found 3"},
     {"{'descr': '<f4', 'fortran_order': False, 'shape': (1,1,1,1,1), }", 4, RBE_INVALID_ARGUMENT, "found 5"},
     {"{'descr': '<f4', 'fortran_order': False, 'shape': (0, 3), }", 0, RBE_INVALID_ARGUMENT, "without values"},
     {"{'descr': '<f4', 'fortran_order': False, 'shape': (2,), }", 4, RBE_BAD_FORMAT, "do not fit"},
     {"{'descr': '<f4', 'fortran_order': False, 'shape': (2,), }", 9, RBE_BAD_FORMAT, "do not fit"},
-    {"{'descr': '<f4', 'fortran_order': False, 'shape': (4294967296, 4294967297), }", 4, RBE_BAD_FORMAT,
-     "do not fit"},
-    {"{'descr': '<f8', 'fortran_order': False, 'shape': (2305843009213693952,), }", 0, RBE_BAD_FORMAT,
-     "do not fit"},
+    {"{'descr': '<f4', 'fortran_order': False, 'shape': (4294967296, 4294967297), }", 4, RBE_BAD_FORMAT, "do not fit"},
+    {"{'descr': '<f8', 'fortran_order': False, 'shape': (2305843009213693952,), }", 0, RBE_BAD_FORMAT, "do not fit"},
     {"{'descr': '<f4', 'fortran_order': False, 'shape': (99999999999999999999,), }", 4, RBE_BAD_FORMAT, "numbers"},
     {"{'descr': '<f4', 'fortran_order': False, 'shape': (-1,), }", 4, RBE_BAD_FORMAT, "numbers"},
     {"{'descr': '<f4', 'fortran_order': False, 'shape': (1 1), }", 4, RBE_BAD_FORMAT, "not closed"},

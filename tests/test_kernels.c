@@ -26,7 +26,7 @@ typedef struct shape {
     double density; /* mean share of the columns that a list stores */
 } shape;
 
-/* ---- random compressed matrices -------------------------------------------------------------------------- */
+/* ---- random compressed matrices ------------------------------------------------------------------------------ */
 
 static rbe_rng *rng;
 
@@ -85,7 +85,7 @@ static void free_blocks(rbe_blocks *w) {
     rbe_free(w->moments);
 }
 
-/* ---- the reference --------------------------------------------------------------------------------------- */
+/* ---- the reference ------------------------------------------------------------------------------------------- */
 
 typedef struct reference {
     double *left, *right; /* L and R */
@@ -153,7 +153,8 @@ static void parameter_gradients(const rbe_blocks *w, reference *r, const float *
     for (size_t n = 0; n < rows; n++)
         for (size_t o = 0; o < w->out; o++) {
             r->bias[o] += dy[n * w->out + o];
-            for (size_t c = 0; c < w->in; c++) gradient[o * columns + c] += (double)dy[n * w->out + o] * x[n * w->in + c];
+            for (size_t c = 0; c < w->in; c++)
+                gradient[o * columns + c] += (double)dy[n * w->out + o] * x[n * w->in + c];
         }
     for (size_t p = 0; p < w->grid_rows; p++) {
         size_t g = p / w->group, group_rows = rbe_group_rows(w, g), start = w->list_start[g * block];
@@ -211,7 +212,7 @@ static void free_reference(reference *r) {
     free(r->bias);
 }
 
-/* ---- comparison ------------------------------------------------------------------------------------------ */
+/* ---- comparison ---------------------------------------------------------------------------------------------- */
 
 /* Largest difference over the largest expected value; `was` is what the gradient was added to, or NULL. */
 static double error_of(const float *found, const double *expected, const float *was, size_t count) {
@@ -332,7 +333,7 @@ static void check_shape(const shape *s) {
     free_blocks(&w);
 }
 
-/* ---- tests ----------------------------------------------------------------------------------------------- */
+/* ---- tests --------------------------------------------------------------------------------------------------- */
 
 START_TEST(every_transform) {
     for (size_t n = 0; rbe_transform_at(n); n++) {
@@ -378,10 +379,8 @@ END_TEST
 
 START_TEST(layers_of_real_size) {
     static const shape shapes[] = {
-        {"dct", "dct", 32, 300, 784, 16, 40, true, 0.06},
-        {"dct", "dct", 32, 100, 300, 16, 70, true, 0.06},
-        {"dct", "dct", 32, 10, 100, 16, 70, true, 0.06},
-        {"haar", "haar", 64, 256, 256, 16, 130, true, 0.06},
+        {"dct", "dct", 32, 300, 784, 16, 40, true, 0.06}, {"dct", "dct", 32, 100, 300, 16, 70, true, 0.06},
+        {"dct", "dct", 32, 10, 100, 16, 70, true, 0.06},  {"haar", "haar", 64, 256, 256, 16, 130, true, 0.06},
         {"dct", "dct", 16, 256, 256, 16, 3, true, 0.06},
     };
     for (size_t n = 0; n < sizeof shapes / sizeof shapes[0]; n++) check_shape(&shapes[n]);
@@ -536,11 +535,16 @@ START_TEST(nothing_outside_is_touched) {
                 float *bias = random_floats(w.out), *x = random_floats(s->rows * w.in);
                 float *dy = random_floats(s->rows * w.out);
                 reference r = make_reference(&w, bias, x, dy, s->rows);
-                guarded g[] = {guard(bias, w.out, at_end),           guard(x, s->rows * w.in, at_end),
-                               guard(dy, s->rows * w.out, at_end),   guard(NULL, s->rows * w.out, at_end),
-                               guard(NULL, s->rows * w.in, at_end),  guard(NULL, w.value_count, at_end),
-                               guard(NULL, alphas, at_end),          guard(NULL, w.out, at_end),
-                               guard(w.values, w.value_count, at_end), guard(w.alpha, alphas, at_end)};
+                guarded g[] = {guard(bias, w.out, at_end),
+                               guard(x, s->rows * w.in, at_end),
+                               guard(dy, s->rows * w.out, at_end),
+                               guard(NULL, s->rows * w.out, at_end),
+                               guard(NULL, s->rows * w.in, at_end),
+                               guard(NULL, w.value_count, at_end),
+                               guard(NULL, alphas, at_end),
+                               guard(NULL, w.out, at_end),
+                               guard(w.values, w.value_count, at_end),
+                               guard(w.alpha, alphas, at_end)};
                 safe.values = g[8].values;
                 if (w.alpha) safe.alpha = g[9].values;
                 results found = {g[3].values, g[4].values, g[5].values, g[6].values, g[7].values};

@@ -6,7 +6,7 @@
 #include "suites.h"
 #include "support.h"
 
-/* ---- operands -------------------------------------------------------------------------------------------- */
+/* ---- operands ------------------------------------------------------------------------------------------------ */
 
 static float numbers[64];
 static const int32_t labels_too_large[] = {0, 4}, labels_negative[] = {-1, 9};
@@ -21,9 +21,7 @@ static rbe_var *reshaped(rbe_tape *t, int dims, size_t n0, size_t n1) {
 
 static rbe_var *failing_add(rbe_tape *t) { return rbe_add(zeros(t, 2, 3), zeros(t, 2, 4)); }
 static rbe_var *failing_sub(rbe_tape *t) { return rbe_sub(zeros(t, 2, 3), zeros(t, 3, 3)); }
-static rbe_var *failing_mul(rbe_tape *t) {
-    return rbe_mul(zeros(t, 2, 3), rbe_input(t, rbe_tensor_1d(numbers, 2)));
-}
+static rbe_var *failing_mul(rbe_tape *t) { return rbe_mul(zeros(t, 2, 3), rbe_input(t, rbe_tensor_1d(numbers, 2))); }
 static rbe_var *failing_matmul(rbe_tape *t) { return rbe_matmul(zeros(t, 2, 3), false, zeros(t, 5, 4), true); }
 static rbe_var *failing_matmul_dims(rbe_tape *t) {
     return rbe_matmul(zeros(t, 2, 3), false, rbe_input(t, rbe_tensor_1d(numbers, 3)), false);
@@ -94,7 +92,7 @@ START_TEST(error_text_names_operation_and_shapes) {
 }
 END_TEST
 
-/* ---- extremes -------------------------------------------------------------------------------------------- */
+/* ---- extremes ------------------------------------------------------------------------------------------------ */
 
 /* All kinds of large logits in rows of four. */
 static float extreme_logits[] = {1e4f,   -1e4f, 0.0f, 1.0f, -1e4f, -1e4f, -1e4f, -1e4f,
@@ -237,7 +235,7 @@ START_TEST(dense_products_repeat) {
 }
 END_TEST
 
-/* ---- dropout --------------------------------------------------------------------------------------------- */
+/* ---- dropout ------------------------------------------------------------------------------------------------- */
 
 enum { MASK_COUNT = 100000 };
 

@@ -11,7 +11,7 @@
 #include "suites.h"
 #include "support.h"
 
-/* ---- a layer and its reference --------------------------------------------------------------------------- */
+/* ---- a layer and its reference ------------------------------------------------------------------------------- */
 
 typedef struct layer_case {
     size_t in, out, block, group, per_block;
@@ -41,7 +41,7 @@ static void check_errors(layer_reference *f, size_t rows, const char *what) {
                   e.coefficients, e.alpha, e.bias);
 }
 
-/* ---- against the reference ------------------------------------------------------------------------------- */
+/* ---- against the reference ----------------------------------------------------------------------------------- */
 
 /* clang-format off */
 static const layer_case cases[] = {
@@ -122,8 +122,7 @@ START_TEST(leading_dimensions_are_kept) {
         y[i] = test_memory(24 * c.out, sizeof(float));
         dx[i] = test_memory(24 * c.in, sizeof(float));
     }
-    const rbe_tensor shapes[] = {
-        rbe_tensor_3d(x, 4, 6, c.in), rbe_tensor_3d(x, 24, 1, c.in), {x, 4, {2, 3, 4, c.in}}};
+    const rbe_tensor shapes[] = {rbe_tensor_3d(x, 4, 6, c.in), rbe_tensor_3d(x, 24, 1, c.in), {x, 4, {2, 3, 4, c.in}}};
     run_layer(layer, rbe_tensor_2d(x, 24, c.in), g, y[0], dx[0]);
     for (size_t n = 0; n < sizeof shapes / sizeof *shapes; n++) {
         run_layer(layer, shapes[n], g, y[1], dx[1]);
@@ -157,16 +156,14 @@ START_TEST(layer_is_a_linear_map) {
     const size_t rows = 20, nx = rows * c.in, ny = rows * c.out;
     rbe_layer *layer = case_layer(&c, NULL);
     float *x = normals(nx, 1), *z = normals(nx, 2), *g = normals(ny, 3);
-    float *wx = test_memory(ny, sizeof *wx), *wz = test_memory(ny, sizeof *wz),
-          *w_mixed = test_memory(ny, sizeof *wx);
+    float *wx = test_memory(ny, sizeof *wx), *wz = test_memory(ny, sizeof *wz), *w_mixed = test_memory(ny, sizeof *wx);
     float *wg = test_memory(nx, sizeof *wg), *w = test_memory(c.in * c.out, sizeof *w);
     run_layer(layer, rbe_tensor_2d(x, rows, c.in), g, wx, wg);
     const double scale = sqrt(dot(wx, wx, ny) * dot(g, g, ny));
     ck_assert_double_le(fabs(dot(wx, g, ny) - dot(x, wg, nx)), 1e-5 * scale);
 
     ck_assert_ok(rbe_decompress(rbe_linear_blocks(layer), w));
-    double *wide_w = widened(w, c.in * c.out), *wide_x = widened(x, nx),
-           *expected = test_memory(ny, sizeof *expected);
+    double *wide_w = widened(w, c.in * c.out), *wide_x = widened(x, nx), *expected = test_memory(ny, sizeof *expected);
     reference_forward(wide_w, NULL, wide_x, rows, c.out, c.in, expected);
     ck_assert_double_lt(relative_error(wx, expected, ny), 1e-5);
 
@@ -185,7 +182,7 @@ START_TEST(layer_is_a_linear_map) {
 }
 END_TEST
 
-/* ---- finite differences ---------------------------------------------------------------------------------- */
+/* ---- finite differences -------------------------------------------------------------------------------------- */
 
 typedef struct quadratic {
     const rbe_layer *layer;
@@ -255,7 +252,7 @@ START_TEST(input_gradients_match_differences) {
 }
 END_TEST
 
-/* ---- what results do not depend on ----------------------------------------------------------------------- */
+/* ---- what results do not depend on --------------------------------------------------------------------------- */
 
 static rbe_layer *drawn_layer(size_t in, size_t out, rbe_linear_options options) {
     rbe_layer *layer = rbe_linear_new(in, out, &options);
@@ -351,7 +348,7 @@ START_TEST(parameter_gradients_do_not_depend_on_the_rest) {
 }
 END_TEST
 
-/* ---- creation -------------------------------------------------------------------------------------------- */
+/* ---- creation ------------------------------------------------------------------------------------------------ */
 
 START_TEST(bad_options_are_refused) {
     static const struct {
@@ -545,7 +542,7 @@ START_TEST(products_are_counted) {
 }
 END_TEST
 
-/* ---- memory ---------------------------------------------------------------------------------------------- */
+/* ---- memory -------------------------------------------------------------------------------------------------- */
 
 /* Forward and backward of a mean squared error. */
 static rbe_status train_step(rbe_layer *layer, const float *x, const float *target, size_t rows) {
@@ -633,7 +630,7 @@ START_TEST(memory_may_run_out_anywhere) {
 }
 END_TEST
 
-/* ---- the suite ------------------------------------------------------------------------------------------- */
+/* ---- the suite ----------------------------------------------------------------------------------------------- */
 
 Suite *linear_suite(void) {
     Suite *suite = suite_create("linear");

@@ -17,14 +17,13 @@ static rbe_layer *dense(size_t in, size_t out, const rbe_dense_options *options)
     return layer;
 }
 
-/* ---- the dense layer ------------------------------------------------------------------------------------- */
+/* ---- the dense layer ----------------------------------------------------------------------------------------- */
 
 START_TEST(dense_matches_the_reference) {
     static const struct {
         size_t in, out, rows;
         bool no_bias;
-    } cases[] = {
-        {1, 1, 1, false}, {10, 7, 3, false}, {33, 65, 16, true}, {300, 100, 1, false}, {100, 300, 64, false}};
+    } cases[] = {{1, 1, 1, false}, {10, 7, 3, false}, {33, 65, 16, true}, {300, 100, 1, false}, {100, 300, 64, false}};
     const size_t in = cases[_i].in, out = cases[_i].out, rows = cases[_i].rows;
     const bool has_bias = !cases[_i].no_bias;
     rbe_layer *layer = dense(in, out, &(rbe_dense_options){.no_bias = !has_bias, .seed = 5});
@@ -44,8 +43,7 @@ START_TEST(dense_matches_the_reference) {
 
     for (int pass = 1; pass <= 2; pass++) { /* the second one adds to the first one's gradients */
         rbe_tape *tape = rbe_tape_new(NULL);
-        rbe_var *input = rbe_variable(tape, rbe_tensor_3d(x, 1, rows, in)),
-                *output = rbe_layer_forward(layer, input);
+        rbe_var *input = rbe_variable(tape, rbe_tensor_3d(x, 1, rows, in)), *output = rbe_layer_forward(layer, input);
         ck_assert_int_eq(rbe_value(output)->dims, 3);
         ck_assert_double_lt(relative_error(rbe_value(output)->data, y, rows * out), 1e-6);
         ck_assert_ok(rbe_backward(rbe_sum(rbe_mul(output, rbe_input(tape, rbe_tensor_3d(g, 1, rows, out))))));
@@ -124,7 +122,7 @@ START_TEST(inputs_must_fit) {
 }
 END_TEST
 
-/* ---- dropout --------------------------------------------------------------------------------------------- */
+/* ---- dropout ------------------------------------------------------------------------------------------------- */
 
 START_TEST(dropout_drops_in_training_only) {
     const float probability = 0.25F;
@@ -163,7 +161,7 @@ START_TEST(dropout_drops_in_training_only) {
 }
 END_TEST
 
-/* ---- parameters and names -------------------------------------------------------------------------------- */
+/* ---- parameters and names ------------------------------------------------------------------------------------ */
 
 /* Three weight layers of both kinds with dropout and operations between. */
 static rbe_model *mixed_model(void) {
@@ -242,7 +240,7 @@ START_TEST(gradients_are_made_on_demand) {
 }
 END_TEST
 
-/* ---- models ---------------------------------------------------------------------------------------------- */
+/* ---- models -------------------------------------------------------------------------------------------------- */
 
 START_TEST(model_is_its_layers_in_a_row) {
     rbe_model *m = mixed_model();
@@ -351,7 +349,7 @@ START_TEST(tape_bytes_cover_a_step) {
 }
 END_TEST
 
-/* ---- several threads ------------------------------------------------------------------------------------- */
+/* ---- several threads ----------------------------------------------------------------------------------------- */
 
 enum { THREADS = 4, ROWS = 37, REPEATS = 20 };
 
@@ -370,8 +368,7 @@ static void *infer(void *argument) {
         const rbe_var *y = rbe_model_forward(w->model, rbe_input(tape, rbe_tensor_2d(w->x, rows, 64)));
         w->status = rbe_tape_status(tape);
         const float *expected = i % 2 ? w->expected + (size_t)ROWS * 10 : w->expected;
-        if (w->status == RBE_OK)
-            w->differences += memcmp(rbe_value(y)->data, expected, rows * 10 * sizeof(float)) != 0;
+        if (w->status == RBE_OK) w->differences += memcmp(rbe_value(y)->data, expected, rows * 10 * sizeof(float)) != 0;
         rbe_tape_reset(tape);
     }
     rbe_tape_free(tape);
@@ -407,7 +404,7 @@ START_TEST(threads_share_a_model) {
 }
 END_TEST
 
-/* ---- memory that runs out -------------------------------------------------------------------------------- */
+/* ---- memory that runs out ------------------------------------------------------------------------------------ */
 
 static rbe_status build_and_train(float *x, const int32_t *labels) {
     rbe_model *m = rbe_model_new();
@@ -436,8 +433,7 @@ START_TEST(memory_may_run_out_anywhere) {
         failing_allocator_install(&allocator, fail_at);
         const rbe_status status = build_and_train(x, labels);
         const bool reached = failing_allocator_remove(&allocator);
-        ck_assert_msg(reached ? status == RBE_INSUFFICIENT_MEMORY || status == RBE_INVALID_ARGUMENT
-                              : status == RBE_OK,
+        ck_assert_msg(reached ? status == RBE_INSUFFICIENT_MEMORY || status == RBE_INVALID_ARGUMENT : status == RBE_OK,
                       "request %zu: %s", fail_at, rbe_status_name(status));
         if (!reached) break;
         ck_assert_uint_lt(fail_at, 1000);
@@ -446,7 +442,7 @@ START_TEST(memory_may_run_out_anywhere) {
 }
 END_TEST
 
-/* ---- the suite ------------------------------------------------------------------------------------------- */
+/* ---- the suite ----------------------------------------------------------------------------------------------- */
 
 Suite *nn_suite(void) {
     Suite *suite = suite_create("nn");

@@ -32,7 +32,7 @@ static rbe_var *apply(const operation *op, rbe_var *const *x) {
 
 static int operand_count(const operation *op) { return op->unary ? 1 : 2; }
 
-/* ---- formulas -------------------------------------------------------------------------------------------- */
+/* ---- formulas ------------------------------------------------------------------------------------------------ */
 
 static double add(double a, double b) { return a + b; }
 static double subtract(double a, double b) { return a - b; }
@@ -57,8 +57,7 @@ static rbe_tensor broadcast_reference(const operation *op, const rbe_tensor *sha
     for (int d = 1; d <= other->dims; d++)
         if (other->shape[other->dims - d] > 1) result.shape[result.dims - d] = other->shape[other->dims - d];
     for (size_t i = 0; i < rbe_tensor_count(&result); i++)
-        y[i] =
-            op->combine(x[0][operand_index(&shapes[0], &result, i)], x[1][operand_index(&shapes[1], &result, i)]);
+        y[i] = op->combine(x[0][operand_index(&shapes[0], &result, i)], x[1][operand_index(&shapes[1], &result, i)]);
     return result;
 }
 
@@ -109,8 +108,7 @@ static rbe_tensor mean_reference(const operation *op, const rbe_tensor *shapes, 
     return result;
 }
 
-static rbe_tensor squared_error_reference(const operation *op, const rbe_tensor *shapes, double *const *x,
-                                          double *y) {
+static rbe_tensor squared_error_reference(const operation *op, const rbe_tensor *shapes, double *const *x, double *y) {
     (void)op;
     const size_t count = rbe_tensor_count(shapes);
     y[0] = 0.0;
@@ -118,8 +116,7 @@ static rbe_tensor squared_error_reference(const operation *op, const rbe_tensor 
     return rbe_tensor_1d(NULL, 1);
 }
 
-static rbe_tensor log_softmax_reference(const operation *op, const rbe_tensor *shapes, double *const *x,
-                                        double *y) {
+static rbe_tensor log_softmax_reference(const operation *op, const rbe_tensor *shapes, double *const *x, double *y) {
     (void)op;
     const size_t n = rbe_tensor_columns(shapes);
     for (size_t start = 0; start < rbe_tensor_count(shapes); start += n) {
@@ -146,8 +143,7 @@ static rbe_var *cross_entropy(rbe_var *x) {
     return rbe_cross_entropy(x, labels);
 }
 
-static rbe_tensor cross_entropy_reference(const operation *op, const rbe_tensor *shapes, double *const *x,
-                                          double *y) {
+static rbe_tensor cross_entropy_reference(const operation *op, const rbe_tensor *shapes, double *const *x, double *y) {
     static double logarithms[MAX_VALUES];
     log_softmax_reference(op, shapes, x, logarithms);
     const size_t rows = rbe_tensor_rows(shapes), n = rbe_tensor_columns(shapes);
@@ -163,7 +159,7 @@ static rbe_tensor reference(const operation *op, const rbe_tensor *shapes, doubl
     return *shapes;
 }
 
-/* ---- the comparison -------------------------------------------------------------------------------------- */
+/* ---- the comparison ------------------------------------------------------------------------------------------ */
 
 static double weighted_reference(const operation *op, const rbe_tensor *shapes, double *const *x,
                                  const rbe_tensor *weights) {
@@ -268,7 +264,7 @@ static void check_operation(const operation *op, const rbe_tensor *shapes) {
     }
 }
 
-/* ---- tables ---------------------------------------------------------------------------------------------- */
+/* ---- tables -------------------------------------------------------------------------------------------------- */
 
 static const operation unary[] = {
     {.name = "scale", .unary = scale_by_minus_seven_fourths, .value = times_minus_seven_fourths},
@@ -285,9 +281,8 @@ static const operation unary[] = {
 };
 
 static const rbe_tensor unary_shapes[] = {
-    {NULL, 1, {1}},          {NULL, 1, {7}},          {NULL, 2, {1, 1}},    {NULL, 2, {5, 1}},
-    {NULL, 2, {1, 9}},       {NULL, 2, {6, 10}},      {NULL, 3, {2, 3, 4}}, {NULL, 3, {3, 1, 5}},
-    {NULL, 4, {2, 1, 3, 2}}, {NULL, 4, {1, 1, 1, 1}},
+    {NULL, 1, {1}},     {NULL, 1, {7}},       {NULL, 2, {1, 1}},    {NULL, 2, {5, 1}},       {NULL, 2, {1, 9}},
+    {NULL, 2, {6, 10}}, {NULL, 3, {2, 3, 4}}, {NULL, 3, {3, 1, 5}}, {NULL, 4, {2, 1, 3, 2}}, {NULL, 4, {1, 1, 1, 1}},
 };
 
 static const operation broadcasting[] = {

@@ -33,7 +33,7 @@ static rbe_optim *optim_for(const rbe_optim_method *method, fixture *f, const rb
     return rbe_optim_new_for(method, params, 1, options);
 }
 
-/* ---- update rules ---------------------------------------------------------------------------------------- */
+/* ---- update rules -------------------------------------------------------------------------------------------- */
 
 typedef struct rule {
     const char *method;
@@ -97,8 +97,8 @@ START_TEST(update_rule) {
         ck_assert_int_eq(rbe_optim_step(optim), RBE_OK);
         ck_assert(!f.param.grad_set);
         for (size_t i = 0; i < COUNT; i++)
-            ck_assert_msg(fabs(f.value[i] - p[i]) <= 3e-6 * (1 + fabs(p[i])),
-                          "step %d, value %zu: %.9g, expected %.9g", t, i, (double)f.value[i], p[i]);
+            ck_assert_msg(fabs(f.value[i] - p[i]) <= 3e-6 * (1 + fabs(p[i])), "step %d, value %zu: %.9g, expected %.9g",
+                          t, i, (double)f.value[i], p[i]);
     }
     rbe_rng_free(rng);
     rbe_optim_free(optim);
@@ -115,8 +115,7 @@ START_TEST(first_adam_step_is_the_rate) {
     for (size_t i = 0; i < COUNT; i++) f.grad[i] = i % 2 ? 3.0f : -0.002f;
     f.param.grad_set = true;
     ck_assert_int_eq(rbe_optim_step(optim), RBE_OK);
-    for (size_t i = 0; i < COUNT; i++)
-        ck_assert_float_eq_tol(before[i] - f.value[i], i % 2 ? 0.01f : -0.01f, 1e-6f);
+    for (size_t i = 0; i < COUNT; i++) ck_assert_float_eq_tol(before[i] - f.value[i], i % 2 ? 0.01f : -0.01f, 1e-6f);
     rbe_optim_free(optim);
 }
 END_TEST
@@ -186,7 +185,7 @@ START_TEST(state_bytes) {
 }
 END_TEST
 
-/* ---- gradients that are not finite ----------------------------------------------------------------------- */
+/* ---- gradients that are not finite --------------------------------------------------------------------------- */
 
 static const float not_finite[] = {NAN, INFINITY, -INFINITY};
 
@@ -202,8 +201,7 @@ START_TEST(bad_gradient_changes_nothing) {
     b.grad[11] = not_finite[_i];
     fixture a_before = a, b_before = b;
     ck_assert_int_eq(rbe_optim_step(optim), RBE_NUMERICAL_INSTABILITY);
-    ck_assert_msg(strstr(rbe_last_error(), "fc2.weights") && strstr(rbe_last_error(), "11"), "%s",
-                  rbe_last_error());
+    ck_assert_msg(strstr(rbe_last_error(), "fc2.weights") && strstr(rbe_last_error(), "11"), "%s", rbe_last_error());
     ck_assert_mem_eq(a.value, a_before.value, sizeof a.value);
     ck_assert_mem_eq(b.value, b_before.value, sizeof b.value);
     ck_assert_mem_eq(a.grad, a_before.grad, sizeof a.grad);
@@ -222,7 +220,7 @@ START_TEST(bad_gradient_changes_nothing) {
 }
 END_TEST
 
-/* ---- clipping -------------------------------------------------------------------------------------------- */
+/* ---- clipping ------------------------------------------------------------------------------------------------ */
 
 START_TEST(clipping) {
     float value[1] = {0}, grad[2] = {30, 40};
@@ -278,7 +276,7 @@ START_TEST(step_clips) {
 }
 END_TEST
 
-/* ---- options --------------------------------------------------------------------------------------------- */
+/* ---- options ------------------------------------------------------------------------------------------------- */
 
 typedef struct refusal {
     const char *word; /* of the message */
@@ -345,7 +343,7 @@ START_TEST(bad_arguments) {
 }
 END_TEST
 
-/* ---- schedules ------------------------------------------------------------------------------------------- */
+/* ---- schedules ----------------------------------------------------------------------------------------------- */
 
 typedef struct point {
     rbe_schedule schedule;

@@ -217,7 +217,7 @@ START_TEST(corrupted_blocks_are_named) {
 }
 END_TEST
 
-/* ---- faults ---------------------------------------------------------------------------------------------- */
+/* ---- faults -------------------------------------------------------------------------------------------------- */
 
 typedef struct fault {
     bool fail[2], spoil[2]; /* by path */
@@ -245,8 +245,8 @@ START_TEST(failing_products_fall_back) {
             ck_assert(injected.calls[0] == times && injected.calls[1] == times);
         }
         ck_assert_msg(strstr(f.warning, "fc7: the compressed product failed"), "%s", f.warning);
-        ck_assert_msg(strstr(f.warning, spoil ? "output 297 (row 5, column 47) is nan" : "IO_ERROR: injected"),
-                      "%s", f.warning);
+        ck_assert_msg(strstr(f.warning, spoil ? "output 297 (row 5, column 47) is nan" : "IO_ERROR: injected"), "%s",
+                      f.warning);
         f.options.warn = NULL; /* counted all the same */
         ck_assert_ok(run(&f));
         ck_assert(f.warnings == 2 && fallbacks(&f) == 3);

@@ -7,7 +7,7 @@
 #include "support.h"
 #include "tensor/node.h"
 
-/* ---- tensors --------------------------------------------------------------------------------------------- */
+/* ---- tensors ------------------------------------------------------------------------------------------------- */
 
 START_TEST(tensor_views) {
     float data[24];
@@ -62,7 +62,7 @@ START_TEST(tensor_shape_text) {
 }
 END_TEST
 
-/* ---- errors ---------------------------------------------------------------------------------------------- */
+/* ---- errors -------------------------------------------------------------------------------------------------- */
 
 static float numbers[64];
 static const int32_t labels[] = {0, 3};
@@ -190,7 +190,7 @@ START_TEST(backward_needs_one_value_and_a_variable) {
 }
 END_TEST
 
-/* ---- gradients across operations ------------------------------------------------------------------------- */
+/* ---- gradients across operations ----------------------------------------------------------------------------- */
 
 /* d/dx (x^2 + 3 x) x = 3 x^2 + 6 x, with x in several places at different depths. */
 START_TEST(gradients_of_several_uses_add_up) {
@@ -287,7 +287,7 @@ START_TEST(inference_records_no_gradients) {
 }
 END_TEST
 
-/* ---- memory ---------------------------------------------------------------------------------------------- */
+/* ---- memory -------------------------------------------------------------------------------------------------- */
 
 /* A training step with 80 kB per value, more than the arena's first chunk. */
 static rbe_status step(rbe_tape *tape) {
@@ -355,7 +355,7 @@ START_TEST(every_allocation_may_fail) {
 }
 END_TEST
 
-/* ---- values that are not finite -------------------------------------------------------------------------- */
+/* ---- values that are not finite ------------------------------------------------------------------------------ */
 
 START_TEST(check_finite_finds_the_first_value) {
     float data[] = {1.0f, 1e30f, 2.0f};

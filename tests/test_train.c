@@ -71,7 +71,7 @@ static double weight_sum(const rbe_model *model) {
     return sum;
 }
 
-/* ---- evaluation ------------------------------------------------------------------------------------------ */
+/* ---- evaluation ---------------------------------------------------------------------------------------------- */
 
 START_TEST(evaluation_counts) {
     /* Logits are the features themselves; 3 of 10 rows have another largest one than their label. */
@@ -120,7 +120,7 @@ START_TEST(evaluation_refuses) {
 }
 END_TEST
 
-/* ---- learning -------------------------------------------------------------------------------------------- */
+/* ---- learning ------------------------------------------------------------------------------------------------ */
 
 START_TEST(fit_learns) {
     fixture f = fixture_new(0.01f);
@@ -186,7 +186,7 @@ START_TEST(fit_refuses) {
 }
 END_TEST
 
-/* ---- the log --------------------------------------------------------------------------------------------- */
+/* ---- the log ------------------------------------------------------------------------------------------------- */
 
 /* A file's content as a string, to be freed. */
 static char *read_file(const char *path) {
@@ -238,8 +238,8 @@ START_TEST(log_rows) {
         double train_loss, train_error, test_loss, test_error, uncertainty, lr;
         const char *rest = line + strlen(kinds[n]);
         if (kinds[n][0] == 'e') {
-            ck_assert_int_eq(sscanf(rest, "%lf,%lf,%lf,%lf,%lf,%lf", &train_loss, &train_error, &test_loss,
-                                    &test_error, &uncertainty, &lr),
+            ck_assert_int_eq(sscanf(rest, "%lf,%lf,%lf,%lf,%lf,%lf", &train_loss, &train_error, &test_loss, &test_error,
+                                    &uncertainty, &lr),
                              6);
             ck_assert_double_eq_tol(uncertainty, sqrt(test_error * (1 - test_error) / 60), 1e-7);
         } else {
@@ -252,7 +252,7 @@ START_TEST(log_rows) {
 }
 END_TEST
 
-/* ---- callbacks ------------------------------------------------------------------------------------------- */
+/* ---- callbacks ----------------------------------------------------------------------------------------------- */
 
 typedef struct watcher {
     fixture *f;
@@ -332,7 +332,7 @@ START_TEST(an_epoch_can_stop) {
 }
 END_TEST
 
-/* ---- values that are not finite -------------------------------------------------------------------------- */
+/* ---- values that are not finite ------------------------------------------------------------------------------ */
 
 START_TEST(nan_is_located) {
     const float poisons[] = {NAN, INFINITY};
@@ -395,7 +395,7 @@ START_TEST(gradient_overflow_is_located) {
 }
 END_TEST
 
-/* ---- memory ---------------------------------------------------------------------------------------------- */
+/* ---- memory -------------------------------------------------------------------------------------------------- */
 
 START_TEST(steady_steps_allocate_nothing) {
     fixture f = fixture_new(0.01f);
@@ -489,7 +489,7 @@ START_TEST(every_allocation_may_fail) {
 }
 END_TEST
 
-/* ---- what is shown --------------------------------------------------------------------------------------- */
+/* ---- what is shown ------------------------------------------------------------------------------------------- */
 
 START_TEST(plain_lines) {
     FILE *out = tmpfile();

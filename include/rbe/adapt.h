@@ -12,7 +12,7 @@
 extern "C" {
 #endif
 
-/* ---- growth ---------------------------------------------------------------------------------------------- */
+/* ---- growth -------------------------------------------------------------------------------------------------- */
 
 /* Every `every` steps each compressed layer drops the given fraction of its coefficients, those of smallest |c|,
  * and grows as many at the empty positions where the loss's gradient is largest (summed in squares over the block
@@ -54,7 +54,7 @@ RBE_API rbe_growth_counters rbe_growth_count(const rbe_growth *growth);
  * groups of 1, 2, 4, all of 10: 1.89, 1.93, 2.08, 2.08 %). For rbe_linear_options.group. */
 RBE_API size_t rbe_growth_group(double ratio);
 
-/* ---- what the loss says about the coefficients ----------------------------------------------------------- */
+/* ---- what the loss says about the coefficients --------------------------------------------------------------- */
 
 /* Mean gradient and diagonal Fisher information F = mean of (d loss of one sample / d c)^2 of every stored
  * coefficient, over the samples added. It describes the model as it is while they are added: it is made for one
@@ -71,7 +71,7 @@ RBE_API rbe_status rbe_sensitivity_add(rbe_sensitivity *sensitivity, rbe_tensor 
 
 RBE_API size_t rbe_sensitivity_samples(const rbe_sensitivity *sensitivity);
 
-/* ---- pruning --------------------------------------------------------------------------------------------- */
+/* ---- pruning ------------------------------------------------------------------------------------------------- */
 
 typedef enum rbe_prune_score {
     RBE_PRUNE_MAGNITUDE, /* |c| */
@@ -144,7 +144,7 @@ RBE_API void rbe_gradual_free(rbe_gradual *gradual); /* NULL is allowed */
 /* To be called after the optimiser's step number `step` (0, 1, ...), each time. */
 RBE_API rbe_status rbe_gradual_step(rbe_gradual *gradual, size_t step);
 
-/* ---- budgets --------------------------------------------------------------------------------------------- */
+/* ---- budgets ------------------------------------------------------------------------------------------------- */
 
 typedef struct rbe_layer_shape {
     size_t in, out;
@@ -162,7 +162,7 @@ RBE_API rbe_status rbe_budget_fit(size_t bytes, size_t least, size_t most,
                                   rbe_status (*measure)(void *user, size_t values, size_t *bytes), void *user,
                                   size_t *values);
 
-/* ---- block size ------------------------------------------------------------------------------------------ */
+/* ---- block size ---------------------------------------------------------------------------------------------- */
 
 /* Zeros (and NULL) mean the defaults. */
 typedef struct rbe_tune_options {
@@ -173,8 +173,8 @@ typedef struct rbe_tune_options {
     const rbe_transform *const *transforms; /* of both axes; default: the layer's */
     size_t transform_count;
     double memory, speed, accuracy; /* weights of the scores, >= 0; all 0: 0.3, 0.4, 0.3 */
-    const float *weights; /* out x in: the matrix that is to be compressed; default: what the layer holds */
-    size_t rounds;        /* of timing; default 15 */
+    const float *weights;           /* out x in: the matrix that is to be compressed; default: what the layer holds */
+    size_t rounds;                  /* of timing; default 15 */
 } rbe_tune_options;
 
 /* One form of the layer. The scores are 1 for the best candidate, and free of units:
@@ -187,7 +187,7 @@ typedef struct rbe_tune_candidate {
     const rbe_transform *row_transform, *column_transform;
     size_t bytes;   /* rbe_layer_describe_cost */
     double seconds; /* of the forward product of the samples: median, all candidates in turn */
-    double error; /* ||Y - Y'|| / ||Y|| of the samples' outputs, without bias; Y from the matrix to be compressed */
+    double error;   /* ||Y - Y'|| / ||Y|| of the samples' outputs, without bias; Y from the matrix to be compressed */
     double memory_score, speed_score, accuracy_score, score;
 } rbe_tune_candidate;
 

@@ -29,19 +29,19 @@ extern "C" {
 /* "major.minor.patch" of the library that runs. */
 RBE_API const char *rbe_version(void);
 
-/* ---- status ---------------------------------------------------------------------------------------------- */
+/* ---- status -------------------------------------------------------------------------------------------------- */
 
 /* The one table of errors: name, code, message. Enum, names and messages all come from it. */
-#define RBE_STATUS_TABLE(X)                                                                                        \
-    X(OK, 0, "success")                                                                                            \
-    X(INVALID_ARGUMENT, 1, "an argument is outside its documented range")                                          \
-    X(INPUT_DIMENSION_MISMATCH, 2, "the shape of an input does not fit")                                           \
-    X(INSUFFICIENT_MEMORY, 3, "more memory was needed than could be had")                                          \
-    X(NUMERICAL_INSTABILITY, 4, "a value is not finite or too large")                                              \
-    X(CORRUPTED_BLOCK, 5, "a compressed block is not well-formed")                                                 \
-    X(INSUFFICIENT_COMPRESSION, 6, "the compressed form would save too little")                                    \
-    X(IO_ERROR, 7, "a file could not be read or written")                                                          \
-    X(BAD_FORMAT, 8, "a file does not have the expected format")                                                   \
+#define RBE_STATUS_TABLE(X)                                                                                            \
+    X(OK, 0, "success")                                                                                                \
+    X(INVALID_ARGUMENT, 1, "an argument is outside its documented range")                                              \
+    X(INPUT_DIMENSION_MISMATCH, 2, "the shape of an input does not fit")                                               \
+    X(INSUFFICIENT_MEMORY, 3, "more memory was needed than could be had")                                              \
+    X(NUMERICAL_INSTABILITY, 4, "a value is not finite or too large")                                                  \
+    X(CORRUPTED_BLOCK, 5, "a compressed block is not well-formed")                                                     \
+    X(INSUFFICIENT_COMPRESSION, 6, "the compressed form would save too little")                                        \
+    X(IO_ERROR, 7, "a file could not be read or written")                                                              \
+    X(BAD_FORMAT, 8, "a file does not have the expected format")                                                       \
     X(STOPPED, 9, "a callback asked to stop")
 
 typedef enum rbe_status {
@@ -66,13 +66,13 @@ RBE_API const char *rbe_last_error(void);
 RBE_API rbe_status rbe_fail(rbe_status status, const char *format, ...) RBE_PRINTF(2, 3);
 
 /* Returns from the calling function with the status of `call` unless that is RBE_OK. */
-#define RBE_TRY(call)                                                                                              \
-    do {                                                                                                           \
-        rbe_status rbe_try_status = (call);                                                                        \
-        if (rbe_try_status != RBE_OK) return rbe_try_status;                                                       \
+#define RBE_TRY(call)                                                                                                  \
+    do {                                                                                                               \
+        rbe_status rbe_try_status = (call);                                                                            \
+        if (rbe_try_status != RBE_OK) return rbe_try_status;                                                           \
     } while (0)
 
-/* ---- memory ---------------------------------------------------------------------------------------------- */
+/* ---- memory -------------------------------------------------------------------------------------------------- */
 
 /* Where the library gets its memory. `allocate` returns at least `bytes` bytes aligned as by malloc, or NULL;
  * `release` takes what `allocate` returned. Both may be called from several threads. */
@@ -100,7 +100,7 @@ RBE_API rbe_memory_usage rbe_memory(void);
 /* Sets the peak to the current use. */
 RBE_API void rbe_memory_reset_peak(void);
 
-/* ---- random numbers -------------------------------------------------------------------------------------- */
+/* ---- random numbers ------------------------------------------------------------------------------------------ */
 
 /* A seeded generator: GSL's MT19937 on memory of the library's allocator. The same (seed, stream) gives the same
  * numbers on every machine; different streams of one seed are independent for all practical purposes. */
@@ -114,7 +114,7 @@ RBE_API double rbe_rng_uniform(rbe_rng *rng);                 /* in [0, 1) */
 RBE_API double rbe_rng_normal(rbe_rng *rng);                  /* mean 0, variance 1 (Ziggurat) */
 RBE_API uint32_t rbe_rng_below(rbe_rng *rng, uint32_t bound); /* in [0, bound); bound 1 .. 2^31 */
 
-/* ---- threads --------------------------------------------------------------------------------------------- */
+/* ---- threads ------------------------------------------------------------------------------------------------- */
 
 /* How many threads the library's products use, 1 .. 1024; the default is OpenMP's (the number of processors, or
  * OMP_NUM_THREADS). Forward products give the same bits for any number. OpenBLAS, whose results would depend on it,

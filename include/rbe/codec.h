@@ -26,7 +26,7 @@
 extern "C" {
 #endif
 
-/* ---- the eight basis functions --------------------------------------------------------------------------- */
+/* ---- the eight basis functions ------------------------------------------------------------------------------- */
 
 #define RBE_BASIS_COUNT 8
 
@@ -43,7 +43,7 @@ RBE_API rbe_status rbe_alpha_to_orthonormal(size_t block, const double raw[RBE_B
 RBE_API rbe_status rbe_alpha_to_raw(size_t block, const double orthonormal[RBE_BASIS_COUNT],
                                     double raw[RBE_BASIS_COUNT]);
 
-/* ---- transforms ------------------------------------------------------------------------------------------ */
+/* ---- transforms ---------------------------------------------------------------------------------------------- */
 
 /* A family of B x B transforms; a constant table of methods. Names: "dct" (DCT-II), "haar", "db4", "db6" .. "db20"
  * (Daubechies, periodic, the full pyramid), "wht" (Walsh-Hadamard, sequency order), "identity", and the
@@ -67,7 +67,7 @@ RBE_API rbe_status rbe_transform_matrix(const rbe_transform *transform, size_t b
 /* The same with coefficients = matrix . signal; equal to the other for an orthonormal transform. */
 RBE_API rbe_status rbe_transform_analysis_matrix(const rbe_transform *transform, size_t block, double *matrix);
 
-/* ---- compressed matrices --------------------------------------------------------------------------------- */
+/* ---- compressed matrices ------------------------------------------------------------------------------------- */
 
 typedef struct rbe_blocks rbe_blocks;
 

@@ -25,8 +25,8 @@ RBE_API void rbe_dataset_free(rbe_dataset *data); /* and clears the struct */
 
 /* Copies `values` (count x features) and `labels`. NUMERICAL_INSTABILITY names sample and feature of the first
  * value that is not finite, INVALID_ARGUMENT the first label outside of 0 .. classes - 1. */
-RBE_API rbe_status rbe_dataset_from_floats(rbe_dataset *data, const float *values, const int32_t *labels,
-                                           size_t count, size_t features, int32_t classes);
+RBE_API rbe_status rbe_dataset_from_floats(rbe_dataset *data, const float *values, const int32_t *labels, size_t count,
+                                           size_t features, int32_t classes);
 
 /* Reads an IDX image file (magic 0x00000803, unsigned bytes, count x height x width) and an IDX label file (magic
  * 0x00000801), each plain or gzip-compressed (told by content, not by name). IO_ERROR for a file that cannot be
@@ -49,7 +49,7 @@ RBE_API rbe_status rbe_dataset_write_idx(const rbe_dataset *data, const char *im
  * elastic jitter, pen thickness, blur and noise, all from the seed. */
 RBE_API rbe_status rbe_digits_generate(rbe_dataset *data, size_t count, uint64_t seed);
 
-/* ---- batches --------------------------------------------------------------------------------------------- */
+/* ---- batches ------------------------------------------------------------------------------------------------- */
 
 /* The samples in a seeded random order, `batch` at a time; the last batch of an epoch may be smaller. A new one
  * stands at the beginning of epoch 0. */

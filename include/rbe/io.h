@@ -25,7 +25,7 @@
 extern "C" {
 #endif
 
-/* ---- models ---------------------------------------------------------------------------------------------- */
+/* ---- models -------------------------------------------------------------------------------------------------- */
 
 /* How values are stored. In memory they are float32 again. Alphas and biases are stored in the same type, with int8
  * in f16. Rounding is to the nearest, ties to even. */
@@ -64,22 +64,22 @@ RBE_API rbe_status rbe_model_save(const rbe_model *model, const char *path, cons
 /* Reads what rbe_model_save wrote. The model is the caller's, to be freed by rbe_model_free. NULL on failure. */
 RBE_API rbe_model *rbe_model_load(const char *path);
 
-/* ---- tensor files (safetensors) -------------------------------------------------------------------------- */
+/* ---- tensor files (safetensors) ------------------------------------------------------------------------------ */
 
 /* X(name, bytes of a value) */
-#define RBE_DTYPE_TABLE(X)                                                                                         \
-    X(F64, 8)                                                                                                      \
-    X(F32, 4)                                                                                                      \
-    X(F16, 2)                                                                                                      \
-    X(BF16, 2)                                                                                                     \
-    X(I64, 8)                                                                                                      \
-    X(I32, 4)                                                                                                      \
-    X(I16, 2)                                                                                                      \
-    X(I8, 1)                                                                                                       \
-    X(U64, 8)                                                                                                      \
-    X(U32, 4)                                                                                                      \
-    X(U16, 2)                                                                                                      \
-    X(U8, 1)                                                                                                       \
+#define RBE_DTYPE_TABLE(X)                                                                                             \
+    X(F64, 8)                                                                                                          \
+    X(F32, 4)                                                                                                          \
+    X(F16, 2)                                                                                                          \
+    X(BF16, 2)                                                                                                         \
+    X(I64, 8)                                                                                                          \
+    X(I32, 4)                                                                                                          \
+    X(I16, 2)                                                                                                          \
+    X(I8, 1)                                                                                                           \
+    X(U64, 8)                                                                                                          \
+    X(U32, 4)                                                                                                          \
+    X(U16, 2)                                                                                                          \
+    X(U8, 1)                                                                                                           \
     X(BOOL, 1)
 
 typedef enum rbe_dtype {
@@ -151,7 +151,7 @@ typedef struct rbe_metadata {
 RBE_API rbe_status rbe_tensor_file_save(const char *path, const rbe_stored_tensor *tensors, size_t count,
                                         const rbe_metadata *metadata, size_t metadata_count, bool checksums);
 
-/* ---- arrays (.npy) --------------------------------------------------------------------------------------- */
+/* ---- arrays (.npy) ------------------------------------------------------------------------------------------- */
 
 /* Reads an array of one or two dimensions, float32 or float64, in C or Fortran order, of either byte order, into a
  * new tensor (rbe_tensor_free), row-major. INVALID_ARGUMENT names a type or shape that is sound but another;

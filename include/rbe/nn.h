@@ -20,11 +20,11 @@
 extern "C" {
 #endif
 
-#define RBE_NAME_SIZE                                                                                              \
+#define RBE_NAME_SIZE                                                                                                  \
     48 /* bytes of a layer's or parameter's name, the final zero included; longer ones are cut                     \
         */
 
-/* ---- parameters ------------------------------------------------------------------------------------------ */
+/* ---- parameters ---------------------------------------------------------------------------------------------- */
 
 /* A flat array of trained values. Owned by its layer. */
 typedef struct rbe_param {
@@ -41,7 +41,7 @@ typedef struct rbe_param {
 /* Makes sure that grad exists. INSUFFICIENT_MEMORY. */
 RBE_API rbe_status rbe_param_require_grad(rbe_param *param);
 
-/* ---- layers ---------------------------------------------------------------------------------------------- */
+/* ---- layers -------------------------------------------------------------------------------------------------- */
 
 typedef struct rbe_layer rbe_layer;
 
@@ -71,7 +71,7 @@ typedef struct rbe_layer_cost {
 
 RBE_API rbe_layer_cost rbe_layer_describe_cost(const rbe_layer *layer);
 
-/* ---- the dense layer: y = x W^T + b ---------------------------------------------------------------------- */
+/* ---- the dense layer: y = x W^T + b -------------------------------------------------------------------------- */
 
 typedef struct rbe_dense_options {
     const char *name; /* default "dense" */
@@ -86,15 +86,15 @@ RBE_API rbe_layer *rbe_dense_new(size_t in, size_t out, const rbe_dense_options 
 RBE_API rbe_layer *rbe_dense_from_weights(size_t in, size_t out, const float *weights, const float *bias,
                                           const char *name);
 
-/* ---- the compressed layer: y = x W^T + b with W as in rbe/codec.h ---------------------------------------- */
+/* ---- the compressed layer: y = x W^T + b with W as in rbe/codec.h -------------------------------------------- */
 
 /* Zeros (and NULL) mean the defaults. */
 typedef struct rbe_linear_options {
-    const char *name;                   /* default "rbe" */
-    size_t block;                       /* B: a power of two, 8 .. 256; default 32 */
-    size_t coeffs;                      /* K per block on average, 1 .. B^2 (alphas come on top); or: */
-    double ratio;                       /* the layer holds in * out / ratio values, alphas included; default 16 */
-    const rbe_transform *row_transform; /* along the outputs; default dct */
+    const char *name;                      /* default "rbe" */
+    size_t block;                          /* B: a power of two, 8 .. 256; default 32 */
+    size_t coeffs;                         /* K per block on average, 1 .. B^2 (alphas come on top); or: */
+    double ratio;                          /* the layer holds in * out / ratio values, alphas included; default 16 */
+    const rbe_transform *row_transform;    /* along the outputs; default dct */
     const rbe_transform *column_transform; /* along the inputs; default dct, of an image identity */
     rbe_alpha_mode alpha;
     size_t group;                     /* block rows that share positions; default min(16, grid_rows) */
@@ -136,7 +136,7 @@ typedef struct rbe_linear_counters {
 
 RBE_API rbe_linear_counters rbe_linear_count(const rbe_layer *layer);
 
-/* ---- safe inference -------------------------------------------------------------------------------------- */
+/* ---- safe inference ------------------------------------------------------------------------------------------ */
 
 /* Zeros (and NULL) mean the defaults. */
 typedef struct rbe_safe_options {
@@ -154,11 +154,11 @@ typedef struct rbe_safe_options {
 RBE_API rbe_status rbe_linear_forward_safe(const rbe_layer *layer, const rbe_tensor *x, rbe_tensor *y,
                                            const rbe_safe_options *options);
 
-/* ---- dropout as a layer ---------------------------------------------------------------------------------- */
+/* ---- dropout as a layer -------------------------------------------------------------------------------------- */
 
 RBE_API rbe_layer *rbe_dropout_new(float probability);
 
-/* ---- models: layers and operations in a row -------------------------------------------------------------- */
+/* ---- models: layers and operations in a row ------------------------------------------------------------------ */
 
 typedef struct rbe_model rbe_model;
 

@@ -60,14 +60,13 @@ RBE_API float rbe_optim_lr(const rbe_optim *optim);
 RBE_API float rbe_optim_grad_norm(const rbe_optim *optim);
 
 /* Bytes of optimiser state that `values` trained values take. */
-RBE_API size_t rbe_optim_state_bytes(const rbe_optim_method *method, const rbe_optim_options *options,
-                                     size_t values);
+RBE_API size_t rbe_optim_state_bytes(const rbe_optim_method *method, const rbe_optim_options *options, size_t values);
 
 /* Scales the gradients of `count` parameters so that their joint Euclidean norm is at most `limit` (> 0), and
  * writes the norm before to *norm if that is not NULL. g = (30, 40) with limit 5 becomes (3, 4). */
 RBE_API rbe_status rbe_clip_global_norm(rbe_param *const *params, size_t count, float limit, float *norm);
 
-/* ---- schedules ------------------------------------------------------------------------------------------- */
+/* ---- schedules ----------------------------------------------------------------------------------------------- */
 
 typedef enum rbe_schedule_kind { RBE_CONSTANT, RBE_STEP, RBE_COSINE } rbe_schedule_kind;
 

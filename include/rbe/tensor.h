@@ -26,7 +26,7 @@
 extern "C" {
 #endif
 
-/* ---- tensors --------------------------------------------------------------------------------------------- */
+/* ---- tensors ------------------------------------------------------------------------------------------------- */
 
 #define RBE_MAX_DIMS 4
 
@@ -56,7 +56,7 @@ RBE_API rbe_status rbe_tensor_new(rbe_tensor *tensor, int dims, const size_t *sh
 /* Frees what rbe_tensor_new made and clears the struct. */
 RBE_API void rbe_tensor_free(rbe_tensor *tensor);
 
-/* ---- the tape -------------------------------------------------------------------------------------------- */
+/* ---- the tape ------------------------------------------------------------------------------------------------ */
 
 typedef struct rbe_tape rbe_tape;
 typedef struct rbe_var rbe_var; /* lives until rbe_tape_reset or rbe_tape_free */
@@ -86,7 +86,7 @@ RBE_API void rbe_tape_set_inference(rbe_tape *tape, bool inference);
  * NUMERICAL_INSTABILITY with the layer, the operation and the index, or RBE_OK. */
 RBE_API rbe_status rbe_tape_check_finite(const rbe_tape *tape);
 
-/* ---- variables ------------------------------------------------------------------------------------------- */
+/* ---- variables ----------------------------------------------------------------------------------------------- */
 
 /* A constant. Data are borrowed until the reset and never written. */
 RBE_API rbe_var *rbe_input(rbe_tape *tape, rbe_tensor x);
@@ -108,7 +108,7 @@ RBE_API const float *rbe_grad(const rbe_var *var);
  * parameter holds already, until the optimiser's step consumes them. */
 RBE_API rbe_status rbe_backward(rbe_var *loss);
 
-/* ---- operations: each with its formula; every one has a backward ----------------------------------------- */
+/* ---- operations: each with its formula; every one has a backward --------------------------------------------- */
 
 /* c = a + b, a - b, a * b element by element. Shapes are aligned at the last dimension; an extent of 1, or a
  * missing leading dimension, is repeated (as in NumPy). */

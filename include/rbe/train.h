@@ -11,7 +11,7 @@
 extern "C" {
 #endif
 
-/* ---- evaluation ------------------------------------------------------------------------------------------ */
+/* ---- evaluation ---------------------------------------------------------------------------------------------- */
 
 typedef struct rbe_evaluation {
     double loss;              /* mean cross-entropy */
@@ -24,14 +24,14 @@ typedef struct rbe_evaluation {
 RBE_API rbe_status rbe_evaluate(const rbe_model *model, const rbe_dataset *data, size_t batch,
                                 rbe_evaluation *evaluation);
 
-/* ---- memory ---------------------------------------------------------------------------------------------- */
+/* ---- memory -------------------------------------------------------------------------------------------------- */
 
 /* Bytes that training will need, before it starts: parameters with their positions, gradients, the optimiser's
  * state, a step's activations and a batch of `batch` rows. Without the data set. */
 RBE_API size_t rbe_training_bytes(const rbe_model *model, const rbe_optim_method *method,
                                   const rbe_optim_options *options, size_t features, size_t batch);
 
-/* ---- the fit loop ---------------------------------------------------------------------------------------- */
+/* ---- the fit loop -------------------------------------------------------------------------------------------- */
 
 /* Where training stands, for callbacks. */
 typedef struct rbe_progress {

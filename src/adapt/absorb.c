@@ -67,8 +67,8 @@ static rbe_status solve_block(const rbe_strips *s, size_t rows, size_t columns, 
 }
 
 /* Of block row p, from the strip of D; projection: 8 per block. */
-static rbe_status absorb_strip(const rbe_strips *s, size_t p, const double *strip, double *projection,
-                               float *change, double *absorbed) {
+static rbe_status absorb_strip(const rbe_strips *s, size_t p, const double *strip, double *projection, float *change,
+                               double *absorbed) {
     const rbe_blocks *b = s->b;
     rbe_strip_project(s, s->psi, strip, projection);
     for (size_t q = 0; q < b->grid_cols; q++) {
@@ -83,8 +83,8 @@ static rbe_status absorb_strip(const rbe_strips *s, size_t p, const double *stri
     return RBE_OK;
 }
 
-static rbe_status absorb(rbe_strips *s, const uint8_t *keep, float *change, rbe_absorption *absorption,
-                         double *strip, double *projection) {
+static rbe_status absorb(rbe_strips *s, const uint8_t *keep, float *change, rbe_absorption *absorption, double *strip,
+                         double *projection) {
     const rbe_blocks *b = s->b;
     for (size_t p = 0; p < b->grid_rows; p++) {
         if (!spread_removed(b, keep, p, strip, s->width)) continue;
@@ -105,9 +105,8 @@ rbe_status rbe_absorb(const rbe_blocks *b, const uint8_t *keep, float *change, r
     RBE_TRY(rbe_strips_new(&s, b));
     double *strip = rbe_alloc(b->block * s.width, sizeof *strip);
     double *projection = rbe_alloc(N * b->grid_cols, sizeof *projection);
-    rbe_status status = strip && projection
-                            ? absorb(&s, keep, b->alpha ? change : NULL, absorption, strip, projection)
-                            : RBE_INSUFFICIENT_MEMORY;
+    rbe_status status = strip && projection ? absorb(&s, keep, b->alpha ? change : NULL, absorption, strip, projection)
+                                            : RBE_INSUFFICIENT_MEMORY;
     rbe_free(strip);
     rbe_free(projection);
     rbe_strips_free(&s);

@@ -54,16 +54,14 @@ rbe_status rbe_budget_values(const rbe_layer_shape *shapes, size_t count, size_t
 }
 
 rbe_status rbe_budget_fit(size_t bytes, size_t least, size_t most,
-                          rbe_status (*measure)(void *user, size_t values, size_t *bytes), void *user,
-                          size_t *values) {
+                          rbe_status (*measure)(void *user, size_t values, size_t *bytes), void *user, size_t *values) {
     if (!measure || !values || least > most)
         return rbe_fail(RBE_INVALID_ARGUMENT,
                         "budget: expected a measure, a result and least <= most, found %zu and %zu", least, most);
     size_t found;
     RBE_TRY(measure(user, least, &found));
     if (found > bytes)
-        return rbe_fail(RBE_INSUFFICIENT_COMPRESSION, "budget: %zu bytes, but the least model takes %zu", bytes,
-                        found);
+        return rbe_fail(RBE_INSUFFICIENT_COMPRESSION, "budget: %zu bytes, but the least model takes %zu", bytes, found);
     size_t fits = least, above = most + 1;
     while (above - fits > 1) {
         size_t middle = fits + (above - fits) / 2;

@@ -44,14 +44,12 @@ rbe_status rbe_gradual_step(rbe_gradual *gradual, size_t step) {
 static rbe_status check_options(const rbe_gradual_options *o) {
     if (!o) return rbe_fail(RBE_INVALID_ARGUMENT, "gradual pruning: the options are NULL");
     if (!(o->final >= 0.0 && o->final <= 1.0))
-        return rbe_fail(RBE_INVALID_ARGUMENT, "gradual pruning: expected a final share of 0 .. 1, found %g",
-                        o->final);
+        return rbe_fail(RBE_INVALID_ARGUMENT, "gradual pruning: expected a final share of 0 .. 1, found %g", o->final);
     if (o->begin >= o->end)
         return rbe_fail(RBE_INVALID_ARGUMENT, "gradual pruning: expected begin < end, found %zu and %zu", o->begin,
                         o->end);
     if (o->prune.single_values || (o->prune.score != RBE_PRUNE_MAGNITUDE && o->prune.score != RBE_PRUNE_RANDOM))
-        return rbe_fail(RBE_INVALID_ARGUMENT,
-                        "gradual pruning: expected magnitude or random scores of whole entries");
+        return rbe_fail(RBE_INVALID_ARGUMENT, "gradual pruning: expected magnitude or random scores of whole entries");
     return RBE_OK;
 }
 

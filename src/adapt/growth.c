@@ -47,7 +47,7 @@ struct rbe_growth {
     rbe_growth_counters counted;
 };
 
-/* ---- buffers --------------------------------------------------------------------------------------------- */
+/* ---- buffers ------------------------------------------------------------------------------------------------- */
 
 static void free_buffers(grown_layer *l) {
     rbe_blocks_free(l->next);
@@ -70,8 +70,7 @@ static rbe_status make_buffers(grown_layer *l) {
     l->score = rbe_alloc(columns, sizeof *l->score);
     l->keep = rbe_alloc(columns, sizeof *l->keep);
     l->column = rbe_alloc(columns, sizeof *l->column);
-    if (!l->next || !l->candidate || !l->wanted || !l->score || !l->keep || !l->column)
-        return RBE_INSUFFICIENT_MEMORY;
+    if (!l->next || !l->candidate || !l->wanted || !l->score || !l->keep || !l->column) return RBE_INSUFFICIENT_MEMORY;
     for (size_t list = 0; list < lists; list++)
         l->next->list_start[list + 1] = b->list_start[list + 1] - b->list_start[list];
     return rbe_blocks_allocate(l->next);
@@ -87,7 +86,7 @@ static void keep_largest(grown_layer *l, const float *score, size_t count, size_
     rbe_selection_mark(&selection, &scores, l->keep);
 }
 
-/* ---- where to grow --------------------------------------------------------------------------------------- */
+/* ---- where to grow ------------------------------------------------------------------------------------------- */
 
 /* A number that at least `wanted` scores reach: the least of the maxima of so many stretches of the list. The order
  * of scores, none of which is negative, is that of their bits. */
@@ -126,8 +125,8 @@ static void choose_candidates(grown_layer *l, size_t list, float *score, size_t 
         if (l->keep[n]) l->candidate[first + l->wanted[list]++] = l->column[n];
 }
 
-static rbe_status see_backward(void *user, const rbe_linear_layer *layer, const float *x, const float *dy,
-                               size_t rows, rbe_arena *scratch) {
+static rbe_status see_backward(void *user, const rbe_linear_layer *layer, const float *x, const float *dy, size_t rows,
+                               rbe_arena *scratch) {
     grown_layer *l = user;
     const rbe_blocks *b = layer->blocks;
     rbe_spectrum spectrum;
@@ -148,7 +147,7 @@ static rbe_status see_backward(void *user, const rbe_linear_layer *layer, const 
     return RBE_OK;
 }
 
-/* ---- the exchange ---------------------------------------------------------------------------------------- */
+/* ---- the exchange -------------------------------------------------------------------------------------------- */
 
 /* Marks the strongest entries of a list, all but as many as will grow. */
 static void choose_kept(grown_layer *l, size_t list) {
@@ -193,7 +192,7 @@ static rbe_status exchange(grown_layer *l, rbe_optim *optim, rbe_growth_counters
     return rbe_linear_set_positions(l->linear, optim, l->next);
 }
 
-/* ---- the schedule ---------------------------------------------------------------------------------------- */
+/* ---- the schedule -------------------------------------------------------------------------------------------- */
 
 static rbe_status arm(rbe_growth *growth, double fraction) {
     for (size_t n = 0; n < growth->count; n++) {
@@ -227,22 +226,20 @@ rbe_growth_counters rbe_growth_count(const rbe_growth *growth) {
     return growth ? growth->counted : (rbe_growth_counters){0};
 }
 
-/* ---- making and freeing ---------------------------------------------------------------------------------- */
+/* ---- making and freeing -------------------------------------------------------------------------------------- */
 
 /* Written so that NaN is refused. */
 static bool is_share(double x) { return x > 0.0 && x <= 1.0; }
 
 static rbe_status fill_options(rbe_growth_options *o, const rbe_growth_options *given) {
     *o = given ? *given : (rbe_growth_options){0};
-    if (o->steps == 0)
-        return rbe_fail(RBE_INVALID_ARGUMENT, "growth: expected the number of training steps, found 0");
+    if (o->steps == 0) return rbe_fail(RBE_INVALID_ARGUMENT, "growth: expected the number of training steps, found 0");
     if (o->every == 0) o->every = o->steps < 500 ? 10 : o->steps > 5000 ? 100 : o->steps / 50;
     if (o->fraction == 0.0) o->fraction = 0.3;
     if (o->stop == 0.0) o->stop = 0.75;
     if (!is_share(o->fraction))
         return rbe_fail(RBE_INVALID_ARGUMENT, "growth: expected 0 < fraction <= 1, found %g", o->fraction);
-    if (!is_share(o->stop))
-        return rbe_fail(RBE_INVALID_ARGUMENT, "growth: expected 0 < stop <= 1, found %g", o->stop);
+    if (!is_share(o->stop)) return rbe_fail(RBE_INVALID_ARGUMENT, "growth: expected 0 < stop <= 1, found %g", o->stop);
     return RBE_OK;
 }
 

@@ -43,7 +43,7 @@ typedef struct pruning {
     size_t count;
 } pruning;
 
-/* ---- units ----------------------------------------------------------------------------------------------- */
+/* ---- units --------------------------------------------------------------------------------------------------- */
 
 static size_t values_of_unit(const pruning *p, const rbe_blocks *b, size_t g) {
     return p->options->single_values ? 1 : rbe_group_rows(b, g);
@@ -56,7 +56,7 @@ static size_t group_units(const pruning *p, const rbe_blocks *b, size_t g) {
     return g < b->groups ? rbe_group_values(b, g) : b->value_count;
 }
 
-/* ---- scores ---------------------------------------------------------------------------------------------- */
+/* ---- scores -------------------------------------------------------------------------------------------------- */
 
 /* Between 0 and 1, from the seed, the layer's number and the unit's. */
 static double random_score(const pruning *p, size_t layer, size_t unit) {
@@ -97,7 +97,7 @@ static rbe_status score_units(const pruning *p, size_t layer) {
     return RBE_OK;
 }
 
-/* ---- what stays ------------------------------------------------------------------------------------------ */
+/* ---- what stays ---------------------------------------------------------------------------------------------- */
 
 static void keep_above(const pruning *p, pruned_layer *l, double threshold) {
     const rbe_blocks *b = l->linear->blocks;
@@ -105,9 +105,7 @@ static void keep_above(const pruning *p, pruned_layer *l, double threshold) {
     for (size_t unit = 0; unit < units; unit++) l->keep_unit[unit] = !(l->score[unit] <= threshold);
 }
 
-static size_t column_bytes(const rbe_blocks *b) {
-    return b->columns16 ? sizeof *b->columns16 : sizeof *b->columns32;
-}
+static size_t column_bytes(const rbe_blocks *b) { return b->columns16 ? sizeof *b->columns16 : sizeof *b->columns32; }
 
 /* Of a unit of group g: values, or bytes. */
 static size_t unit_cost(const pruning *p, const rbe_blocks *b, size_t g) {
@@ -163,8 +161,8 @@ static rbe_status cost_limit(const pruning *p, uint64_t total, size_t fixed, uin
     }
     if (amount < (double)fixed)
         return rbe_fail(RBE_INSUFFICIENT_COMPRESSION,
-                        "pruning: expected a budget of at least the %zu bytes that cannot be pruned, found %.0f",
-                        fixed, amount);
+                        "pruning: expected a budget of at least the %zu bytes that cannot be pruned, found %.0f", fixed,
+                        amount);
     *limit = amount - (double)fixed < (double)total ? (uint64_t)amount - fixed : total;
     return RBE_OK;
 }
@@ -177,8 +175,7 @@ static rbe_status choose_units(const pruning *p, size_t model_bytes) {
     /* The selection leaves out scores of 0, but a limit may allow them. */
     for (size_t n = 0; n < p->count; n++) {
         size_t units = group_units(p, p->layers[n].linear->blocks, p->layers[n].linear->blocks->groups);
-        for (size_t unit = 0; unit < units; unit++)
-            p->layers[n].score[unit] = fmaxf(p->layers[n].score[unit], FLT_MIN);
+        for (size_t unit = 0; unit < units; unit++) p->layers[n].score[unit] = fmaxf(p->layers[n].score[unit], FLT_MIN);
     }
     uint64_t total = total_cost(p, 0, p->count), limit = 0;
     RBE_TRY(cost_limit(p, total, model_bytes - (size_t)total, &limit));
@@ -193,7 +190,7 @@ static rbe_status choose_units(const pruning *p, size_t model_bytes) {
     return RBE_OK;
 }
 
-/* ---- getting ready --------------------------------------------------------------------------------------- */
+/* ---- getting ready ------------------------------------------------------------------------------------------- */
 
 /* Marks what stays value by value, and the lists' lengths; counts what goes. */
 static void mark_values(const pruning *p, pruned_layer *l) {
@@ -240,7 +237,7 @@ static rbe_status prepare(const pruning *p, pruned_layer *l) {
     return rbe_remap_prepare(&l->remap, l->linear, p->optim, l->next);
 }
 
-/* ---- the change ------------------------------------------------------------------------------------------ */
+/* ---- the change ---------------------------------------------------------------------------------------------- */
 
 static void commit(const pruning *p, pruned_layer *l) {
     if (l->removed == 0) return;
@@ -284,7 +281,7 @@ static void free_layers(pruning *p) {
     rbe_free(p->layers);
 }
 
-/* ---- inputs of the layers -------------------------------------------------------------------------------- */
+/* ---- inputs of the layers ------------------------------------------------------------------------------------ */
 
 static pruned_layer *find_layer(const pruning *p, const rbe_layer *layer) {
     for (size_t n = 0; n < p->count; n++)
@@ -335,7 +332,7 @@ static rbe_status prune(pruning *p, size_t model_bytes) {
     return RBE_OK;
 }
 
-/* ---- the calls ------------------------------------------------------------------------------------------- */
+/* ---- the calls ----------------------------------------------------------------------------------------------- */
 
 static rbe_status check_options(const rbe_prune_options *o) {
     if (!o) return rbe_fail(RBE_INVALID_ARGUMENT, "pruning: the options are NULL");
@@ -385,8 +382,7 @@ static rbe_status prune_model(pruning *p, const rbe_model *model, rbe_prune_repo
     return RBE_OK;
 }
 
-rbe_status rbe_prune(rbe_model *model, rbe_optim *optim, const rbe_prune_options *options,
-                     rbe_prune_report *report) {
+rbe_status rbe_prune(rbe_model *model, rbe_optim *optim, const rbe_prune_options *options, rbe_prune_report *report) {
     RBE_TRY(rbe_model_status(model));
     RBE_TRY(check_options(options));
     pruning p = {.options = options, .optim = optim};

@@ -119,8 +119,7 @@ static rbe_status fit(workspace *w, rbe_refit *refit, const rbe_linear_layer *la
     const rbe_blocks *b = w->b;
     for (size_t g = 0; g < b->groups; g++) {
         read_group(w, g, keep);
-        RBE_TRY(
-            rbe_activations_fit(&w->activations, &w->strips, rbe_group_rows(b, g), w->keep, w->spectra, w->alpha));
+        RBE_TRY(rbe_activations_fit(&w->activations, &w->strips, rbe_group_rows(b, g), w->keep, w->spectra, w->alpha));
         for (size_t m = 0; m < rbe_group_rows(b, g); m++) {
             store_row(w, refit, g, m);
             if (refit->bias) correct_bias(w, refit, layer->bias->value, g * b->group + m);
@@ -129,8 +128,8 @@ static rbe_status fit(workspace *w, rbe_refit *refit, const rbe_linear_layer *la
     return RBE_OK;
 }
 
-rbe_status rbe_refit_make(rbe_refit *refit, const rbe_linear_layer *layer, const uint8_t *keep,
-                          const float *samples, size_t count) {
+rbe_status rbe_refit_make(rbe_refit *refit, const rbe_linear_layer *layer, const uint8_t *keep, const float *samples,
+                          size_t count) {
     const rbe_blocks *b = layer->blocks;
     *refit = (rbe_refit){0};
     if (b->output_axis.kind == RBE_AXIS_MAP_OVERLAP)

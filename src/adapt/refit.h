@@ -14,8 +14,8 @@ typedef struct rbe_refit {
 /* Least squares for the outputs of the samples (count x in, the layer's inputs) when only the entries remain of
  * which `keep` (layout of blocks->values) holds a 1. Nothing is changed yet. INVALID_ARGUMENT for overlapping
  * blocks. */
-rbe_status rbe_refit_make(rbe_refit *refit, const rbe_linear_layer *layer, const uint8_t *keep,
-                          const float *samples, size_t count);
+rbe_status rbe_refit_make(rbe_refit *refit, const rbe_linear_layer *layer, const uint8_t *keep, const float *samples,
+                          size_t count);
 void rbe_refit_free(rbe_refit *refit);
 
 #endif

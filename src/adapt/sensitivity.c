@@ -12,10 +12,10 @@
 #include "base/alloc.h"
 #include "nn/model.h"
 
-/* ---- a batch --------------------------------------------------------------------------------------------- */
+/* ---- a batch ------------------------------------------------------------------------------------------------- */
 
-static rbe_status see_backward(void *user, const rbe_linear_layer *layer, const float *x, const float *dy,
-                               size_t rows, rbe_arena *scratch) {
+static rbe_status see_backward(void *user, const rbe_linear_layer *layer, const float *x, const float *dy, size_t rows,
+                               rbe_arena *scratch) {
     rbe_layer_sensitivity *l = user;
     const rbe_blocks *b = layer->blocks;
     rbe_spectrum spectrum;
@@ -68,16 +68,14 @@ static rbe_status check_layers(const rbe_sensitivity *s) {
     const rbe_param *param;
     for (size_t n = 0; (param = rbe_model_param(s->model, n)); n++)
         if (param->grad_set)
-            return rbe_fail(RBE_INVALID_ARGUMENT,
-                            "sensitivity: %s has a gradient that no optimiser's step has used", param->name);
+            return rbe_fail(RBE_INVALID_ARGUMENT, "sensitivity: %s has a gradient that no optimiser's step has used",
+                            param->name);
     for (size_t n = 0; n < s->count; n++) {
         const rbe_linear_layer *layer = s->layers[n].layer;
         if (layer->blocks->value_count != s->layers[n].value_count)
-            return rbe_fail(RBE_INVALID_ARGUMENT, "sensitivity: the positions of %s have changed",
-                            layer->base.name);
+            return rbe_fail(RBE_INVALID_ARGUMENT, "sensitivity: the positions of %s have changed", layer->base.name);
         if (layer->probe.see)
-            return rbe_fail(RBE_INVALID_ARGUMENT,
-                            "sensitivity: the backward passes of %s are watched by somebody else",
+            return rbe_fail(RBE_INVALID_ARGUMENT, "sensitivity: the backward passes of %s are watched by somebody else",
                             layer->base.name);
     }
     return RBE_OK;
@@ -96,7 +94,7 @@ rbe_status rbe_sensitivity_add(rbe_sensitivity *s, rbe_tensor x, const int32_t *
 
 size_t rbe_sensitivity_samples(const rbe_sensitivity *s) { return s ? s->samples : 0; }
 
-/* ---- making, freeing, finding ---------------------------------------------------------------------------- */
+/* ---- making, freeing, finding -------------------------------------------------------------------------------- */
 
 static rbe_status fill(rbe_sensitivity *s) {
     size_t layers = 0;

@@ -15,8 +15,8 @@
 /* target (rows x B, leading dimension `step`) = source (rows x `width`, leading dimension `length`) matrix^T */
 static void transform_rows(const float *source, size_t rows, size_t width, size_t length, const float *matrix,
                            size_t block, float *target, size_t step) {
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)rows, (int)block, (int)width, 1.0f, source,
-                (int)length, matrix, (int)block, 0.0f, target, (int)step);
+    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)rows, (int)block, (int)width, 1.0f, source, (int)length,
+                matrix, (int)block, 0.0f, target, (int)step);
 }
 
 static void square(float *values, size_t count) {
@@ -43,8 +43,7 @@ static float *take_matrix(const rbe_transform *transform, size_t block, rbe_aren
 
 rbe_status rbe_spectrum_open(rbe_spectrum *s, const rbe_blocks *b, const float *x, const float *dy, size_t rows,
                              bool squares, rbe_arena *scratch) {
-    *s =
-        (rbe_spectrum){.blocks = b, .dy = dy, .rows = rows, .columns = b->grid_cols * b->block, .squares = squares};
+    *s = (rbe_spectrum){.blocks = b, .dy = dy, .rows = rows, .columns = b->grid_cols * b->block, .squares = squares};
     size_t fit = RUN_BYTES / (b->block * s->columns * sizeof(float));
     s->run = fit < 1 ? 1 : fit < b->grid_rows ? fit : b->grid_rows;
     s->left = take_matrix(b->row_transform, b->block, scratch);
@@ -65,8 +64,8 @@ static void compute_run(rbe_spectrum *s, size_t first) {
     size_t count = s->run < b->grid_rows - first ? s->run : b->grid_rows - first, height = count * b->block;
     for (size_t n = 0; n < count; n++) {
         size_t p = first + n;
-        transform_rows(s->dy + p * b->block, s->rows, width_of_block(b->out, b->block, p), b->out, s->left,
-                       b->block, s->dyh + n * b->block, height);
+        transform_rows(s->dy + p * b->block, s->rows, width_of_block(b->out, b->block, p), b->out, s->left, b->block,
+                       s->dyh + n * b->block, height);
     }
     if (s->squares) square(s->dyh, s->rows * height);
     cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, (int)height, (int)s->columns, (int)s->rows, 1.0f, s->dyh,

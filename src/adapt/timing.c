@@ -41,8 +41,7 @@ rbe_status rbe_time_layers(rbe_layer *const *layers, size_t count, const float *
     rbe_tensor input = rbe_tensor_2d((float *)(uintptr_t)x, rows, layers[0]->in);
     rbe_tape *tape = rbe_tape_new(&(rbe_tape_options){.inference = true});
     double *times = rbe_alloc(count * rounds, sizeof *times);
-    rbe_status status =
-        tape && times ? run_rounds(layers, count, input, rounds, tape, times) : RBE_INSUFFICIENT_MEMORY;
+    rbe_status status = tape && times ? run_rounds(layers, count, input, rounds, tape, times) : RBE_INSUFFICIENT_MEMORY;
     for (size_t n = 0; n < count && status == RBE_OK; n++) {
         qsort(times + n * rounds, rounds, sizeof *times, ascending);
         seconds[n] = times[n * rounds + rounds / 2];
@@ -52,7 +51,7 @@ rbe_status rbe_time_layers(rbe_layer *const *layers, size_t count, const float *
     return status;
 }
 
-/* ---- compressed against dense ---------------------------------------------------------------------------- */
+/* ---- compressed against dense -------------------------------------------------------------------------------- */
 
 static rbe_status autotune(rbe_layer *const layers[2], size_t rows, const float *x, rbe_autotune_report *report) {
     *report = (rbe_autotune_report){0};

@@ -28,7 +28,7 @@ typedef struct tuning {
     rbe_tune_report report;
 } tuning;
 
-/* ---- candidates ------------------------------------------------------------------------------------------ */
+/* ---- candidates ---------------------------------------------------------------------------------------------- */
 
 static void describe(rbe_tune_candidate *c, const rbe_layer *layer) {
     rbe_blocks_info info = rbe_blocks_describe(rbe_linear_blocks(layer));
@@ -49,8 +49,8 @@ static rbe_status add_candidate(tuning *t, size_t block, size_t group, const rbe
     size_t values = info.coefficients + info.alphas;
     const rbe_compress_options options = {.block = block,
                                           .group = group,
-                                          .ratio = (double)info.out * (double)info.in /
-                                                   (double)(values > 0 ? values : 1),
+                                          .ratio =
+                                              (double)info.out * (double)info.in / (double)(values > 0 ? values : 1),
                                           .row_transform = transform ? transform : info.row_transform,
                                           .column_transform = transform ? transform : info.column_transform,
                                           .alpha = info.has_alpha ? RBE_ALPHA_AUTO : RBE_ALPHA_OFF,
@@ -86,13 +86,13 @@ static rbe_status add_candidates(tuning *t) {
     return RBE_OK;
 }
 
-/* ---- judging --------------------------------------------------------------------------------------------- */
+/* ---- judging ------------------------------------------------------------------------------------------------- */
 
 /* y (count x rows, of a matrix of `out` columns) = X W^T for some rows of W */
 static void multiply(const tuning *t, const float *w, size_t rows, float *y) {
     size_t in = t->layer->base.in, out = t->layer->base.out;
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)t->count, (int)rows, (int)in, 1.0f, t->samples,
-                (int)in, w, (int)in, 0.0f, y, (int)out);
+    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)t->count, (int)rows, (int)in, 1.0f, t->samples, (int)in,
+                w, (int)in, 0.0f, y, (int)out);
 }
 
 /* Outputs of a compressed matrix, a few rows of it at a time; those of the matrix to be compressed if NULL. */
@@ -163,7 +163,7 @@ static rbe_status judge(tuning *t) {
     return RBE_OK;
 }
 
-/* ---- the exchange ---------------------------------------------------------------------------------------- */
+/* ---- the exchange -------------------------------------------------------------------------------------------- */
 
 /* Pointers into the struct itself, after its contents came from `from`. */
 static void own_parameters(rbe_linear_layer *layer, const rbe_linear_layer *from) {
@@ -191,7 +191,7 @@ static void exchange(rbe_linear_layer *a, rbe_linear_layer *b) {
     own_parameters(b, a);
 }
 
-/* ---- the call -------------------------------------------------------------------------------------------- */
+/* ---- the call ------------------------------------------------------------------------------------------------ */
 
 static rbe_status check(const tuning *t) {
     const rbe_tune_options *o = &t->options;
@@ -204,8 +204,7 @@ static rbe_status check(const tuning *t) {
             return rbe_fail(RBE_INVALID_ARGUMENT, "block size: expected weights >= 0, found %g", weights[n]);
     const size_t most = RBE_TUNE_MAX - 1;
     if (o->block_count > most || o->group_count > most || o->transform_count > most ||
-        o->block_count * (o->group_count ? o->group_count : 1) * (o->transform_count ? o->transform_count : 1) >
-            most)
+        o->block_count * (o->group_count ? o->group_count : 1) * (o->transform_count ? o->transform_count : 1) > most)
         return rbe_fail(RBE_INVALID_ARGUMENT, "block size: expected at most %zu candidates, found %zu x %zu x %zu",
                         most, o->block_count, o->group_count, o->transform_count);
     for (size_t n = 0; n < o->block_count; n++)

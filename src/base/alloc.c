@@ -40,8 +40,8 @@ static void count_allocation(size_t bytes) {
 rbe_status rbe_set_allocator(const rbe_allocator *wanted) {
     size_t held = atomic_load(&current_bytes);
     if (held > 0)
-        return rbe_fail(RBE_INVALID_ARGUMENT,
-                        "the allocator can be set while nothing is allocated, found %zu bytes", held);
+        return rbe_fail(RBE_INVALID_ARGUMENT, "the allocator can be set while nothing is allocated, found %zu bytes",
+                        held);
     if (wanted && (!wanted->allocate || !wanted->release))
         return rbe_fail(RBE_INVALID_ARGUMENT, "an allocator needs both functions, found a NULL one");
     allocator = wanted ? *wanted : (rbe_allocator){malloc_allocate, malloc_release, NULL};
@@ -49,8 +49,7 @@ rbe_status rbe_set_allocator(const rbe_allocator *wanted) {
 }
 
 rbe_memory_usage rbe_memory(void) {
-    return (rbe_memory_usage){atomic_load(&current_bytes), atomic_load(&peak_bytes),
-                              atomic_load(&allocation_count)};
+    return (rbe_memory_usage){atomic_load(&current_bytes), atomic_load(&peak_bytes), atomic_load(&allocation_count)};
 }
 
 void rbe_memory_reset_peak(void) { atomic_store(&peak_bytes, atomic_load(&current_bytes)); }

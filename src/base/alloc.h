@@ -20,8 +20,6 @@ void rbe_free(void *memory);
 size_t rbe_alloc_bytes(const void *memory);
 
 /* Rounds up to a multiple of the alignment: what an array takes inside an arena or a scratch buffer. */
-static inline size_t rbe_aligned(size_t bytes) {
-    return (bytes + RBE_ALIGNMENT - 1) / RBE_ALIGNMENT * RBE_ALIGNMENT;
-}
+static inline size_t rbe_aligned(size_t bytes) { return (bytes + RBE_ALIGNMENT - 1) / RBE_ALIGNMENT * RBE_ALIGNMENT; }
 
 #endif

@@ -54,8 +54,7 @@ static rbe_status sync_folder(rbe_atomic_file *file) {
     int folder = open(slash ? file->temporary : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (folder < 0) return fail_errno(file->path, "cannot open its folder");
     rbe_status status = RBE_OK;
-    if (fsync(folder) != 0 && errno != EINVAL)
-        status = fail_errno(file->path, "cannot write its folder to the disk");
+    if (fsync(folder) != 0 && errno != EINVAL) status = fail_errno(file->path, "cannot write its folder to the disk");
     close(folder);
     return status;
 }

@@ -28,7 +28,7 @@ void rbe_gemm(bool transpose_a, bool transpose_b, size_t m, size_t n, size_t k, 
     for (size_t s = 0; s < strips; s++) {
         size_t first = s * height, rows = m - first < height ? m - first : height;
         cblas_sgemm(CblasRowMajor, transpose_a ? CblasTrans : CblasNoTrans, transpose_b ? CblasTrans : CblasNoTrans,
-                    (int)rows, (int)n, (int)k, 1.0f, a + first * (transpose_a ? 1 : k), (int)(transpose_a ? m : k),
-                    b, (int)(transpose_b ? k : n), add ? 1.0f : 0.0f, c + first * n, (int)n);
+                    (int)rows, (int)n, (int)k, 1.0f, a + first * (transpose_a ? 1 : k), (int)(transpose_a ? m : k), b,
+                    (int)(transpose_b ? k : n), add ? 1.0f : 0.0f, c + first * n, (int)n);
     }
 }

@@ -11,7 +11,7 @@ static _Thread_local char last_text[ERROR_TEXT_SIZE];
 
 const char *rbe_status_name(rbe_status status) {
     switch (status) {
-#define NAME_CASE(name, code, message)                                                                             \
+#define NAME_CASE(name, code, message)                                                                                 \
     case RBE_##name: return #name;
         RBE_STATUS_TABLE(NAME_CASE)
 #undef NAME_CASE
@@ -21,7 +21,7 @@ const char *rbe_status_name(rbe_status status) {
 
 const char *rbe_status_message(rbe_status status) {
     switch (status) {
-#define MESSAGE_CASE(name, code, message)                                                                          \
+#define MESSAGE_CASE(name, code, message)                                                                              \
     case RBE_##name: return message;
         RBE_STATUS_TABLE(MESSAGE_CASE)
 #undef MESSAGE_CASE

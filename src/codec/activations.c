@@ -11,7 +11,7 @@
 #define RELATIVE_RIDGE 1e-4
 enum { CHUNK = 256, ALPHA_ROUNDS = 3 };
 
-/* ---- the inputs ------------------------------------------------------------------------------------------ */
+/* ---- the inputs ---------------------------------------------------------------------------------------------- */
 
 static rbe_status from_samples(rbe_inputs *inputs, const float *samples) {
     size_t in = inputs->in, count = inputs->count;
@@ -74,7 +74,7 @@ void rbe_inputs_free(rbe_inputs *inputs) {
     *inputs = (rbe_inputs){0};
 }
 
-/* ---- covariances ----------------------------------------------------------------------------------------- */
+/* ---- covariances --------------------------------------------------------------------------------------------- */
 
 /* Fills the upper triangle of a symmetric matrix from the lower one. */
 static void mirror(size_t size, double *a) {
@@ -129,8 +129,8 @@ static rbe_status factor_alpha(rbe_activations *a, const rbe_strips *s) {
                     1.0, a->covariance, (int)block, p, (int)block, 0.0, u, RBE_BASIS_COUNT);
         for (size_t q = 0; q < columns; q++)
             cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, RBE_BASIS_COUNT, (int)size, (int)block, 1.0, p,
-                        (int)block, u + q * block * size, (int)size, 1.0,
-                        a->alpha_factor + q * RBE_BASIS_COUNT * size, (int)size);
+                        (int)block, u + q * block * size, (int)size, 1.0, a->alpha_factor + q * RBE_BASIS_COUNT * size,
+                        (int)size);
     }
     mirror(size, a->alpha_factor);
     rbe_status status = rbe_cholesky(size, a->alpha_factor, a->ridge, u + a->width * size);
@@ -168,13 +168,13 @@ void rbe_activations_free(rbe_activations *a) {
     *a = (rbe_activations){0};
 }
 
-/* ---- the fit --------------------------------------------------------------------------------------------- */
+/* ---- the fit ------------------------------------------------------------------------------------------------- */
 
 /* product = strips H */
 static void times_covariance(const rbe_activations *a, size_t rows, const double *strips) {
     int width = (int)a->width;
-    cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)rows, width, width, 1.0, strips, width,
-                a->covariance, width, 0.0, a->product, width);
+    cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)rows, width, width, 1.0, strips, width, a->covariance,
+                width, 0.0, a->product, width);
 }
 
 /* The coefficients of output frequency i of all block rows at once: they share positions, and so the matrix. */
@@ -190,13 +190,11 @@ static rbe_status fit_list(rbe_activations *a, size_t block, size_t block_rows, 
     }
     if (count == 0) return RBE_OK;
     for (size_t n = 0; n < count; n++)
-        for (size_t k = 0; k < count; k++)
-            a->matrix[n * count + k] = a->covariance[a->list[n] * a->width + a->list[k]];
+        for (size_t k = 0; k < count; k++) a->matrix[n * count + k] = a->covariance[a->list[n] * a->width + a->list[k]];
     RBE_TRY(rbe_cholesky(count, a->matrix, a->ridge, a->diagonal));
     rbe_cholesky_solve(count, a->matrix, block_rows, a->right);
     for (size_t m = 0; m < block_rows; m++)
-        for (size_t n = 0; n < count; n++)
-            spectra[(m * block + i) * a->width + a->list[n]] = a->right[m * count + n];
+        for (size_t n = 0; n < count; n++) spectra[(m * block + i) * a->width + a->list[n]] = a->right[m * count + n];
     return RBE_OK;
 }
 

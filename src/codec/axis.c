@@ -7,7 +7,7 @@
 
 #include "base/alloc.h"
 
-/* ---- making ---------------------------------------------------------------------------------------------- */
+/* ---- making -------------------------------------------------------------------------------------------------- */
 
 rbe_axis_map rbe_axis_none(size_t length) { return (rbe_axis_map){.length = length, .mapped = length}; }
 
@@ -71,7 +71,7 @@ void rbe_axis_free(rbe_axis_map *axis) {
     rbe_free(axis->order);
 }
 
-/* ---- overlap --------------------------------------------------------------------------------------------- */
+/* ---- overlap ------------------------------------------------------------------------------------------------- */
 
 float rbe_axis_window(const rbe_axis_map *axis, size_t n, size_t t) {
     if (axis->kind != RBE_AXIS_MAP_OVERLAP) return 1.0f;
@@ -97,7 +97,7 @@ static void overlap_adjoint(const rbe_axis_map *a, const float *mapped, float *x
     }
 }
 
-/* ---- image ----------------------------------------------------------------------------------------------- */
+/* ---- image --------------------------------------------------------------------------------------------------- */
 
 enum { IMAGE_CHUNK = 64 }; /* images that are transformed together */
 
@@ -114,8 +114,7 @@ static void image_apply(const rbe_axis_map *a, const float *x, size_t count, flo
                         float *other) {
     size_t h = a->height, w = a->width;
     for (size_t n = 0; n < count; n++)
-        for (size_t r = 0; r < h; r++)
-            memcpy(lines + (r * count + n) * w, x + n * h * w + r * w, w * sizeof(float));
+        for (size_t r = 0; r < h; r++) memcpy(lines + (r * count + n) * w, x + n * h * w + r * w, w * sizeof(float));
     multiply(CblasNoTrans, CblasTrans, h * count, w, w, lines, a->width_matrix, other);
     multiply(CblasNoTrans, CblasNoTrans, h, count * w, h, a->height_matrix, other, lines);
     for (size_t n = 0; n < count; n++)
@@ -140,7 +139,7 @@ static void image_adjoint(const rbe_axis_map *a, const float *mapped, size_t cou
             for (size_t c = 0; c < w; c++) x[n * h * w + r * w + c] += lines[(r * count + n) * w + c];
 }
 
-/* ---- the maps -------------------------------------------------------------------------------------------- */
+/* ---- the maps ------------------------------------------------------------------------------------------------ */
 
 size_t rbe_axis_scratch(const rbe_axis_map *a, size_t rows) {
     return a->kind == RBE_AXIS_MAP_IMAGE ? 2 * chunk_of(rows) * a->length : 0;
@@ -165,8 +164,8 @@ static void adjoint_start(size_t length, const float *bias, bool add, float *x) 
     for (size_t c = 0; add && bias && c < length; c++) x[c] += bias[c];
 }
 
-void rbe_axis_adjoint(const rbe_axis_map *a, const float *mapped, size_t rows, const float *bias, bool add,
-                      float *x, float *scratch) {
+void rbe_axis_adjoint(const rbe_axis_map *a, const float *mapped, size_t rows, const float *bias, bool add, float *x,
+                      float *scratch) {
 #pragma omp parallel for num_threads(rbe_threads()) schedule(static)
     for (size_t n = 0; n < rows; n++) {
         adjoint_start(a->length, bias, add, x + n * a->length);

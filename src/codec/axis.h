@@ -61,7 +61,7 @@ size_t rbe_axis_scratch(const rbe_axis_map *axis, size_t rows);
 void rbe_axis_apply(const rbe_axis_map *axis, const float *x, size_t rows, float *mapped, float *scratch);
 
 /* x (+)= mapped E + bias in every row; bias may be NULL, `add` keeps what x holds. */
-void rbe_axis_adjoint(const rbe_axis_map *axis, const float *mapped, size_t rows, const float *bias, bool add,
-                      float *x, float *scratch);
+void rbe_axis_adjoint(const rbe_axis_map *axis, const float *mapped, size_t rows, const float *bias, bool add, float *x,
+                      float *scratch);
 
 #endif

@@ -6,7 +6,7 @@
 
 #include "base/alloc.h"
 
-/* ---- geometry and budget --------------------------------------------------------------------------------- */
+/* ---- geometry and budget ------------------------------------------------------------------------------------- */
 
 static size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
 
@@ -18,14 +18,12 @@ static rbe_status plan_budget(rbe_block_plan *plan, const rbe_compress_options *
         return rbe_fail(RBE_INVALID_ARGUMENT, "coeffs: expected 1 .. %zu (block size squared), found %zu", square,
                         o->coeffs);
     if (o->coeffs > 0 && o->ratio != 0.0)
-        return rbe_fail(RBE_INVALID_ARGUMENT, "expected coeffs or ratio, found both (%zu and %g)", o->coeffs,
-                        o->ratio);
+        return rbe_fail(RBE_INVALID_ARGUMENT, "expected coeffs or ratio, found both (%zu and %g)", o->coeffs, o->ratio);
     if (o->ratio != 0.0 && !(o->ratio >= 1.0 && isfinite(o->ratio)))
         return rbe_fail(RBE_INVALID_ARGUMENT, "ratio: expected at least 1, found %g", o->ratio);
 
     double ratio = o->ratio != 0.0 ? o->ratio : 16.0;
-    double budget =
-        o->coeffs > 0 ? (double)(o->coeffs * blocks) : floor((double)plan->out * (double)plan->in / ratio);
+    double budget = o->coeffs > 0 ? (double)(o->coeffs * blocks) : floor((double)plan->out * (double)plan->in / ratio);
     bool automatic = plan->image_height == 0 && (double)alphas <= budget / 5.0;
     plan->has_alpha = o->alpha == RBE_ALPHA_ON || (o->alpha == RBE_ALPHA_AUTO && automatic);
     plan->coeffs = o->coeffs;
@@ -43,8 +41,7 @@ rbe_status rbe_block_plan_make(rbe_block_plan *plan, size_t out, size_t in, cons
     const rbe_compress_options *o = options ? options : &defaults;
     const size_t most = (size_t)1 << 24;
     if (out < 1 || out > most || in < 1 || in > most)
-        return rbe_fail(RBE_INVALID_ARGUMENT, "matrix: expected extents of 1 .. %zu, found %zu x %zu", most, out,
-                        in);
+        return rbe_fail(RBE_INVALID_ARGUMENT, "matrix: expected extents of 1 .. %zu, found %zu x %zu", most, out, in);
     size_t block = o->block ? o->block : 32;
     if (!rbe_block_size_valid(block))
         return rbe_fail(RBE_INVALID_ARGUMENT, "block size: expected a power of two, 8 .. 256, found %zu", block);
@@ -70,14 +67,13 @@ rbe_status rbe_block_plan_make(rbe_block_plan *plan, size_t out, size_t in, cons
         .image_height = o->image_height,
         .image_width = o->image_width,
         .row_transform = o->row_transform ? o->row_transform : rbe_transform_named("dct"),
-        .column_transform =
-            o->column_transform ? o->column_transform : rbe_transform_named(image ? "identity" : "dct"),
+        .column_transform = o->column_transform ? o->column_transform : rbe_transform_named(image ? "identity" : "dct"),
     };
     plan->group = smaller(o->group ? o->group : default_group, plan->grid_rows);
     return plan_budget(plan, o);
 }
 
-/* ---- making and freeing ---------------------------------------------------------------------------------- */
+/* ---- making and freeing -------------------------------------------------------------------------------------- */
 
 static rbe_status make_axes(rbe_blocks *b, const rbe_block_plan *plan) {
     b->output_axis = rbe_axis_none(plan->out);
@@ -147,7 +143,7 @@ void rbe_blocks_free(rbe_blocks *b) {
     rbe_free(b);
 }
 
-/* ---- from and to blocks ---------------------------------------------------------------------------------- */
+/* ---- from and to blocks -------------------------------------------------------------------------------------- */
 
 static rbe_status check_block(const rbe_block *source, size_t index, size_t block, uint8_t *seen) {
     memset(seen, 0, block * block);
@@ -242,16 +238,15 @@ rbe_status rbe_blocks_build(rbe_blocks **blocks, size_t out, size_t in, const rb
     rbe_block_plan plan;
     RBE_TRY(rbe_block_plan_make(&plan, out, in, &o, 1));
     if (block_count != plan.grid_rows * plan.grid_cols)
-        return rbe_fail(RBE_INPUT_DIMENSION_MISMATCH, "a %zu x %zu matrix has %zu x %zu blocks of %zu, found %zu",
-                        out, in, plan.grid_rows, plan.grid_cols, plan.block, block_count);
+        return rbe_fail(RBE_INPUT_DIMENSION_MISMATCH, "a %zu x %zu matrix has %zu x %zu blocks of %zu, found %zu", out,
+                        in, plan.grid_rows, plan.grid_cols, plan.block, block_count);
 
     size_t square = plan.block * plan.block;
     rbe_blocks *b = rbe_blocks_new(&plan);
     uint8_t *mask = rbe_alloc(square, 1);
     uint32_t *at = rbe_alloc(square + plan.block, sizeof *at);
     rbe_status status = b && mask && at ? RBE_OK : RBE_INSUFFICIENT_MEMORY;
-    for (size_t n = 0; n < block_count && status == RBE_OK; n++)
-        status = check_block(&source[n], n, plan.block, mask);
+    for (size_t n = 0; n < block_count && status == RBE_OK; n++) status = check_block(&source[n], n, plan.block, mask);
     if (status == RBE_OK) status = fill_from_blocks(b, source, mask, at, at + square);
     rbe_free(mask);
     rbe_free(at);
@@ -262,8 +257,8 @@ rbe_status rbe_blocks_build(rbe_blocks **blocks, size_t out, size_t in, const rb
     return status;
 }
 
-size_t rbe_blocks_get_from(const rbe_blocks *b, const float *values, size_t p, size_t q,
-                           rbe_coefficient *coefficients, size_t capacity) {
+size_t rbe_blocks_get_from(const rbe_blocks *b, const float *values, size_t p, size_t q, rbe_coefficient *coefficients,
+                           size_t capacity) {
     if (!b || p >= b->grid_rows || q >= b->grid_cols) return 0;
     size_t g = p / b->group, m = p % b->group, count = 0;
     for (size_t i = 0; i < b->block; i++) {
@@ -294,7 +289,7 @@ size_t rbe_blocks_get(const rbe_blocks *b, size_t p, size_t q, double alpha[RBE_
     return rbe_blocks_get_from(b, b->values, p, q, coefficients, capacity);
 }
 
-/* ---- checks ---------------------------------------------------------------------------------------------- */
+/* ---- checks -------------------------------------------------------------------------------------------------- */
 
 /* Block row p of group g, the block that column lies in. */
 static size_t block_index(const rbe_blocks *b, size_t p, size_t column) {
@@ -321,10 +316,9 @@ static rbe_status check_list(const rbe_blocks *b, size_t n) {
     for (size_t k = first; k < last; k++) {
         size_t column = rbe_column_at(b, k);
         if (column >= b->grid_cols * b->block || (k > first && column <= rbe_column_at(b, k - 1)))
-            return rbe_fail(RBE_CORRUPTED_BLOCK,
-                            "block %zu: entry %zu of list %zu has column %zu, expected ascending below %zu",
-                            block_index(b, g * b->group, column), k - first, n % b->block, column,
-                            b->grid_cols * b->block);
+            return rbe_fail(
+                RBE_CORRUPTED_BLOCK, "block %zu: entry %zu of list %zu has column %zu, expected ascending below %zu",
+                block_index(b, g * b->group, column), k - first, n % b->block, column, b->grid_cols * b->block);
         for (size_t m = 0; m < rows; m++) {
             float value = *rbe_entry_value(b, g, k, m);
             if (!isfinite(value))
@@ -344,8 +338,7 @@ rbe_status rbe_blocks_check(const rbe_blocks *b) {
         for (size_t l = 0; l < RBE_BASIS_COUNT; l++) {
             float alpha = *rbe_block_alpha(b, n / b->grid_cols, n % b->grid_cols, l);
             if (!isfinite(alpha))
-                return rbe_fail(RBE_CORRUPTED_BLOCK, "block %zu: alpha %zu (orthonormal) is %g", n, l,
-                                (double)alpha);
+                return rbe_fail(RBE_CORRUPTED_BLOCK, "block %zu: alpha %zu (orthonormal) is %g", n, l, (double)alpha);
         }
     return RBE_OK;
 }

@@ -77,10 +77,10 @@ static inline float *rbe_block_alpha(const rbe_blocks *b, size_t p, size_t q, si
 }
 
 /* rbe_blocks_get for another array in the layout of b->values: gradients, scores. */
-size_t rbe_blocks_get_from(const rbe_blocks *b, const float *values, size_t p, size_t q,
-                           rbe_coefficient *coefficients, size_t capacity);
+size_t rbe_blocks_get_from(const rbe_blocks *b, const float *values, size_t p, size_t q, rbe_coefficient *coefficients,
+                           size_t capacity);
 
-/* ---- making one: new, counts into list_start[list + 1], rbe_blocks_allocate, columns and values -------- */
+/* ---- making one: new, counts into list_start[list + 1], rbe_blocks_allocate, columns and values -------------- */
 
 /* A geometry and a budget, checked and with the defaults filled in. */
 typedef struct rbe_block_plan {

@@ -38,7 +38,7 @@ static rbe_status check_options(const rbe_compress_options *o) {
     return RBE_OK;
 }
 
-/* ---- one choice of transforms ---------------------------------------------------------------------------- */
+/* ---- one choice of transforms -------------------------------------------------------------------------------- */
 
 static rbe_status run(const task *t, rbe_compressor *c, outcome *o) {
     RBE_TRY(rbe_compressor_run(c, &o->blocks));
@@ -74,10 +74,9 @@ static rbe_status search(const task *t, rbe_compressor *c, outcome *best) {
         }
         RBE_TRY(status);
         if (low == all)
-            return rbe_fail(
-                RBE_INSUFFICIENT_COMPRESSION,
-                "an error of %g is out of reach: all %zu coefficients leave %g, compression ratio below 1",
-                t->options.target_error, all, error);
+            return rbe_fail(RBE_INSUFFICIENT_COMPRESSION,
+                            "an error of %g is out of reach: all %zu coefficients leave %g, compression ratio below 1",
+                            t->options.target_error, all, error);
         next = best->blocks ? low + (high - low) / 2 : 2 * low;
     }
     return RBE_OK;
@@ -93,7 +92,7 @@ static rbe_status attempt(const task *t, const rbe_compress_options *options, ou
     return status;
 }
 
-/* ---- all choices ----------------------------------------------------------------------------------------- */
+/* ---- all choices --------------------------------------------------------------------------------------------- */
 
 static size_t value_count(const rbe_blocks *blocks) {
     rbe_blocks_info info = rbe_blocks_describe(blocks);
@@ -143,8 +142,8 @@ static rbe_status check_compression(const rbe_compress_options *o, const rbe_blo
     double least = o->min_compression > 0.0 ? o->min_compression : o->target_error > 0.0 ? 1.0 : 0.0;
     double found = byte_ratio(blocks);
     if (found >= least) return RBE_OK;
-    return rbe_fail(RBE_INSUFFICIENT_COMPRESSION, "compression ratio %.3f of all bytes, expected at least %.3f",
-                    found, least);
+    return rbe_fail(RBE_INSUFFICIENT_COMPRESSION, "compression ratio %.3f of all bytes, expected at least %.3f", found,
+                    least);
 }
 
 static rbe_compress_report report_of(const outcome *o, double start) {
@@ -160,8 +159,8 @@ static rbe_compress_report report_of(const outcome *o, double start) {
                                  .column_transform = info.column_transform};
 }
 
-static rbe_status compress(rbe_blocks **blocks, float *bias, rbe_compress_report *report,
-                           const rbe_row_source *source, const rbe_compress_options *options) {
+static rbe_status compress(rbe_blocks **blocks, float *bias, rbe_compress_report *report, const rbe_row_source *source,
+                           const rbe_compress_options *options) {
     double start = omp_get_wtime();
     task t = {.source = source};
     if (options) t.options = *options;
@@ -186,7 +185,7 @@ static rbe_status compress(rbe_blocks **blocks, float *bias, rbe_compress_report
     return status;
 }
 
-/* ---- from dense weights, and from blocks ----------------------------------------------------------------- */
+/* ---- from dense weights, and from blocks --------------------------------------------------------------------- */
 
 typedef struct dense_source {
     const float *weights;
@@ -207,8 +206,7 @@ rbe_status rbe_compress_weights(rbe_blocks **blocks, float *bias, rbe_compress_r
     RBE_TRY(rbe_block_plan_make(&plan, out, in, options, 1));
     for (size_t n = 0; n < out * in; n++)
         if (!isfinite(weights[n]))
-            return rbe_fail(RBE_NUMERICAL_INSTABILITY, "weight (%zu, %zu) is %g", n / in, n % in,
-                            (double)weights[n]);
+            return rbe_fail(RBE_NUMERICAL_INSTABILITY, "weight (%zu, %zu) is %g", n / in, n % in, (double)weights[n]);
     dense_source dense = {weights, in};
     return compress(blocks, bias, report, &(rbe_row_source){out, in, read_dense, &dense, true}, options);
 }

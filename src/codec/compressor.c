@@ -18,7 +18,7 @@
 #include "base/alloc.h"
 #include "codec/solve.h"
 
-/* ---- making ---------------------------------------------------------------------------------------------- */
+/* ---- making -------------------------------------------------------------------------------------------------- */
 
 static rbe_status worker_new(rbe_group_worker *w, const rbe_blocks *b) {
     RBE_TRY(rbe_strips_new(&w->strips, b));
@@ -70,7 +70,7 @@ void rbe_compressor_free(rbe_compressor *c) {
     *c = (rbe_compressor){0};
 }
 
-/* ---- one group ------------------------------------------------------------------------------------------- */
+/* ---- one group ----------------------------------------------------------------------------------------------- */
 
 /* Alphas and residual spectra of group g. */
 static void analyse_group(const rbe_compressor *c, rbe_group_worker *w, size_t g) {
@@ -100,8 +100,7 @@ static rbe_scores score_group(const rbe_compressor *c, rbe_group_worker *w, size
     }
     for (size_t n = 0; n < strip; n++) w->score[n] /= (float)rows;
     for (size_t i = 0; c->inputs->count > 0 && i < b->block; i++)
-        for (size_t j = 0; j < width; j++)
-            w->score[i * width + j] *= (float)c->activations.covariance[j * width + j];
+        for (size_t j = 0; j < width; j++) w->score[i * width + j] *= (float)c->activations.covariance[j * width + j];
     return (rbe_scores){w->score, b->block, width, width, rows};
 }
 
@@ -139,7 +138,7 @@ static void find_threshold(const rbe_compressor *c, rbe_selection *selection) {
     } while (rbe_selection_next(selection));
 }
 
-/* ---- alpha and kept coefficients together, without activations ------------------------------------------- */
+/* ---- alpha and kept coefficients together, without activations ----------------------------------------------- */
 
 /* With the kept coefficients free, only what is not kept counts: for a change a of the alphas it is
  * ||(S - sum_l a_l Ph_l)_not kept||^2, so A a = g with A = 1 - Ph_kept Ph_kept^T (the Ph_l are orthonormal) and
@@ -184,13 +183,13 @@ static rbe_status refit_alpha(rbe_group_worker *w, size_t rows) {
             }
             for (size_t i = 0; i < b->block; i++)
                 for (size_t l = 0; l < RBE_BASIS_COUNT; l++)
-                    cblas_daxpy((int)b->block, -change[l], w->strips.psi_hat + (i * RBE_BASIS_COUNT + l) * b->block,
-                                1, spectrum + i * w->strips.width + q * b->block, 1);
+                    cblas_daxpy((int)b->block, -change[l], w->strips.psi_hat + (i * RBE_BASIS_COUNT + l) * b->block, 1,
+                                spectrum + i * w->strips.width + q * b->block, 1);
         }
     return RBE_OK;
 }
 
-/* ---- storing --------------------------------------------------------------------------------------------- */
+/* ---- storing ------------------------------------------------------------------------------------------------- */
 
 /* Columns and values of one group, in the order of its lists. */
 typedef struct stored_group {
@@ -284,7 +283,7 @@ rbe_status rbe_compressor_run(rbe_compressor *c, rbe_blocks **blocks) {
     return status;
 }
 
-/* ---- measuring ------------------------------------------------------------------------------------------- */
+/* ---- measuring ----------------------------------------------------------------------------------------------- */
 
 /* ||inputs rows^T||^2; `outputs` is count x inputs->count scratch. */
 static double output_energy(const rbe_inputs *inputs, const float *rows, size_t count, float *outputs) {

@@ -36,20 +36,20 @@ static void permute_rows(float *rows, size_t hidden, size_t length, const size_t
     for (size_t n = 0; n < hidden; n++) memcpy(rows + n * length, copy + order[n] * length, length * sizeof *rows);
 }
 
-rbe_status rbe_order_hidden_units(float *weights1, float *bias1, size_t hidden, size_t in, float *weights2,
-                                  size_t out, size_t *order) {
+rbe_status rbe_order_hidden_units(float *weights1, float *bias1, size_t hidden, size_t in, float *weights2, size_t out,
+                                  size_t *order) {
     if (!weights1 || !weights2) return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_order_hidden_units: a pointer is NULL");
     if (hidden < 1 || in < 1 || out < 1)
-        return rbe_fail(RBE_INVALID_ARGUMENT,
-                        "hidden units: expected extents of at least 1, found %zu x %zu and %zu", hidden, in, out);
+        return rbe_fail(RBE_INVALID_ARGUMENT, "hidden units: expected extents of at least 1, found %zu x %zu and %zu",
+                        hidden, in, out);
     float *gram = rbe_alloc(hidden * hidden, sizeof *gram);
     float *copy = rbe_alloc(hidden * in, sizeof *copy);
     size_t *found = rbe_alloc(hidden, sizeof *found);
     bool *placed = rbe_alloc(hidden, sizeof *placed);
     bool whole = gram && copy && found && placed;
     if (whole) {
-        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)hidden, (int)hidden, (int)in, 1.0f, weights1,
-                    (int)in, weights1, (int)in, 0.0f, gram, (int)hidden);
+        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)hidden, (int)hidden, (int)in, 1.0f, weights1, (int)in,
+                    weights1, (int)in, 0.0f, gram, (int)hidden);
         find_order(gram, hidden, found, placed);
         permute_rows(weights1, hidden, in, found, copy);
         if (bias1) permute_rows(bias1, hidden, 1, found, copy);

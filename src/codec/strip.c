@@ -31,8 +31,8 @@ static void transform_rows(size_t block, CBLAS_TRANSPOSE t, const double *matrix
 }
 
 /* to = from op(matrix) for every block. Rows of blocks follow each other without gaps: B * width / B rows of B. */
-static void transform_columns(size_t block, CBLAS_TRANSPOSE t, const double *matrix, size_t width,
-                              const double *from, double *to) {
+static void transform_columns(size_t block, CBLAS_TRANSPOSE t, const double *matrix, size_t width, const double *from,
+                              double *to) {
     int b = (int)block;
     for (size_t r = 0, step; r < width; r += step) {
         step = piece(block, r, width);
@@ -41,7 +41,7 @@ static void transform_columns(size_t block, CBLAS_TRANSPOSE t, const double *mat
     }
 }
 
-/* ---- tables ---------------------------------------------------------------------------------------------- */
+/* ---- tables -------------------------------------------------------------------------------------------------- */
 
 /* Both forms of a strip of eight blocks, the Psi_l. */
 static void fill_psi(rbe_strips *s) {
@@ -90,7 +90,7 @@ void rbe_strips_free(rbe_strips *s) {
     *s = (rbe_strips){0};
 }
 
-/* ---- to coefficients ------------------------------------------------------------------------------------- */
+/* ---- to coefficients ----------------------------------------------------------------------------------------- */
 
 void rbe_strip_cut(rbe_strips *s, const rbe_row_source *source, size_t p, double *strip) {
     const rbe_blocks *b = s->b;
@@ -112,9 +112,8 @@ void rbe_strip_cut(rbe_strips *s, const rbe_row_source *source, size_t p, double
 void rbe_strip_project(const rbe_strips *s, const double *basis, const double *strip, double *alpha) {
     int block = (int)s->b->block, columns = (int)s->b->grid_cols;
     for (size_t r = 0; r < s->b->block; r++)
-        cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasTrans, columns, RBE_BASIS_COUNT, block, 1.0,
-                    strip + r * s->width, block, basis + r * RBE_BASIS_COUNT * s->b->block, block,
-                    r > 0 ? 1.0 : 0.0, alpha, RBE_BASIS_COUNT);
+        cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasTrans, columns, RBE_BASIS_COUNT, block, 1.0, strip + r * s->width,
+                    block, basis + r * RBE_BASIS_COUNT * s->b->block, block, r > 0 ? 1.0 : 0.0, alpha, RBE_BASIS_COUNT);
 }
 
 void rbe_strip_add(const rbe_strips *s, const double *basis, double factor, const double *alpha, double *strip) {
@@ -130,7 +129,7 @@ void rbe_strip_analyse(rbe_strips *s, double *strip) {
     transform_columns(s->b->block, CblasTrans, s->column_analysis, s->width, s->half, strip);
 }
 
-/* ---- and back -------------------------------------------------------------------------------------------- */
+/* ---- and back ------------------------------------------------------------------------------------------------ */
 
 void rbe_strip_synthesise(rbe_strips *s, double *strip) {
     transform_columns(s->b->block, CblasNoTrans, s->column_synthesis, s->width, strip, s->half);

@@ -70,15 +70,13 @@ typedef struct filters {
  * members of our table. */
 static void gsl_filters(const gsl_wavelet_type *family, size_t member, filters *analysis, filters *synthesis) {
     size_t offset;
-    family->init(&analysis->low, &analysis->high, &synthesis->low, &synthesis->high, &analysis->taps, &offset,
-                 member);
+    family->init(&analysis->low, &analysis->high, &synthesis->low, &synthesis->high, &analysis->taps, &offset, member);
     synthesis->taps = analysis->taps;
 }
 
 static void fill_wavelet(const rbe_transform *self, size_t block, double *matrix) {
     filters f, unused;
-    gsl_filters(self->kind == RBE_TRANSFORM_HAAR ? gsl_wavelet_haar : gsl_wavelet_daubechies, self->taps, &f,
-                &unused);
+    gsl_filters(self->kind == RBE_TRANSFORM_HAAR ? gsl_wavelet_haar : gsl_wavelet_daubechies, self->taps, &f, &unused);
     pyramid_matrix(f.low, f.high, f.taps, block, matrix);
 }
 

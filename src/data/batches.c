@@ -26,9 +26,8 @@ struct rbe_batches {
 
 rbe_batches *rbe_batches_new(const rbe_dataset *data, size_t batch, bool shuffle, uint64_t seed) {
     if (batch < 1 || data->count < 1 || data->count > UINT32_MAX) {
-        rbe_fail(RBE_INVALID_ARGUMENT,
-                 "batches need a size of at least 1 and 1 .. 2^32 - 1 samples, found %zu and %zu", batch,
-                 data->count);
+        rbe_fail(RBE_INVALID_ARGUMENT, "batches need a size of at least 1 and 1 .. 2^32 - 1 samples, found %zu and %zu",
+                 batch, data->count);
         return NULL;
     }
     if (batch > data->count) batch = data->count;

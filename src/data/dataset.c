@@ -19,21 +19,19 @@ void rbe_dataset_free(rbe_dataset *data) {
 static rbe_status check_samples(const float *values, const int32_t *labels, size_t count, size_t features,
                                 int32_t classes) {
     if (count < 1 || features < 1 || classes < 1)
-        return rbe_fail(RBE_INVALID_ARGUMENT,
-                        "a data set needs samples, features and classes, found %zu, %zu and %d", count, features,
-                        (int)classes);
+        return rbe_fail(RBE_INVALID_ARGUMENT, "a data set needs samples, features and classes, found %zu, %zu and %d",
+                        count, features, (int)classes);
     if (features > PTRDIFF_MAX / sizeof(float) / count)
         return rbe_fail(RBE_INVALID_ARGUMENT, "%zu samples of %zu features are more than can be addressed", count,
                         features);
     for (size_t i = 0; i < count; i++) {
         for (size_t j = 0; j < features; j++)
             if (!isfinite(values[i * features + j]))
-                return rbe_fail(RBE_NUMERICAL_INSTABILITY,
-                                "sample %zu, feature %zu: expected a finite value, found %g", i, j,
-                                (double)values[i * features + j]);
+                return rbe_fail(RBE_NUMERICAL_INSTABILITY, "sample %zu, feature %zu: expected a finite value, found %g",
+                                i, j, (double)values[i * features + j]);
         if (labels[i] < 0 || labels[i] >= classes)
-            return rbe_fail(RBE_INVALID_ARGUMENT, "sample %zu: expected a label 0 .. %d, found %d", i,
-                            (int)classes - 1, (int)labels[i]);
+            return rbe_fail(RBE_INVALID_ARGUMENT, "sample %zu: expected a label 0 .. %d, found %d", i, (int)classes - 1,
+                            (int)labels[i]);
     }
     return RBE_OK;
 }
@@ -70,8 +68,7 @@ rbe_status rbe_dataset_read_folder(rbe_dataset *data, const char *folder, bool t
     char *images = rbe_alloc(2, room);
     if (!images) return RBE_INSUFFICIENT_MEMORY;
     char *labels = images + room;
-    rbe_status status =
-        find_file(images, room, folder, train ? "train-images-idx3-ubyte" : "t10k-images-idx3-ubyte");
+    rbe_status status = find_file(images, room, folder, train ? "train-images-idx3-ubyte" : "t10k-images-idx3-ubyte");
     if (status == RBE_OK)
         status = find_file(labels, room, folder, train ? "train-labels-idx1-ubyte" : "t10k-labels-idx1-ubyte");
     if (status == RBE_OK) status = rbe_dataset_read_idx(data, images, labels, 10);

@@ -121,7 +121,7 @@ static const rbe_knot nine_curved[] = {
     {0.72, 0.26, SMOOTH}, {0.74, 0.10, CORNER}, {0.74, 0.56, SMOOTH}, {0.61, 0.90, SMOOTH}, {0.28, 0.97, PEN_UP},
 };
 
-#define SHAPE(digit, weight, knots)                                                                                \
+#define SHAPE(digit, weight, knots)                                                                                    \
     { digit, weight, knots, sizeof(knots) / sizeof((knots)[0]) }
 
 const rbe_digit_shape rbe_digit_shapes[] = {

@@ -35,7 +35,7 @@ typedef struct path {
     size_t count;
 } path;
 
-/* ---- random numbers -------------------------------------------------------------------------------------- */
+/* ---- random numbers ------------------------------------------------------------------------------------------ */
 
 static double between(rbe_rng *rng, double low, double high) { return low + (high - low) * rbe_rng_uniform(rng); }
 
@@ -48,7 +48,7 @@ static double bell(rbe_rng *rng) {
     return sum * 1.7320508075688772;
 }
 
-/* ---- the way of the pen ---------------------------------------------------------------------------------- */
+/* ---- the way of the pen -------------------------------------------------------------------------------------- */
 
 static const rbe_digit_shape *choose_shape(rbe_rng *rng, int digit) {
     double left = rbe_rng_uniform(rng);
@@ -117,7 +117,7 @@ static void skip_ink(path *way, rbe_rng *rng) {
     for (size_t i = from; i < from + length && i < way->count; i++) way->points[i].ink *= rest;
 }
 
-/* ---- distortion ------------------------------------------------------------------------------------------ */
+/* ---- distortion ---------------------------------------------------------------------------------------------- */
 
 /* Values of the four cubic B-splines that are not 0 at t in [0, 1]. */
 static void bspline(double t, double b[4]) {
@@ -174,7 +174,7 @@ static void place(path *way, rbe_rng *rng) {
     }
 }
 
-/* ---- ink ------------------------------------------------------------------------------------------------- */
+/* ---- ink ----------------------------------------------------------------------------------------------------- */
 
 static double clamp(double x, double low, double high) { return x < low ? low : x > high ? high : x; }
 

@@ -37,7 +37,7 @@ static rbe_status fail_zlib(const char *path, const z_stream *z, int code) {
     return rbe_fail(RBE_BAD_FORMAT, "%s: damaged gzip data (%s)", path, z->msg ? z->msg : zError(code));
 }
 
-/* ---- reading --------------------------------------------------------------------------------------------- */
+/* ---- reading ------------------------------------------------------------------------------------------------- */
 
 /* Fills the empty buffer; avail_in stays 0 at the end of the file. */
 static rbe_status refill(rbe_reader *reader) {
@@ -116,7 +116,7 @@ void rbe_reader_close(rbe_reader *reader) {
     *reader = (rbe_reader){.file = -1};
 }
 
-/* ---- writing --------------------------------------------------------------------------------------------- */
+/* ---- writing ------------------------------------------------------------------------------------------------- */
 
 rbe_status rbe_writer_open(rbe_writer *writer, const char *path) {
     *writer = (rbe_writer){.z = {.zalloc = zlib_alloc, .zfree = zlib_free}};

@@ -16,7 +16,7 @@
 
 enum { FIRST_BYTES = 1 << 20, LABEL_CHUNK = 4096 };
 
-/* ---- reading --------------------------------------------------------------------------------------------- */
+/* ---- reading ------------------------------------------------------------------------------------------------- */
 
 static uint32_t big_endian(const uint8_t *b) {
     return (uint32_t)b[0] << 24 | (uint32_t)b[1] << 16 | (uint32_t)b[2] << 8 | b[3];
@@ -128,8 +128,7 @@ static rbe_status read_both(rbe_dataset *data, const char *image_path, const cha
     return status;
 }
 
-rbe_status rbe_dataset_read_idx(rbe_dataset *data, const char *image_path, const char *label_path,
-                                int32_t classes) {
+rbe_status rbe_dataset_read_idx(rbe_dataset *data, const char *image_path, const char *label_path, int32_t classes) {
     *data = (rbe_dataset){.classes = classes};
     rbe_status status = RBE_OK;
     if (classes < 1) status = rbe_fail(RBE_INVALID_ARGUMENT, "expected at least 1 class, found %d", (int)classes);
@@ -138,7 +137,7 @@ rbe_status rbe_dataset_read_idx(rbe_dataset *data, const char *image_path, const
     return status;
 }
 
-/* ---- writing --------------------------------------------------------------------------------------------- */
+/* ---- writing ------------------------------------------------------------------------------------------------- */
 
 static rbe_status write_header(rbe_writer *writer, uint32_t magic, const size_t *extents, size_t dims) {
     uint8_t bytes[16];
@@ -175,8 +174,8 @@ static rbe_status check_writable(const rbe_dataset *data) {
     if (!data->pixels || !data->labels || data->height * data->width != data->features)
         return rbe_fail(RBE_INVALID_ARGUMENT, "an IDX file needs images of bytes and their labels");
     if (data->count > UINT32_MAX || data->height > UINT32_MAX || data->width > UINT32_MAX)
-        return rbe_fail(RBE_INVALID_ARGUMENT, "an IDX file has extents below 2^32, found %zu x %zu x %zu",
-                        data->count, data->height, data->width);
+        return rbe_fail(RBE_INVALID_ARGUMENT, "an IDX file has extents below 2^32, found %zu x %zu x %zu", data->count,
+                        data->height, data->width);
     for (size_t i = 0; i < data->count; i++)
         if (data->labels[i] < 0 || data->labels[i] > 255)
             return rbe_fail(RBE_INVALID_ARGUMENT, "an IDX file has labels 0 .. 255, found %d at index %zu",

@@ -24,8 +24,7 @@ static run run_at(const rbe_rows *rows, size_t n) {
     const rbe_blocks *b = rows->blocks;
     if (!b) return (run){n, 0, 1, rows->width};
     size_t g = n / b->block, i = n % b->block;
-    return (run){g * b->group * b->block + i, b->block, rbe_group_rows(b, g),
-                 b->list_start[n + 1] - b->list_start[n]};
+    return (run){g * b->group * b->block + i, b->block, rbe_group_rows(b, g), b->list_start[n + 1] - b->list_start[n]};
 }
 
 rbe_rows rbe_rows_of_blocks(const rbe_blocks *blocks) {
@@ -35,8 +34,7 @@ rbe_rows rbe_rows_of_blocks(const rbe_blocks *blocks) {
 /* Beyond 127.5 only where steps are so small that bf16 has few bits left, below 1e-37. */
 static float whole_steps(float value, float step) { return fmaxf(-127.0f, fminf(127.0f, rintf(value / step))); }
 
-size_t rbe_int8_from_f32(const rbe_rows *rows, const float *values, int8_t *stored, uint16_t *scales,
-                         float *largest) {
+size_t rbe_int8_from_f32(const rbe_rows *rows, const float *values, int8_t *stored, uint16_t *scales, float *largest) {
     memset(largest, 0, rows->count * sizeof *largest);
     size_t at = 0;
     for (size_t n = 0; n < run_count(rows); n++) {

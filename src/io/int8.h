@@ -18,8 +18,7 @@ rbe_rows rbe_rows_of_blocks(const rbe_blocks *blocks);
  * value that is not finite or beyond RBE_INT8_LARGEST, or their number. `largest` is room for rows->count floats.
  */
 #define RBE_INT8_LARGEST 0x1.fcp127f
-size_t rbe_int8_from_f32(const rbe_rows *rows, const float *values, int8_t *stored, uint16_t *scales,
-                         float *largest);
+size_t rbe_int8_from_f32(const rbe_rows *rows, const float *values, int8_t *stored, uint16_t *scales, float *largest);
 
 /* Multiplies whole numbers in place by the scales of their rows. */
 void rbe_int8_scale(const rbe_rows *rows, float *values, const float *scales);

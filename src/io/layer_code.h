@@ -8,7 +8,7 @@
 
 enum { RBE_LAYER_PARTS = 6, RBE_PART_NAME = 40 };
 
-/* ---- out of memory --------------------------------------------------------------------------------------- */
+/* ---- out of memory ------------------------------------------------------------------------------------------- */
 
 /* Tensors to be written. The name of each is the beginning of a piece of memory that belongs to the pack; its
  * values may follow there, or belong to the layer. */
@@ -25,7 +25,7 @@ void rbe_pack_free(rbe_pack *pack); /* all zeros is allowed */
 rbe_status rbe_pack_layer(rbe_pack *pack, size_t stage, const rbe_layer *layer, const rbe_save_options *options,
                           cJSON *json);
 
-/* ---- into memory ----------------------------------------------------------------------------------------- */
+/* ---- into memory --------------------------------------------------------------------------------------------- */
 
 /* Where a layer is read from. */
 typedef struct rbe_unpack {

@@ -12,7 +12,7 @@
 #include "io/layer_code.h"
 #include "io/positions_code.h"
 
-/* ---- the stage's object and tensors ---------------------------------------------------------------------- */
+/* ---- the stage's object and tensors -------------------------------------------------------------------------- */
 
 rbe_status rbe_unpack_fail(const rbe_unpack *u, const char *format, ...) {
     char text[512];
@@ -108,7 +108,7 @@ static rbe_status read_bias(rbe_unpack *u, size_t out, float **bias) {
     return read_floats(u, p, NULL, bias);
 }
 
-/* ---- positions ------------------------------------------------------------------------------------------- */
+/* ---- positions ----------------------------------------------------------------------------------------------- */
 
 /* The lengths in list_start[list + 1] promise as many values as the tensor has. */
 static rbe_status check_value_count(const rbe_unpack *u, const rbe_blocks *b, part values) {
@@ -140,8 +140,7 @@ static rbe_status check_columns(const rbe_unpack *u, const rbe_blocks *b, part c
         for (size_t k = b->list_start[list]; k < b->list_start[list + 1]; k++) {
             size_t column = rbe_column_at(b, k);
             if (column < next || column >= most)
-                return rbe_unpack_fail(u,
-                                       "tensor %s: position %zu, column %zu, does not ascend or is not below %zu",
+                return rbe_unpack_fail(u, "tensor %s: position %zu, column %zu, does not ascend or is not below %zu",
                                        columns.info->name, k, column, most);
             next = column + 1;
         }
@@ -206,7 +205,7 @@ static rbe_status draw(rbe_unpack *u, rbe_blocks *b, const pattern *p, part valu
                            b->value_count, values.info->count);
 }
 
-/* ---- compressed layers ----------------------------------------------------------------------------------- */
+/* ---- compressed layers --------------------------------------------------------------------------------------- */
 
 static rbe_status read_transform(rbe_unpack *u, const char *name, const rbe_transform **transform) {
     const char *value = rbe_json_string(rbe_unpack_member(u, name));
@@ -269,14 +268,13 @@ static rbe_status check_positions(rbe_unpack *u, const rbe_block_plan *plan, par
     p->deltas = find_part(u, "deltas");
     p->has_pattern = cJSON_GetObjectItemCaseSensitive(u->json, "seed") != NULL;
     if ((p->lists.info != NULL) + (p->deltas.info != NULL) + p->has_pattern != 1)
-        return rbe_unpack_fail(u, "expected one of: tensor %zu.lists, tensor %zu.deltas, a seed", u->stage,
-                               u->stage);
+        return rbe_unpack_fail(u, "expected one of: tensor %zu.lists, tensor %zu.deltas, a seed", u->stage, u->stage);
     if (p->lists.info) return check_shape(u, "lists", p->lists, 1, &pointers);
     if (p->deltas.info) {
         RBE_TRY(check_dtype(u, p->deltas, RBE_U8));
         if (p->deltas.info->count >= lists) return RBE_OK;
-        return rbe_unpack_fail(u, "tensor %s: expected the code of %zu lists in %zu bytes", p->deltas.info->name,
-                               lists, p->deltas.info->count);
+        return rbe_unpack_fail(u, "tensor %s: expected the code of %zu lists in %zu bytes", p->deltas.info->name, lists,
+                               p->deltas.info->count);
     }
     RBE_TRY(read_pattern(u, &p->pattern));
     size_t limit = p->pattern.limit, count = p->values.info->count;
@@ -323,7 +321,7 @@ static rbe_layer *compressed_layer(rbe_unpack *u, size_t in, size_t out, const c
     return layer;
 }
 
-/* ---- other layers ---------------------------------------------------------------------------------------- */
+/* ---- other layers -------------------------------------------------------------------------------------------- */
 
 static rbe_layer *dense_layer(rbe_unpack *u, size_t in, size_t out, const char *name) {
     const size_t shape[2] = {out, in};

@@ -9,7 +9,7 @@
 #include "io/layer_code.h"
 #include "io/positions_code.h"
 
-/* ---- the pack -------------------------------------------------------------------------------------------- */
+/* ---- the pack ------------------------------------------------------------------------------------------------ */
 
 rbe_status rbe_pack_new(rbe_pack *pack, size_t stages) {
     *pack = (rbe_pack){.capacity = stages * RBE_LAYER_PARTS};
@@ -25,8 +25,8 @@ void rbe_pack_free(rbe_pack *pack) {
 
 /* Appends "stage.part" of the given shape with room for its values, which are the caller's to fill in; NULL when
  * memory is short. `borrowed`, if not NULL, stands for values that are there already. */
-static void *append(rbe_pack *pack, size_t stage, const char *part, rbe_dtype dtype, size_t dims,
-                    const size_t *shape, const void *borrowed) {
+static void *append(rbe_pack *pack, size_t stage, const char *part, rbe_dtype dtype, size_t dims, const size_t *shape,
+                    const void *borrowed) {
     rbe_stored_tensor tensor = {.dtype = dtype, .dims = dims, .values = borrowed};
     memcpy(tensor.shape, shape, dims * sizeof *shape);
     size_t count, bytes, head = rbe_aligned(RBE_PART_NAME);
@@ -52,7 +52,7 @@ static rbe_status no_description(size_t stage) {
     return rbe_fail(RBE_INSUFFICIENT_MEMORY, "no memory for the description of stage %zu", stage);
 }
 
-/* ---- values ---------------------------------------------------------------------------------------------- */
+/* ---- values -------------------------------------------------------------------------------------------------- */
 
 static rbe_status bad_value(const rbe_pack *pack, const float *values, size_t n, const char *store) {
     const char *name = pack->tensors[pack->count - 1].name;
@@ -109,7 +109,7 @@ static rbe_status append_alpha(rbe_pack *pack, size_t stage, rbe_store store, co
     return status;
 }
 
-/* ---- positions ------------------------------------------------------------------------------------------- */
+/* ---- positions ----------------------------------------------------------------------------------------------- */
 
 static rbe_status append_plain(rbe_pack *pack, size_t stage, const rbe_blocks *b) {
     const size_t lists = b->groups * b->block + 1;
@@ -140,7 +140,7 @@ static rbe_status append_positions(rbe_pack *pack, size_t stage, const rbe_block
     return whole ? RBE_OK : no_description(stage);
 }
 
-/* ---- layers ---------------------------------------------------------------------------------------------- */
+/* ---- layers -------------------------------------------------------------------------------------------------- */
 
 /* What is 0 for most layers is left out. */
 static bool describe_geometry(const rbe_blocks_info *info, cJSON *json) {
@@ -164,8 +164,7 @@ static rbe_status pack_blocks(rbe_pack *pack, size_t stage, const rbe_blocks *b,
     return b->alpha ? append_alpha(pack, stage, options->store, b) : RBE_OK;
 }
 
-static rbe_status pack_dense(rbe_pack *pack, size_t stage, const rbe_layer *layer,
-                             const rbe_save_options *options) {
+static rbe_status pack_dense(rbe_pack *pack, size_t stage, const rbe_layer *layer, const rbe_save_options *options) {
     const size_t shape[2] = {layer->out, layer->in};
     const rbe_rows rows = {.count = layer->out, .width = layer->in};
     return append_values(pack, stage, "weight", options->store, 2, shape, layer->params[0].value, &rows);
@@ -191,8 +190,8 @@ rbe_status rbe_pack_layer(rbe_pack *pack, size_t stage, const rbe_layer *layer, 
     else if (strcmp(layer->type->kind, "dense") == 0)
         RBE_TRY(pack_dense(pack, stage, layer, options));
     else if (!rbe_dropout_probability(layer, &probability))
-        return rbe_fail(RBE_INVALID_ARGUMENT, "stage %zu: %s, a layer of kind %s, cannot be stored", stage,
-                        layer->name, layer->type->kind);
+        return rbe_fail(RBE_INVALID_ARGUMENT, "stage %zu: %s, a layer of kind %s, cannot be stored", stage, layer->name,
+                        layer->type->kind);
     else if (!cJSON_AddNumberToObject(json, "probability", (double)probability))
         return no_description(stage);
     if (!layer->has_bias) return RBE_OK;

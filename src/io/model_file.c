@@ -32,7 +32,7 @@ bool rbe_store_named(const char *name, rbe_store *store) {
     return false;
 }
 
-/* ---- writing --------------------------------------------------------------------------------------------- */
+/* ---- writing ------------------------------------------------------------------------------------------------- */
 
 static rbe_status describe_stage(rbe_pack *pack, const rbe_model *model, size_t n, const rbe_save_options *options,
                                  cJSON *json) {
@@ -62,8 +62,7 @@ static rbe_status describe_stages(rbe_pack *pack, const rbe_model *model, const 
     bool whole = status == RBE_OK && (size_t)cJSON_GetArraySize(list) == model->count;
     if (whole) *text = cJSON_PrintUnformatted(list);
     cJSON_Delete(list);
-    if (status == RBE_OK && !*text)
-        return rbe_fail(RBE_INSUFFICIENT_MEMORY, "no memory for the stages' description");
+    if (status == RBE_OK && !*text) return rbe_fail(RBE_INSUFFICIENT_MEMORY, "no memory for the stages' description");
     return status;
 }
 
@@ -98,7 +97,7 @@ rbe_status rbe_model_save(const rbe_model *model, const char *path, const rbe_sa
     return status;
 }
 
-/* ---- reading --------------------------------------------------------------------------------------------- */
+/* ---- reading ------------------------------------------------------------------------------------------------- */
 
 static rbe_status check_format(const rbe_tensor_file *file) {
     const char *name = file->source.name, *format = rbe_tensor_file_metadata(file, FORMAT_KEY);

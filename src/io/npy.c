@@ -27,7 +27,7 @@ typedef struct npy {
     size_t dims, shape[RBE_MAX_DIMS];
 } npy;
 
-/* ---- the header: a Python dictionary --------------------------------------------------------------------- */
+/* ---- the header: a Python dictionary ------------------------------------------------------------------------- */
 
 typedef struct text {
     const char *at, *end;
@@ -78,8 +78,7 @@ static rbe_status read_descr(npy *n, text *t) {
     if (!take_string(t, descr, sizeof descr)) return bad_header(n, "descr is not a text");
     bool known = strlen(descr) == 3 && strchr("<>", descr[0]) && strchr("48", descr[2]) && descr[1] == 'f';
     if (!known)
-        return rbe_fail(RBE_INVALID_ARGUMENT, "%s: expected values of type f4 or f8, found %s", n->source->name,
-                        descr);
+        return rbe_fail(RBE_INVALID_ARGUMENT, "%s: expected values of type f4 or f8, found %s", n->source->name, descr);
     n->big_endian = descr[0] == '>';
     n->dtype = descr[2] == '4' ? RBE_F32 : RBE_F64;
     return RBE_OK;
@@ -112,8 +111,7 @@ static rbe_status read_dictionary(npy *n, text *t) {
         if (which == 1 && !(n->fortran = take(t, "True")) && !take(t, "False"))
             return bad_header(n, "fortran_order is neither True nor False");
         if (which == 2) RBE_TRY(read_shape(n, t));
-        if (!take(t, ",") && (t->at == t->end || *t->at != '}'))
-            return bad_header(n, "the dictionary is not closed");
+        if (!take(t, ",") && (t->at == t->end || *t->at != '}')) return bad_header(n, "the dictionary is not closed");
     }
     skip_spaces(t);
     if (t->at < t->end) return bad_header(n, "something follows the dictionary");
@@ -126,8 +124,7 @@ static rbe_status check_size(const npy *n) {
     if (n->dims < 1 || n->dims > 2)
         return rbe_fail(RBE_INVALID_ARGUMENT, "%s: expected one or two dimensions, found %zu", name, n->dims);
     size_t columns = n->dims == 2 ? n->shape[1] : 1, count, bytes, size = rbe_dtype_bytes(n->dtype);
-    if (n->shape[0] == 0 || columns == 0)
-        return rbe_fail(RBE_INVALID_ARGUMENT, "%s: an array without values", name);
+    if (n->shape[0] == 0 || columns == 0) return rbe_fail(RBE_INVALID_ARGUMENT, "%s: an array without values", name);
     if (__builtin_mul_overflow(n->shape[0], columns, &count) || __builtin_mul_overflow(count, size, &bytes) ||
         bytes != n->source->bytes - n->data)
         return rbe_fail(RBE_BAD_FORMAT, "%s: %zu x %zu values of %zu bytes do not fit the file's %llu", name,
@@ -144,8 +141,7 @@ static rbe_status read_header(npy *n) {
     if (memcmp(prefix, MAGIC, MAGIC_BYTES) != 0) return rbe_fail(RBE_BAD_FORMAT, "%s: not a .npy file", s->name);
     unsigned version = prefix[MAGIC_BYTES];
     if (version < 1 || version > 3 || prefix[MAGIC_BYTES + 1] != 0)
-        return rbe_fail(RBE_BAD_FORMAT, "%s: .npy version %u.%u is unknown", s->name, version,
-                        prefix[MAGIC_BYTES + 1]);
+        return rbe_fail(RBE_BAD_FORMAT, "%s: .npy version %u.%u is unknown", s->name, version, prefix[MAGIC_BYTES + 1]);
     uint64_t length = prefix[PREFIX_BYTES] | (unsigned)prefix[PREFIX_BYTES + 1] << 8;
     if (version == 1)
         length_bytes = 2;
@@ -163,7 +159,7 @@ static rbe_status read_header(npy *n) {
     return status == RBE_OK ? check_size(n) : status;
 }
 
-/* ---- values ---------------------------------------------------------------------------------------------- */
+/* ---- values -------------------------------------------------------------------------------------------------- */
 
 /* Puts values number first .. of the file where they belong. In Fortran order the first index varies fastest. */
 static void place(const npy *n, size_t first, const float *values, size_t count, rbe_tensor *tensor) {
@@ -215,7 +211,7 @@ rbe_status rbe_npy_read(const char *path, rbe_tensor *tensor) {
     return status;
 }
 
-/* ---- writing --------------------------------------------------------------------------------------------- */
+/* ---- writing ------------------------------------------------------------------------------------------------- */
 
 /* The header, padded so that the values begin at a multiple of 64 bytes. Returns its length. */
 static size_t make_header(const rbe_tensor *tensor, char header[256]) {

@@ -35,7 +35,7 @@ bool rbe_shape_bytes(rbe_dtype dtype, size_t dims, const size_t *shape, size_t *
     return !__builtin_mul_overflow(*count, rbe_dtype_bytes(dtype), bytes);
 }
 
-/* ---- one entry of the header ----------------------------------------------------------------------------- */
+/* ---- one entry of the header --------------------------------------------------------------------------------- */
 
 static rbe_status bad_entry(const rbe_tensor_file *file, const cJSON *item, const char *reason) {
     return rbe_fail(RBE_BAD_FORMAT, "%s: tensor %s: %s", file->source.name, item->string, reason);
@@ -79,7 +79,7 @@ static rbe_status read_entry(const rbe_tensor_file *file, const cJSON *item, rbe
     return RBE_OK;
 }
 
-/* ---- the header ------------------------------------------------------------------------------------------ */
+/* ---- the header ---------------------------------------------------------------------------------------------- */
 
 static const char *keep_text(char **next, const char *text) {
     size_t room = strlen(text) + 1;
@@ -195,7 +195,7 @@ static rbe_status fill_file(rbe_tensor_file *file, const cJSON *root) {
     return sort_names(file);
 }
 
-/* ---- checksums ------------------------------------------------------------------------------------------- */
+/* ---- checksums ----------------------------------------------------------------------------------------------- */
 
 /* A fuzzer cannot guess checksums: its builds go on behind them. */
 static bool checksum_fits(uint32_t expected, uint32_t found) {
@@ -240,7 +240,7 @@ static rbe_status read_data_checksums(rbe_tensor_file *file) {
                     file->source.name, file->count);
 }
 
-/* ---- opening --------------------------------------------------------------------------------------------- */
+/* ---- opening ------------------------------------------------------------------------------------------------- */
 
 static rbe_status read_header(rbe_tensor_file *file, char **header) {
     uint64_t length;
@@ -305,7 +305,7 @@ void rbe_tensor_file_close(rbe_tensor_file *file) {
     rbe_free(file);
 }
 
-/* ---- looking up and reading ------------------------------------------------------------------------------ */
+/* ---- looking up and reading ---------------------------------------------------------------------------------- */
 
 const rbe_tensor_info *rbe_tensor_file_at(const rbe_tensor_file *file, size_t n) {
     return file && n < file->count ? &file->entries[n].info : NULL;
@@ -345,8 +345,8 @@ static rbe_status check_number(const rbe_tensor_file *file, size_t n) {
 static rbe_status check_crc(const rbe_tensor_file *file, size_t n, uint32_t found) {
     const rbe_tensor_entry *entry = &file->entries[n];
     if (!file->checksums || checksum_fits(entry->crc, found)) return RBE_OK;
-    return rbe_fail(RBE_BAD_FORMAT, "%s: tensor %s is damaged: expected checksum %08x, found %08x",
-                    file->source.name, entry->info.name, (unsigned)entry->crc, (unsigned)found);
+    return rbe_fail(RBE_BAD_FORMAT, "%s: tensor %s is damaged: expected checksum %08x, found %08x", file->source.name,
+                    entry->info.name, (unsigned)entry->crc, (unsigned)found);
 }
 
 rbe_status rbe_tensor_file_read(const rbe_tensor_file *file, size_t n, void *values) {
@@ -361,11 +361,10 @@ rbe_status rbe_tensor_file_read(const rbe_tensor_file *file, size_t n, void *val
 rbe_status rbe_tensor_file_read_f32(const rbe_tensor_file *file, size_t n, float *values) {
     RBE_TRY(check_number(file, n));
     const rbe_tensor_info *info = &file->entries[n].info;
-    bool real =
-        info->dtype == RBE_F64 || info->dtype == RBE_F32 || info->dtype == RBE_F16 || info->dtype == RBE_BF16;
+    bool real = info->dtype == RBE_F64 || info->dtype == RBE_F32 || info->dtype == RBE_F16 || info->dtype == RBE_BF16;
     if (!real && info->dtype != RBE_I8)
-        return rbe_fail(RBE_INVALID_ARGUMENT, "%s: tensor %s: %s cannot be read as F32", file->source.name,
-                        info->name, rbe_dtype_name(info->dtype));
+        return rbe_fail(RBE_INVALID_ARGUMENT, "%s: tensor %s: %s cannot be read as F32", file->source.name, info->name,
+                        rbe_dtype_name(info->dtype));
     uint8_t chunk[RBE_CHUNK_BYTES];
     size_t size = rbe_dtype_bytes(info->dtype), piece = sizeof chunk / size;
     uint32_t crc = 0;

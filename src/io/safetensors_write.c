@@ -20,7 +20,7 @@ typedef struct layout {
     char *checksums; /* of the data, as text; NULL: none */
 } layout;
 
-/* ---- data ------------------------------------------------------------------------------------------------ */
+/* ---- data ---------------------------------------------------------------------------------------------------- */
 
 /* Feeds a tensor's bytes, as they are to stand in the file, to *crc and to `file`, those that are not NULL. */
 static rbe_status stream(const rbe_stored_tensor *tensor, uint32_t *crc, rbe_atomic_file *file) {
@@ -53,7 +53,7 @@ static rbe_status make_checksums(layout *l) {
     return RBE_OK;
 }
 
-/* ---- checks ---------------------------------------------------------------------------------------------- */
+/* ---- checks -------------------------------------------------------------------------------------------------- */
 
 static int by_text(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
 
@@ -85,8 +85,7 @@ static rbe_status check_tensor(const rbe_stored_tensor *t) {
     if (t->values || count == 0) return RBE_OK;
     const rbe_tensor_info *source = rbe_tensor_file_at(t->source, t->source_index);
     if (!source || source->dtype != t->dtype || source->bytes != bytes)
-        return rbe_fail(RBE_INVALID_ARGUMENT, "tensor %s: expected values, or a source of its type and size",
-                        t->name);
+        return rbe_fail(RBE_INVALID_ARGUMENT, "tensor %s: expected values, or a source of its type and size", t->name);
     return RBE_OK;
 }
 
@@ -105,7 +104,7 @@ static rbe_status check_layout(const layout *l) {
     return RBE_OK;
 }
 
-/* ---- header ---------------------------------------------------------------------------------------------- */
+/* ---- header -------------------------------------------------------------------------------------------------- */
 
 static bool add_metadata(cJSON *root, const layout *l) {
     if (!l->checksums && l->metadata_count == 0) return true;
@@ -171,7 +170,7 @@ static rbe_status write_header(rbe_atomic_file *file, char *text, bool checksums
     return rbe_atomic_write(file, spaces, padding);
 }
 
-/* ---- the file -------------------------------------------------------------------------------------------- */
+/* ---- the file ------------------------------------------------------------------------------------------------ */
 
 static rbe_status write_file(rbe_atomic_file *file, const char *path, char *header, const layout *l) {
     RBE_TRY(rbe_atomic_open(file, path));

@@ -11,10 +11,10 @@
 #include "base/alloc.h"
 #include "kernels/plan.h"
 
-#define PANEL_WIDTH 64               /* rows of a panel, at most */
-#define PANEL_STEP 16                /* a multiple of every vector's length */
-#define PANEL_PAIR_BYTES (2u << 20)  /* of input and output panel together, for the second-level cache */
-#define RUN_BYTES (768u << 10)       /* of the panels that are summed without a break */
+#define PANEL_WIDTH 64              /* rows of a panel, at most */
+#define PANEL_STEP 16               /* a multiple of every vector's length */
+#define PANEL_PAIR_BYTES (2u << 20) /* of input and output panel together, for the second-level cache */
+#define RUN_BYTES (768u << 10)      /* of the panels that are summed without a break */
 #define RUN_PANELS 8
 #define LISTS_AT_A_TIME 8
 
@@ -50,7 +50,7 @@ static size_t panel_rows(const layout *l, size_t panel, size_t rows) {
     return at_most(l->width, rows - panel_start(l, panel));
 }
 
-/* ---- forward ----------------------------------------------------------------------------------------------------- */
+/* ---- forward ------------------------------------------------------------------------------------------------- */
 
 size_t rbe_small_floats(const rbe_plan *plan, size_t rows) {
     size_t x_lanes = (plan->grid_cols * rows + PANEL_STEP - 1) / PANEL_STEP * PANEL_STEP;
@@ -95,7 +95,7 @@ void rbe_plan_forward(const rbe_plan *plan, const rbe_blocks *w, const float *bi
     }
 }
 
-/* ---- backward ---------------------------------------------------------------------------------------------------- */
+/* ---- backward ------------------------------------------------------------------------------------------------ */
 
 static size_t bias_floats(const rbe_blocks *w) { return (w->out + PANEL_STEP - 1) / PANEL_STEP * PANEL_STEP; }
 
@@ -171,8 +171,7 @@ static void input_gradient(const batch *b, size_t panel, const float *yh, float 
 static void clear_parameters(const rbe_blocks *w, const rbe_gradients *gradients) {
     if (gradients->add_parameters) return;
     if (gradients->values) memset(gradients->values, 0, w->value_count * sizeof(float));
-    if (gradients->alpha)
-        memset(gradients->alpha, 0, RBE_BASIS_COUNT * w->grid_rows * w->grid_cols * sizeof(float));
+    if (gradients->alpha) memset(gradients->alpha, 0, RBE_BASIS_COUNT * w->grid_rows * w->grid_cols * sizeof(float));
     if (gradients->bias) memset(gradients->bias, 0, w->out * sizeof(float));
 }
 

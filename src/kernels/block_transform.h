@@ -11,10 +11,10 @@
 #include "kernels/plan.h"
 #include "kernels/vector.h"
 
-/* ---- DCT -------------------------------------------------------------------------------------------------------
- */
+/* ---- DCT ----------------------------------------------------------------------------------------------------- */
 
-/* Sanitizers would take minutes to instrument these thousands of loads and stores, all of the form rows + k * stride. */
+/* Sanitizers would take minutes to instrument these thousands of loads and stores, all of the form
+ * rows + k * stride. */
 #define STRAIGHT_LINE __attribute__((no_sanitize("address", "undefined"))) static
 
 #include "dct.inc"
@@ -41,8 +41,7 @@ static void dct_synthesis(size_t block, const float *rows, size_t stride, vec *x
     }
 }
 
-/* ---- wavelets --------------------------------------------------------------------------------------------------
- */
+/* ---- wavelets ------------------------------------------------------------------------------------------------ */
 
 /* One level of the pyramid: n samples to n/2 averages (into `averages`) and n/2 details, row n/2 + i. */
 ALWAYS_INLINE void wavelet_step(const rbe_axis *axis, size_t taps, size_t n, const vec *x, vec *averages,
@@ -98,8 +97,7 @@ ALWAYS_INLINE void wavelet_step_back(const rbe_axis *axis, size_t taps, size_t n
     }
 }
 
-ALWAYS_INLINE void wavelet_pyramid_back(const rbe_axis *axis, size_t taps, const float *rows, size_t stride,
-                                        vec *x) {
+ALWAYS_INLINE void wavelet_pyramid_back(const rbe_axis *axis, size_t taps, const float *rows, size_t stride, vec *x) {
     vec other[RBE_MAX_BLOCK];
     /* The last of the log2 B steps has to end in x. */
     vec *from = __builtin_ctzll(axis->block) % 2 ? other : x, *to = from == x ? other : x;
@@ -120,8 +118,7 @@ static void wavelet_synthesis(const rbe_axis *axis, const float *rows, size_t st
     }
 }
 
-/* ---- Walsh-Hadamard
- * ---------------------------------------------------------------------------------------------- */
+/* ---- Walsh-Hadamard ------------------------------------------------------------------------------------------ */
 
 /* The unscaled Hadamard transform in place: its matrix is symmetric, so the same for analysis and synthesis. */
 static void hadamard(size_t block, vec *x) {
@@ -146,8 +143,7 @@ static void walsh_synthesis(const rbe_axis *axis, const float *rows, size_t stri
     hadamard(axis->block, x);
 }
 
-/* ---- any matrix
- * -------------------------------------------------------------------------------------------------- */
+/* ---- any matrix ---------------------------------------------------------------------------------------------- */
 
 enum { MATRIX_TILE = 8 };
 
@@ -175,8 +171,7 @@ static void matrix_synthesis(const rbe_axis *axis, const float *rows, size_t str
     }
 }
 
-/* ---- all of them
- * ------------------------------------------------------------------------------------------------- */
+/* ---- all of them --------------------------------------------------------------------------------------------- */
 
 /* May overwrite x. */
 static void block_analysis(const rbe_axis *axis, vec *x, float *rows, size_t stride) {
@@ -203,8 +198,7 @@ static void block_synthesis(const rbe_axis *axis, const float *rows, size_t stri
     }
 }
 
-/* ---- moments
- * ----------------------------------------------------------------------------------------------------- */
+/* ---- moments ------------------------------------------------------------------------------------------------- */
 
 enum { MOMENT_TILE = 8 };
 

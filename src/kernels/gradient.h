@@ -19,7 +19,7 @@ static size_t panel_rows(const rbe_panels *panels, size_t panel) {
     return rest < panels->width ? rest : panels->width;
 }
 
-/* ---- lanes are block rows ---------------------------------------------------------------------------------------- */
+/* ---- lanes are block rows ------------------------------------------------------------------------------------ */
 
 /* turned[n * LANES + s] = sample n of block row s. */
 static void turn(const float *y, size_t block_step, size_t vectors, float *turned) {
@@ -31,8 +31,8 @@ static void turn(const float *y, size_t block_step, size_t vectors, float *turne
     }
 }
 
-ALWAYS_INLINE void turned_tile(const uint32_t *at, const float *x, const float *turned, size_t samples,
-                               float *gradient, size_t gradient_step, size_t entries) {
+ALWAYS_INLINE void turned_tile(const uint32_t *at, const float *x, const float *turned, size_t samples, float *gradient,
+                               size_t gradient_step, size_t entries) {
     vec sum[8];
     UNROLL for (size_t u = 0; u < entries; u++) sum[u] = load(gradient + u * gradient_step);
     for (size_t n = 0; n < samples; n++) {
@@ -49,21 +49,20 @@ static void gradient_turned(const rbe_panels *panels, const places *p, size_t y_
         const float *x = panels->x + panel * panels->x_panel;
         size_t samples = panel_rows(panels, panel);
         for (size_t m = 0; m < rows; m += LANES) {
-            turn(panels->y + panel * panels->y_panel + y_at + m * block_step, block_step,
-                 (samples + LANES - 1) / LANES, turned);
+            turn(panels->y + panel * panels->y_panel + y_at + m * block_step, block_step, (samples + LANES - 1) / LANES,
+                 turned);
             size_t k = 0;
             for (; k + 8 <= p->count; k += 8)
                 turned_tile(p->at + k, x, turned, samples, gradient + k * rows + m, rows, 8);
-            for (; k < p->count; k++)
-                turned_tile(p->at + k, x, turned, samples, gradient + k * rows + m, rows, 1);
+            for (; k < p->count; k++) turned_tile(p->at + k, x, turned, samples, gradient + k * rows + m, rows, 1);
         }
     }
 }
 
-/* ---- lanes are samples ------------------------------------------------------------------------------------------- */
+/* ---- lanes are samples --------------------------------------------------------------------------------------- */
 
-/* Adds the sums of the lanes of sum[u][m] to gradient[u * step + m]. Four at a time: the block rows of an entry, or, where
- * they are fewer, four entries. */
+/* Adds the sums of the lanes of sum[u][m] to gradient[u * step + m]. Four at a time: the block rows of an entry, or,
+ * where they are fewer, four entries. */
 ALWAYS_INLINE void add_sums(vec sum[16][4], float *gradient, size_t step, size_t entries, size_t rows) {
     if (rows == 4) {
         UNROLL for (size_t u = 0; u < entries; u++) {
@@ -72,21 +71,18 @@ ALWAYS_INLINE void add_sums(vec sum[16][4], float *gradient, size_t step, size_t
         }
         return;
     }
-    UNROLL for (size_t m = 0; m < rows; m++)
-        UNROLL for (size_t u = 0; u < entries; u += 4) {
-            vec four[4] = {sum[u][m]};
-            UNROLL for (size_t n = 1; n < 4; n++) four[n] = u + n < entries ? sum[u + n][m] : (vec){0};
-            quad total = sum_each(four);
-            UNROLL for (size_t n = 0; n < 4; n++)
-                if (u + n < entries) gradient[(u + n) * step + m] += total[n];
-        }
+    UNROLL for (size_t m = 0; m < rows; m++) UNROLL for (size_t u = 0; u < entries; u += 4) {
+        vec four[4] = {sum[u][m]};
+        UNROLL for (size_t n = 1; n < 4; n++) four[n] = u + n < entries ? sum[u + n][m] : (vec){0};
+        quad total = sum_each(four);
+        UNROLL for (size_t n = 0; n < 4; n++) if (u + n < entries) gradient[(u + n) * step + m] += total[n];
+    }
 }
 
 ALWAYS_INLINE void dot_tile(const rbe_panels *panels, const uint32_t *at, size_t y_at, size_t block_step,
                             float *gradient, size_t gradient_step, size_t entries, size_t rows) {
     vec sum[16][4];
-    UNROLL for (size_t u = 0; u < entries; u++)
-        UNROLL for (size_t m = 0; m < rows; m++) sum[u][m] = (vec){0};
+    UNROLL for (size_t u = 0; u < entries; u++) UNROLL for (size_t m = 0; m < rows; m++) sum[u][m] = (vec){0};
     for (size_t panel = 0; panel < panels->count; panel++) {
         const float *x = panels->x + panel * panels->x_panel, *y = panels->y + panel * panels->y_panel + y_at;
         size_t samples = panel_rows(panels, panel);
@@ -114,10 +110,10 @@ ALWAYS_INLINE void dot_rows(const rbe_panels *panels, const places *p, size_t y_
 typedef void dot_function(const rbe_panels *panels, const places *p, size_t y_at, size_t block_step, float *gradient,
                           size_t step);
 
-#define DOT_TILE(ROWS, ENTRIES)                                                                                       \
-    static __attribute__((noinline)) void dot_##ROWS(const rbe_panels *panels, const places *p, size_t y_at,          \
-                                                     size_t block_step, float *gradient, size_t step) {               \
-        dot_rows(panels, p, y_at, block_step, gradient, step, ENTRIES, ROWS);                                         \
+#define DOT_TILE(ROWS, ENTRIES)                                                                                        \
+    static __attribute__((noinline)) void dot_##ROWS(const rbe_panels *panels, const places *p, size_t y_at,           \
+                                                     size_t block_step, float *gradient, size_t step) {                \
+        dot_rows(panels, p, y_at, block_step, gradient, step, ENTRIES, ROWS);                                          \
     }
 DOT_TILE(1, LANES == 16 ? 16 : 8)
 DOT_TILE(2, LANES == 16 ? 8 : 4)
@@ -133,7 +129,7 @@ static void gradient_dots(const rbe_panels *panels, const places *p, size_t y_at
     }
 }
 
-/* ---- lists of a group -------------------------------------------------------------------------------------------- */
+/* ---- lists of a group ---------------------------------------------------------------------------------------- */
 
 static void gradient_list(const rbe_panels *panels, const list *l, size_t y_at, size_t block_step, float *gradient) {
     places p;
@@ -147,8 +143,8 @@ static void gradient_list(const rbe_panels *panels, const list *l, size_t y_at, 
     }
 }
 
-static void gradient_values(const rbe_plan *plan, const rbe_blocks *w, const rbe_panels *panels, size_t g,
-                            size_t first, size_t last, float *values) {
+static void gradient_values(const rbe_plan *plan, const rbe_blocks *w, const rbe_panels *panels, size_t g, size_t first,
+                            size_t last, float *values) {
     size_t block_step = plan->block_rows * panels->width;
     for (size_t i = first; i < last; i++) {
         list l = frequency_list(plan, w, g, i);

@@ -50,8 +50,8 @@ typedef struct rbe_gradients {
 
 /* x may be NULL if cache holds what the forward product of the same x left there. Sums run in a fixed order: the
  * same bits for the same number of threads. */
-void rbe_plan_backward(const rbe_plan *plan, const rbe_blocks *w, const float *x, const float *cache,
-                       const float *dy, size_t rows, const rbe_gradients *gradients, void *scratch);
+void rbe_plan_backward(const rbe_plan *plan, const rbe_blocks *w, const float *x, const float *cache, const float *dy,
+                       size_t rows, const rbe_gradients *gradients, void *scratch);
 
 /* The instruction set in use: "avx512", "avx2" or "portable"; the environment variable RBE_ISA may name a lower one
  * than the machine has (read once, at the first call). */

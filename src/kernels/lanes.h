@@ -41,8 +41,8 @@ static void analyze_lanes(const rbe_axis *axis, const float *const lane[LANES], 
 }
 
 /* The reverse: target[s][c] = addend[s][c] + sample c of the block in lane s. */
-static void synthesize_lanes(const rbe_axis *axis, const float *rows, size_t stride,
-                             const float *const addend[LANES], float *const target[LANES]) {
+static void synthesize_lanes(const rbe_axis *axis, const float *rows, size_t stride, const float *const addend[LANES],
+                             float *const target[LANES]) {
     vec x[RBE_MAX_BLOCK];
     block_synthesis(axis, rows, stride, x);
     if (axis->moments) expand_moments(axis, rows + axis->block * stride, stride, x);

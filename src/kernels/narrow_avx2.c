@@ -6,8 +6,8 @@
 #define LANES 4
 #include "kernels/small_batch.h"
 
-void rbe_forward_small_narrow(const rbe_plan *plan, const rbe_blocks *w, const float *bias, const float *x,
-                              size_t rows, float *y, float *scratch) {
+void rbe_forward_small_narrow(const rbe_plan *plan, const rbe_blocks *w, const float *bias, const float *x, size_t rows,
+                              float *y, float *scratch) {
     forward_small(plan, w, bias, x, rows, y, scratch);
 }
 #endif

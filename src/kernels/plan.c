@@ -11,7 +11,7 @@
  * same few lines of the first-level cache. */
 #define SPARE_ROWS 2
 
-/* ---- transforms -------------------------------------------------------------------------------------------------- */
+/* ---- transforms ---------------------------------------------------------------------------------------------- */
 
 /* A wavelet's pyramid takes about 2 taps B multiplications, the matrix B^2. The fast code knows one pair of filters:
  * biorthogonal wavelets, whose `taps` is another number, go by the matrix. */
@@ -28,8 +28,7 @@ static rbe_axis_method method_of(const rbe_transform *transform, size_t block) {
 }
 
 static void set_filters(rbe_axis *axis, const rbe_transform *transform) {
-    const gsl_wavelet_type *family =
-        transform->kind == RBE_TRANSFORM_HAAR ? gsl_wavelet_haar : gsl_wavelet_daubechies;
+    const gsl_wavelet_type *family = transform->kind == RBE_TRANSFORM_HAAR ? gsl_wavelet_haar : gsl_wavelet_daubechies;
     const double *low, *high, *synthesis_low, *synthesis_high;
     size_t offset;
     family->init(&low, &high, &synthesis_low, &synthesis_high, &axis->taps, &offset, transform->taps);
@@ -63,7 +62,7 @@ static void set_transform(rbe_axis *axis, const rbe_transform *transform, double
     }
 }
 
-/* ---- alpha part -------------------------------------------------------------------------------------------------- */
+/* ---- alpha part ---------------------------------------------------------------------------------------------- */
 
 /* The functions that the moments project on. Psi_6 = (f0 f3 + f3 f0) / sqrt 2: f3 carries the factor on both sides.
  * Psi_7 = sum_m lambda_m v_m v_m: v_m carries lambda_m on the side of the inputs. */
@@ -90,7 +89,7 @@ static void set_pairs(rbe_plan *plan, size_t rank) {
     plan->pair_count = count;
 }
 
-/* ---- plans ------------------------------------------------------------------------------------------------------- */
+/* ---- plans --------------------------------------------------------------------------------------------------- */
 
 static size_t default_batch_threshold(const rbe_blocks *w) { return w->group >= 4 ? 12 : 0; }
 

@@ -63,8 +63,7 @@ typedef void rbe_forward_small(const rbe_plan *plan, const rbe_blocks *w, const 
 typedef struct rbe_methods {
     const char *name;
     /* panel of the transformed blocks of `rows` rows of `length` values */
-    void (*analyze)(const rbe_axis *axis, const float *source, size_t rows, size_t length, float *panel,
-                    size_t width);
+    void (*analyze)(const rbe_axis *axis, const float *source, size_t rows, size_t length, float *panel, size_t width);
     /* the reverse; `bias` (or NULL) is added to every row, and the old values if `add` (then bias must be NULL) */
     void (*synthesize)(const rbe_axis *axis, const float *panel, size_t width, const float *bias, bool add,
                        float *target, size_t rows, size_t length);
@@ -74,11 +73,10 @@ typedef struct rbe_methods {
     void (*product_transposed)(const rbe_plan *plan, const rbe_blocks *w, const float *y, float *x, size_t width,
                                size_t rows);
     /* values += sum over rows of y x^T at the positions of the lists (g, first) .. (g, last - 1) */
-    void (*gradient_values)(const rbe_plan *plan, const rbe_blocks *w, const rbe_panels *panels, size_t g,
-                            size_t first, size_t last, float *values);
+    void (*gradient_values)(const rbe_plan *plan, const rbe_blocks *w, const rbe_panels *panels, size_t g, size_t first,
+                            size_t last, float *values);
     /* the same for the alphas of group g */
-    void (*gradient_alpha)(const rbe_plan *plan, const rbe_blocks *w, const rbe_panels *panels, size_t g,
-                           float *alpha);
+    void (*gradient_alpha)(const rbe_plan *plan, const rbe_blocks *w, const rbe_panels *panels, size_t g, float *alpha);
     /* the whole forward product of a few rows */
     rbe_forward_small *forward_small;
 } rbe_methods;

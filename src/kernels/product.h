@@ -16,7 +16,7 @@
 /* Tiles with 16 accumulators need the 32 registers of AVX-512. */
 enum { VECTORS = LANES == 16 ? 4 : 2 };
 
-/* ---- forward ----------------------------------------------------------------------------------------------------- */
+/* ---- forward ------------------------------------------------------------------------------------------------- */
 
 typedef void product_function(const places *p, const float *values, size_t value_step, const float *x, float *y,
                               size_t y_step, bool add);
@@ -24,9 +24,8 @@ typedef void product_function(const places *p, const float *values, size_t value
 ALWAYS_INLINE void product_tile(const places *p, const float *values, size_t value_step, const float *x, float *y,
                                 size_t y_step, bool add, size_t rows, size_t vectors) {
     vec sum[8][4];
-    UNROLL for (size_t m = 0; m < rows; m++)
-        UNROLL for (size_t n = 0; n < vectors; n++)
-            sum[m][n] = add ? load(y + m * y_step + n * LANES) : (vec){0};
+    UNROLL for (size_t m = 0; m < rows; m++) UNROLL for (size_t n = 0; n < vectors; n++) sum[m][n] =
+        add ? load(y + m * y_step + n * LANES) : (vec){0};
     size_t count = p->count;
     for (size_t k = 0; k < count; k++, values += value_step) {
         /* It pays where a panel does not fit the first-level cache. */
@@ -39,14 +38,14 @@ ALWAYS_INLINE void product_tile(const places *p, const float *values, size_t val
             UNROLL for (size_t n = 0; n < vectors; n++) sum[m][n] = multiply_add(value, row[n], sum[m][n]);
         }
     }
-    UNROLL for (size_t m = 0; m < rows; m++)
-        UNROLL for (size_t n = 0; n < vectors; n++) store(y + m * y_step + n * LANES, sum[m][n]);
+    UNROLL for (size_t m = 0; m < rows; m++) UNROLL for (size_t n = 0; n < vectors; n++)
+        store(y + m * y_step + n * LANES, sum[m][n]);
 }
 
-#define PRODUCT_TILE(ROWS, VECTORS)                                                                                  \
-    static void product_##ROWS##x##VECTORS(const places *p, const float *values, size_t value_step, const float *x,   \
-                                           float *y, size_t y_step, bool add) {                                       \
-        product_tile(p, values, value_step, x, y, y_step, add, ROWS, VECTORS);                                        \
+#define PRODUCT_TILE(ROWS, VECTORS)                                                                                    \
+    static void product_##ROWS##x##VECTORS(const places *p, const float *values, size_t value_step, const float *x,    \
+                                           float *y, size_t y_step, bool add) {                                        \
+        product_tile(p, values, value_step, x, y, y_step, add, ROWS, VECTORS);                                         \
     }
 PRODUCT_TILE(1, 1)
 PRODUCT_TILE(2, 1)
@@ -114,7 +113,7 @@ static void product(const rbe_plan *plan, const rbe_blocks *w, const float *x, f
     }
 }
 
-/* ---- transposed -------------------------------------------------------------------------------------------------- */
+/* ---- transposed ---------------------------------------------------------------------------------------------- */
 
 ALWAYS_INLINE void transposed_tile(const uint32_t *at, const float *values, const float *y, size_t y_step, float *x,
                                    size_t rows, size_t entries, size_t vectors) {
@@ -132,8 +131,8 @@ ALWAYS_INLINE void transposed_tile(const uint32_t *at, const float *values, cons
             UNROLL for (size_t n = 0; n < vectors; n++) sum[u][n] = multiply_add(value, row[n], sum[u][n]);
         }
     }
-    UNROLL for (size_t u = 0; u < entries; u++)
-        UNROLL for (size_t n = 0; n < vectors; n++) store(to[u] + n * LANES, sum[u][n]);
+    UNROLL for (size_t u = 0; u < entries; u++) UNROLL for (size_t n = 0; n < vectors; n++)
+        store(to[u] + n * LANES, sum[u][n]);
 }
 
 /* All entries for `vectors` vectors. `rows` is a constant for the usual group sizes. */
@@ -148,11 +147,11 @@ ALWAYS_INLINE void transposed_entries(const places *p, const float *values, cons
 typedef void transposed_function(const places *p, const float *values, const float *y, size_t y_step, float *x,
                                  size_t rows);
 
-#define TRANSPOSED_TILE(NAME, ROWS, VECTORS)                                                                          \
-    static __attribute__((noinline)) void transposed_##NAME(const places *p, const float *values, const float *y,     \
-                                                            size_t y_step, float *x, size_t rows) {                   \
-        (void)rows;                                                                                                   \
-        transposed_entries(p, values, y, y_step, x, ROWS, VECTORS);                                                   \
+#define TRANSPOSED_TILE(NAME, ROWS, VECTORS)                                                                           \
+    static __attribute__((noinline)) void transposed_##NAME(const places *p, const float *values, const float *y,      \
+                                                            size_t y_step, float *x, size_t rows) {                    \
+        (void)rows;                                                                                                    \
+        transposed_entries(p, values, y, y_step, x, ROWS, VECTORS);                                                    \
     }
 TRANSPOSED_TILE(16_one, 16, 1)
 TRANSPOSED_TILE(16_many, 16, VECTORS)
@@ -179,7 +178,8 @@ static void transposed_list(const list *l, const float *values, const float *y, 
     for (size_t first = 0; first < l->length; first += p.count, values += p.count * l->rows) {
         locate(l, first, row_step, block_step, &p);
         size_t n = 0;
-        for (; n + VECTORS <= vectors; n += VECTORS) many(&p, values, y + n * LANES, block_step, x + n * LANES, l->rows);
+        for (; n + VECTORS <= vectors; n += VECTORS)
+            many(&p, values, y + n * LANES, block_step, x + n * LANES, l->rows);
         for (; n < vectors; n++) one(&p, values, y + n * LANES, block_step, x + n * LANES, l->rows);
     }
 }

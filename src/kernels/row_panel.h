@@ -9,8 +9,7 @@
 
 #include "kernels/lanes.h"
 
-static void analyze(const rbe_axis *axis, const float *source, size_t rows, size_t length, float *panel,
-                    size_t width) {
+static void analyze(const rbe_axis *axis, const float *source, size_t rows, size_t length, float *panel, size_t width) {
     size_t block = axis->block, block_step = axis->block_rows * width;
     float copies[LANES][RBE_MAX_BLOCK];
     for (size_t n = 0; n < rows; n += LANES)

@@ -80,16 +80,15 @@ ALWAYS_INLINE void small_tile(const list *l, bool wide, const float *values, con
         UNROLL for (size_t u = 0; u < sums; u++, values += value_step) {
             const float *entry = x + (wide ? *columns32++ : *columns16++);
             vec value = whole ? load(values) : load_first(values, mask);
-            UNROLL for (size_t n = 0; n < rows; n++)
-                sum[n][u] = multiply_add(value, splat(entry[n * x_step]), sum[n][u]);
+            UNROLL for (size_t n = 0; n < rows; n++) sum[n][u] =
+                multiply_add(value, splat(entry[n * x_step]), sum[n][u]);
         }
         left -= sums;
     }
     UNROLL for (size_t u = 0; u < sums; u++, values += value_step) {
         const float *entry = x + (wide ? *columns32++ : *columns16++);
         vec value = load_first(values, first_lanes(u < left ? count : 0));
-        UNROLL for (size_t n = 0; n < rows; n++)
-            sum[n][u] = multiply_add(value, splat(entry[n * x_step]), sum[n][u]);
+        UNROLL for (size_t n = 0; n < rows; n++) sum[n][u] = multiply_add(value, splat(entry[n * x_step]), sum[n][u]);
     }
     UNROLL for (size_t n = 0; n < rows; n++) {
         vec total = sum[n][0];

@@ -75,9 +75,7 @@ ALWAYS_INLINE void store_first(float *to, vec v, lane_mask mask) { _mm512_mask_s
 ALWAYS_INLINE vec splat(float s) { return _mm256_set1_ps(s); }
 ALWAYS_INLINE vec multiply_add(vec a, vec b, vec c) { return _mm256_fmadd_ps(a, b, c); }
 
-ALWAYS_INLINE quad quad_of(vec v, int n) {
-    return n == 0 ? _mm256_castps256_ps128(v) : _mm256_extractf128_ps(v, 1);
-}
+ALWAYS_INLINE quad quad_of(vec v, int n) { return n == 0 ? _mm256_castps256_ps128(v) : _mm256_extractf128_ps(v, 1); }
 ALWAYS_INLINE vec pairs_low(vec a, vec b) { return _mm256_unpacklo_ps(a, b); }
 ALWAYS_INLINE vec pairs_high(vec a, vec b) { return _mm256_unpackhi_ps(a, b); }
 ALWAYS_INLINE vec halves_low(vec a, vec b) { return _mm256_shuffle_ps(a, b, 0x44); }

@@ -67,8 +67,7 @@ static void dense_destroy(rbe_layer *layer) {
     for (size_t n = 0; n < layer->param_count; n++) rbe_free(layer->params[n].value);
 }
 
-static const rbe_layer_type dense_type = {"dense", dense_forward, dense_tape_bytes, NULL,
-                                          NULL,    NULL,          dense_destroy};
+static const rbe_layer_type dense_type = {"dense", dense_forward, dense_tape_bytes, NULL, NULL, NULL, dense_destroy};
 
 /* A layer with uninitialised weights and a bias of zeros. */
 static dense_layer *dense_bare(size_t in, size_t out, bool bias, const char *name) {
@@ -107,8 +106,7 @@ rbe_layer *rbe_dense_new(size_t in, size_t out, const rbe_dense_options *options
     return &layer->base;
 }
 
-rbe_layer *rbe_dense_from_weights(size_t in, size_t out, const float *weights, const float *bias,
-                                  const char *name) {
+rbe_layer *rbe_dense_from_weights(size_t in, size_t out, const float *weights, const float *bias, const char *name) {
     if (!weights) {
         rbe_fail(RBE_INVALID_ARGUMENT, "rbe_dense_from_weights: the weights are NULL");
         return NULL;

@@ -14,10 +14,9 @@ typedef struct rbe_layer_type {
     size_t (*tape_bytes)(const rbe_layer *layer, size_t rows, size_t columns);
     /* Bytes that one product takes on top and gives back. May be NULL: none. */
     size_t (*scratch_bytes)(const rbe_layer *layer, size_t rows);
-    size_t (*structure_bytes)(
-        const rbe_layer *layer);                   /* beside the parameters: positions, pointers. May be NULL. */
-    size_t (*table_bytes)(const rbe_layer *layer); /* constants of its products, not stored. May be NULL. */
-    void (*destroy)(rbe_layer *layer);             /* frees what the layer owns beyond this struct; may be NULL */
+    size_t (*structure_bytes)(const rbe_layer *layer); /* beside the parameters: positions, pointers. May be NULL. */
+    size_t (*table_bytes)(const rbe_layer *layer);     /* constants of its products, not stored. May be NULL. */
+    void (*destroy)(rbe_layer *layer);                 /* frees what the layer owns beyond this struct; may be NULL */
 } rbe_layer_type;
 
 /* A layer's own struct begins with this one and is one piece of rbe_alloc. Parameter values belong to the layer's

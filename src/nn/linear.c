@@ -108,15 +108,11 @@ static void linear_destroy(rbe_layer *base) {
     rbe_blocks_free(layer->blocks);
 }
 
-static const rbe_layer_type linear_type = {"rbe",
-                                           linear_forward,
-                                           linear_tape_bytes,
-                                           linear_scratch_bytes,
-                                           linear_structure_bytes,
-                                           linear_table_bytes,
-                                           linear_destroy};
+static const rbe_layer_type linear_type = {
+    "rbe",         linear_forward, linear_tape_bytes, linear_scratch_bytes, linear_structure_bytes, linear_table_bytes,
+    linear_destroy};
 
-/* ---- making one ------------------------------------------------------------------------------------------ */
+/* ---- making one ---------------------------------------------------------------------------------------------- */
 
 /* B^2 / K, with the number of positions of the whole padded matrix over that of its values. */
 static double positions_per_value(const rbe_blocks *b) {
@@ -214,8 +210,7 @@ rbe_layer *rbe_linear_new(size_t in, size_t out, const rbe_linear_options *optio
     rbe_blocks *blocks = rbe_blocks_new(&plan);
     float *bias = o->no_bias ? NULL : rbe_alloc_zeroed(out, sizeof *bias);
     double init_scale = o->init_scale > 0.0 ? o->init_scale : DEFAULT_INIT_SCALE;
-    if (!blocks || (!bias && !o->no_bias) ||
-        rbe_blocks_draw_positions(blocks, plan.value_limit, o->seed) != RBE_OK ||
+    if (!blocks || (!bias && !o->no_bias) || rbe_blocks_draw_positions(blocks, plan.value_limit, o->seed) != RBE_OK ||
         draw_values(blocks, init_scale, o->seed) != RBE_OK) {
         rbe_blocks_free(blocks);
         rbe_free(bias);
@@ -229,8 +224,7 @@ static rbe_status copy_bias(float **copy, const float *bias, size_t bias_count, 
     *copy = NULL;
     if (!bias && bias_count == 0) return RBE_OK;
     if (!bias || bias_count != out)
-        return rbe_fail(RBE_INPUT_DIMENSION_MISMATCH, "bias has %zu values, expected %zu", bias ? bias_count : 0,
-                        out);
+        return rbe_fail(RBE_INPUT_DIMENSION_MISMATCH, "bias has %zu values, expected %zu", bias ? bias_count : 0, out);
     for (size_t i = 0; i < out; i++)
         if (!isfinite(bias[i])) return rbe_fail(RBE_NUMERICAL_INSTABILITY, "bias %zu is %g", i, (double)bias[i]);
     *copy = rbe_alloc(out, sizeof **copy);
@@ -254,7 +248,7 @@ rbe_layer *rbe_linear_from_blocks(rbe_blocks *blocks, const float *bias, size_t 
     return assemble(blocks, copy, options ? options : &defaults);
 }
 
-/* ---- looking inside -------------------------------------------------------------------------------------- */
+/* ---- looking inside ------------------------------------------------------------------------------------------ */
 
 rbe_linear_layer *rbe_layer_as_linear(const rbe_layer *layer) {
     return layer && layer->type == &linear_type ? (rbe_linear_layer *)layer : NULL;

@@ -17,8 +17,7 @@ typedef struct mapped_rows {
 
 static size_t mapped_bytes(const rbe_axis_map *axis, size_t rows) {
     if (axis->kind == RBE_AXIS_MAP_NONE) return 0;
-    return rbe_aligned(rows * axis->mapped * sizeof(float)) +
-           rbe_aligned(rbe_axis_scratch(axis, rows) * sizeof(float));
+    return rbe_aligned(rows * axis->mapped * sizeof(float)) + rbe_aligned(rbe_axis_scratch(axis, rows) * sizeof(float));
 }
 
 static rbe_status take_mapped(mapped_rows *m, rbe_arena *arena, const rbe_axis_map *axis, size_t rows) {
@@ -46,7 +45,7 @@ static void count_products(const rbe_linear_layer *layer, size_t rows, uint64_t 
     atomic_fetch_add(&layer->count->flops, 2 * values * rows * products);
 }
 
-/* ---- forward --------------------------------------------------------------------------------------------- */
+/* ---- forward ------------------------------------------------------------------------------------------------- */
 
 size_t rbe_linear_forward_bytes(const rbe_linear_layer *layer, size_t rows) {
     const rbe_blocks *b = layer->blocks;
@@ -72,7 +71,7 @@ rbe_status rbe_linear_forward_product(const rbe_linear_layer *layer, rbe_arena *
     return RBE_OK;
 }
 
-/* ---- backward -------------------------------------------------------------------------------------------- */
+/* ---- backward ------------------------------------------------------------------------------------------------ */
 
 size_t rbe_linear_backward_bytes(const rbe_linear_layer *layer, size_t rows) {
     const rbe_blocks *b = layer->blocks;

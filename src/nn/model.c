@@ -45,8 +45,8 @@ static rbe_status append(rbe_model *model, rbe_stage s) {
 
 static rbe_status add_layer(rbe_model *model, rbe_layer *layer) {
     if (model->width && layer->in && layer->in != model->width)
-        return rbe_fail(RBE_INPUT_DIMENSION_MISMATCH, "%s: takes %zu columns, the layer before gives %zu",
-                        layer->name, layer->in, model->width);
+        return rbe_fail(RBE_INPUT_DIMENSION_MISMATCH, "%s: takes %zu columns, the layer before gives %zu", layer->name,
+                        layer->in, model->width);
     RBE_TRY(append(model, (rbe_stage){.layer = layer}));
     if (layer->out) model->width = layer->out;
     if (layer->param_count) model->fc_count++;

@@ -27,7 +27,7 @@ void rbe_safe_set_fault(rbe_safe_fault fault, void *user) {
     injected_user = user;
 }
 
-/* ---- checks ---------------------------------------------------------------------------------------------- */
+/* ---- checks -------------------------------------------------------------------------------------------------- */
 
 static rbe_status check_shapes(const rbe_layer *layer, const rbe_tensor *x, const rbe_tensor *y) {
     const rbe_tensor *tensors[] = {x, y};
@@ -51,8 +51,8 @@ static rbe_status check_values(const char *layer, const char *what, const rbe_te
     for (size_t n = 0; n < count; n++)
         if (!(fabsf(t->data[n]) <= limit))
             return rbe_fail(RBE_NUMERICAL_INSTABILITY,
-                            "%s: %s %zu (row %zu, column %zu) is %g, expected a magnitude of at most %g", layer,
-                            what, n, n / columns, n % columns, (double)t->data[n], (double)limit);
+                            "%s: %s %zu (row %zu, column %zu) is %g, expected a magnitude of at most %g", layer, what,
+                            n, n / columns, n % columns, (double)t->data[n], (double)limit);
     return RBE_OK;
 }
 
@@ -76,7 +76,7 @@ static rbe_status check_memory(const rbe_linear_layer *layer, size_t rows, size_
                     (double)required / MEGABYTE, (double)available / MEGABYTE);
 }
 
-/* ---- the two products ------------------------------------------------------------------------------------ */
+/* ---- the two products ---------------------------------------------------------------------------------------- */
 
 /* What was injected, then whether the outputs are finite. */
 static rbe_status check_result(const rbe_linear_layer *layer, rbe_safe_path path, const rbe_tensor *y) {

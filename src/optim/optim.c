@@ -10,7 +10,7 @@
 #include "base/alloc.h"
 #include "optim/optim_internal.h"
 
-/* ---- methods by name ------------------------------------------------------------------------------------- */
+/* ---- methods by name ----------------------------------------------------------------------------------------- */
 
 const rbe_optim_method *rbe_optim_method_named(const char *name) {
     const rbe_optim_method *const methods[] = {rbe_sgd, rbe_adam, rbe_adamw};
@@ -22,7 +22,7 @@ const rbe_optim_method *rbe_optim_method_named(const char *name) {
 
 const char *rbe_optim_method_name(const rbe_optim_method *method) { return method ? method->name : ""; }
 
-/* ---- options --------------------------------------------------------------------------------------------- */
+/* ---- options ------------------------------------------------------------------------------------------------- */
 
 static rbe_optim_options with_defaults(const rbe_optim_options *options) {
     rbe_optim_options o = options ? *options : (rbe_optim_options){0};
@@ -54,7 +54,7 @@ static rbe_status check_options(const rbe_optim_options *o) {
     return require(not_negative(o->clip_norm), "clip_norm", "a finite value >= 0", o->clip_norm);
 }
 
-/* ---- making and freeing ---------------------------------------------------------------------------------- */
+/* ---- making and freeing -------------------------------------------------------------------------------------- */
 
 static rbe_status fill_slot(rbe_optim *optim, rbe_param *param) {
     rbe_optim_slot *slot = &optim->slots[optim->count++];
@@ -118,7 +118,7 @@ void rbe_optim_free(rbe_optim *optim) {
     rbe_free(optim);
 }
 
-/* ---- the step -------------------------------------------------------------------------------------------- */
+/* ---- the step ------------------------------------------------------------------------------------------------ */
 
 static double sum_of_squares(const float *g, size_t count) {
     double sum = 0;
@@ -184,7 +184,7 @@ float rbe_optim_lr(const rbe_optim *optim) { return optim ? optim->options.lr : 
 
 float rbe_optim_grad_norm(const rbe_optim *optim) { return optim ? optim->grad_norm : 0.0f; }
 
-/* ---- state ----------------------------------------------------------------------------------------------- */
+/* ---- state --------------------------------------------------------------------------------------------------- */
 
 size_t rbe_optim_state_bytes(const rbe_optim_method *method, const rbe_optim_options *options, size_t values) {
     if (!method) return 0;

@@ -35,7 +35,6 @@ bool rbe_schedule_kind_named(const char *name, rbe_schedule_kind *kind) {
             *kind = (rbe_schedule_kind)i;
             return true;
         }
-    rbe_fail(RBE_INVALID_ARGUMENT, "schedule: expected constant, step or cosine, found \"%s\"",
-             name ? name : "(NULL)");
+    rbe_fail(RBE_INVALID_ARGUMENT, "schedule: expected constant, step or cosine, found \"%s\"", name ? name : "(NULL)");
     return false;
 }

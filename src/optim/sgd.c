@@ -30,8 +30,8 @@ static void update(const rbe_optim *optim, const rbe_optim_slot *slot) {
     float rate = o->lr * p->lr_scale;
     float decay = p->decays ? o->weight_decay : 0.0f;
     if (slot->state[0])
-        with_momentum(p->value, p->grad, slot->state[0], p->count, rate, decay, o->momentum,
-                      o->nesterov ? 1.0f : 0.0f, o->nesterov ? o->momentum : 1.0f);
+        with_momentum(p->value, p->grad, slot->state[0], p->count, rate, decay, o->momentum, o->nesterov ? 1.0f : 0.0f,
+                      o->nesterov ? o->momentum : 1.0f);
     else
         plain(p->value, p->grad, p->count, rate, decay);
 }

@@ -15,8 +15,7 @@
 /* The loops see f as a constant: inlined into each activation, that of relu becomes vector instructions. */
 #define INLINED static inline __attribute__((always_inline))
 
-INLINED rbe_var *activation(const char *operation, rbe_var *x, float (*f)(float x),
-                            rbe_backward_function backward) {
+INLINED rbe_var *activation(const char *operation, rbe_var *x, float (*f)(float x), rbe_backward_function backward) {
     rbe_var *y = rbe_node_like(operation, x, backward, 0);
     if (!rbe_ok(y)) return y;
     size_t count = rbe_tensor_count(&x->value);

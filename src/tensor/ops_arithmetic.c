@@ -64,11 +64,10 @@ static bool broadcast(const rbe_tensor *a, const rbe_tensor *b, size_t shape[RBE
     return true;
 }
 
-/* ---- rows: one loop for each way of stepping, all of them vector loops ----------------------------------- */
+/* ---- rows: one loop for each way of stepping, all of them vector loops --------------------------------------- */
 
 /* c = a + s b */
-static void add_row(float *restrict c, const float *a, bool a_steps, const float *b, bool b_steps, float s,
-                    size_t n) {
+static void add_row(float *restrict c, const float *a, bool a_steps, const float *b, bool b_steps, float s, size_t n) {
     if (a_steps && b_steps) {
         for (size_t i = 0; i < n; i++) c[i] = a[i] + s * b[i];
     } else if (a_steps) {
@@ -116,7 +115,7 @@ static void gradient_sum_row(double *restrict sum, bool sum_steps, const float *
     }
 }
 
-/* ---- gradients ------------------------------------------------------------------------------------------- */
+/* ---- gradients ----------------------------------------------------------------------------------------------- */
 
 /* Adds to the gradient of operand k, which is self->grad times a factor f that walks by `f_step`. */
 static rbe_status operand_backward(rbe_var *self, int k, const float *f, const size_t *f_step) {
@@ -166,7 +165,7 @@ static rbe_status scale_backward(rbe_var *self) {
     return operand_backward(self, 0, &w->constant, still);
 }
 
-/* ---- the operations -------------------------------------------------------------------------------------- */
+/* ---- the operations ------------------------------------------------------------------------------------------ */
 
 /* A node of the broadcast shape, with its walk as context. */
 static rbe_var *broadcast_node(const char *operation, rbe_var *a, rbe_var *b, rbe_backward_function backward) {
@@ -178,8 +177,8 @@ static rbe_var *broadcast_node(const char *operation, rbe_var *a, rbe_var *b, rb
     if (!broadcast(&a->value, &b->value, shape, &w)) {
         char a_text[RBE_SHAPE_TEXT], b_text[RBE_SHAPE_TEXT];
         return rbe_tape_fail(a, RBE_INPUT_DIMENSION_MISMATCH,
-                             "%s: shapes %s and %s do not broadcast: expected extents that are equal or 1",
-                             operation, rbe_shape_text(&a->value, a_text), rbe_shape_text(&b->value, b_text));
+                             "%s: shapes %s and %s do not broadcast: expected extents that are equal or 1", operation,
+                             rbe_shape_text(&a->value, a_text), rbe_shape_text(&b->value, b_text));
     }
     const int dims = a->value.dims > b->value.dims ? a->value.dims : b->value.dims;
     rbe_var *c = rbe_node(operation, operands, 2, dims, shape + RBE_MAX_DIMS - dims, backward, sizeof w);

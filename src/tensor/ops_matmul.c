@@ -14,10 +14,10 @@ typedef struct transposes {
 } transposes;
 
 /* c = op(a) op(b), or added to c. */
-static void product(const rbe_tensor *a, bool transpose_a, const rbe_tensor *b, bool transpose_b,
-                    const rbe_tensor *c, bool add) {
-    rbe_gemm(transpose_a, transpose_b, c->shape[0], c->shape[1], a->shape[transpose_a ? 0 : 1], a->data, b->data,
-             add, c->data);
+static void product(const rbe_tensor *a, bool transpose_a, const rbe_tensor *b, bool transpose_b, const rbe_tensor *c,
+                    bool add) {
+    rbe_gemm(transpose_a, transpose_b, c->shape[0], c->shape[1], a->shape[transpose_a ? 0 : 1], a->data, b->data, add,
+             c->data);
 }
 
 static rbe_status matmul_backward(rbe_var *self) {
@@ -44,9 +44,7 @@ static rbe_status matmul_backward(rbe_var *self) {
     return RBE_OK;
 }
 
-static bool fits_blas(const rbe_tensor *matrix) {
-    return matrix->shape[0] <= INT_MAX && matrix->shape[1] <= INT_MAX;
-}
+static bool fits_blas(const rbe_tensor *matrix) { return matrix->shape[0] <= INT_MAX && matrix->shape[1] <= INT_MAX; }
 
 rbe_var *rbe_matmul(rbe_var *a, bool transpose_a, rbe_var *b, bool transpose_b) {
     rbe_var *const operands[] = {a, b};
@@ -58,13 +56,12 @@ rbe_var *rbe_matmul(rbe_var *a, bool transpose_a, rbe_var *b, bool transpose_b) 
                              rbe_shape_text(&a->value, a_text), rbe_shape_text(&b->value, b_text));
     size_t inner_a = a->value.shape[transpose_a ? 0 : 1], inner_b = b->value.shape[transpose_b ? 1 : 0];
     if (inner_a != inner_b)
-        return rbe_tape_fail(a, RBE_INPUT_DIMENSION_MISMATCH,
-                             "matmul: %s%s x %s%s: inner extents %zu and %zu differ",
+        return rbe_tape_fail(a, RBE_INPUT_DIMENSION_MISMATCH, "matmul: %s%s x %s%s: inner extents %zu and %zu differ",
                              rbe_shape_text(&a->value, a_text), transpose_a ? "^T" : "",
                              rbe_shape_text(&b->value, b_text), transpose_b ? "^T" : "", inner_a, inner_b);
     if (!fits_blas(&a->value) || !fits_blas(&b->value))
-        return rbe_tape_fail(a, RBE_INVALID_ARGUMENT, "matmul: expected extents of at most %d, found %s x %s",
-                             INT_MAX, rbe_shape_text(&a->value, a_text), rbe_shape_text(&b->value, b_text));
+        return rbe_tape_fail(a, RBE_INVALID_ARGUMENT, "matmul: expected extents of at most %d, found %s x %s", INT_MAX,
+                             rbe_shape_text(&a->value, a_text), rbe_shape_text(&b->value, b_text));
     const size_t shape[] = {a->value.shape[transpose_a ? 1 : 0], b->value.shape[transpose_b ? 0 : 1]};
     rbe_var *c = rbe_node("matmul", operands, 2, 2, shape, matmul_backward, sizeof(transposes));
     if (!rbe_ok(c)) return c;

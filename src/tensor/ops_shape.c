@@ -27,8 +27,8 @@ rbe_var *rbe_reshape(rbe_var *x, int dims, const size_t *shape) {
     if (rbe_tensor_count(&wanted) != rbe_tensor_count(&x->value)) {
         char from[RBE_SHAPE_TEXT], to[RBE_SHAPE_TEXT];
         return rbe_tape_fail(x, RBE_INPUT_DIMENSION_MISMATCH, "reshape: %s has %zu values, %s has %zu",
-                             rbe_shape_text(&x->value, from), rbe_tensor_count(&x->value),
-                             rbe_shape_text(&wanted, to), rbe_tensor_count(&wanted));
+                             rbe_shape_text(&x->value, from), rbe_tensor_count(&x->value), rbe_shape_text(&wanted, to),
+                             rbe_tensor_count(&wanted));
     }
     return rbe_node_view("reshape", x, dims, shape, reshape_backward);
 }

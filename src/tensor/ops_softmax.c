@@ -119,8 +119,8 @@ rbe_var *rbe_cross_entropy(rbe_var *logits, const int32_t *labels) {
             return rbe_tape_fail(logits, RBE_INVALID_ARGUMENT,
                                  "cross_entropy: row %zu: expected a label in 0 .. %zu, found %d", row, n - 1,
                                  (int)labels[row]);
-    rbe_var *loss = rbe_node("cross_entropy", &logits, 1, 1, (const size_t[]){1}, cross_entropy_backward,
-                             sizeof(classification));
+    rbe_var *loss =
+        rbe_node("cross_entropy", &logits, 1, 1, (const size_t[]){1}, cross_entropy_backward, sizeof(classification));
     if (!rbe_ok(loss)) return loss;
     float *softmax = rbe_arena_take(rbe_tape_arena(loss), rows * n, sizeof *softmax);
     if (!softmax) return rbe_tape_fail_last(loss);

@@ -50,7 +50,7 @@ void rbe_tape_set_inference(rbe_tape *tape, bool inference) {
     if (tape) tape->inference = inference;
 }
 
-/* ---- failures -------------------------------------------------------------------------------------------- */
+/* ---- failures ------------------------------------------------------------------------------------------------ */
 
 rbe_var *rbe_tape_fail_last(rbe_var *var) {
     if (!var) return NULL;
@@ -75,13 +75,13 @@ rbe_var *rbe_tape_fail(rbe_var *var, rbe_status status, const char *format, ...)
     return rbe_tape_fail_last(var);
 }
 
-/* ---- variables ------------------------------------------------------------------------------------------- */
+/* ---- variables ----------------------------------------------------------------------------------------------- */
 
 static rbe_var *push(rbe_tape *tape, const char *operation, rbe_tensor value) {
     rbe_var *var = rbe_arena_take(&tape->arena, 1, sizeof *var);
     if (!var) return rbe_tape_fail_last(&tape->inert);
-    *var = (rbe_var){
-        .tape = tape, .previous = tape->newest, .operation = operation, .scope = tape->scope, .value = value};
+    *var =
+        (rbe_var){.tape = tape, .previous = tape->newest, .operation = operation, .scope = tape->scope, .value = value};
     tape->newest = var;
     return var;
 }
@@ -108,8 +108,7 @@ bool rbe_operands_ok(const char *operation, rbe_var *const *operands, int count,
     *failed = &tape->inert;
     for (int i = 0; i < count; i++) {
         if (operands[i]->tape != tape) {
-            rbe_tape_fail(&tape->inert, RBE_INVALID_ARGUMENT, "%s: the operands stand on different tapes",
-                          operation);
+            rbe_tape_fail(&tape->inert, RBE_INVALID_ARGUMENT, "%s: the operands stand on different tapes", operation);
             return false;
         }
         if (!rbe_ok(operands[i])) return false;
@@ -176,7 +175,7 @@ float rbe_item(const rbe_var *var) {
 
 const float *rbe_grad(const rbe_var *var) { return var ? var->grad : NULL; }
 
-/* ---- gradients ------------------------------------------------------------------------------------------- */
+/* ---- gradients ----------------------------------------------------------------------------------------------- */
 
 float *rbe_grad_target(rbe_var *var, bool *add) {
     *add = var->grad != NULL;
@@ -205,8 +204,7 @@ rbe_status rbe_backward(rbe_var *loss) {
         return report(tape);
     }
     if (!loss->needs_grad) {
-        rbe_tape_fail(loss, RBE_INVALID_ARGUMENT,
-                      "rbe_backward: the loss depends on nothing that needs a gradient");
+        rbe_tape_fail(loss, RBE_INVALID_ARGUMENT, "rbe_backward: the loss depends on nothing that needs a gradient");
         return report(tape);
     }
     for (rbe_var *var = tape->newest; var; var = var->previous) var->grad = NULL;
@@ -229,7 +227,7 @@ rbe_status rbe_backward(rbe_var *loss) {
     return RBE_OK;
 }
 
-/* ---- where did the NaN come from? ------------------------------------------------------------------------ */
+/* ---- where did the NaN come from? ---------------------------------------------------------------------------- */
 
 static size_t first_nonfinite(const float *values, size_t count) {
     size_t i = 0;

@@ -35,14 +35,13 @@ static double now(void) {
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-/* ---- options --------------------------------------------------------------------------------------------- */
+/* ---- options ------------------------------------------------------------------------------------------------- */
 
 static rbe_status check_arguments(const rbe_model *model, const rbe_optim *optim, const rbe_dataset *train,
                                   const rbe_dataset *test) {
     RBE_TRY(rbe_model_status(model));
     if (!optim) return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_fit: the optimiser is NULL: it could not be made");
-    if (!train || train->count == 0)
-        return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_fit: there are no training samples");
+    if (!train || train->count == 0) return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_fit: there are no training samples");
     if (test && test->count == 0) return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_fit: the test data have no samples");
     if (test && (test->features != train->features || test->classes != train->classes))
         return rbe_fail(RBE_INPUT_DIMENSION_MISMATCH,
@@ -61,7 +60,7 @@ static rbe_fit_options with_defaults(const rbe_fit_options *options, const rbe_o
     return o;
 }
 
-/* ---- one step, one epoch --------------------------------------------------------------------------------- */
+/* ---- one step, one epoch ------------------------------------------------------------------------------------- */
 
 /* Says at which step, and where on the tape, a value first was not finite. If all values on the tape are, it was a
  * parameter's gradient, which the optimiser has named already. */
@@ -107,8 +106,7 @@ static rbe_status report_step(training *t) {
     const rbe_fit_options *o = &t->options;
     t->progress.seconds = now() - t->start;
     rbe_bar_step(&t->bar, &t->progress);
-    if (o->log_every > 0 && (t->progress.step + 1) % o->log_every == 0)
-        RBE_TRY(rbe_log_step(&t->log, &t->progress));
+    if (o->log_every > 0 && (t->progress.step + 1) % o->log_every == 0) RBE_TRY(rbe_log_step(&t->log, &t->progress));
     return call_back(t, o->on_step);
 }
 
@@ -139,7 +137,7 @@ static rbe_status train_epoch(training *t) {
     return status;
 }
 
-/* ---- the whole training ---------------------------------------------------------------------------------- */
+/* ---- the whole training -------------------------------------------------------------------------------------- */
 
 static rbe_status run_epochs(training *t, rbe_evaluation *test) {
     for (size_t epoch = 0; epoch < t->options.epochs; epoch++) {

@@ -42,8 +42,8 @@ static void format_duration(char *text, size_t size, double seconds) {
 /* "dense  epoch  3/15"; as wide for every epoch. */
 static int format_epoch(char *text, size_t size, const rbe_bar *bar, const rbe_progress *p) {
     int digits = snprintf(NULL, 0, "%zu", p->epochs);
-    return snprintf(text, size, "%.40s%sepoch %*zu/%zu", bar->label, bar->label[0] ? "  " : "", digits,
-                    p->epoch + 1, p->epochs);
+    return snprintf(text, size, "%.40s%sepoch %*zu/%zu", bar->label, bar->label[0] ? "  " : "", digits, p->epoch + 1,
+                    p->epochs);
 }
 
 static void clear_line(rbe_bar *bar) {

@@ -14,8 +14,7 @@ static bool right(const float *row, size_t columns, int32_t label) {
 void rbe_tally_add(rbe_tally *tally, const rbe_var *loss, const rbe_var *logits, const rbe_batch *batch) {
     const rbe_tensor *y = rbe_value(logits);
     size_t columns = rbe_tensor_columns(y);
-    for (size_t n = 0; n < batch->rows; n++)
-        tally->wrong += !right(y->data + n * columns, columns, batch->labels[n]);
+    for (size_t n = 0; n < batch->rows; n++) tally->wrong += !right(y->data + n * columns, columns, batch->labels[n]);
     tally->loss += (double)rbe_item(loss) * (double)batch->rows;
     tally->count += batch->rows;
 }

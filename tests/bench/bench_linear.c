@@ -45,12 +45,7 @@ typedef struct subject {
     size_t scratch_bytes;
 } subject;
 
-static void *need(void *memory) {
-    if (!memory) example_require(rbe_last_status());
-    return memory;
-}
-
-static float *floats(size_t count) { return need(rbe_alloc(count, sizeof(float))); }
+static float *floats(size_t count) { return example_need(rbe_alloc(count, sizeof(float))); }
 
 static float *random_floats(rbe_rng *rng, size_t count) {
     float *values = floats(count);
@@ -58,9 +53,7 @@ static float *random_floats(rbe_rng *rng, size_t count) {
     return values;
 }
 
-static size_t alpha_count(const rbe_blocks *w) {
-    return w->alpha ? RBE_BASIS_COUNT * w->grid_rows * w->grid_cols : 0;
-}
+static size_t alpha_count(const rbe_blocks *w) { return w->alpha ? RBE_BASIS_COUNT * w->grid_rows * w->grid_cols : 0; }
 
 static subject make_subject(const settings *s, product p, size_t size, size_t n, rbe_rng *rng) {
     const rbe_transform *transform = rbe_transform_named(s->transform);
@@ -73,11 +66,11 @@ static subject make_subject(const settings *s, product p, size_t size, size_t n,
                                     .group = s->group};
     rbe_block_plan geometry;
     example_require(rbe_block_plan_make(&geometry, size, size, &options, 16));
-    subject b = {.w = need(rbe_blocks_new(&geometry)), .product = p, .size = size, .n = n};
+    subject b = {.w = example_need(rbe_blocks_new(&geometry)), .product = p, .size = size, .n = n};
     example_require(rbe_blocks_draw_positions(b.w, s->coeffs * b.w->grid_rows * b.w->grid_cols, size));
     for (size_t i = 0; i < b.w->value_count; i++) b.w->values[i] = (float)(2.0 * rbe_rng_uniform(rng) - 1.0);
     for (size_t i = 0; i < alpha_count(b.w); i++) b.w->alpha[i] = (float)(2.0 * rbe_rng_uniform(rng) - 1.0);
-    b.plan = need(rbe_plan_new(b.w));
+    b.plan = example_need(rbe_plan_new(b.w));
     b.x = random_floats(rng, n * size);
     b.dy = random_floats(rng, n * size);
     b.dense = floats(size * size);
@@ -91,7 +84,7 @@ static subject make_subject(const settings *s, product p, size_t size, size_t n,
     b.dense_dw = floats(size * size);
     size_t forward = rbe_plan_forward_bytes(b.plan, b.w, n), backward = rbe_plan_backward_bytes(b.plan, b.w, n);
     b.scratch_bytes = forward > backward ? forward : backward;
-    b.scratch = need(rbe_alloc(b.scratch_bytes, 1));
+    b.scratch = example_need(rbe_alloc(b.scratch_bytes, 1));
     return b;
 }
 
@@ -103,7 +96,7 @@ static void free_subject(subject *b) {
     rbe_blocks_free(b->w);
 }
 
-/* ---- the products ---------------------------------------------------------------------------------------- */
+/* ---- the products -------------------------------------------------------------------------------------------- */
 
 static void run_compressed(void *of) {
     subject *b = of;
@@ -129,17 +122,17 @@ static void run_dense(void *of) {
         cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, n, size, size, 1.0f, b->x, size, b->dense, size, 0.0f,
                     b->dense_y, size);
     if (p == INPUT_GRADIENT || p == BACKWARD)
-        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, n, size, size, 1.0f, b->dy, size, b->dense, size,
-                    0.0f, b->dense_dx, size);
+        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, n, size, size, 1.0f, b->dy, size, b->dense, size, 0.0f,
+                    b->dense_dx, size);
     if (p == WEIGHT_GRADIENT || p == BACKWARD)
         cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, size, size, n, 1.0f, b->dy, size, b->x, size, 0.0f,
                     b->dense_dw, size);
 }
 
-/* ---- the check ------------------------------------------------------------------------------------------- */
+/* ---- the check ----------------------------------------------------------------------------------------------- */
 
 static double *widened(const float *from, size_t count) {
-    double *wide = need(rbe_alloc(count, sizeof *wide));
+    double *wide = example_need(rbe_alloc(count, sizeof *wide));
     for (size_t i = 0; i < count; i++) wide[i] = from[i];
     return wide;
 }
@@ -160,11 +153,11 @@ static double error_of(const float *found, const double *expected, size_t count)
 static double parameter_error(const subject *b, const double *gradient) {
     const rbe_blocks *w = b->w;
     size_t block = w->block, area = block * block;
-    double *padded = need(rbe_alloc(4 * area, sizeof *padded));
+    double *padded = example_need(rbe_alloc(4 * area, sizeof *padded));
     double *left = padded + area, *right = left + area, *half = right + area;
-    double *values = need(rbe_alloc_zeroed(w->value_count, sizeof *values));
-    double *alpha = need(rbe_alloc_zeroed(alpha_count(w), sizeof *alpha));
-    double *psi = need(rbe_alloc(RBE_BASIS_COUNT * area, sizeof *psi));
+    double *values = example_need(rbe_alloc_zeroed(w->value_count, sizeof *values));
+    double *alpha = example_need(rbe_alloc_zeroed(alpha_count(w), sizeof *alpha));
+    double *psi = example_need(rbe_alloc(RBE_BASIS_COUNT * area, sizeof *psi));
     example_require(rbe_transform_matrix(w->row_transform, block, left));
     example_require(rbe_transform_matrix(w->column_transform, block, right));
     for (size_t i = 0; w->alpha && i < RBE_BASIS_COUNT * area; i++)
@@ -178,17 +171,16 @@ static double parameter_error(const subject *b, const double *gradient) {
             for (size_t l = 0; w->alpha && l < RBE_BASIS_COUNT; l++)
                 alpha[rbe_block_alpha(w, p, q, l) - w->alpha] = cblas_ddot((int)area, padded, 1, psi + l * area, 1);
             int size = (int)block;
-            cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, size, size, size, 1.0, left, size, padded, size,
-                        0.0, half, size);
-            cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasTrans, size, size, size, 1.0, half, size, right, size,
-                        0.0, padded, size);
+            cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, size, size, size, 1.0, left, size, padded, size, 0.0,
+                        half, size);
+            cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasTrans, size, size, size, 1.0, half, size, right, size, 0.0,
+                        padded, size);
             size_t g = p / w->group;
             for (size_t i = 0; i < block; i++)
                 for (size_t k = w->list_start[g * block + i]; k < w->list_start[g * block + i + 1]; k++) {
                     size_t column = rbe_column_at(w, k);
                     if (column / block == q)
-                        values[rbe_entry_value(w, g, k, p % w->group) - w->values] =
-                            padded[i * block + column % block];
+                        values[rbe_entry_value(w, g, k, p % w->group) - w->values] = padded[i * block + column % block];
                 }
         }
     double error = error_of(b->values, values, w->value_count);
@@ -205,7 +197,7 @@ static double check(subject *b) {
     int n = (int)b->n, size = (int)b->size;
     size_t count = b->n * b->size;
     double *x = widened(b->x, count), *dy = widened(b->dy, count), *dense = widened(b->dense, b->size * b->size);
-    double *result = need(rbe_alloc(count > b->size * b->size ? count : b->size * b->size, sizeof *result));
+    double *result = example_need(rbe_alloc(count > b->size * b->size ? count : b->size * b->size, sizeof *result));
     double error = 0.0;
     run_compressed(b);
     if (p == FORWARD || p == MATVEC) {
@@ -214,13 +206,12 @@ static double check(subject *b) {
         error = error_of(b->y, result, count);
     }
     if (p == INPUT_GRADIENT || p == BACKWARD) {
-        cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, n, size, size, 1.0, dy, size, dense, size, 0.0,
-                    result, size);
+        cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, n, size, size, 1.0, dy, size, dense, size, 0.0, result,
+                    size);
         error = error_of(b->dx, result, count);
     }
     if (p == WEIGHT_GRADIENT || p == BACKWARD) {
-        cblas_dgemm(CblasRowMajor, CblasTrans, CblasNoTrans, size, size, n, 1.0, dy, size, x, size, 0.0, result,
-                    size);
+        cblas_dgemm(CblasRowMajor, CblasTrans, CblasNoTrans, size, size, n, 1.0, dy, size, x, size, 0.0, result, size);
         error = fmax(error, parameter_error(b, result));
     }
     rbe_free(x);
@@ -230,11 +221,11 @@ static double check(subject *b) {
     return error;
 }
 
-/* ---- the report ------------------------------------------------------------------------------------------ */
+/* ---- the report ---------------------------------------------------------------------------------------------- */
 
 static void print_head(const settings *s) {
-    printf("B=%zu K=%zu %s, alpha %s, %zu thread%s, %s; dense: OpenBLAS for %s\n", s->block, s->coeffs,
-           s->transform, s->alpha, s->threads, s->threads == 1 ? "" : "s", rbe_isa_name(), openblas_get_corename());
+    printf("B=%zu K=%zu %s, alpha %s, %zu thread%s, %s; dense: OpenBLAS for %s\n", s->block, s->coeffs, s->transform,
+           s->alpha, s->threads, s->threads == 1 ? "" : "s", rbe_isa_name(), openblas_get_corename());
     printf("case    size     n  group  compressed us   dense us   ratio (quartiles)      GF/s   error     "
            "layer  workspace    dense bytes\n");
 }
@@ -252,20 +243,18 @@ static void report(const settings *s, const subject *b, product p, const bench_t
                "\"ratio\":%.3f,\"ratio_low\":%.3f,\"ratio_high\":%.3f,\"useful_gflops\":%.2f,\"max_rel_err\":%.3g,"
                "\"layer_bytes\":%zu,\"workspace_bytes\":%zu,\"dense_bytes\":%zu}\n",
                product_names[p], b->size, b->size, b->n, s->block, s->coeffs, w->group, s->transform,
-               w->alpha ? "true" : "false", s->threads, rbe_isa_name(), t->compressed * 1e6, t->dense * 1e6,
-               t->ratio, t->ratio_low, t->ratio_high, gflops, error, layer, b->scratch_bytes,
-               b->size * b->size * sizeof(float));
+               w->alpha ? "true" : "false", s->threads, rbe_isa_name(), t->compressed * 1e6, t->dense * 1e6, t->ratio,
+               t->ratio_low, t->ratio_high, gflops, error, layer, b->scratch_bytes, b->size * b->size * sizeof(float));
     } else {
-        printf("%-6s %5zu %5zu %6zu %14.1f %10.1f %7.2f (%.2f - %.2f) %8.1f %7.1e %9zu %10zu %14zu\n",
-               product_names[p], b->size, b->n, w->group, t->compressed * 1e6, t->dense * 1e6, t->ratio,
-               t->ratio_low, t->ratio_high, gflops, error, layer, b->scratch_bytes,
-               b->size * b->size * sizeof(float));
+        printf("%-6s %5zu %5zu %6zu %14.1f %10.1f %7.2f (%.2f - %.2f) %8.1f %7.1e %9zu %10zu %14zu\n", product_names[p],
+               b->size, b->n, w->group, t->compressed * 1e6, t->dense * 1e6, t->ratio, t->ratio_low, t->ratio_high,
+               gflops, error, layer, b->scratch_bytes, b->size * b->size * sizeof(float));
     }
     fflush(stdout);
 }
 
 static void bench(const settings *s, product p, size_t size) {
-    rbe_rng *rng = need(rbe_rng_new(size + 10 * (size_t)p, 0));
+    rbe_rng *rng = example_need(rbe_rng_new(size + 10 * (size_t)p, 0));
     size_t n = s->n > 0 ? s->n : p == MATVEC ? 1 : size < 512 ? 512 : 1024;
     subject b = make_subject(s, p, size, n, rng);
     double error = check(&b);
@@ -295,8 +284,8 @@ static void bench_training_step(const settings *s, size_t size) {
                "\"ratio\":%.3f,\"ratio_low\":%.3f,\"ratio_high\":%.3f,\"max_rel_err\":%.3g,\"layer_bytes\":%zu,"
                "\"dense_bytes\":%zu}\n",
                size, options.batch, s->block, s->coeffs, s->group, s->threads, rbe_isa_name(),
-               r.timing.compressed * 1e6, r.timing.dense * 1e6, r.timing.ratio, r.timing.ratio_low,
-               r.timing.ratio_high, r.error, r.bytes, r.dense_bytes);
+               r.timing.compressed * 1e6, r.timing.dense * 1e6, r.timing.ratio, r.timing.ratio_low, r.timing.ratio_high,
+               r.error, r.bytes, r.dense_bytes);
     else
         printf("step   784-%zu-%zu-10, batch %zu, values / %.0f, Adam: %.0f us, dense %.0f us, ratio %.2f (%.2f - "
                "%.2f), "

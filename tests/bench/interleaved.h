@@ -12,7 +12,6 @@ typedef struct bench_timing {
 typedef void bench_work(void *subject);
 
 /* On one thread times are processor times of the thread, so that other work on the machine disturbs little. */
-bench_timing bench_interleaved(bench_work *compressed, bench_work *dense, void *subject, bool one_thread,
-                               bool quick);
+bench_timing bench_interleaved(bench_work *compressed, bench_work *dense, void *subject, bool one_thread, bool quick);
 
 #endif

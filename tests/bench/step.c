@@ -22,15 +22,9 @@ typedef struct subject {
     size_t rows, features;
 } subject;
 
-static void *need(void *memory) {
-    if (!memory) example_require(rbe_last_status());
-    return memory;
-}
-
 static rbe_layer *compressed_layer(const bench_step_options *o, size_t in, uint64_t seed) {
-    return rbe_linear_new(
-        in, o->hidden,
-        &(rbe_linear_options){.block = o->block, .ratio = o->ratio, .group = o->group, .seed = seed});
+    return rbe_linear_new(in, o->hidden,
+                          &(rbe_linear_options){.block = o->block, .ratio = o->ratio, .group = o->group, .seed = seed});
 }
 
 /* A dense layer that computes what `layer` does. The bias is the last of its parameters. */
@@ -38,7 +32,7 @@ static rbe_layer *decompressed(const rbe_layer *layer) {
     size_t last = 0;
     while (rbe_layer_param(layer, last + 1)) last++;
     size_t in = rbe_layer_inputs(layer), out = rbe_layer_outputs(layer);
-    float *weights = need(rbe_alloc(in * out, sizeof *weights));
+    float *weights = example_need(rbe_alloc(in * out, sizeof *weights));
     example_require(rbe_decompress(rbe_linear_blocks(layer), weights));
     rbe_layer *dense = rbe_dense_from_weights(in, out, weights, rbe_layer_param(layer, last)->value, NULL);
     rbe_free(weights);
@@ -46,15 +40,15 @@ static rbe_layer *decompressed(const rbe_layer *layer) {
 }
 
 static void finish(network *n, rbe_layer *hidden1, rbe_layer *hidden2, size_t hidden) {
-    n->model = need(rbe_model_new());
+    n->model = example_need(rbe_model_new());
     rbe_model_add(n->model, hidden1);
     rbe_model_apply(n->model, rbe_relu);
     rbe_model_add(n->model, hidden2);
     rbe_model_apply(n->model, rbe_relu);
     rbe_model_add(n->model, rbe_dense_new(hidden, CLASSES, &(rbe_dense_options){.seed = 3}));
     example_require(rbe_model_status(n->model));
-    n->optim = need(rbe_optim_new(rbe_adam, n->model, &(rbe_optim_options){.lr = 1e-4f}));
-    n->tape = need(rbe_tape_new(NULL));
+    n->optim = example_need(rbe_optim_new(rbe_adam, n->model, &(rbe_optim_options){.lr = 1e-4f}));
+    n->tape = example_need(rbe_tape_new(NULL));
 }
 
 static void run(const subject *s, const network *n) {
@@ -95,22 +89,21 @@ static void free_network(network *n) {
 
 bench_step_result bench_step(const bench_step_options *o) {
     subject s = {.rows = o->batch, .features = o->inputs};
-    s.x = need(rbe_alloc(s.rows * s.features, sizeof *s.x));
-    s.labels = need(rbe_alloc(s.rows, sizeof *s.labels));
-    rbe_rng *rng = need(rbe_rng_new(1, 0));
+    s.x = example_need(rbe_alloc(s.rows * s.features, sizeof *s.x));
+    s.labels = example_need(rbe_alloc(s.rows, sizeof *s.labels));
+    rbe_rng *rng = example_need(rbe_rng_new(1, 0));
     for (size_t i = 0; i < s.rows * s.features; i++) s.x[i] = (float)rbe_rng_uniform(rng);
     for (size_t i = 0; i < s.rows; i++) s.labels[i] = (int32_t)rbe_rng_below(rng, CLASSES);
 
-    rbe_layer *hidden1 = need(compressed_layer(o, o->inputs, 1)),
-              *hidden2 = need(compressed_layer(o, o->hidden, 2));
+    rbe_layer *hidden1 = example_need(compressed_layer(o, o->inputs, 1)),
+              *hidden2 = example_need(compressed_layer(o, o->hidden, 2));
     finish(&s.dense, decompressed(hidden1), decompressed(hidden2), o->hidden);
     finish(&s.compressed, hidden1, hidden2, o->hidden);
     bench_step_result result = {.error = difference(&s)};
     result.timing = bench_interleaved(run_compressed, run_dense, &s, o->one_thread, o->quick);
 
     /* Gradients and Adam's two moments: three more floats for each value. */
-    rbe_layer_cost cost = rbe_model_describe_cost(s.compressed.model),
-                   dense = rbe_model_describe_cost(s.dense.model);
+    rbe_layer_cost cost = rbe_model_describe_cost(s.compressed.model), dense = rbe_model_describe_cost(s.dense.model);
     result.values = cost.values;
     result.bytes = cost.bytes + 3 * cost.values * sizeof(float);
     result.dense_bytes = dense.bytes + 3 * dense.values * sizeof(float);

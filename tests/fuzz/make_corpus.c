@@ -42,9 +42,8 @@ static void make_models(void) {
         rbe_model_free(model);
     }
     const double wide[3] = {1, 2, 3};
-    const rbe_stored_tensor tensors[] = {
-        {.name = "a", .dtype = RBE_F64, .dims = 1, .shape = {3}, .values = wide},
-        {.name = "b", .dtype = RBE_BOOL, .dims = 2, .shape = {2, 2}, .values = wide}};
+    const rbe_stored_tensor tensors[] = {{.name = "a", .dtype = RBE_F64, .dims = 1, .shape = {3}, .values = wide},
+                                         {.name = "b", .dtype = RBE_BOOL, .dims = 2, .shape = {2, 2}, .values = wide}};
     require(rbe_tensor_file_save(path_of("model", number), tensors, 2, NULL, 0, false) == RBE_OK);
 }
 
