@@ -1,11 +1,14 @@
 /* The eight basis functions as products of one-dimensional ones: what the product kernels work with.
  *
- * On the grid of a block all Phi_k are even in x and y. With f_0..f_3 the orthonormal even functions that QR makes
+ * On the grid of a block all Phi_k are even in x and y. With f_0 .. f_3 the orthonormal even functions that QR makes
  * of 1, cos pi x, cos 2 pi x, x^2 (in this order), and (lambda_m, v_m) the eigenpairs of what remains of d, the
- * orthonormal basis (row r is y, column c is x) is Psi_0 = f0(y) f0(x)    Psi_1 = f0(y) f1(x)    Psi_2 = f1(y)
- * f0(x)    Psi_3 = f0(y) f2(x)    Psi_4 = f2(y) f0(x) Psi_5 = f1(y) f1(x)    Psi_6 = (f0(y) f3(x) + f3(y) f0(x)) /
- * sqrt 2 Psi_7 = (d - its projection on Psi_0..6) / norm = sum_m lambda_m v_m(y) v_m(x). Eigenvalues below
- * RBE_MOMENT_TOLERANCE of the largest are left out: rank 9 to 12 for B = 32 .. 256.
+ * orthonormal basis (row r is y, column c is x) is
+ *
+ *     Psi_0 = f0(y) f0(x)    Psi_1 = f0(y) f1(x)    Psi_2 = f1(y) f0(x)    Psi_3 = f0(y) f2(x)
+ *     Psi_4 = f2(y) f0(x)    Psi_5 = f1(y) f1(x)    Psi_6 = (f0(y) f3(x) + f3(y) f0(x)) / sqrt 2
+ *     Psi_7 = (d - its projection on Psi_0 .. Psi_6) / norm = sum_m lambda_m v_m(y) v_m(x)
+ *
+ * Eigenvalues below RBE_MOMENT_TOLERANCE of the largest are left out: rank 9 to 12 for B = 32 .. 256.
  */
 #ifndef RBE_CODEC_BASIS_H
 #define RBE_CODEC_BASIS_H

@@ -44,8 +44,9 @@ bool rbe_isa_select(const char *name) {
 rbe_forward_small *rbe_isa_forward_small(size_t group) {
     const rbe_methods *methods = rbe_isa();
 #if defined(__x86_64__)
-    if (methods != &rbe_methods_portable && group <= 4) return rbe_forward_small_narrow;
-    if (methods == &rbe_methods_avx512 && group <= 8) return rbe_methods_avx2.forward_small;
+    if (methods == &rbe_methods_avx512 && group <= 4) return rbe_forward_small_4_avx512;
+    if (methods == &rbe_methods_avx512 && group <= 8) return rbe_forward_small_8_avx512;
+    if (methods == &rbe_methods_avx2 && group <= 4) return rbe_forward_small_4_avx2;
 #else
     (void)group;
 #endif

@@ -78,10 +78,8 @@ static void set_moments(rbe_axis *axis, const rbe_moments *moments, bool input, 
 }
 
 static void set_pairs(rbe_plan *plan, size_t rank) {
-    static const rbe_alpha_pair separable[] = {{0, 0, 0}, {1, 0, 1}, {3, 0, 2}, {6, 0, 3},
-                                               {2, 1, 0}, {5, 1, 1}, {4, 2, 0}, {6, 3, 0}};
-    size_t count = sizeof separable / sizeof separable[0];
-    memcpy(plan->pair, separable, sizeof separable);
+    size_t count = RBE_SEPARABLE_PAIRS;
+    memcpy(plan->pair, rbe_separable_pairs, sizeof rbe_separable_pairs);
     for (size_t m = 0; m < rank; m++) {
         uint8_t row = (uint8_t)(RBE_EVEN_COUNT + m);
         plan->pair[count++] = (rbe_alpha_pair){7, row, row};

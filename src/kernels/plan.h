@@ -36,6 +36,11 @@ typedef struct rbe_alpha_pair {
     uint8_t function, row, column;
 } rbe_alpha_pair;
 
+/* The products of Psi_0 .. Psi_6. Those of Psi_7 follow: {7, RBE_EVEN_COUNT + m, RBE_EVEN_COUNT + m}. */
+enum { RBE_SEPARABLE_PAIRS = 8 };
+static const rbe_alpha_pair rbe_separable_pairs[RBE_SEPARABLE_PAIRS] = {{0, 0, 0}, {1, 0, 1}, {3, 0, 2}, {6, 0, 3},
+                                                                        {2, 1, 0}, {5, 1, 1}, {4, 2, 0}, {6, 3, 0}};
+
 struct rbe_plan {
     size_t block, log2_block;
     size_t grid_rows, grid_cols;
@@ -85,8 +90,8 @@ extern const rbe_methods rbe_methods_portable;
 #if defined(__x86_64__)
 extern const rbe_methods rbe_methods_avx2, rbe_methods_avx512;
 
-/* Vectors of 4 floats with the instructions of AVX2. */
-extern rbe_forward_small rbe_forward_small_narrow;
+/* Vectors of 4 and of 8 floats with the instructions of a set whose own are longer. */
+extern rbe_forward_small rbe_forward_small_4_avx2, rbe_forward_small_4_avx512, rbe_forward_small_8_avx512;
 #endif
 
 /* The methods in use. */

@@ -15,19 +15,34 @@
 /* Floats between the rows of lanes. */
 static size_t small_stride(size_t lanes) { return (lanes + 15) / 16 * 16; }
 
+/* Goes through the blocks of all rows, one after the other: where the next one starts and how long it is. */
+typedef struct block_walk {
+    size_t block, length, start; /* of the block within its row */
+    size_t offset;               /* of the block within all rows */
+} block_walk;
+
+ALWAYS_INLINE size_t walk_valid(const block_walk *at) { return smaller(at->block, at->length - at->start); }
+
+ALWAYS_INLINE void walk_on(block_walk *at) {
+    at->offset += walk_valid(at);
+    at->start += at->block;
+    if (at->start >= at->length) at->start = 0;
+}
+
 /* coefficients: rows x (blocks * B); moments: as rows of lanes. */
 static void analyze_small(const rbe_axis *axis, const float *x, size_t rows, size_t length, size_t blocks,
                           float *coefficients, float *moments) {
     size_t lanes = blocks * rows, stride = small_stride(lanes), block = axis->block;
     float copies[LANES][RBE_MAX_BLOCK];
     _Alignas(64) float turned[RBE_MAX_BLOCK * LANES];
+    block_walk at = {.block = block, .length = length};
     for (size_t first = 0; first < lanes; first += LANES) {
         const float *lane[LANES];
         for (size_t s = 0; s < LANES; s++) {
-            size_t q = (first + s) % blocks, n = (first + s) / blocks;
             lane[s] = zero_block;
-            if (first + s < lanes)
-                lane[s] = padded(x + n * length + q * block, smaller(block, length - q * block), block, copies[s]);
+            if (first + s >= lanes) continue;
+            lane[s] = padded(x + at.offset, walk_valid(&at), block, copies[s]);
+            walk_on(&at);
         }
         analyze_lanes(axis, lane, turned, LANES, moments + first, stride);
         /* Where a vector is longer than a block, each store is mended by the next one. */
@@ -44,102 +59,213 @@ static void synthesize_small(const rbe_axis *axis, const float *yh, const float 
                              size_t blocks, float *y) {
     size_t lanes = blocks * rows, stride = small_stride(lanes), block = axis->block;
     float copies[LANES][RBE_MAX_BLOCK];
+    block_walk at = {.block = block, .length = length};
     for (size_t first = 0; first < lanes; first += LANES) {
+        const block_walk before = at;
         const float *addend[LANES];
         float *lane[LANES];
         for (size_t s = 0; s < LANES; s++) {
             lane[s] = copies[s];
             addend[s] = zero_block;
             if (first + s >= lanes) continue;
-            size_t n = (first + s) / blocks, p = (first + s) % blocks;
-            size_t valid = smaller(block, length - p * block);
-            if (is_whole(valid, block)) lane[s] = y + n * length + p * block;
-            if (bias) addend[s] = padded(bias + p * block, valid, block, copies[s]);
+            size_t valid = walk_valid(&at);
+            if (is_whole(valid, block)) lane[s] = y + at.offset;
+            if (bias) addend[s] = padded(bias + at.start, valid, block, copies[s]);
+            walk_on(&at);
         }
         synthesize_lanes(axis, yh + first, stride, addend, lane);
-        for (size_t s = 0; s < LANES && first + s < lanes; s++) {
-            size_t n = (first + s) / blocks, p = (first + s) % blocks;
-            size_t valid = smaller(block, length - p * block);
-            if (!is_whole(valid, block)) memcpy(y + n * length + p * block, lane[s], valid * sizeof(float));
+        at = before;
+        for (size_t s = 0; s < LANES && first + s < lanes; s++, walk_on(&at)) {
+            size_t valid = walk_valid(&at);
+            if (!is_whole(valid, block)) memcpy(y + at.offset, lane[s], valid * sizeof(float));
         }
     }
 }
 
-/* `rows` rows of the batch by up to LANES block rows. `sums` accumulators per row hide the latency of an addition. The
- * last entries, up to `sums` of them, are loaded under a mask instead of by a loop: lists are short, and a loop whose
- * end cannot be predicted costs more than it does. Columns behind the end of a list exist (RBE_COLUMN_PADDING). */
-ALWAYS_INLINE void small_tile(const list *l, bool wide, const float *values, const float *x, size_t x_step, float *y,
-                              size_t y_step, bool whole, size_t count, bool add, size_t rows, size_t sums) {
-    const lane_mask mask = first_lanes(count);
-    const uint16_t *columns16 = l->columns16;
-    const uint32_t *columns32 = l->columns32;
-    const size_t value_step = l->rows;
-    size_t left = l->length;
+/* The block rows of a group that are worked on at once: 1 or 2 whole vectors, or the first lanes of one. */
+typedef struct small_lanes {
+    size_t vectors;
+    bool whole;
+    lane_mask mask; /* where not whole */
+} small_lanes;
+
+ALWAYS_INLINE vec small_load(small_lanes l, const float *from, size_t v) {
+    return l.whole ? load(from + v * LANES) : load_first(from, l.mask);
+}
+
+ALWAYS_INLINE void small_store(small_lanes l, float *to, size_t v, vec value) {
+    if (l.whole)
+        store(to + v * LANES, value);
+    else
+        store_first(to, value, l.mask);
+}
+
+/* What the lists of a group have in common. Passed by value: the compiler must not fear that a stored result changes
+ * it. */
+typedef struct small_part {
+    const float *values; /* of the first entry */
+    size_t value_step;   /* to the next entry */
+    size_t x_step;       /* to the next row of the batch */
+    float *y;            /* where the first row of the batch has its first result */
+    size_t y_step;       /* to the next row of the batch */
+    size_t y_stride;     /* to the result of the next list */
+} small_part;
+
+/* `count` entries of a list, at most `most`, one for each accumulator. */
+ALWAYS_INLINE void small_entries(small_part p, small_lanes l, const uint16_t *columns16, const uint32_t *columns32,
+                                 size_t count, const float *x, size_t rows, size_t most, vec sum[8][4]) {
+    UNROLL for (size_t u = 0; u < most; u++, p.values += p.value_step) {
+        if (u == count) break;
+        const float *entry = x + (columns16 ? *columns16++ : *columns32++);
+        UNROLL for (size_t v = 0; v < l.vectors; v++) {
+            vec value = small_load(l, p.values, v);
+            UNROLL for (size_t n = 0; n < rows; n++) sum[n * l.vectors + v][u] =
+                multiply_add(value, splat(entry[n * p.x_step]), sum[n * l.vectors + v][u]);
+        }
+    }
+}
+
+/* One list by `rows` rows of the batch; rows * vectors <= 8. `sums` accumulators for each result hide the latency of
+ * an addition. */
+ALWAYS_INLINE void small_list(small_part p, small_lanes l, const uint16_t *columns16, const uint32_t *columns32,
+                              size_t length, const float *x, size_t rows, size_t sums) {
     vec sum[8][4] = {{{0}}};
-    while (left > sums) {
-        UNROLL for (size_t u = 0; u < sums; u++, values += value_step) {
-            const float *entry = x + (wide ? *columns32++ : *columns16++);
-            vec value = whole ? load(values) : load_first(values, mask);
-            UNROLL for (size_t n = 0; n < rows; n++) sum[n][u] =
-                multiply_add(value, splat(entry[n * x_step]), sum[n][u]);
-        }
-        left -= sums;
-    }
-    UNROLL for (size_t u = 0; u < sums; u++, values += value_step) {
-        const float *entry = x + (wide ? *columns32++ : *columns16++);
-        vec value = load_first(values, first_lanes(u < left ? count : 0));
-        UNROLL for (size_t n = 0; n < rows; n++) sum[n][u] = multiply_add(value, splat(entry[n * x_step]), sum[n][u]);
-    }
-    UNROLL for (size_t n = 0; n < rows; n++) {
-        vec total = sum[n][0];
-        UNROLL for (size_t u = 1; u < sums; u++) total += sum[n][u];
-        float *to = y + n * y_step;
-        if (add) total += load_first(to, mask);
-        if (whole)
-            store(to, total);
+    for (; length >= sums; length -= sums) {
+        small_entries(p, l, columns16, columns32, sums, x, rows, sums, sum);
+        p.values += sums * p.value_step;
+        if (columns16)
+            columns16 += sums;
         else
-            store_first(to, total, mask);
+            columns32 += sums;
+    }
+    small_entries(p, l, columns16, columns32, length, x, rows, sums - 1, sum);
+    UNROLL for (size_t n = 0; n < rows; n++) UNROLL for (size_t v = 0; v < l.vectors; v++) {
+        vec total = sum[n * l.vectors + v][0];
+        UNROLL for (size_t u = 1; u < sums; u++) total += sum[n * l.vectors + v][u];
+        small_store(l, p.y + n * p.y_step, v, total);
     }
 }
 
-/* All rows of the batch; row n of x starts at x + n * x_step. */
-ALWAYS_INLINE void small_rows(const list *l, bool wide, const float *values, const float *x, size_t x_step, float *y,
-                              size_t y_step, size_t rows, bool whole, size_t count, bool add) {
-    for (; rows >= 8; rows -= 8, x += 8 * x_step, y += 8 * y_step)
-        small_tile(l, wide, values, x, x_step, y, y_step, whole, count, add, 8, 1);
-    for (; rows >= 4; rows -= 4, x += 4 * x_step, y += 4 * y_step)
-        small_tile(l, wide, values, x, x_step, y, y_step, whole, count, add, 4, 2);
-    for (; rows >= 2; rows -= 2, x += 2 * x_step, y += 2 * y_step)
-        small_tile(l, wide, values, x, x_step, y, y_step, whole, count, add, 2, 4);
-    if (rows) small_tile(l, wide, values, x, x_step, y, y_step, whole, count, add, 1, 4);
+/* All frequencies of a group in one walk over its entries: list i ends before entry end[i]. */
+ALWAYS_INLINE void small_frequencies(small_part p, small_lanes l, const uint16_t *columns16, const uint32_t *columns32,
+                                     const uint32_t *end, size_t lists, const float *x, size_t rows, size_t sums) {
+    for (size_t i = 0, from = end[-1]; i < lists; i++) {
+        size_t length = end[i] - from;
+        small_list(p, l, columns16, columns32, length, x, rows, sums);
+        p.values += length * p.value_step;
+        p.y += p.y_stride;
+        from += length;
+        if (columns16)
+            columns16 += length;
+        else
+            columns32 += length;
+    }
 }
 
-ALWAYS_INLINE void small_list(const list *l, bool wide, const float *values, const float *x, size_t x_step, float *y,
-                              size_t y_step, size_t rows, bool add) {
-    size_t m = 0;
-    values += l->offset;
-    for (; m + LANES <= l->rows; m += LANES)
-        small_rows(l, wide, values + m, x, x_step, y + m, y_step, rows, true, LANES, add);
-    if (m < l->rows) small_rows(l, wide, values + m, x, x_step, y + m, y_step, rows, false, l->rows - m, add);
+/* The alpha part of one row of the batch: Psi_0 .. Psi_6. Function f of block q has its alphas at f * function_step +
+ * q * value_step, moment c of block q stands at x[c * x_stride + q]. */
+ALWAYS_INLINE void small_separable(small_part p, small_lanes l, size_t function_step, size_t blocks, const float *x,
+                                   size_t x_stride) {
+    vec sum[RBE_EVEN_COUNT][2] = {{{0}}};
+    for (size_t q = 0; q < blocks; q++, p.values += p.value_step)
+        UNROLL for (size_t n = 0; n < RBE_SEPARABLE_PAIRS; n++) {
+            const rbe_alpha_pair pair = rbe_separable_pairs[n];
+            vec moment = splat(x[pair.column * x_stride + q]);
+            UNROLL for (size_t v = 0; v < l.vectors; v++) sum[pair.row][v] =
+                multiply_add(small_load(l, p.values + pair.function * function_step, v), moment, sum[pair.row][v]);
+        }
+    UNROLL for (size_t m = 0; m < RBE_EVEN_COUNT; m++) UNROLL for (size_t v = 0; v < l.vectors; v++)
+        small_store(l, p.y + m * p.y_stride, v, sum[m][v]);
 }
 
-/* All lists of a group. `rows` is a constant for the most frequent case, a single row; `wide` says whether columns
- * have 32 bits. */
-ALWAYS_INLINE void small_group(const rbe_plan *plan, const rbe_blocks *w, bool wide, size_t g,
-                               const float *coefficients, const float *moments, size_t rows, float *y,
-                               size_t y_stride) {
-    size_t columns = plan->grid_cols * plan->block, x_stride = small_stride(plan->grid_cols * rows);
-    for (size_t i = 0; i < plan->block; i++) {
-        list l = frequency_list(plan, w, g, i);
-        small_list(&l, wide, w->values, coefficients, columns, y + i * y_stride, plan->grid_rows, rows, false);
+/* Psi_7: `count` of its moments, which all have the same alphas. */
+ALWAYS_INLINE void small_remainder(small_part p, small_lanes l, size_t blocks, const float *x, size_t x_stride,
+                                   size_t count) {
+    vec sum[8][2] = {{{0}}};
+    for (size_t q = 0; q < blocks; q++, p.values += p.value_step) UNROLL for (size_t v = 0; v < l.vectors; v++) {
+            vec value = small_load(l, p.values, v);
+            UNROLL for (size_t m = 0; m < count; m++) sum[m][v] =
+                multiply_add(value, splat(x[m * x_stride + q]), sum[m][v]);
+        }
+    UNROLL for (size_t m = 0; m < count; m++) UNROLL for (size_t v = 0; v < l.vectors; v++)
+        small_store(l, p.y + m * p.y_stride, v, sum[m][v]);
+}
+
+ALWAYS_INLINE void small_moments(small_part p, small_lanes l, const rbe_plan *plan, const float *x, size_t x_stride) {
+    const size_t blocks = plan->grid_cols, function_step = blocks * p.value_step;
+    small_separable(p, l, function_step, blocks, x, x_stride);
+    p.values += 7 * function_step;
+    p.y += RBE_EVEN_COUNT * p.y_stride;
+    const size_t most = 8 / l.vectors;
+    for (size_t m = RBE_EVEN_COUNT, rest = plan->input.moments - m, count; rest > 0; m += count, rest -= count) {
+        const float *moments = x + m * x_stride;
+        count = rest >= most ? most : rest >= 2 ? 2 : 1;
+        if (count == most)
+            small_remainder(p, l, blocks, moments, x_stride, most);
+        else if (count == 2)
+            small_remainder(p, l, blocks, moments, x_stride, 2);
+        else
+            small_remainder(p, l, blocks, moments, x_stride, 1);
+        p.y += count * p.y_stride;
     }
-    for (size_t p = 0; p < plan->pair_count; p++) {
-        rbe_alpha_pair pair = plan->pair[p];
-        list l = moment_list(plan, w, g, pair);
-        bool add = p > 0 && plan->pair[p - 1].row == pair.row;
-        small_list(&l, true, w->alpha, moments + pair.column * x_stride, plan->grid_cols,
-                   y + (plan->block + pair.row) * y_stride, plan->grid_rows, rows, add);
+}
+
+/* The coefficients of some rows and where their products go. */
+typedef struct small_batch {
+    const float *coefficients, *moments; /* of the first row */
+    size_t columns;                      /* coefficients of a row */
+    size_t moment_stride;                /* from a moment to the next */
+    float *y;                            /* rows of lanes, a frequency or moment each; the first one's of the group */
+    size_t y_stride;
+} small_batch;
+
+/* `rows` rows by the block rows of group g from m on. */
+ALWAYS_INLINE void small_tile(const rbe_plan *plan, const rbe_blocks *w, size_t g, size_t m, small_lanes l,
+                              small_batch b, size_t rows, size_t sums) {
+    const uint32_t *start = w->list_start + g * plan->block;
+    small_part p = {.values = w->values + rbe_group_values(w, g) + m,
+                    .value_step = rbe_group_rows(w, g),
+                    .x_step = b.columns,
+                    .y = b.y + m,
+                    .y_step = plan->grid_rows,
+                    .y_stride = b.y_stride};
+    if (w->columns16)
+        small_frequencies(p, l, w->columns16 + *start, NULL, start + 1, plan->block, b.coefficients, rows, sums);
+    else
+        small_frequencies(p, l, NULL, w->columns32 + *start, start + 1, plan->block, b.coefficients, rows, sums);
+    if (!w->alpha) return;
+    p.values = w->alpha + rbe_group_alpha(w, g) + m;
+    p.y += plan->block * b.y_stride;
+    for (size_t n = 0; n < rows; n++, p.y += plan->grid_rows)
+        small_moments(p, l, plan, b.moments + n * plan->grid_cols, b.moment_stride);
+}
+
+/* Values are streamed once for up to 8 / vectors rows. */
+ALWAYS_INLINE void small_rows(const rbe_plan *plan, const rbe_blocks *w, size_t g, size_t m, small_lanes l,
+                              small_batch b, size_t rows) {
+    while (rows > 0) {
+        size_t most = 8 / l.vectors, done = rows >= most ? most : rows >= 4 ? 4 : rows >= 2 ? 2 : 1;
+        switch (done) {
+        case 8: small_tile(plan, w, g, m, l, b, 8, 1); break;
+        case 4: small_tile(plan, w, g, m, l, b, 4, 2 / l.vectors); break;
+        case 2: small_tile(plan, w, g, m, l, b, 2, 4 / l.vectors); break;
+        default: small_tile(plan, w, g, m, l, b, 1, 4);
+        }
+        rows -= done;
+        b.coefficients += done * b.columns;
+        b.moments += done * plan->grid_cols;
+        b.y += done * plan->grid_rows;
     }
+}
+
+/* Two vectors at once where one is shorter than a cache line: or else every line of values would be fetched twice. */
+static void small_group(const rbe_plan *plan, const rbe_blocks *w, size_t g, const small_batch *b, size_t rows) {
+    size_t m = 0, count = rbe_group_rows(w, g);
+    for (; LANES == 8 && m + 2 * LANES <= count; m += 2 * LANES)
+        small_rows(plan, w, g, m, (small_lanes){.vectors = 2, .whole = true}, *b, rows);
+    for (; m + LANES <= count; m += LANES)
+        small_rows(plan, w, g, m, (small_lanes){.vectors = 1, .whole = true}, *b, rows);
+    if (m < count) small_rows(plan, w, g, m, (small_lanes){.vectors = 1, .mask = first_lanes(count - m)}, *b, rows);
 }
 
 static void forward_small(const rbe_plan *plan, const rbe_blocks *w, const float *bias, const float *x, size_t rows,
@@ -147,16 +273,14 @@ static void forward_small(const rbe_plan *plan, const rbe_blocks *w, const float
     size_t x_stride = small_stride(plan->grid_cols * rows), y_stride = small_stride(plan->grid_rows * rows);
     float *yh = scratch, *moments = yh + plan->block_rows * y_stride;
     float *coefficients = moments + plan->input.moments * x_stride;
+    small_batch b = {.coefficients = coefficients,
+                     .moments = moments,
+                     .columns = plan->grid_cols * plan->block,
+                     .moment_stride = x_stride,
+                     .y = yh,
+                     .y_stride = y_stride};
     analyze_small(&plan->input, x, rows, w->in, plan->grid_cols, coefficients, moments);
-    for (size_t g = 0; g < w->groups; g++) {
-        float *group = yh + g * w->group;
-        if (w->columns32)
-            small_group(plan, w, true, g, coefficients, moments, rows, group, y_stride);
-        else if (rows > 1)
-            small_group(plan, w, false, g, coefficients, moments, rows, group, y_stride);
-        else
-            small_group(plan, w, false, g, coefficients, moments, 1, group, y_stride);
-    }
+    for (size_t g = 0; g < w->groups; g++, b.y += w->group) small_group(plan, w, g, &b, rows);
     synthesize_small(&plan->output, yh, bias, rows, w->out, plan->grid_rows, y);
 }
 

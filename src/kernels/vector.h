@@ -113,6 +113,12 @@ ALWAYS_INLINE vec halves_low(vec a, vec b) { return __builtin_shufflevector(a, b
 ALWAYS_INLINE vec halves_high(vec a, vec b) { return __builtin_shufflevector(a, b, 2, 3, 6, 7); }
 ALWAYS_INLINE void transpose_across(vec r[1]) { (void)r; }
 
+#if defined(__AVX512VL__)
+typedef __mmask8 lane_mask;
+ALWAYS_INLINE lane_mask first_lanes(size_t count) { return (lane_mask)((1u << count) - 1); }
+ALWAYS_INLINE vec load_first(const float *from, lane_mask mask) { return _mm_maskz_loadu_ps(mask, from); }
+ALWAYS_INLINE void store_first(float *to, vec v, lane_mask mask) { _mm_mask_storeu_ps(to, mask, v); }
+#else
 typedef size_t lane_mask;
 ALWAYS_INLINE lane_mask first_lanes(size_t count) { return count; }
 ALWAYS_INLINE vec load_first(const float *from, lane_mask count) {
@@ -123,6 +129,7 @@ ALWAYS_INLINE vec load_first(const float *from, lane_mask count) {
 ALWAYS_INLINE void store_first(float *to, vec v, lane_mask count) {
     for (size_t s = 0; s < count; s++) to[s] = v[s];
 }
+#endif
 
 #endif
 
