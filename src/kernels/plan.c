@@ -89,7 +89,12 @@ static void set_pairs(rbe_plan *plan, size_t rank) {
 
 /* ---- plans --------------------------------------------------------------------------------------------------- */
 
-static size_t default_batch_threshold(const rbe_blocks *w) { return w->group >= 4 ? 12 : 0; }
+/* From how many rows on panels are faster (256 and 1024 inputs and outputs, B = 32 and 64, 1/16). Without masked loads
+ * a vector with few lanes in use is not worth it. */
+static size_t default_batch_threshold(const rbe_blocks *w) {
+    if (w->group % 4 != 0 && rbe_isa() == &rbe_methods_portable) return 0;
+    return w->group >= 16 ? 14 : w->group >= 8 ? 9 : w->group >= 4 ? 7 : 5;
+}
 
 /* One piece of memory: the plan, then its tables. */
 rbe_plan *rbe_plan_new(const rbe_blocks *w) {

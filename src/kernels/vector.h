@@ -118,6 +118,14 @@ typedef __mmask8 lane_mask;
 ALWAYS_INLINE lane_mask first_lanes(size_t count) { return (lane_mask)((1u << count) - 1); }
 ALWAYS_INLINE vec load_first(const float *from, lane_mask mask) { return _mm_maskz_loadu_ps(mask, from); }
 ALWAYS_INLINE void store_first(float *to, vec v, lane_mask mask) { _mm_mask_storeu_ps(to, mask, v); }
+#elif defined(__AVX2__)
+typedef __m128i lane_mask;
+ALWAYS_INLINE lane_mask first_lanes(size_t count) {
+    static const int32_t ones_then_zeros[8] = {-1, -1, -1, -1};
+    return _mm_loadu_si128((const __m128i_u *)(const void *)(ones_then_zeros + LANES - count));
+}
+ALWAYS_INLINE vec load_first(const float *from, lane_mask mask) { return _mm_maskload_ps(from, mask); }
+ALWAYS_INLINE void store_first(float *to, vec v, lane_mask mask) { _mm_maskstore_ps(to, mask, v); }
 #else
 typedef size_t lane_mask;
 ALWAYS_INLINE lane_mask first_lanes(size_t count) { return count; }
