@@ -14,7 +14,7 @@
 #define PANEL_WIDTH 64              /* rows of a panel, at most */
 #define PANEL_STEP 16               /* a multiple of every vector's length */
 #define PANEL_PAIR_BYTES (2u << 20) /* of input and output panel together, for the second-level cache */
-#define RUN_BYTES (768u << 10)      /* of the panels that are summed without a break */
+#define RUN_BYTES (640u << 10)      /* of the panels that are summed without a break */
 #define RUN_PANELS 8
 #define LISTS_AT_A_TIME 8
 
@@ -101,15 +101,14 @@ static size_t bias_floats(const rbe_blocks *w) { return (w->out + PANEL_STEP - 1
 
 size_t rbe_plan_backward_bytes(const rbe_plan *plan, const rbe_blocks *w, size_t rows) {
     layout l = layout_of(plan, rows);
-    size_t floats = l.chunk * (l.input_floats + l.output_floats + bias_floats(w)) + l.threads * l.input_floats;
+    size_t floats = l.chunk * (l.input_floats + l.output_floats + bias_floats(w));
     return rbe_aligned(floats * sizeof(float));
 }
 
 /* The scratch memory of a backward product. */
 typedef struct workspace {
-    float *x, *y; /* panels of the chunk */
+    float *x, *y; /* panels of the chunk; a panel of x is that of dx before */
     float *bias;  /* sums of the panels of the chunk */
-    float *dx;    /* one panel a thread */
 } workspace;
 
 static workspace divide(const layout *l, size_t bias, void *scratch) {
@@ -117,7 +116,6 @@ static workspace divide(const layout *l, size_t bias, void *scratch) {
     s.x = scratch;
     s.y = s.x + l->chunk * l->input_floats;
     s.bias = s.y + l->chunk * l->output_floats;
-    s.dx = s.bias + l->chunk * bias;
     return s;
 }
 
@@ -192,17 +190,16 @@ void rbe_plan_backward(const rbe_plan *plan, const rbe_blocks *w, const float *x
 #pragma omp for schedule(dynamic)
         for (size_t n = 0; n < count; n++) {
             size_t start = panel_start(&l, first + n), panel_count = panel_rows(&l, first + n, rows);
-            float *yh = s.y + n * l.output_floats;
+            float *xh = s.x + n * l.input_floats, *yh = s.y + n * l.output_floats;
             if (gradients->bias) sum_rows(dy + start * w->out, panel_count, w->out, s.bias + n * bias_step);
             if (sums || gradients->dx)
                 isa->analyze(&plan->output, dy + start * w->out, panel_count, w->out, yh, l.width);
-            if (sums && !cache)
-                isa->analyze(&plan->input, x + start * w->in, panel_count, w->in, s.x + n * l.input_floats, l.width);
-            if (gradients->dx) input_gradient(&b, first + n, yh, s.dx + (size_t)omp_get_thread_num() * l.input_floats);
+            if (gradients->dx) input_gradient(&b, first + n, yh, xh);
+            if (sums && !cache) isa->analyze(&plan->input, x + start * w->in, panel_count, w->in, xh, l.width);
         }
-        const float *xh = cache ? cache + first * l.input_floats : s.x;
+        const float *all_xh = cache ? cache + first * l.input_floats : s.x;
 #pragma omp for schedule(dynamic)
-        for (size_t item = 0; item < items; item++) sum_lists(&b, xh, s.y, first, count, item);
+        for (size_t item = 0; item < items; item++) sum_lists(&b, all_xh, s.y, first, count, item);
 #pragma omp single
         for (size_t n = 0; gradients->bias && n < count; n++)
             for (size_t o = 0; o < w->out; o++) gradients->bias[o] += s.bias[n * bias_step + o];
