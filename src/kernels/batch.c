@@ -111,7 +111,7 @@ typedef struct workspace {
     float *bias;  /* sums of the panels of the chunk */
 } workspace;
 
-static workspace divide(const layout *l, size_t bias, void *scratch) {
+static workspace divide(const layout *l, void *scratch) {
     workspace s;
     s.x = scratch;
     s.y = s.x + l->chunk * l->input_floats;
@@ -179,7 +179,7 @@ void rbe_plan_backward(const rbe_plan *plan, const rbe_blocks *w, const float *x
     const layout l = layout_of(plan, rows);
     const batch b = {plan, w, isa, &l, gradients, rows};
     size_t bias_step = bias_floats(w);
-    const workspace s = divide(&l, bias_step, scratch);
+    const workspace s = divide(&l, scratch);
     bool sums = gradients->values || gradients->alpha;
     size_t items = sums ? w->groups * (plan->block / LISTS_AT_A_TIME + 1) : 0;
     clear_parameters(w, gradients);

@@ -13,8 +13,9 @@
 #include "kernels/lists.h"
 #include "kernels/vector.h"
 
-/* Tiles with 16 accumulators need the 32 registers of AVX-512. */
-enum { VECTORS = LANES == 16 ? 4 : 2 };
+/* Tiles with 16 accumulators need the 32 registers of AVX-512. A single block row takes more vectors, to have enough
+ * independent sums. */
+enum { VECTORS = LANES == 16 ? 4 : 2, SINGLE_ROW_VECTORS = LANES == 16 ? 4 : 8 };
 
 /* ---- forward ------------------------------------------------------------------------------------------------- */
 
@@ -23,7 +24,7 @@ typedef void product_function(const places *p, const float *values, size_t value
 
 ALWAYS_INLINE void product_tile(const places *p, const float *values, size_t value_step, const float *x, float *y,
                                 size_t y_step, bool add, size_t rows, size_t vectors) {
-    vec sum[8][4];
+    vec sum[8][8];
     UNROLL for (size_t m = 0; m < rows; m++) UNROLL for (size_t n = 0; n < vectors; n++) sum[m][n] =
         add ? load(y + m * y_step + n * LANES) : (vec){0};
     size_t count = p->count;
@@ -31,7 +32,7 @@ ALWAYS_INLINE void product_tile(const places *p, const float *values, size_t val
         /* It pays where a panel does not fit the first-level cache. */
         const float *ahead = x + p->at[k + LIST_AHEAD], *now = x + p->at[k];
         UNROLL for (size_t n = 0; n < vectors; n += 16 / LANES) __builtin_prefetch(ahead + n * LANES);
-        vec row[4];
+        vec row[8];
         UNROLL for (size_t n = 0; n < vectors; n++) row[n] = load(now + n * LANES);
         UNROLL for (size_t m = 0; m < rows; m++) {
             vec value = splat(values[m]);
@@ -61,6 +62,7 @@ PRODUCT_TILE(2, 3)
 PRODUCT_TILE(3, 3)
 PRODUCT_TILE(4, 3)
 PRODUCT_TILE(1, 4)
+PRODUCT_TILE(1, 8)
 PRODUCT_TILE(2, 4)
 PRODUCT_TILE(3, 4)
 PRODUCT_TILE(4, 4)
@@ -81,7 +83,11 @@ static void product_list(const list *l, const float *values, const float *x, flo
     size_t first = 0;
     do {
         locate(l, first, row_step, block_step, &p);
-        for (size_t n = 0; n < vectors; n += VECTORS) {
+        size_t n = 0;
+        for (; l->rows == 1 && n + SINGLE_ROW_VECTORS <= vectors; n += SINGLE_ROW_VECTORS)
+            (SINGLE_ROW_VECTORS == 4 ? product_1x4 : product_1x8)(&p, values, 1, x + n * LANES, y + n * LANES,
+                                                                  block_step, add);
+        for (; n < vectors; n += VECTORS) {
             size_t tile_vectors = vectors - n < VECTORS ? vectors - n : VECTORS;
             for (size_t m = 0; m < l->rows;) {
                 size_t rest = l->rows - m, tile_rows = tile_vectors == 1 && rest >= 8 ? 8 : rest < 4 ? rest : 4;
