@@ -30,23 +30,43 @@ export OPENBLAS_NUM_THREADS=1
 unset OPENBLAS_CORETYPE # the baseline is the best that OpenBLAS has for this machine
 measure() { "$bench" --json --quick "$@" | tee "$work/last" >> "$results"; }
 
-# "NAME": 1.5 of the lines on standard input.
-field() { sed "s/.*\"$1\":\\([-+.0-9e]*\\).*/\\1/"; }
+# "NAME": 1.5 of the last line that was measured.
+field() { sed "s/.*\"$1\":\\([-+.0-9e]*\\).*/\\1/" "$work/last"; }
 
-echo "==> products: B = 64, K = 256 (1/16), DCT, alpha on, one thread"
-"$bench"
-echo "==> every block positions of its own"
-"$bench" --case fwd --size 1024 --group 1
-"$bench" --case bwd --size 1024 --group 1
-echo "==> 16 rows"
-"$bench" --case fwd --size 1024 --n 16
-"$bench" --case bwd --size 1024 --n 16
-echo "==> two threads (each side)"
-"$bench" --case fwd --size 1024 --threads 2
-"$bench" --case bwd --size 1024 --threads 2
-echo "==> a training step"
-"$bench" --case step --size 1024
+table() { # TITLE OPTIONS...
+    echo "==> $1"
+    shift
+    "$bench" "$@"
+}
+
+# Forward and backward in one table.
+both() { # TITLE OPTIONS...
+    table "$@" --case fwd
+    shift
+    "$bench" "$@" --case bwd | sed 1,2d
+}
+
+table "the usual case: B = 64, K = 256 (1/16), DCT, alpha on"
+both "16 rows" --n 16 --size 1024
+both "every block positions of its own" --group 1 --size 1024
+both "Haar" --transform haar
+both "without alpha" --alpha off
+both "B = 32, 1/16" --block 32 --coeffs 64
+both "B = 128, 1/16" --block 128 --coeffs 1024
+both "4096 inputs and outputs, 256 rows" --size 4096 --n 256 --quick
+both "two threads (each side)" --size 1024 --threads 2
+table "a training step" --case step --size 1024
 "$bench" --case step --size 1024 --coeffs 64
+
+echo "==> microseconds per row and coefficient of 1024 -> 1024: cost is linear in rows and in coefficients"
+for n in 64 128 256 512 1024 2048 4096; do
+    measure --case fwd --size 1024 --n $n
+    echo "$n $(field rbe_us)" | awk '{ printf "%6d rows %10.3f us/row\n", $1, $2 / $1 }'
+done
+for coeffs in 64 128 256 512 1024 2048 4096; do
+    measure --case fwd --size 1024 --n 256 --coeffs $coeffs
+    echo "$coeffs $(field rbe_us)" | awk '{ printf "%6d coefficients a block %10.1f us, %.3f us each\n", $1, $2, $2 / $1 }'
+done
 
 if ! command -v gnuplot > /dev/null; then
     echo "bench.sh: no picture, gnuplot is not there (sh scripts/deps.sh installs it)"
@@ -54,26 +74,40 @@ if ! command -v gnuplot > /dev/null; then
 fi
 echo "==> ratio against rows and density, for the picture"
 rows="1 4 16 32 64 256 1024"
-sizes="256 512 1024 2048"
+sizes="64 128 256 512 1024 2048"
 for size in $sizes; do
     for n in $rows; do
         if [ "$n" -eq 1 ]; then kind=matvec; else kind=fwd; fi
         measure --case $kind --size "$size" --n "$n"
-        echo "$n $(field ratio < "$work/last")" >> "$work/rows-$size"
+        echo "$n $(field ratio)" >> "$work/rows-$size"
     done
-    for coeffs in 1024 512 256 128 64; do
+    for coeffs in 4096 2048 1024 512 256 128 64; do
         measure --case fwd --size "$size" --n 256 --coeffs $coeffs
-        echo "$((4096 / coeffs)) $(field ratio < "$work/last")" >> "$work/density-$size"
+        echo "$((4096 / coeffs)) $(field ratio)" >> "$work/density-$size"
     done
 done
+
+# Where the curves of a picture cross 1, between two points of a logarithmic scale: printed, and kept for the picture.
+crossings() { # NAME WHAT
+    for size in $sizes; do
+        awk '{ x = log($1); y = log($2) }
+            NR > 1 && (y > 0) != (last_y > 0) { print exp(last_x - last_y * (x - last_x) / (y - last_y)), 1 }
+            { last_x = x; last_y = y }' "$work/$1-$size" > "$work/crossings-$size"
+        cat "$work/crossings-$size" >> "$work/$1-crossings"
+        while read -r x _; do echo "crossover of $size x $size: $x $2"; done < "$work/crossings-$size"
+    done
+}
 
 curves() { # NAME
     i=0
     for size in $sizes; do
         i=$((i + 1))
-        color=$(echo '#0072B2 #D55E00 #009E73 #CC79A7' | cut -d ' ' -f $i)
+        color=$(echo '#999999 #56B4E9 #0072B2 #D55E00 #009E73 #CC79A7' | cut -d ' ' -f $i)
         echo "'$work/$1-$size' with linespoints lc rgb '$color' lw 2.5 pt 7 ps 0.7 title '$size x $size', \\"
     done
+    if [ -s "$work/$1-crossings" ]; then
+        echo "'$work/$1-crossings' with points lc rgb 'black' lw 2 pt 6 ps 2 title 'crossover', \\"
+    fi
     echo "1 with lines lc rgb '#444444' dt (6,4) lw 2 title 'dense OpenBLAS'"
 }
 
@@ -86,24 +120,29 @@ set logscale xy 2
 set grid lc rgb '#dddddd' lt 1
 set border 3 lc rgb '#444444'
 set tics nomirror
-set key top left reverse Left
-set yrange [0.5:64]
-set ytics (0.5, 1, 2, 4, 8, 16, 32, 64)
+set key top right reverse Left
+set yrange [0.2:128]
+set ytics (0.25, 0.5, 1, 2, 4, 8, 16, 32, 64, 128)
 set ylabel 'times as fast as dense'
-set object 1 rectangle from graph 0, first 0.5 to graph 1, first 1 fc rgb '#eeeeee' fs solid noborder behind
-set label 1 'dense is faster' at graph 0.97, first 0.7 right tc rgb '#666666'
-set title 'Forward, values / 16'
+set object 1 rectangle from graph 0, first 0.2 to graph 1, first 1 fc rgb '#eeeeee' fs solid noborder behind
+set label 1 'dense is faster' at graph 0.97, first 0.3 right tc rgb '#666666'
+set title 'Forward, one coefficient for 16 dense values'
 set xlabel 'rows of the batch'
 set xtics (1, 4, 16, 64, 256, 1024)
+set xrange [1:1024]
 plot $(curves rows)
 set title 'Forward, 256 rows'
 set xlabel 'dense values for each stored coefficient'
-set xtics (4, 8, 16, 32, 64)
+set xtics (1, 2, 4, 8, 16, 32, 64)
+set xrange [1:64]
+set key top left
 plot $(curves density)
 unset multiplot
 END
 }
 
-draw "pngcairo size 1300,560 font 'DejaVu Sans,11' background '#ffffff'" "$out/speed.png" | gnuplot
-draw "svg size 1300,560 font 'DejaVu Sans,11' background '#ffffff'" "$out/speed.svg" | gnuplot
+crossings rows "rows, at 1/16"
+crossings density "dense values for each coefficient, at 256 rows"
+draw "pngcairo size 1300,620 font 'DejaVu Sans,11' background '#ffffff'" "$out/speed.png" | gnuplot
+draw "svg size 1300,620 font 'DejaVu Sans,11' background '#ffffff'" "$out/speed.svg" | gnuplot
 echo "wrote $results, $out/speed.png and $out/speed.svg"

@@ -2,8 +2,8 @@
  *
  * For every case: a random compressed matrix and random data; the result is checked against dense products in
  * double precision; then the compressed and the dense product are timed in turns in this one process, and the ratio
- * is the median over all turns. Useful flops are 2 N blocks (K + 8): what a dense product of the stored numbers
- * would take. On one thread times are processor times of the thread, so that other work on the machine disturbs
+ * is the median over all turns. Useful flops are 2 N (coefficients + alphas): what a dense product of the stored
+ * numbers would take. On one thread times are processor times of the thread, so that other work on the machine disturbs
  * little.
  */
 #include <cblas.h>
@@ -129,6 +129,14 @@ static void run_dense(void *of) {
                     b->dense_dw, size);
 }
 
+/* The compressed product of settings.threads threads as a single one does it. */
+static void run_on_one_thread(void *of) {
+    int threads = rbe_threads();
+    example_require(rbe_set_threads(1));
+    run_compressed(of);
+    example_require(rbe_set_threads(threads));
+}
+
 /* ---- the check ----------------------------------------------------------------------------------------------- */
 
 static double *widened(const float *from, size_t count) {
@@ -230,25 +238,27 @@ static void print_head(const settings *s) {
            "layer  workspace    dense bytes\n");
 }
 
-static void report(const settings *s, const subject *b, product p, const bench_timing *t, double error) {
+/* gain: time on one thread over that on all, 0 if there is only one. */
+static void report(const settings *s, const subject *b, product p, const bench_timing *t, double gain, double error) {
     const rbe_blocks *w = b->w;
     rbe_blocks_info info = rbe_blocks_describe(w);
     size_t layer = info.value_bytes + info.position_bytes + info.alpha_bytes;
-    size_t products = p == BACKWARD ? 2 : 1;
-    double flops = 2.0 * (double)(products * b->n * w->grid_rows * w->grid_cols * (s->coeffs + RBE_BASIS_COUNT));
-    double gflops = flops / t->compressed * 1e-9;
+    size_t dense = b->size * b->size * sizeof(float), products = p == BACKWARD ? 2 : 1;
+    double stored = (double)(info.coefficients + info.alphas);
+    double gflops = 2.0 * (double)(products * b->n) * stored / t->compressed * 1e-9;
     if (s->json) {
         printf("{\"case\":\"%s\",\"in\":%zu,\"out\":%zu,\"n\":%zu,\"block\":%zu,\"coeffs\":%zu,\"group\":%zu,"
                "\"transform\":\"%s\",\"alpha\":%s,\"threads\":%zu,\"isa\":\"%s\",\"rbe_us\":%.3f,\"dense_us\":%.3f,"
-               "\"ratio\":%.3f,\"ratio_low\":%.3f,\"ratio_high\":%.3f,\"useful_gflops\":%.2f,\"max_rel_err\":%.3g,"
-               "\"layer_bytes\":%zu,\"workspace_bytes\":%zu,\"dense_bytes\":%zu}\n",
+               "\"ratio\":%.3f,\"ratio_low\":%.3f,\"ratio_high\":%.3f,\"thread_gain\":%.3f,\"useful_gflops\":%.2f,"
+               "\"max_rel_err\":%.3g,\"layer_bytes\":%zu,\"workspace_bytes\":%zu,\"dense_bytes\":%zu}\n",
                product_names[p], b->size, b->size, b->n, s->block, s->coeffs, w->group, s->transform,
                w->alpha ? "true" : "false", s->threads, rbe_isa_name(), t->compressed * 1e6, t->dense * 1e6, t->ratio,
-               t->ratio_low, t->ratio_high, gflops, error, layer, b->scratch_bytes, b->size * b->size * sizeof(float));
+               t->ratio_low, t->ratio_high, gain, gflops, error, layer, b->scratch_bytes, dense);
     } else {
         printf("%-6s %5zu %5zu %6zu %14.1f %10.1f %7.2f (%.2f - %.2f) %8.1f %7.1e %9zu %10zu %14zu\n", product_names[p],
                b->size, b->n, w->group, t->compressed * 1e6, t->dense * 1e6, t->ratio, t->ratio_low, t->ratio_high,
-               gflops, error, layer, b->scratch_bytes, b->size * b->size * sizeof(float));
+               gflops, error, layer, b->scratch_bytes, dense);
+        if (gain > 0) printf("       compressed, %zu threads: %.2f times as fast as one\n", s->threads, gain);
     }
     fflush(stdout);
 }
@@ -261,7 +271,9 @@ static void bench(const settings *s, product p, size_t size) {
     if (!(error < 1e-4)) example_fail(1, "%s, size %zu: wrong result, error %g", product_names[p], size, error);
     openblas_set_num_threads((int)s->threads);
     bench_timing t = bench_interleaved(run_compressed, run_dense, &b, s->threads == 1, s->quick);
-    report(s, &b, p, &t, error);
+    double gain = 0;
+    if (s->threads > 1) gain = bench_interleaved(run_compressed, run_on_one_thread, &b, false, s->quick).ratio;
+    report(s, &b, p, &t, gain, error);
     free_subject(&b);
     rbe_rng_free(rng);
 }
