@@ -134,7 +134,7 @@ plot $(curves rows)
 set title 'Forward, 256 rows'
 set xlabel 'dense values for each stored coefficient'
 set xtics (1, 2, 4, 8, 16, 32, 64)
-set xrange [1:64]
+set xrange [1:64.1]
 set key top left
 plot $(curves density)
 unset multiplot
