@@ -1,4 +1,4 @@
-/* The same as narrow_avx2.c with the masks and the 32 registers of AVX-512: a tenth faster. */
+/* The same as narrow_4_avx2.c with the masks and the 32 registers of AVX-512: a tenth faster. */
 #include "kernels/plan.h"
 
 #if defined(__x86_64__)
