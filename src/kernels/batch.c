@@ -125,6 +125,11 @@ static void sum_rows(const float *rows, size_t count, size_t length, float *sum)
         for (size_t o = 0; o < length; o++) sum[o] += rows[n * length + o];
 }
 
+static void add_sums_of_panels(const float *sums, size_t count, size_t step, size_t length, float *total) {
+    for (size_t n = 0; n < count; n++)
+        for (size_t o = 0; o < length; o++) total[o] += sums[n * step + o];
+}
+
 /* What all the steps of one backward product share. */
 typedef struct batch {
     const rbe_plan *plan;
@@ -199,9 +204,10 @@ void rbe_plan_backward(const rbe_plan *plan, const rbe_blocks *w, const float *x
         }
         const float *all_xh = cache ? cache + first * l.input_floats : s.x;
 #pragma omp for schedule(dynamic)
-        for (size_t item = 0; item < items; item++) sum_lists(&b, all_xh, s.y, first, count, item);
-#pragma omp single
-        for (size_t n = 0; gradients->bias && n < count; n++)
-            for (size_t o = 0; o < w->out; o++) gradients->bias[o] += s.bias[n * bias_step + o];
+        for (size_t item = 0; item <= items; item++)
+            if (item < items)
+                sum_lists(&b, all_xh, s.y, first, count, item);
+            else if (gradients->bias)
+                add_sums_of_panels(s.bias, count, bias_step, w->out, gradients->bias);
     }
 }
