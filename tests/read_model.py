@@ -11,7 +11,8 @@ import zlib
 
 import numpy as np
 
-TYPES = {"F32": "<f4", "F16": "<f2", "BF16": "<u2", "I8": "i1", "U8": "u1", "U16": "<u2", "U32": "<u4"}
+TYPES = {"F64": "<f8", "I64": "<i8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
+TYPES |= {"I8": "i1", "U8": "u1", "U16": "<u2", "U32": "<u4"}
 
 
 def read(path):
