@@ -4,7 +4,8 @@
 #   make check      tests                   make sanitize   tests under ASan and UBSan
 #   make fuzz       the readers of files against random damage
 #   make demo       the main job: trains dense and compressed digits classifiers, draws the curves
-#   make bench      speed against OpenBLAS  make install    PREFIX=/usr/local DESTDIR=
+#   make bench      speed against OpenBLAS  make bench-codec  compression: memory, accuracy, speed
+#   make install    PREFIX=/usr/local DESTDIR=
 #   make format lint headers data clean
 
 PREFIX ?= /usr/local
@@ -32,11 +33,11 @@ EXAMPLE_SHARED := $(wildcard examples/common.c examples/experiment.c)
 EXAMPLES := $(patsubst examples/%.c,$(BUILD)/examples/%,$(filter-out $(EXAMPLE_SHARED),$(wildcard examples/*.c)))
 EXAMPLE_COMMON := $(EXAMPLE_SHARED:%.c=$(BUILD)/%.o)
 TESTS := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/*.c))
-BENCH := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/bench/*.c))
+BENCH_SHARED := $(patsubst %.c,$(BUILD)/%.o,$(filter-out tests/bench/bench_%,$(wildcard tests/bench/*.c)))
 STATIC := $(BUILD)/librbe.a
 SHARED := $(BUILD)/librbe.so.$(VERSION)
 
-.PHONY: all examples check sanitize fuzz run-fuzzers demo bench install uninstall format lint headers data clean
+.PHONY: all examples check sanitize fuzz run-fuzzers demo bench bench-codec install uninstall format lint headers data clean
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -78,7 +79,7 @@ examples: $(EXAMPLES)
 $(BUILD)/examples/%: $(BUILD)/examples/%.o $(EXAMPLE_COMMON) $(STATIC)
 	$(CC) $(LDFLAGS) $(SANITIZE) $^ $(LIBS) -o $@
 
-$(BUILD)/bench/bench_linear: $(BENCH) $(EXAMPLE_COMMON) $(STATIC)
+$(BUILD)/bench/%: $(BUILD)/tests/bench/%.o $(BENCH_SHARED) $(EXAMPLE_COMMON) $(STATIC)
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS) $(SANITIZE) $^ $(LIBS) -o $@
 
@@ -138,6 +139,9 @@ data: $(BUILD)/examples/make_digits
 
 bench: $(BUILD)/bench/bench_linear
 	sh scripts/bench.sh $(BUILD)
+
+bench-codec: $(BUILD)/bench/bench_codec
+	sh scripts/bench_codec.sh $(BUILD)
 
 # ---- installation ------------------------------------------------------------------------------------------------
 
