@@ -127,7 +127,7 @@ static void find_threshold(const rbe_compressor *c, rbe_selection *selection) {
             rbe_selection own = *selection;
             own.histogram = w->histogram;
             rbe_selection_clear(&own);
-#pragma omp for schedule(static)
+#pragma omp for schedule(dynamic, 1)
             for (size_t g = 0; g < c->shape->groups; g++) {
                 analyse_group(c, w, g);
                 rbe_scores scores = score_group(c, w, g);
@@ -246,14 +246,17 @@ static rbe_status store_groups(rbe_compressor *c, rbe_blocks *b, stored_group *s
     rbe_selection selection;
     rbe_status status = RBE_OK;
     if (c->plan.coeffs == 0) find_threshold(c, &selection);
-#pragma omp parallel for ordered schedule(static, 1) num_threads(c->worker_count)
+#pragma omp parallel for ordered schedule(dynamic, 1) num_threads(c->worker_count)
     for (size_t g = 0; g < b->groups; g++) {
         rbe_group_worker *w = &c->workers[omp_get_thread_num()];
         analyse_group(c, w, g);
         rbe_scores scores = score_group(c, w, g);
-        if (c->plan.coeffs > 0) keep_of_blocks(c, w);
+        if (c->plan.coeffs > 0) {
+            keep_of_blocks(c, w);
+        } else {
 #pragma omp ordered
-        if (c->plan.coeffs == 0) rbe_selection_mark(&selection, &scores, w->keep);
+            rbe_selection_mark(&selection, &scores, w->keep);
+        }
         rbe_status own = fit_group(c, w, g);
         if (own == RBE_OK) own = store_group(w, b, g, &stored[g]);
         if (own == RBE_OK) continue;
