@@ -170,7 +170,7 @@ lint:
 	clang-format --dry-run -Werror $(C_FILES)
 	cppcheck --quiet --std=c11 --error-exitcode=1 --inline-suppr --enable=warning,portability \
 	    --suppress=missingIncludeSystem -Iinclude -Isrc src examples
-	shellcheck scripts/*.sh .ci/run
+	shellcheck scripts/*.sh tests/*.sh .ci/run
 
 # Every public header compiles by itself, as C11 and as C++11.
 headers:

@@ -227,6 +227,8 @@ fi
 for script in deps.sh demo.sh bench_codec.sh plot_training.sh; do
     expect "$script --help" 0 "^Usage: $script" sh "$root/scripts/$script" --help
 done
+expect "deps.sh --help names the developer's tools" 0 '--developer.*: clang .*shellcheck' \
+    sh "$root/scripts/deps.sh" --help
 expect "deps.sh, unknown option" 2 'unexpected argument' sh "$root/scripts/deps.sh" --what
 expect "demo.sh without a build" 1 'run make first' sh "$root/scripts/demo.sh" "$work/nothing"
 expect "plot_training.sh without a log" 2 '^Usage:' sh "$root/scripts/plot_training.sh" "$work/x.png"
