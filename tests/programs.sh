@@ -166,6 +166,8 @@ expect "compress_digits" 0 '^fine-tuned .*test error' "$build/examples/compress_
 expect "inspect a model" 0 '^fc1 *dense *784 -> 32 .* 25120 100.00% ' "$inspect" "$work/model.safetensors"
 expect "classify" 0 '^accuracy  *[0-9.]* +- [0-9.]* %  (100 test samples)' \
     "$classify" "$work/model.safetensors" --data "$data" --threads 1
+expect "classify --stores" 0 '^int8  *[0-9]* .* [-+][0-9]*\.[0-9][0-9]$' \
+    "$classify" "$work/model.safetensors" --data "$data" --threads 1 --stores
 expect "classify, json" 0 '^{"program":"classify","error":[0-9.]*,.*"samples":200}' \
     "$classify" "$work/model.safetensors" --data "$data" --train --json
 expect "classify without a model" 2 'expected a model file' "$classify" --data "$data"
@@ -224,7 +226,7 @@ fi
 
 # ---- scripts -----------------------------------------------------------------------------------------------------
 
-for script in deps.sh demo.sh bench_codec.sh plot_training.sh; do
+for script in deps.sh demo.sh bench_codec.sh stored_size.sh plot_training.sh; do
     expect "$script --help" 0 "^Usage: $script" sh "$root/scripts/$script" --help
 done
 expect "deps.sh --help names the developer's tools" 0 '--developer.*: clang .*shellcheck' \
