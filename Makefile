@@ -3,9 +3,9 @@
 #   make            static and shared library, examples
 #   make check      tests                   make sanitize   tests under ASan and UBSan
 #   make fuzz       the readers of files against random damage
+#   make bench-codec   compression: memory, accuracy, speed
 #   make demo       the main job: trains dense and compressed digits classifiers, draws the curves
-#   make bench      speed against OpenBLAS  make bench-codec  compression: memory, accuracy, speed
-#   make install    PREFIX=/usr/local DESTDIR=
+#   make bench      speed against OpenBLAS  make install    PREFIX=/usr/local DESTDIR=
 #   make format lint headers data clean
 
 PREFIX ?= /usr/local
@@ -37,7 +37,7 @@ BENCH_SHARED := $(patsubst %.c,$(BUILD)/%.o,$(filter-out tests/bench/bench_%,$(w
 STATIC := $(BUILD)/librbe.a
 SHARED := $(BUILD)/librbe.so.$(VERSION)
 
-.PHONY: all examples check sanitize fuzz run-fuzzers demo bench bench-codec install uninstall format lint headers data clean
+.PHONY: all examples check sanitize fuzz run-fuzzers demo bench install uninstall format lint headers data clean
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -140,6 +140,7 @@ data: $(BUILD)/examples/make_digits
 bench: $(BUILD)/bench/bench_linear
 	sh scripts/bench.sh $(BUILD)
 
+.PHONY: bench-codec
 bench-codec: $(BUILD)/bench/bench_codec
 	sh scripts/bench_codec.sh $(BUILD)
 
