@@ -3,6 +3,7 @@
 #   make            static and shared library, examples
 #   make check      tests                   make sanitize   tests under ASan and UBSan
 #   make fuzz       the readers of files against random damage
+#   make bench-codec   compression: memory, accuracy, speed
 #   make demo       the main job: trains dense and compressed digits classifiers, draws the curves
 #   make bench      speed against OpenBLAS  make install    PREFIX=/usr/local DESTDIR=
 #   make format lint headers data clean
@@ -32,7 +33,7 @@ EXAMPLE_SHARED := $(wildcard examples/common.c examples/experiment.c)
 EXAMPLES := $(patsubst examples/%.c,$(BUILD)/examples/%,$(filter-out $(EXAMPLE_SHARED),$(wildcard examples/*.c)))
 EXAMPLE_COMMON := $(EXAMPLE_SHARED:%.c=$(BUILD)/%.o)
 TESTS := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/*.c))
-BENCH := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/bench/*.c))
+BENCH_SHARED := $(patsubst %.c,$(BUILD)/%.o,$(filter-out tests/bench/bench_%,$(wildcard tests/bench/*.c)))
 STATIC := $(BUILD)/librbe.a
 SHARED := $(BUILD)/librbe.so.$(VERSION)
 
@@ -82,7 +83,7 @@ examples: $(EXAMPLES)
 $(BUILD)/examples/%: $(BUILD)/examples/%.o $(EXAMPLE_COMMON) $(STATIC)
 	$(CC) $(LDFLAGS) $(SANITIZE) $^ $(LIBS) -o $@
 
-$(BUILD)/bench/bench_linear: $(BENCH) $(EXAMPLE_COMMON) $(STATIC)
+$(BUILD)/bench/%: $(BUILD)/tests/bench/%.o $(BENCH_SHARED) $(EXAMPLE_COMMON) $(STATIC)
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS) $(SANITIZE) $^ $(LIBS) -o $@
 
@@ -143,6 +144,10 @@ data: $(BUILD)/examples/make_digits
 bench: $(BUILD)/bench/bench_linear
 	sh scripts/bench.sh $(BUILD)
 
+.PHONY: bench-codec
+bench-codec: $(BUILD)/bench/bench_codec
+	sh scripts/bench_codec.sh $(BUILD)
+
 # ---- installation ------------------------------------------------------------------------------------------------
 
 install: $(STATIC) $(SHARED)
@@ -170,7 +175,7 @@ lint:
 	clang-format --dry-run -Werror $(C_FILES)
 	cppcheck --quiet --std=c11 --error-exitcode=1 --inline-suppr --enable=warning,portability \
 	    --suppress=missingIncludeSystem -Iinclude -Isrc src examples
-	shellcheck scripts/*.sh .ci/run
+	shellcheck scripts/*.sh tests/*.sh .ci/run
 
 # Every public header compiles by itself, as C11 and as C++11.
 headers:

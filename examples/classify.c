@@ -1,6 +1,10 @@
-/* Says how well a stored model classifies the digits of a test set. */
+/* Says how well a stored model classifies the digits of a test set, and with --stores, how well and in how many bytes
+ * it would in each type of stored values. */
 #include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "common.h"
 #include "operand.h"
@@ -9,7 +13,7 @@
 typedef struct settings {
     const char *model, *data;
     size_t batch, threads;
-    bool train, json;
+    bool train, stores, json;
 } settings;
 
 static settings read_settings(int argc, char **argv) {
@@ -19,6 +23,7 @@ static settings read_settings(int argc, char **argv) {
         {"train", EXAMPLE_FLAG, &s.train, NULL, "the training data instead of the test data", 0, 0},
         {"batch", EXAMPLE_COUNT, &s.batch, "N", "samples at a time", 1, 1000000},
         {"threads", EXAMPLE_COUNT, &s.threads, "N", "threads (default: one per processor)", 1, 1024},
+        {"stores", EXAMPLE_FLAG, &s.stores, NULL, "compare f32, f16, bf16 and int8", 0, 0},
         {"json", EXAMPLE_FLAG, &s.json, NULL, "end with one line of JSON", 0, 0},
     };
     s.model = example_operand(&argc, &argv);
@@ -32,6 +37,39 @@ static double seconds_now(void) {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+/* ---- types of stored values ---------------------------------------------------------------------------------- */
+
+/* Bytes of the model's file; the file is at `path` afterwards. */
+static size_t save(const rbe_model *model, const char *path, rbe_save_options options) {
+    struct stat about;
+    example_require(rbe_model_save(model, path, &options));
+    if (stat(path, &about) != 0) example_fail(1, "%s cannot be found again", path);
+    return (size_t)about.st_size;
+}
+
+static void compare_stores(const rbe_model *model, const rbe_dataset *data, size_t batch, double error) {
+    static const char *const names[] = {"f32", "f16", "bf16", "int8"};
+    char folder[] = "/tmp/classify-XXXXXX", path[64];
+    if (!mkdtemp(folder)) example_fail(1, "cannot create a folder in /tmp");
+    snprintf(path, sizeof path, "%s/model", folder);
+    double dense = (double)rbe_model_describe_cost(model).dense_bytes;
+    printf(
+        "\nfile       with deltas  smaller   smallest  smaller   error [%%]  change   (smaller: than dense f32 weights)"
+        "\n");
+    for (int store = RBE_STORE_F32; store <= RBE_STORE_INT8; store++) {
+        size_t deltas = save(model, path, (rbe_save_options){(rbe_store)store, RBE_POSITIONS_DELTA});
+        size_t smallest = save(model, path, (rbe_save_options){(rbe_store)store, RBE_POSITIONS_SMALLEST});
+        rbe_model *stored = example_need(rbe_model_load(path));
+        rbe_evaluation found;
+        example_require(rbe_evaluate(stored, data, batch, &found));
+        printf("%-8s %13zu %8.2f %10zu %8.2f %11.2f %+7.2f\n", names[store], deltas, dense / (double)deltas, smallest,
+               dense / (double)smallest, 100 * found.error, 100 * (found.error - error));
+        rbe_model_free(stored);
+    }
+    unlink(path);
+    rmdir(folder);
 }
 
 int main(int argc, char **argv) {
@@ -50,6 +88,7 @@ int main(int argc, char **argv) {
     printf("%-10s %.2f +- %.2f %%\n", "error", 100 * found.error, 100 * found.error_uncertainty);
     printf("%-10s %.4f\n", "loss", found.loss);
     printf("%-10s %.3f s, %.0f samples/s\n", "time", seconds, (double)found.count / seconds);
+    if (s.stores) compare_stores(model, &data, s.batch, found.error);
     if (s.json)
         printf("{\"program\":\"classify\",\"error\":%.4f,\"error_uncertainty\":%.4f,\"loss\":%.6f,\"samples\":%zu}\n",
                100 * found.error, 100 * found.error_uncertainty, found.loss, found.count);

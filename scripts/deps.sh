@@ -1,15 +1,20 @@
 #!/bin/sh
-# Installs the Debian packages that building, testing and plotting need: those that are missing, and only those.
+# Installs the Debian packages that building, testing and plotting need, or those of a developer of the library:
+# those that are missing, and only those.
 set -eu
 
 packages="build-essential pkg-config libgsl-dev libopenblas-dev zlib1g-dev libcjson-dev check"
 packages="$packages gnuplot-nox fonts-dejavu-core python3-numpy curl ca-certificates"
 
+developer="clang libomp-dev libclang-rt-dev clang-format cppcheck shellcheck"
+
 case ${1:-} in
 '') ;;
+--developer) packages="$packages $developer" ;;
 --help)
-    echo "Usage: deps.sh"
+    echo "Usage: deps.sh [--developer]"
     echo "Installs what is missing of: $packages"
+    echo "and with --developer, for make fuzz, format and lint, of: $developer"
     echo "with apt-get, as root or through sudo. Does nothing, and needs no network, if nothing is missing."
     exit 0
     ;;

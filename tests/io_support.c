@@ -13,6 +13,17 @@
 
 static char folder[64];
 
+const char *find_python(void) {
+    static const char *const candidates[] = {"python3", "/usr/bin/python3"};
+    char command[100];
+    for (size_t n = 0; n < 2; n++) {
+        snprintf(command, sizeof command, "%s -c 'import numpy' 2>/dev/null", candidates[n]);
+        if (system(command) == 0) return candidates[n];
+    }
+    fprintf(stderr, "io: no Python with NumPy was found: its tests are skipped\n");
+    return NULL;
+}
+
 void scratch_clear(void) {
     DIR *dir = opendir(folder);
     for (struct dirent *entry; dir && (entry = readdir(dir));) unlink(scratch_path(entry->d_name));
@@ -86,6 +97,31 @@ bytes saved(const rbe_model *model, rbe_store store, rbe_store_positions positio
     return b;
 }
 
+void mutate(bytes *b, size_t room, rbe_rng *rng) {
+    uint32_t times = 1 + rbe_rng_below(rng, 3);
+    for (uint32_t n = 0; n < times; n++) {
+        /* Half of the damage goes to the header. */
+        uint32_t range = (uint32_t)(rbe_rng_below(rng, 2) || b->count < 1200 ? b->count : 1200);
+        uint32_t at = rbe_rng_below(rng, range), length = 1 + rbe_rng_below(rng, 8);
+        if (length > b->count - at) length = (uint32_t)b->count - at;
+        switch (rbe_rng_below(rng, 6)) {
+        case 0: b->data[at] ^= (uint8_t)(1u << rbe_rng_below(rng, 8)); break;
+        case 1: b->data[at] = (uint8_t)rbe_rng_below(rng, 256); break;
+        case 2: b->data[at] = (uint8_t) "0123456789,:[]{}\"\\ e.-"[rbe_rng_below(rng, 22)]; break;
+        case 3: memmove(b->data + rbe_rng_below(rng, (uint32_t)b->count - length + 1), b->data + at, length); break;
+        case 4:
+            if (b->count + length > room) break;
+            memmove(b->data + at + length, b->data + at, b->count - at);
+            b->count += length;
+            break;
+        default:
+            memmove(b->data + at, b->data + at + length, b->count - at - length);
+            b->count -= length;
+            if (b->count == 0) b->count = 1;
+        }
+    }
+}
+
 rbe_model *small_model(rbe_alpha_mode alpha, size_t group, const char *row_transform, const char *column_transform) {
     rbe_model *model = rbe_model_new();
     const rbe_linear_options options = {.block = 8,
@@ -123,6 +159,12 @@ static bool same_blocks(const rbe_blocks *a, const rbe_blocks *b) {
                 memcmp(a->list_start, b->list_start, (a->groups * a->block + 1) * sizeof *a->list_start) == 0;
     for (size_t k = 0; same && k < a->entries; k++) same = rbe_column_at(a, k) == rbe_column_at(b, k);
     return same;
+}
+
+bool same_matrices(const rbe_blocks *a, const rbe_blocks *b) {
+    return same_blocks(a, b) && memcmp(a->values, b->values, a->value_count * sizeof *a->values) == 0 &&
+           (!a->alpha ||
+            memcmp(a->alpha, b->alpha, RBE_BASIS_COUNT * a->grid_rows * a->grid_cols * sizeof(float)) == 0);
 }
 
 bool same_models(const rbe_model *a, const rbe_model *b) {

@@ -7,6 +7,9 @@
 #include "io/safetensors.h"
 #include "reference.h"
 
+/* The first Python with NumPy, or NULL. */
+const char *find_python(void);
+
 /* A path in a new folder of this process, in memory if the machine has such a file system. Static. */
 const char *scratch_path(const char *name);
 
@@ -29,6 +32,9 @@ rbe_model *load_bytes(bytes b);
 /* The file that rbe_model_save writes. */
 bytes saved(const rbe_model *model, rbe_store store, rbe_store_positions positions);
 
+/* Changes, moves, inserts or removes some bytes; `room` bytes may be used. */
+void mutate(bytes *b, size_t room, rbe_rng *rng);
+
 /* Compressed (75 -> 50), relu, dropout, dense (50 -> 7) without bias, softmax. */
 rbe_model *small_model(rbe_alpha_mode alpha, size_t group, const char *row_transform, const char *column_transform);
 
@@ -38,11 +44,15 @@ rbe_model *grown_model(void);
 /* Whether the parameters, positions and stages of two models are the same bits. */
 bool same_models(const rbe_model *a, const rbe_model *b);
 
+/* The same of two compressed matrices. */
+bool same_matrices(const rbe_blocks *a, const rbe_blocks *b);
+
 /* The last error has this status and a text with this word. */
 void assert_failed(rbe_status status, const char *word);
 
 TCase *io_disk_case(void);
 TCase *io_files_case(void);
 TCase *io_damage_case(void);
+TCase *io_matrix_case(void);
 
 #endif

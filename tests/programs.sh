@@ -155,11 +155,82 @@ expect "compressed, grown, an image" 0 'test error' tiny --grow --image --optimi
 expect "divergence is located" 1 '^train_digits: NUMERICAL_INSTABILITY: step [0-9]* of [0-9]*: fc[1-5]' \
     tiny --layer dense --hidden 32,32,32,32 --epochs 20 --optimizer sgd --lr 1000 --schedule constant
 
+# ---- stored models and weights -----------------------------------------------------------------------------------
+
+compress=$build/examples/compress_weights
+inspect=$build/examples/inspect
+classify=$build/examples/classify
+
+expect "compress_digits" 0 '^fine-tuned .*test error' "$build/examples/compress_digits" --data "$data" --epochs 1 \
+    --hidden 32 --samples 100 --ratio 4 --fine-tune 1 --threads 1 --model "$work/model.safetensors"
+expect "inspect a model" 0 '^fc1 *dense *784 -> 32 .* 25120 100.00% ' "$inspect" "$work/model.safetensors"
+expect "classify" 0 '^accuracy  *[0-9.]* +- [0-9.]* %  (100 test samples)' \
+    "$classify" "$work/model.safetensors" --data "$data" --threads 1
+expect "classify --stores" 0 '^int8  *[0-9]* .* [-+][0-9]*\.[0-9][0-9]$' \
+    "$classify" "$work/model.safetensors" --data "$data" --threads 1 --stores
+expect "classify, json" 0 '^{"program":"classify","error":[0-9.]*,.*"samples":200}' \
+    "$classify" "$work/model.safetensors" --data "$data" --train --json
+expect "classify without a model" 2 'expected a model file' "$classify" --data "$data"
+expect "classify another file" 1 '^classify: BAD_FORMAT: ' "$classify" "$data/train-images-idx3-ubyte.gz"
+expect "inspect without a file" 2 'expected a model file' "$inspect"
+expect "inspect a missing file" 1 "^inspect: IO_ERROR: .*$work/none" "$inspect" "$work/none"
+expect "a model is not compressed by name" 1 'this file is compressed already' \
+    "$compress" "$work/model.safetensors" -o "$work/out.safetensors"
+expect "compress_weights without an input" 2 'expected a safetensors file' "$compress" --out "$work/x"
+expect "compress_weights without an output" 2 'expected --out' "$compress" "$work/x"
+expect "compress_weights, two budgets" 2 'exclude each other' "$compress" x -o y --ratio 8 --coeffs 8
+expect "compress_weights, store" 2 'expected f32|f16|bf16|int8, found "f8"' "$compress" x -o y --store f8
+
+# A file of matrices and other tensors, and the inputs of one of them, made with NumPy.
+python=python3
+"$python" -c 'import numpy' 2> /dev/null || python=/usr/bin/python3
+if "$python" "$root/tests/write_weights.py" "$work/in.safetensors" "$work/inputs.npy" 2> /dev/null; then
+    tool() { "$compress" "$work/in.safetensors" --threads 1 "$@"; }
+    expect "compress_weights" 0 '^all tensors: .* times smaller$' \
+        tool --block 16 --ratio 8 --transform adaptive --store int8 -o "$work/out.safetensors"
+    cp "$work/output" "$work/table"
+    check "a row for each matrix" grep -q '^fc\.weight  *48 x 64  .* dct, dct$' "$work/table"
+    check "half floats are read" grep -q '^half  *20 x 30 ' "$work/table"
+    check "only matrices have rows" test "$(wc -l < "$work/table")" -eq 5
+    expect "inspect the result" 0 '^fc.weight  *rbe  *64 -> 48  *16 ' "$inspect" "$work/out.safetensors"
+    expect "inspect against the original" 0 '^fc.weight .* 0\.0[0-9]*  *[0-9.]*$' \
+        "$inspect" "$work/out.safetensors" --against "$work/in.safetensors"
+    expect "inspect against another" 1 'expected fc.weight to be a matrix of 48 x 64' \
+        "$inspect" "$work/out.safetensors" --against "$work/turned.safetensors"
+    check "other tensors are copied" "$python" "$root/tests/write_weights.py" \
+        --same "$work/in.safetensors" "$work/out.safetensors" fc.bias kernel steps nothing
+    expect "select" 0 '^fc.weight' tool --select 'fc.*' -o "$work/one.safetensors"
+    check "the others are copied" "$python" "$root/tests/write_weights.py" \
+        --same "$work/in.safetensors" "$work/one.safetensors" half wide fc.bias
+    expect "select nothing" 1 'no matrix is called "x\*"' tool --select 'x*' -o "$work/none.safetensors"
+    check "nothing is written then" test ! -e "$work/none.safetensors"
+    expect "too little compression" 0 '^half .* copied: compression ratio ' \
+        tool --target-error 0.01 -o "$work/target.safetensors"
+    expect "calibrate" 0 "^fc.weight .*, outputs' error 0\.[0-9]*$" \
+        tool --calibrate "$work/inputs.npy" --expand --ratio 20 -o "$work/fitted.safetensors"
+    check "the mean output is kept" "$python" "$root/tests/write_weights.py" \
+        --mean "$work/in.safetensors" "$work/fitted.safetensors" "$work/inputs.npy"
+    expect "calibrate, no such width" 1 'no selected matrix has 64 inputs' \
+        tool --calibrate "$work/inputs.npy" --select half -o "$work/x.safetensors"
+    expect "not finite" 1 '^compress_weights: fc.weight: NUMERICAL_INSTABILITY: weight (0, 1) is nan' \
+        "$compress" "$work/nan.safetensors" -o "$work/x.safetensors"
+    expect "no output folder" 1 '^compress_weights: IO_ERROR: ' tool -o "$work/no/x.safetensors"
+    if command -v gnuplot > /dev/null; then
+        expect "inspect --plot" 0 'pictures' "$inspect" "$work/out.safetensors" --against "$work/in.safetensors" \
+            --plot "$work/pictures"
+        check "three pictures" test -s "$work/pictures/layer1.png" -a -s "$work/pictures/layer3.png"
+    fi
+else
+    echo "programs.sh: no Python with NumPy was found: compress_weights is hardly tested"
+fi
+
 # ---- scripts -----------------------------------------------------------------------------------------------------
 
-for script in deps.sh demo.sh plot_training.sh; do
+for script in deps.sh demo.sh bench_codec.sh stored_size.sh plot_training.sh; do
     expect "$script --help" 0 "^Usage: $script" sh "$root/scripts/$script" --help
 done
+expect "deps.sh --help names the developer's tools" 0 '--developer.*: clang .*shellcheck' \
+    sh "$root/scripts/deps.sh" --help
 expect "deps.sh, unknown option" 2 'unexpected argument' sh "$root/scripts/deps.sh" --what
 expect "demo.sh without a build" 1 'run make first' sh "$root/scripts/demo.sh" "$work/nothing"
 expect "plot_training.sh without a log" 2 '^Usage:' sh "$root/scripts/plot_training.sh" "$work/x.png"

@@ -1,7 +1,8 @@
 """Model files without the library, as src/io/FORMAT.md describes them: json, struct and numpy.
 
-    read_model.py MODEL STAGE W.npy   rebuilds the matrix of a compressed stage and compares
-    read_model.py --write OUT         writes a dense safetensors file
+    read_model.py MODEL stage N W.npy      rebuilds the matrix of a compressed stage and compares
+    read_model.py FILE matrix NAME W.npy   the same of a compressed matrix of a tensor file
+    read_model.py --write OUT              writes a dense safetensors file
 """
 import json
 import struct
@@ -10,11 +11,12 @@ import zlib
 
 import numpy as np
 
-TYPES = {"F32": "<f4", "F16": "<f2", "BF16": "<u2", "I8": "i1", "U8": "u1", "U16": "<u2", "U32": "<u4"}
+TYPES = {"F64": "<f8", "I64": "<i8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
+TYPES |= {"I8": "i1", "U8": "u1", "U16": "<u2", "U32": "<u4"}
 
 
 def read(path):
-    """The stages and the tensors of a model file."""
+    """The metadata and the tensors of a file."""
     raw = open(path, "rb").read()
     data = 8 + struct.unpack("<Q", raw[:8])[0]
     header = json.loads(raw[8:data])
@@ -27,7 +29,7 @@ def read(path):
         assert crc == "%08x" % zlib.crc32(part), name
         value = np.frombuffer(part, TYPES[t["dtype"]]).reshape(t["shape"])
         tensors[name] = (value.astype("<u4") << 16).view("<f4") if t["dtype"] == "BF16" else value
-    return json.loads(meta["rbe.stages"]), tensors
+    return meta, tensors
 
 
 # ---- positions: the columns of each list (group g, output frequency i), in this order
@@ -150,8 +152,11 @@ def write(path):
 if sys.argv[1] == "--write":
     write(sys.argv[2])
 else:
-    stages, tensors = read(sys.argv[1])
-    found, expected = matrix(stages[int(sys.argv[2])], int(sys.argv[2]), tensors), np.load(sys.argv[3])
+    meta, tensors = read(sys.argv[1])
+    what, name = sys.argv[2:4]
+    stage = json.loads(meta[f"rbe.matrix.{name}"] if what == "matrix" else meta["rbe.stages"])
+    found = matrix(stage if what == "matrix" else stage[int(name)], name, tensors)
+    expected = np.load(sys.argv[4])
     error = np.linalg.norm(found - expected) / np.linalg.norm(expected)
     print("relative difference", error)
     sys.exit(not error < 1e-5)

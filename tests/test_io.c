@@ -281,18 +281,6 @@ END_TEST
 
 /* ---- Python -------------------------------------------------------------------------------------------------- */
 
-/* The first Python with NumPy, or NULL. */
-static const char *find_python(void) {
-    static const char *const candidates[] = {"python3", "/usr/bin/python3"};
-    char command[100];
-    for (size_t n = 0; n < 2; n++) {
-        snprintf(command, sizeof command, "%s -c 'import numpy' 2>/dev/null", candidates[n]);
-        if (system(command) == 0) return candidates[n];
-    }
-    fprintf(stderr, "io: no Python with NumPy was found: its two tests are skipped\n");
-    return NULL;
-}
-
 static const struct {
     rbe_linear_options layer;
     rbe_save_options save;
@@ -327,7 +315,8 @@ START_TEST(python_reads_models) {
     rbe_tensor w = new_tensor(2, (const size_t[]){50, 75});
     ck_assert_ok(rbe_decompress(rbe_linear_blocks(rbe_model_layer(model, 0)), w.data));
     ck_assert_ok(rbe_npy_write(matrix_path, &w));
-    snprintf(command, sizeof command, "%s tests/read_model.py %s 0 %s >/dev/null", python, model_path, matrix_path);
+    snprintf(command, sizeof command, "%s tests/read_model.py %s stage 0 %s >/dev/null", python, model_path,
+             matrix_path);
     ck_assert_msg(system(command) == 0, "%s", command);
     rbe_tensor_free(&w);
     rbe_model_free(model);
@@ -370,5 +359,6 @@ Suite *io_suite(void) {
     suite_add_tcase(suite, io_disk_case());
     suite_add_tcase(suite, io_files_case());
     suite_add_tcase(suite, io_damage_case());
+    suite_add_tcase(suite, io_matrix_case());
     return suite;
 }

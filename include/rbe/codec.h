@@ -131,8 +131,8 @@ RBE_API rbe_status rbe_compress_weights(rbe_blocks **blocks, float *bias, rbe_co
                                         const float *weights, size_t out, size_t in,
                                         const rbe_compress_options *options);
 
-/* The same for a matrix that is compressed already: another block size, transform, budget. A few block rows are
- * decompressed at a time. */
+/* The same for a matrix that is compressed already: another block size, transform, budget. A block row is
+ * decompressed at a time, and its spectrum held; with samples or moments the spectrum of a group of block rows. */
 RBE_API rbe_status rbe_recompress(rbe_blocks **blocks, float *bias, rbe_compress_report *report,
                                   const rbe_blocks *source, const rbe_compress_options *options);
 RBE_API void rbe_blocks_free(rbe_blocks *blocks); /* NULL is allowed */

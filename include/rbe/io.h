@@ -129,8 +129,10 @@ RBE_API rbe_status rbe_tensor_file_read(const rbe_tensor_file *file, size_t n, v
  * not finite are passed on. */
 RBE_API rbe_status rbe_tensor_file_read_f32(const rbe_tensor_file *file, size_t n, float *values);
 
-/* A tensor to be written: `values` in the host's byte order, or, if that is NULL, tensor number `source_index` of
- * an open file, which is copied through and has the same type and shape. */
+/* A tensor to be written, one of three:
+ *   values   in the host's byte order
+ *   source   tensor number `source_index` of an open file, of the same type and shape, is copied through
+ *   blocks   a compressed matrix, stored as `save` says; dtype, dims and shape are not used */
 typedef struct rbe_stored_tensor {
     const char *name;
     rbe_dtype dtype;
@@ -139,6 +141,8 @@ typedef struct rbe_stored_tensor {
     const void *values;
     const rbe_tensor_file *source;
     size_t source_index;
+    const rbe_blocks *blocks;
+    rbe_save_options save;
 } rbe_stored_tensor;
 
 typedef struct rbe_metadata {
@@ -147,9 +151,25 @@ typedef struct rbe_metadata {
 
 /* Writes a safetensors file: `count` tensors in their order, and metadata. `checksums` adds a CRC-32 of the header
  * and of each tensor to the metadata, which the functions above then verify; other readers take them for text.
- * INVALID_ARGUMENT for a tensor's or a key's name that stands twice or is not UTF-8; IO_ERROR. */
+ *
+ * A compressed matrix NAME becomes the tensors NAME.values, NAME.alpha and so on; a file with one always has
+ * checksums, and tensors of wide values stand first in it.
+ *
+ * INVALID_ARGUMENT for a tensor's or a key's name that stands twice or is not UTF-8; IO_ERROR; of compressed matrices
+ * also what rbe_model_save reports. */
 RBE_API rbe_status rbe_tensor_file_save(const char *path, const rbe_stored_tensor *tensors, size_t count,
                                         const rbe_metadata *metadata, size_t metadata_count, bool checksums);
+
+/* Bytes that a compressed matrix takes in a file, its description in the metadata not counted. */
+RBE_API rbe_status rbe_blocks_stored_bytes(const rbe_blocks *blocks, const rbe_save_options *options, size_t *bytes);
+
+/* The name of the n-th compressed matrix of a file, in the order of names; NULL past the last. Lives as long as the
+ * file is open. (The layers of a model are not found this way: rbe_model_load.) */
+RBE_API const char *rbe_tensor_file_matrix(const rbe_tensor_file *file, size_t n);
+
+/* Reads a compressed matrix, checked as a model is. *blocks is the caller's, to be freed by rbe_blocks_free; NULL on
+ * failure. INVALID_ARGUMENT if there is none of this name; BAD_FORMAT, also for a file without any. */
+RBE_API rbe_status rbe_tensor_file_read_blocks(const rbe_tensor_file *file, const char *name, rbe_blocks **blocks);
 
 /* ---- arrays (.npy) ------------------------------------------------------------------------------------------- */
 

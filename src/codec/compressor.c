@@ -1,4 +1,5 @@
-/* Block rows to coefficients, group by group: the whole spectrum of a matrix is never held.
+/* Block rows to coefficients, group by group. The spectrum of one block row is held at a time; with activations that
+ * of a group, whose rows are fitted together.
  *
  * For each block: alpha_l = <Psi_l, W_pq>, which is the least-squares fit because the Psi are orthonormal (they
  * come from QR); then S = La (W_pq - sum_l alpha_l Psi_l) Ra^T, of which the coefficients of largest score are
@@ -6,7 +7,8 @@
  * S_m[i][j]^2, with activations times the variance of transformed input j.
  *
  * A budget of the whole matrix takes three passes over the matrix, two for the threshold and one to store; a budget
- * for each block takes one. Groups are spread over threads; the result does not depend on their number.
+ * for each block takes one. Storing groups of several block rows takes another. Groups are spread over threads; the
+ * result does not depend on their number.
  */
 #include "codec/compressor.h"
 
@@ -20,11 +22,13 @@
 
 /* ---- making -------------------------------------------------------------------------------------------------- */
 
-static rbe_status worker_new(rbe_group_worker *w, const rbe_blocks *b) {
+static rbe_status worker_new(rbe_group_worker *w, const rbe_blocks *b, size_t capacity) {
     RBE_TRY(rbe_strips_new(&w->strips, b));
     size_t strip = b->block * w->strips.width;
-    w->spectra = rbe_alloc(b->group * strip, sizeof *w->spectra);
-    w->alpha = rbe_alloc(b->group * RBE_BASIS_COUNT * b->grid_cols, sizeof *w->alpha);
+    w->capacity = capacity;
+    w->held = SIZE_MAX;
+    w->spectra = rbe_alloc(capacity * strip, sizeof *w->spectra);
+    w->alpha = rbe_alloc(capacity * RBE_BASIS_COUNT * b->grid_cols, sizeof *w->alpha);
     w->score = rbe_alloc(strip, sizeof *w->score);
     w->keep = rbe_alloc(strip, sizeof *w->keep);
     w->histogram = rbe_alloc((size_t)1 << RBE_COARSE_DIGIT, sizeof *w->histogram);
@@ -46,7 +50,8 @@ static rbe_status make_workers(rbe_compressor *c) {
     c->workers = rbe_alloc_zeroed(count, sizeof *c->workers);
     if (!c->workers) return rbe_last_status();
     c->worker_count = (int)count;
-    for (size_t n = 0; n < count; n++) RBE_TRY(worker_new(&c->workers[n], c->shape));
+    size_t capacity = c->inputs->count > 0 ? c->shape->group : 1;
+    for (size_t n = 0; n < count; n++) RBE_TRY(worker_new(&c->workers[n], c->shape, capacity));
     return RBE_OK;
 }
 
@@ -72,13 +77,15 @@ void rbe_compressor_free(rbe_compressor *c) {
 
 /* ---- one group ----------------------------------------------------------------------------------------------- */
 
-/* Alphas and residual spectra of group g. */
-static void analyse_group(const rbe_compressor *c, rbe_group_worker *w, size_t g) {
+/* Alphas and residual spectra of `count` block rows, at most w->capacity. */
+static void analyse(const rbe_compressor *c, rbe_group_worker *w, size_t first, size_t count) {
     const rbe_blocks *b = c->shape;
     size_t strip_size = b->block * w->strips.width, alphas = RBE_BASIS_COUNT * b->grid_cols;
-    for (size_t m = 0; m < rbe_group_rows(b, g); m++) {
+    if (w->held == first) return;
+    w->held = first;
+    for (size_t m = 0; m < count; m++) {
         double *strip = w->spectra + m * strip_size, *alpha = w->alpha + m * alphas;
-        rbe_strip_cut(&w->strips, c->source, g * b->group + m, strip);
+        rbe_strip_cut(&w->strips, c->source, first + m, strip);
         if (b->alpha) {
             rbe_strip_project(&w->strips, w->strips.psi, strip, alpha);
             /* Rounded first, so that the residual is that of the stored alpha. */
@@ -89,14 +96,21 @@ static void analyse_group(const rbe_compressor *c, rbe_group_worker *w, size_t g
     }
 }
 
+/* Of the block rows of a group from its m-th on, so many are worked on at a time. */
+static size_t rows_at_once(const rbe_group_worker *w, size_t rows, size_t m) {
+    return rows - m < w->capacity ? rows - m : w->capacity;
+}
+
 /* A value of a smaller last group counts as much as any other. */
 static rbe_scores score_group(const rbe_compressor *c, rbe_group_worker *w, size_t g) {
     const rbe_blocks *b = c->shape;
     size_t rows = rbe_group_rows(b, g), width = w->strips.width, strip = b->block * width;
     memset(w->score, 0, strip * sizeof *w->score);
-    for (size_t m = 0; m < rows; m++) {
-        const double *spectrum = w->spectra + m * strip;
-        for (size_t n = 0; n < strip; n++) w->score[n] += (float)(spectrum[n] * spectrum[n]);
+    for (size_t m = 0; m < rows; m += w->capacity) {
+        size_t count = rows_at_once(w, rows, m);
+        analyse(c, w, g * b->group + m, count);
+        for (const double *s = w->spectra; s < w->spectra + count * strip; s += strip)
+            for (size_t n = 0; n < strip; n++) w->score[n] += (float)(s[n] * s[n]);
     }
     for (size_t n = 0; n < strip; n++) w->score[n] /= (float)rows;
     for (size_t i = 0; c->inputs->count > 0 && i < b->block; i++)
@@ -127,9 +141,8 @@ static void find_threshold(const rbe_compressor *c, rbe_selection *selection) {
             rbe_selection own = *selection;
             own.histogram = w->histogram;
             rbe_selection_clear(&own);
-#pragma omp for schedule(static)
+#pragma omp for schedule(dynamic, 1)
             for (size_t g = 0; g < c->shape->groups; g++) {
-                analyse_group(c, w, g);
                 rbe_scores scores = score_group(c, w, g);
                 rbe_selection_count(&own, &scores);
             }
@@ -198,26 +211,34 @@ typedef struct stored_group {
     size_t entries;
 } stored_group;
 
-static rbe_status store_group(const rbe_group_worker *w, rbe_blocks *b, size_t g, stored_group *s) {
-    size_t rows = rbe_group_rows(b, g), width = w->strips.width, strip = b->block * width;
-    for (size_t n = 0; n < strip; n++) s->entries += w->keep[n];
+static rbe_status store_positions(const rbe_group_worker *w, rbe_blocks *b, size_t g, stored_group *s) {
+    size_t width = w->strips.width;
+    for (size_t n = 0; n < b->block * width; n++) s->entries += w->keep[n];
     s->columns = rbe_alloc(s->entries, sizeof *s->columns);
-    s->values = rbe_alloc(s->entries * rows, sizeof *s->values);
+    s->values = rbe_alloc(s->entries * rbe_group_rows(b, g), sizeof *s->values);
     if (!s->columns || !s->values) return RBE_INSUFFICIENT_MEMORY;
-    size_t k = 0;
-    for (size_t i = 0; i < b->block; i++)
+    for (size_t i = 0, k = 0; i < b->block; i++)
         for (size_t n = i * width; n < (i + 1) * width; n++) {
             if (!w->keep[n]) continue;
             b->list_start[g * b->block + i + 1]++;
-            for (size_t m = 0; m < rows; m++) s->values[k * rows + m] = (float)w->spectra[m * strip + n];
             s->columns[k++] = (uint32_t)(n - i * width);
         }
-    for (size_t m = 0; b->alpha && m < rows; m++)
+    return RBE_OK;
+}
+
+/* Of the group's m-th block row, and `count` in all. */
+static void store_values(const rbe_group_worker *w, rbe_blocks *b, size_t g, size_t m, size_t count, stored_group *s) {
+    size_t rows = rbe_group_rows(b, g), strip = b->block * w->strips.width;
+    for (size_t n = 0, k = 0; n < strip; n++) {
+        if (!w->keep[n]) continue;
+        for (size_t r = 0; r < count; r++) s->values[k * rows + m + r] = (float)w->spectra[r * strip + n];
+        k++;
+    }
+    for (size_t r = 0; b->alpha && r < count; r++)
         for (size_t q = 0; q < b->grid_cols; q++)
             for (size_t l = 0; l < RBE_BASIS_COUNT; l++)
-                *rbe_block_alpha(b, g * b->group + m, q, l) =
-                    (float)w->alpha[(m * b->grid_cols + q) * RBE_BASIS_COUNT + l];
-    return RBE_OK;
+                *rbe_block_alpha(b, g * b->group + m + r, q, l) =
+                    (float)w->alpha[(r * b->grid_cols + q) * RBE_BASIS_COUNT + l];
 }
 
 static rbe_status join_groups(rbe_blocks *b, const stored_group *stored) {
@@ -231,9 +252,10 @@ static rbe_status join_groups(rbe_blocks *b, const stored_group *stored) {
     return RBE_OK;
 }
 
-static rbe_status fit_group(rbe_compressor *c, rbe_group_worker *w, size_t g) {
+/* Changes the spectra that are held. */
+static rbe_status fit(rbe_compressor *c, rbe_group_worker *w, size_t rows) {
     const rbe_blocks *b = c->shape;
-    size_t rows = rbe_group_rows(b, g);
+    w->held = SIZE_MAX;
     if (c->inputs->count > 0)
         return rbe_activations_fit(&c->activations, &w->strips, rows, w->keep, w->spectra, w->alpha);
     bool orthonormal =
@@ -241,21 +263,35 @@ static rbe_status fit_group(rbe_compressor *c, rbe_group_worker *w, size_t g) {
     return b->alpha && orthonormal ? refit_alpha(w, rows) : RBE_OK;
 }
 
+/* The last block rows come first: they are those that the scores have left behind. */
+static rbe_status store_group(rbe_compressor *c, rbe_group_worker *w, rbe_blocks *b, size_t g, stored_group *s) {
+    size_t rows = rbe_group_rows(b, g), step = w->capacity;
+    RBE_TRY(store_positions(w, b, g, s));
+    for (size_t m = (rows - 1) / step * step + step; m > 0; m -= step) {
+        size_t count = rows_at_once(w, rows, m - step);
+        analyse(c, w, g * b->group + m - step, count);
+        RBE_TRY(fit(c, w, count));
+        store_values(w, b, g, m - step, count, s);
+    }
+    return RBE_OK;
+}
+
 /* Positions at the threshold are given to the first groups: marking waits for its turn. */
 static rbe_status store_groups(rbe_compressor *c, rbe_blocks *b, stored_group *stored) {
     rbe_selection selection;
     rbe_status status = RBE_OK;
     if (c->plan.coeffs == 0) find_threshold(c, &selection);
-#pragma omp parallel for ordered schedule(static, 1) num_threads(c->worker_count)
+#pragma omp parallel for ordered schedule(dynamic, 1) num_threads(c->worker_count)
     for (size_t g = 0; g < b->groups; g++) {
         rbe_group_worker *w = &c->workers[omp_get_thread_num()];
-        analyse_group(c, w, g);
         rbe_scores scores = score_group(c, w, g);
-        if (c->plan.coeffs > 0) keep_of_blocks(c, w);
+        if (c->plan.coeffs > 0) {
+            keep_of_blocks(c, w);
+        } else {
 #pragma omp ordered
-        if (c->plan.coeffs == 0) rbe_selection_mark(&selection, &scores, w->keep);
-        rbe_status own = fit_group(c, w, g);
-        if (own == RBE_OK) own = store_group(w, b, g, &stored[g]);
+            rbe_selection_mark(&selection, &scores, w->keep);
+        }
+        rbe_status own = store_group(c, w, b, g, &stored[g]);
         if (own == RBE_OK) continue;
 #pragma omp atomic write
         status = own;

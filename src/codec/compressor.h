@@ -5,11 +5,13 @@
 #include "codec/activations.h"
 #include "codec/select.h"
 
-/* What a thread needs to work on a group. */
+/* What a thread needs to work on a group: room for the spectra and alphas of `capacity` block rows, which are those
+ * from number `held` on (SIZE_MAX: none, or changed since). */
 typedef struct rbe_group_worker {
     rbe_strips strips;
-    double *spectra, *alpha; /* of the group at hand */
-    float *score;            /* B x width, like `keep` */
+    double *spectra, *alpha;
+    size_t capacity, held;
+    float *score; /* B x width, like `keep` */
     uint8_t *keep;
     uint64_t *histogram;
 } rbe_group_worker;

@@ -1,200 +1,40 @@
-/* From a layer to tensors: values in the type that is asked for, positions as plain lists, deltas or a seed. */
-#include <math.h>
-#include <stdio.h>
+/* From a layer to tensors: its matrix, dense or compressed, and its bias. */
 #include <string.h>
 
-#include "base/alloc.h"
-#include "io/convert.h"
-#include "io/int8.h"
 #include "io/layer_code.h"
-#include "io/positions_code.h"
 
-/* ---- the pack ------------------------------------------------------------------------------------------------ */
-
-rbe_status rbe_pack_new(rbe_pack *pack, size_t stages) {
-    *pack = (rbe_pack){.capacity = stages * RBE_LAYER_PARTS};
-    pack->tensors = rbe_alloc_zeroed(pack->capacity, sizeof *pack->tensors);
-    return pack->tensors ? RBE_OK : RBE_INSUFFICIENT_MEMORY;
-}
-
-void rbe_pack_free(rbe_pack *pack) {
-    for (size_t n = 0; n < pack->count; n++) rbe_free((char *)pack->tensors[n].name);
-    rbe_free(pack->tensors);
-    *pack = (rbe_pack){0};
-}
-
-/* Appends "stage.part" of the given shape with room for its values, which are the caller's to fill in; NULL when
- * memory is short. `borrowed`, if not NULL, stands for values that are there already. */
-static void *append(rbe_pack *pack, size_t stage, const char *part, rbe_dtype dtype, size_t dims, const size_t *shape,
-                    const void *borrowed) {
-    rbe_stored_tensor tensor = {.dtype = dtype, .dims = dims, .values = borrowed};
-    memcpy(tensor.shape, shape, dims * sizeof *shape);
-    size_t count, bytes, head = rbe_aligned(RBE_PART_NAME);
-    rbe_shape_bytes(dtype, dims, shape, &count, &bytes);
-    char *memory = rbe_alloc(1, head + (borrowed ? 0 : bytes));
-    if (!memory) return NULL;
-    snprintf(memory, RBE_PART_NAME, "%zu.%s", stage, part);
-    tensor.name = memory;
-    if (!borrowed) tensor.values = memory + head;
-    pack->tensors[pack->count++] = tensor;
-    return (void *)tensor.values;
-}
-
-static void *append_list(rbe_pack *pack, size_t stage, const char *part, rbe_dtype dtype, size_t count) {
-    return append(pack, stage, part, dtype, 1, &count, NULL);
-}
-
-static bool add_number(cJSON *json, const char *name, size_t number) {
-    return cJSON_AddNumberToObject(json, name, (double)number);
-}
-
-static rbe_status no_description(size_t stage) {
-    return rbe_fail(RBE_INSUFFICIENT_MEMORY, "no memory for the description of stage %zu", stage);
-}
-
-/* ---- values -------------------------------------------------------------------------------------------------- */
-
-static rbe_status bad_value(const rbe_pack *pack, const float *values, size_t n, const char *store) {
-    const char *name = pack->tensors[pack->count - 1].name;
-    if (!isfinite(values[n]))
-        return rbe_fail(RBE_NUMERICAL_INSTABILITY, "%s: value %zu is %g", name, n, (double)values[n]);
-    return rbe_fail(RBE_NUMERICAL_INSTABILITY, "%s: value %zu, %g, is beyond the range of %s", name, n,
-                    (double)values[n], store);
-}
-
-static rbe_status append_floats(rbe_pack *pack, size_t stage, const char *part, rbe_dtype dtype, size_t dims,
-                                const size_t *shape, const float *values) {
-    size_t count, bytes;
-    rbe_shape_bytes(dtype, dims, shape, &count, &bytes);
-    void *stored = append(pack, stage, part, dtype, dims, shape, NULL);
-    if (!stored) return RBE_INSUFFICIENT_MEMORY;
-    size_t done = rbe_convert_from_f32(dtype, values, count, stored);
-    return done == count ? RBE_OK : bad_value(pack, values, done, rbe_dtype_name(dtype));
-}
-
-static rbe_status append_int8(rbe_pack *pack, size_t stage, const char *part, size_t dims, const size_t *shape,
-                              const float *values, const rbe_rows *rows) {
-    size_t count, bytes;
-    rbe_shape_bytes(RBE_I8, dims, shape, &count, &bytes);
-    uint16_t *scales = append_list(pack, stage, "scales", RBE_BF16, rows->count);
-    int8_t *stored = append(pack, stage, part, RBE_I8, dims, shape, NULL);
-    float *largest = rbe_alloc(rows->count, sizeof *largest);
-    rbe_status status = scales && stored && largest ? RBE_OK : RBE_INSUFFICIENT_MEMORY;
-    size_t done = status == RBE_OK ? rbe_int8_from_f32(rows, values, stored, scales, largest) : count;
-    rbe_free(largest);
-    return done == count ? status : bad_value(pack, values, done, "int8");
-}
-
-/* The type of what is not scaled by rows: alphas and biases. */
-static rbe_dtype plain_dtype(rbe_store store) {
-    return store == RBE_STORE_F32 ? RBE_F32 : store == RBE_STORE_BF16 ? RBE_BF16 : RBE_F16;
-}
-
-static rbe_status append_values(rbe_pack *pack, size_t stage, const char *part, rbe_store store, size_t dims,
-                                const size_t *shape, const float *values, const rbe_rows *rows) {
-    if (store == RBE_STORE_INT8) return append_int8(pack, stage, part, dims, shape, values, rows);
-    return append_floats(pack, stage, part, plain_dtype(store), dims, shape, values);
-}
-
-/* In the order p, q, l. */
-static rbe_status append_alpha(rbe_pack *pack, size_t stage, rbe_store store, const rbe_blocks *b) {
-    const size_t shape[3] = {b->grid_rows, b->grid_cols, RBE_BASIS_COUNT};
-    float *ordered = rbe_alloc(shape[0] * shape[1] * shape[2], sizeof *ordered), *next = ordered;
-    if (!ordered) return RBE_INSUFFICIENT_MEMORY;
-    for (size_t p = 0; p < b->grid_rows; p++)
-        for (size_t q = 0; q < b->grid_cols; q++)
-            for (size_t l = 0; l < RBE_BASIS_COUNT; l++) *next++ = *rbe_block_alpha(b, p, q, l);
-    rbe_status status = append_floats(pack, stage, "alpha", plain_dtype(store), 3, shape, ordered);
-    rbe_free(ordered);
-    return status;
-}
-
-/* ---- positions ----------------------------------------------------------------------------------------------- */
-
-static rbe_status append_plain(rbe_pack *pack, size_t stage, const rbe_blocks *b) {
-    const size_t lists = b->groups * b->block + 1;
-    const void *columns = b->columns16 ? (const void *)b->columns16 : (const void *)b->columns32;
-    rbe_dtype dtype = b->columns16 ? RBE_U16 : RBE_U32;
-    bool whole = append(pack, stage, "lists", RBE_U32, 1, &lists, b->list_start) &&
-                 append(pack, stage, "columns", dtype, 1, &b->entries, columns);
-    return whole ? RBE_OK : RBE_INSUFFICIENT_MEMORY;
-}
-
-static rbe_status append_deltas(rbe_pack *pack, size_t stage, const rbe_blocks *b) {
-    uint8_t *code = append_list(pack, stage, "deltas", RBE_U8, rbe_positions_encode(b, NULL));
-    if (!code) return RBE_INSUFFICIENT_MEMORY;
-    rbe_positions_encode(b, code);
-    return RBE_OK;
-}
-
-static rbe_status append_positions(rbe_pack *pack, size_t stage, const rbe_blocks *b, rbe_store_positions store,
-                                   cJSON *json) {
-    if (store == RBE_POSITIONS_PLAIN) return append_plain(pack, stage, b);
-    bool seed = b->drawn && rbe_seed_suffices(b->grid_rows * b->block, b->grid_cols * b->block, b->drawn_limit);
-    if (store == RBE_POSITIONS_SEED && !seed)
-        return rbe_fail(RBE_INVALID_ARGUMENT, "stage %zu: its positions have no seed to be stored as", stage);
-    if (store == RBE_POSITIONS_DELTA || !seed) return append_deltas(pack, stage, b);
-    char text[24];
-    snprintf(text, sizeof text, "%llu", (unsigned long long)b->drawn_seed);
-    bool whole = cJSON_AddStringToObject(json, "seed", text) && add_number(json, "limit", b->drawn_limit);
-    return whole ? RBE_OK : no_description(stage);
-}
-
-/* ---- layers -------------------------------------------------------------------------------------------------- */
-
-/* What is 0 for most layers is left out. */
-static bool describe_geometry(const rbe_blocks_info *info, cJSON *json) {
-    bool whole = add_number(json, "block", info->block) && add_number(json, "group", info->group) &&
-                 cJSON_AddStringToObject(json, "row_transform", rbe_transform_name(info->row_transform)) &&
-                 cJSON_AddStringToObject(json, "column_transform", rbe_transform_name(info->column_transform));
-    if (info->overlap) whole = whole && add_number(json, "overlap", info->overlap);
-    if (info->image_height)
-        whole = whole && add_number(json, "image_height", info->image_height) &&
-                add_number(json, "image_width", info->image_width);
-    return whole;
-}
-
-static rbe_status pack_blocks(rbe_pack *pack, size_t stage, const rbe_blocks *b, const rbe_save_options *options,
-                              cJSON *json) {
-    const rbe_blocks_info info = rbe_blocks_describe(b);
-    if (!describe_geometry(&info, json)) return no_description(stage);
-    const rbe_rows rows = rbe_rows_of_blocks(b);
-    RBE_TRY(append_positions(pack, stage, b, options->positions, json));
-    RBE_TRY(append_values(pack, stage, "values", options->store, 1, &b->value_count, b->values, &rows));
-    return b->alpha ? append_alpha(pack, stage, options->store, b) : RBE_OK;
-}
-
-static rbe_status pack_dense(rbe_pack *pack, size_t stage, const rbe_layer *layer, const rbe_save_options *options) {
+static rbe_status pack_dense(rbe_pack *pack, rbe_owner owner, const rbe_layer *layer, const rbe_save_options *options) {
     const size_t shape[2] = {layer->out, layer->in};
     const rbe_rows rows = {.count = layer->out, .width = layer->in};
-    return append_values(pack, stage, "weight", options->store, 2, shape, layer->params[0].value, &rows);
+    return rbe_pack_values(pack, owner, "weight", options->store, 2, shape, layer->params[0].value, &rows);
 }
 
 /* The name may have been cut within a character: only whole ones are stored. */
-static rbe_status describe(size_t stage, const rbe_layer *layer, cJSON *json) {
+static rbe_status describe(rbe_owner owner, const rbe_layer *layer, cJSON *json) {
     char name[RBE_NAME_SIZE] = {0};
     memcpy(name, layer->name, rbe_utf8_length(layer->name, strlen(layer->name)));
     bool whole =
         cJSON_AddStringToObject(json, "kind", layer->type->kind) && cJSON_AddStringToObject(json, "name", name);
-    if (layer->in > 0) whole = whole && add_number(json, "in", layer->in) && add_number(json, "out", layer->out);
-    return whole ? RBE_OK : no_description(stage);
+    if (layer->in > 0)
+        whole = whole && rbe_add_number(json, "in", layer->in) && rbe_add_number(json, "out", layer->out);
+    return whole ? RBE_OK : rbe_no_description(owner);
 }
 
-rbe_status rbe_pack_layer(rbe_pack *pack, size_t stage, const rbe_layer *layer, const rbe_save_options *options,
+rbe_status rbe_pack_layer(rbe_pack *pack, rbe_owner owner, const rbe_layer *layer, const rbe_save_options *options,
                           cJSON *json) {
     const rbe_blocks *blocks = rbe_linear_blocks(layer);
     float probability;
-    RBE_TRY(describe(stage, layer, json));
+    RBE_TRY(describe(owner, layer, json));
     if (blocks)
-        RBE_TRY(pack_blocks(pack, stage, blocks, options, json));
+        RBE_TRY(rbe_pack_blocks(pack, owner, blocks, options, json));
     else if (strcmp(layer->type->kind, "dense") == 0)
-        RBE_TRY(pack_dense(pack, stage, layer, options));
+        RBE_TRY(pack_dense(pack, owner, layer, options));
     else if (!rbe_dropout_probability(layer, &probability))
-        return rbe_fail(RBE_INVALID_ARGUMENT, "stage %zu: %s, a layer of kind %s, cannot be stored", stage, layer->name,
-                        layer->type->kind);
+        return rbe_fail(RBE_INVALID_ARGUMENT, "%s %s: %s, a layer of kind %s, cannot be stored", owner.kind, owner.name,
+                        layer->name, layer->type->kind);
     else if (!cJSON_AddNumberToObject(json, "probability", (double)probability))
-        return no_description(stage);
+        return rbe_no_description(owner);
     if (!layer->has_bias) return RBE_OK;
-    return append_floats(pack, stage, "bias", plain_dtype(options->store), 1, &layer->out,
-                         layer->params[layer->param_count - 1].value);
+    return rbe_pack_floats(pack, owner, "bias", rbe_plain_dtype(options->store), 1, &layer->out,
+                           layer->params[layer->param_count - 1].value);
 }

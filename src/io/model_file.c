@@ -1,4 +1,5 @@
 /* Models in safetensors files: FORMAT.md. The stages, as JSON text in the metadata, say what the tensors mean. */
+#include <stdio.h>
 #include <string.h>
 
 #include "base/alloc.h"
@@ -6,10 +7,7 @@
 #include "io/model_file.h"
 #include "nn/model.h"
 
-#define FORMAT_KEY "rbe.format"
 #define FORMAT_NAME "model"
-#define VERSION_KEY "rbe.version"
-#define VERSION "1"
 #define STAGES_KEY "rbe.stages"
 
 static const struct {
@@ -37,12 +35,13 @@ bool rbe_store_named(const char *name, rbe_store *store) {
 static rbe_status describe_stage(rbe_pack *pack, const rbe_model *model, size_t n, const rbe_save_options *options,
                                  cJSON *json) {
     const rbe_stage *stage = &model->stages[n];
-    if (stage->layer) return rbe_pack_layer(pack, n, stage->layer, options, json);
+    char number[24];
+    snprintf(number, sizeof number, "%zu", n);
+    const rbe_owner owner = {"stage", number};
+    if (stage->layer) return rbe_pack_layer(pack, owner, stage->layer, options, json);
     for (size_t i = 0; i < OPERATIONS; i++)
         if (stage->operation == operations[i].function)
-            return cJSON_AddStringToObject(json, "kind", operations[i].kind)
-                       ? RBE_OK
-                       : rbe_fail(RBE_INSUFFICIENT_MEMORY, "no memory for the description of stage %zu", n);
+            return cJSON_AddStringToObject(json, "kind", operations[i].kind) ? RBE_OK : rbe_no_description(owner);
     return rbe_fail(RBE_INVALID_ARGUMENT,
                     "stage %zu: expected relu, gelu, tanh, sigmoid, softmax or log_softmax, found an operation of "
                     "your own, which cannot be stored",
@@ -66,17 +65,6 @@ static rbe_status describe_stages(rbe_pack *pack, const rbe_model *model, const 
     return status;
 }
 
-/* Tensors of wide values first: so all are aligned in a mapped file. */
-static void order_tensors(rbe_pack *pack) {
-    for (size_t n = 1; n < pack->count; n++) {
-        const rbe_stored_tensor tensor = pack->tensors[n];
-        size_t at = n;
-        for (; at > 0 && rbe_dtype_bytes(pack->tensors[at - 1].dtype) < rbe_dtype_bytes(tensor.dtype); at--)
-            pack->tensors[at] = pack->tensors[at - 1];
-        pack->tensors[at] = tensor;
-    }
-}
-
 rbe_status rbe_model_save(const rbe_model *model, const char *path, const rbe_save_options *options) {
     static const rbe_save_options defaults = {0};
     const rbe_save_options *o = options ? options : &defaults;
@@ -85,12 +73,13 @@ rbe_status rbe_model_save(const rbe_model *model, const char *path, const rbe_sa
         return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_model_save: the path is NULL or an option unknown");
     rbe_pack pack;
     char *stages = NULL;
-    RBE_TRY(rbe_pack_new(&pack, model->count));
+    RBE_TRY(rbe_pack_new(&pack, model->count * RBE_LAYER_PARTS));
     rbe_status status = describe_stages(&pack, model, o, &stages);
     if (status == RBE_OK) {
-        const rbe_metadata metadata[] = {{FORMAT_KEY, FORMAT_NAME}, {VERSION_KEY, VERSION}, {STAGES_KEY, stages}};
-        order_tensors(&pack);
-        status = rbe_tensor_file_save(path, pack.tensors, pack.count, metadata, 3, true);
+        const rbe_metadata metadata[] = {
+            {RBE_FORMAT_KEY, FORMAT_NAME}, {RBE_VERSION_KEY, RBE_VERSION_TEXT}, {STAGES_KEY, stages}};
+        rbe_order_tensors(pack.tensors, pack.count);
+        status = rbe_tensors_write(path, pack.tensors, pack.count, metadata, 3, true);
     }
     cJSON_free(stages);
     rbe_pack_free(&pack);
@@ -98,18 +87,6 @@ rbe_status rbe_model_save(const rbe_model *model, const char *path, const rbe_sa
 }
 
 /* ---- reading ------------------------------------------------------------------------------------------------- */
-
-static rbe_status check_format(const rbe_tensor_file *file) {
-    const char *name = file->source.name, *format = rbe_tensor_file_metadata(file, FORMAT_KEY);
-    const char *version = rbe_tensor_file_metadata(file, VERSION_KEY);
-    if (!format || strcmp(format, FORMAT_NAME) != 0)
-        return rbe_fail(RBE_BAD_FORMAT, "%s: a safetensors file, but not of a model that this library wrote", name);
-    if (!version || strcmp(version, VERSION) != 0)
-        return rbe_fail(RBE_BAD_FORMAT, "%s: expected version " VERSION " of the format, found %.20s", name,
-                        version ? version : "none");
-    if (!file->checksums) return rbe_fail(RBE_BAD_FORMAT, "%s: the checksums are missing", name);
-    return RBE_OK;
-}
 
 static rbe_status add_stage(rbe_unpack *u, rbe_model *model) {
     if (!cJSON_IsObject(u->json)) return rbe_unpack_fail(u, "its description is not an object");
@@ -135,7 +112,9 @@ static rbe_status add_stages(rbe_model *model, const rbe_tensor_file *file, cons
     const cJSON *json;
     size_t number = 0;
     cJSON_ArrayForEach(json, stages) {
-        rbe_unpack u = {.file = file, .used = used, .stage = number++, .json = json};
+        char name[24];
+        snprintf(name, sizeof name, "%zu", number++);
+        rbe_unpack u = {.file = file, .used = used, .owner = {"stage", name}, .json = json};
         RBE_TRY(add_stage(&u, model));
     }
     for (size_t n = 0; n < file->count; n++)
@@ -146,7 +125,7 @@ static rbe_status add_stages(rbe_model *model, const rbe_tensor_file *file, cons
 }
 
 static rbe_status read_model(rbe_model *model, const rbe_tensor_file *file) {
-    RBE_TRY(check_format(file));
+    RBE_TRY(rbe_check_format(file, FORMAT_NAME));
     const char *text = rbe_tensor_file_metadata(file, STAGES_KEY);
     cJSON *stages;
     RBE_TRY(rbe_json_parse(&stages, text ? text : "", text ? strlen(text) : 0, file->source.name,

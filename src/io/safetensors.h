@@ -44,6 +44,13 @@ rbe_tensor_file *rbe_tensor_file_from_source(rbe_source *source);
 /* Reads part of a tensor: bytes of the file as they stand. */
 rbe_status rbe_tensor_entry_read(const rbe_tensor_file *file, size_t n, size_t offset, void *bytes, size_t count);
 
+/* Writes tensors that are not compressed matrices: rbe_tensor_file_save. */
+rbe_status rbe_tensors_write(const char *path, const rbe_stored_tensor *tensors, size_t count,
+                             const rbe_metadata *metadata, size_t metadata_count, bool checksums);
+
+/* Puts tensors of wide values first: so all are aligned in a mapped file. Those of equal width stay in order. */
+void rbe_order_tensors(rbe_stored_tensor *tensors, size_t count);
+
 /* The largest piece of memory that a file of this size may make a reader take. */
 static inline uint64_t rbe_file_room(uint64_t file_bytes) {
     const uint64_t least = (uint64_t)1 << 20;

@@ -180,10 +180,18 @@ static rbe_status write_file(rbe_atomic_file *file, const char *path, char *head
     return rbe_atomic_commit(file);
 }
 
-rbe_status rbe_tensor_file_save(const char *path, const rbe_stored_tensor *tensors, size_t count,
-                                const rbe_metadata *metadata, size_t metadata_count, bool checksums) {
-    if (!path || (!tensors && count > 0) || (!metadata && metadata_count > 0))
-        return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_tensor_file_save: a pointer is NULL");
+void rbe_order_tensors(rbe_stored_tensor *tensors, size_t count) {
+    for (size_t n = 1; n < count; n++) {
+        const rbe_stored_tensor tensor = tensors[n];
+        size_t at = n;
+        for (; at > 0 && rbe_dtype_bytes(tensors[at - 1].dtype) < rbe_dtype_bytes(tensor.dtype); at--)
+            tensors[at] = tensors[at - 1];
+        tensors[at] = tensor;
+    }
+}
+
+rbe_status rbe_tensors_write(const char *path, const rbe_stored_tensor *tensors, size_t count,
+                             const rbe_metadata *metadata, size_t metadata_count, bool checksums) {
     layout l = {tensors, count, metadata, metadata_count, NULL};
     rbe_atomic_file file = {0};
     char *header = NULL;

@@ -1,5 +1,5 @@
-/* Safetensors files, and models in them. This build does not compare checksums: a fuzzer would never get past them.
- */
+/* Safetensors files, and models and compressed matrices in them. This build does not compare checksums: a fuzzer
+ * would never get past them. */
 #include <stdlib.h>
 
 #include "fuzz.h"
@@ -30,6 +30,15 @@ static void check_model(const rbe_model *model) {
     }
 }
 
+static void read_matrices(const rbe_tensor_file *file) {
+    const char *name;
+    for (size_t n = 0; (name = rbe_tensor_file_matrix(file, n)); n++) {
+        rbe_blocks *blocks;
+        if (rbe_tensor_file_read_blocks(file, name, &blocks) == RBE_OK && rbe_blocks_check(blocks) != RBE_OK) abort();
+        rbe_blocks_free(blocks);
+    }
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     fuzz_limit_memory(largest_piece(size));
     rbe_source source;
@@ -37,6 +46,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     rbe_tensor_file *file = rbe_tensor_file_from_source(&source);
     if (file) {
         read_tensors(file);
+        read_matrices(file);
         rbe_model *model = rbe_model_from_file(file);
         if (model) check_model(model);
         rbe_model_free(model);

@@ -38,6 +38,9 @@ static void make_models(void) {
             for (int positions = RBE_POSITIONS_PLAIN; positions <= RBE_POSITIONS_SEED; positions++) {
                 const rbe_save_options options = {(rbe_store)store, (rbe_store_positions)positions};
                 require(rbe_model_save(model, path_of("model", number++), &options) == RBE_OK);
+                const rbe_stored_tensor matrix = {
+                    .name = "w", .blocks = rbe_linear_blocks(rbe_model_layer(model, 0)), .save = options};
+                require(rbe_tensor_file_save(path_of("model", number++), &matrix, 1, NULL, 0, true) == RBE_OK);
             }
         rbe_model_free(model);
     }

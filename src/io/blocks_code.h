@@ -1,0 +1,97 @@
+/* A compressed matrix as named tensors and a JSON object, and back. FORMAT.md, section 4, says which. The layers of a
+ * model and the matrices of a tensor file are both stored this way.
+ */
+#ifndef RBE_IO_BLOCKS_CODE_H
+#define RBE_IO_BLOCKS_CODE_H
+
+#include "io/int8.h"
+#include "io/json.h"
+#include "io/safetensors.h"
+
+enum { RBE_BLOCKS_PARTS = 5 /* tensors of a matrix, at most */, RBE_MAX_WIDTH = 1 << 24 };
+
+/* Metadata of every file that holds compressed matrices. */
+#define RBE_FORMAT_KEY "rbe.format"
+#define RBE_VERSION_KEY "rbe.version"
+#define RBE_VERSION_TEXT "1"
+
+/* BAD_FORMAT unless this is such a file, of this format ("model", "tensors"), our version, with checksums. */
+rbe_status rbe_check_format(const rbe_tensor_file *file, const char *format);
+
+/* What tensors belong to: they are called name.part. Texts speak of "stage 3" or "matrix fc1.weight". */
+typedef struct rbe_owner {
+    const char *kind, *name;
+} rbe_owner;
+
+/* ---- out of memory ------------------------------------------------------------------------------------------- */
+
+/* Tensors to be written. The name of each is the beginning of a piece of memory that belongs to the pack; its
+ * values may follow there, or belong to what is stored. */
+typedef struct rbe_pack {
+    rbe_stored_tensor *tensors;
+    size_t count;
+} rbe_pack;
+
+/* Room for so many tensors. */
+rbe_status rbe_pack_new(rbe_pack *pack, size_t capacity);
+void rbe_pack_free(rbe_pack *pack); /* all zeros is allowed */
+
+/* Appends tensors: of floats in F32, F16 or BF16; of floats as `store` says, with int8 also the scales of the rows;
+ * of a compressed matrix, whose geometry (without its width and height) is added to `json`. Statuses:
+ * rbe_model_save. */
+rbe_status rbe_pack_floats(rbe_pack *pack, rbe_owner owner, const char *part, rbe_dtype dtype, size_t dims,
+                           const size_t *shape, const float *values);
+rbe_status rbe_pack_values(rbe_pack *pack, rbe_owner owner, const char *part, rbe_store store, size_t dims,
+                           const size_t *shape, const float *values, const rbe_rows *rows);
+rbe_status rbe_pack_blocks(rbe_pack *pack, rbe_owner owner, const rbe_blocks *blocks, const rbe_save_options *options,
+                           cJSON *json);
+
+/* The type of what is not scaled by rows: alphas and biases. */
+rbe_dtype rbe_plain_dtype(rbe_store store);
+
+/* False when memory is short, which rbe_no_description reports. */
+bool rbe_add_number(cJSON *json, const char *name, size_t number);
+rbe_status rbe_no_description(rbe_owner owner);
+
+/* ---- into memory --------------------------------------------------------------------------------------------- */
+
+/* What is read. */
+typedef struct rbe_unpack {
+    const rbe_tensor_file *file;
+    bool *used; /* tensors that have been taken; NULL if nobody asks */
+    rbe_owner owner;
+    const cJSON *json;
+    int members; /* of the JSON object that have been read */
+} rbe_unpack;
+
+/* A tensor of the owner: its number in the file and its description. */
+typedef struct rbe_part {
+    size_t number;
+    const rbe_tensor_info *info; /* NULL: there is none */
+} rbe_part;
+
+/* BAD_FORMAT, with the file's name and the owner before the text. */
+rbe_status rbe_unpack_fail(const rbe_unpack *unpack, const char *format, ...) RBE_PRINTF(2, 3);
+
+/* A member of the owner's object; NULL without. */
+const cJSON *rbe_unpack_member(rbe_unpack *unpack, const char *name);
+
+/* The same of a whole number within these limits. */
+rbe_status rbe_unpack_number(rbe_unpack *unpack, const char *name, uint64_t least, uint64_t most, size_t *number);
+
+/* The tensor owner.name, and whether it is there in this shape. */
+rbe_part rbe_unpack_part(rbe_unpack *unpack, const char *name);
+rbe_status rbe_unpack_shape(const rbe_unpack *unpack, const char *name, rbe_part part, size_t dims,
+                            const size_t *shape);
+
+/* Reads finite floats into `values`, or into memory of its own if that is NULL; *floats is the caller's to free
+ * then. */
+rbe_status rbe_unpack_floats(const rbe_unpack *unpack, rbe_part part, float *values, float **floats);
+
+/* Reads values that may be int8: then owner.scales has one for each row. */
+rbe_status rbe_unpack_values(rbe_unpack *unpack, rbe_part part, const rbe_rows *rows, float *values);
+
+/* Makes a compressed matrix. NULL on failure. */
+rbe_status rbe_unpack_blocks(rbe_unpack *unpack, size_t in, size_t out, rbe_blocks **blocks);
+
+#endif

@@ -1,0 +1,70 @@
+"""Weights as PyTorch would store them, for tests/programs.sh, and checks of what compress_weights made of them.
+
+    write_weights.py OUT.safetensors INPUTS.npy   also writes turned.safetensors and nan.safetensors beside OUT
+    write_weights.py --same A B NAME..            these tensors are the same in both files
+    write_weights.py --mean A B INPUTS.npy        fc gives the same mean output in both
+"""
+import json
+import os
+import struct
+import sys
+
+import numpy as np
+
+TYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8"}
+
+
+def write(path, tensors):
+    header, offset = {"__metadata__": {"format": "pt"}}, 0
+    for name, v in tensors.items():
+        kind = next(t for t, numpy_type in TYPES.items() if v.dtype == numpy_type)
+        header[name] = {"dtype": kind, "shape": v.shape, "data_offsets": [offset, offset + v.nbytes]}
+        offset += v.nbytes
+    text = json.dumps(header).encode()
+    open(path, "wb").write(struct.pack("<Q", len(text)) + text + b"".join(v.tobytes() for v in tensors.values()))
+
+
+def read(path):
+    raw = open(path, "rb").read()
+    data = 8 + struct.unpack("<Q", raw[:8])[0]
+    header, tensors = json.loads(raw[8:data]), {}
+    assert header.pop("__metadata__")["format"] == "pt"
+    for name, t in header.items():
+        if t["dtype"] in TYPES:
+            begin, end = t["data_offsets"]
+            tensors[name] = np.frombuffer(raw[data + begin : data + end], TYPES[t["dtype"]]).reshape(t["shape"])
+    return tensors
+
+
+def make(path, inputs_path):
+    rng = np.random.default_rng(1)
+    r, c = np.mgrid[:48, :64]
+    tensors = {
+        "fc.weight": np.exp(-(((r / 48 - c / 64) / 0.2) ** 2)).astype("<f4"),
+        "fc.bias": rng.normal(size=48).astype("<f4"),
+        "half": rng.normal(size=(20, 30)).astype("<f2"),
+        "wide": np.cos(np.arange(32 * 40).reshape(32, 40) / 100),
+        "kernel": rng.normal(size=(4, 3, 3, 3)).astype("<f4"),
+        "steps": np.array(7, "<i8"),
+        "nothing": np.zeros((0, 5), "<f4"),
+    }
+    write(path, tensors)
+    np.save(inputs_path, np.maximum(rng.normal(size=(200, 64)) + 0.3, 0).astype("<f4"))
+    folder = os.path.dirname(path)
+    write(f"{folder}/turned.safetensors", {"fc.weight": tensors["fc.weight"].T.copy()})
+    spoilt = tensors["fc.weight"].copy()
+    spoilt[0, 1] = np.nan
+    write(f"{folder}/nan.safetensors", {"fc.weight": spoilt})
+
+
+if sys.argv[1] == "--same":
+    a, b = read(sys.argv[2]), read(sys.argv[3])
+    for name in sys.argv[4:]:
+        assert a[name].dtype == b[name].dtype and np.array_equal(a[name], b[name]), name
+elif sys.argv[1] == "--mean":
+    a, b, x = read(sys.argv[2]), read(sys.argv[3]), np.load(sys.argv[4]).astype(float)
+    means = [(x @ t["fc.weight"].T.astype(float) + t["fc.bias"]).mean(0) for t in (a, b)]
+    assert np.abs(means[0] - means[1]).max() < 1e-5
+    assert not np.array_equal(a["fc.bias"], b["fc.bias"])
+else:
+    make(*sys.argv[1:3])
