@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "experiment.h"
+#include "recipe.h"
 
 enum { MAX_SEEDS = 16, COST_ROUNDS = 9, COST_STEPS = 100 };
 
@@ -22,35 +23,29 @@ typedef struct settings {
 } settings;
 
 static settings read_settings(int argc, char **argv) {
-    settings s = {
-        .data = "data", .recipe = recipe_default(), .ratios = {.value = {8, 16, 32, 64}, .count = 4}, .seeds = 3};
-    const example_option options[] = {
+    settings s = {.data = "data",
+                  .store_name = "f32",
+                  .recipe = recipe_default(),
+                  .ratios = {.value = {8, 16, 32, 64}, .count = 4},
+                  .seeds = 3};
+    const example_option own[] = {
         {"data", EXAMPLE_TEXT, &s.data, "DIR", "folder with the four IDX files, plain or .gz", 0, 0},
-        {"hidden", EXAMPLE_SIZES, &s.recipe.hidden, "N,N,..", "widths of the hidden layers", 1, 65536},
         {"ratios", EXAMPLE_SIZES, &s.ratios, "R,R,..", "values of a dense layer per stored value", 2, 1e6},
-        {"block", EXAMPLE_COUNT, &s.recipe.block, "B", "block size, a power of two 8 .. 256", 8, 256},
-        {"group", EXAMPLE_COUNT, &s.recipe.group, "G", "block rows that share positions (default by the ratio)", 1,
-         65536},
-        {"transform", EXAMPLE_TEXT, &s.recipe.transform, "NAME", "dct, haar, db4 .. db20, wht", 0, 0},
-        {"image", EXAMPLE_FLAG, &s.recipe.image, NULL, "the first layer takes its inputs as an image", 0, 0},
         {"only", EXAMPLE_TEXT, &s.only, "static|grown|identity|narrow|dense", "one kind of model (default: all)", 0, 0},
-        {"dropout", EXAMPLE_REAL, &s.recipe.dropout, "P", "of the inputs and hidden layers", 0, 0.99},
         {"store", EXAMPLE_TEXT, &s.store_name, "f32|f16|bf16|int8", "how the file holds the values", 0, 0},
-        {"epochs", EXAMPLE_COUNT, &s.recipe.epochs, "N", "passes over the training data", 1, 1e6},
-        {"batch", EXAMPLE_COUNT, &s.recipe.batch, "N", "samples per step", 1, 1e6},
-        {"lr", EXAMPLE_REAL, &s.recipe.lr, "R", "learning rate (default by the ratio)", 1e-9, 1e3},
-        {"seed", EXAMPLE_SEED, &s.recipe.seed, "N", "the first one", 0, 0},
         {"seeds", EXAMPLE_COUNT, &s.seeds, "N", "models of each kind, of seeds one after the other", 1, MAX_SEEDS},
         {"threads", EXAMPLE_COUNT, &s.threads, "N", "threads (default: one per processor)", 1, 1024},
         {"out", EXAMPLE_TEXT, &s.out, "DIR", "folder for growth.csv; created", 0, 0},
         {"quiet", EXAMPLE_FLAG, &s.quiet, NULL, "no progress", 0, 0},
         {"json", EXAMPLE_FLAG, &s.json, NULL, "a line of JSON per kind of model and ratio", 0, 0},
     };
+    enum { OWN = sizeof own / sizeof *own };
+    example_option options[RECIPE_OPTIONS + OWN];
+    memcpy(options, own, sizeof own);
+    recipe_options(&s.recipe, options + OWN);
     example_parse(argc, argv, "Compares grown positions with static ones, and with dense networks.", options,
                   sizeof options / sizeof *options);
-    if ((s.recipe.block & (s.recipe.block - 1)) != 0)
-        example_fail(2, "--block: expected a power of two, found %zu", s.recipe.block);
-    if (!rbe_transform_named(s.recipe.transform)) example_fail(2, "--transform: %s", rbe_last_error());
+    recipe_check(&s.recipe);
     rbe_store_named(s.store_name, &s.store);
     return s;
 }
@@ -85,6 +80,7 @@ static recipe recipe_of(const settings *s, method m, double ratio, uint64_t seed
     r.seed = seed;
     r.ratio = ratio;
     r.grow = m == GROWN || m == IDENTITY;
+    if (r.group == 0) r.group = rbe_growth_group(ratio); /* for all: only the positions shall differ */
     if (m == IDENTITY) {
         r.transform = "identity";
         r.image = false;
@@ -95,7 +91,7 @@ static recipe recipe_of(const settings *s, method m, double ratio, uint64_t seed
         r.hidden = narrow(&r.hidden, data, rbe_model_describe_cost(compressed).values);
         rbe_model_free(compressed);
     }
-    r.ratio = 1.0;
+    r.dense = true;
     r.lr = 0.0;
     return r;
 }
@@ -117,12 +113,17 @@ static outcome measure(const settings *s, method m, double ratio, const rbe_data
     double errors[MAX_SEEDS];
     for (size_t n = 0; n < s->seeds; n++) {
         recipe r = recipe_of(s, m, ratio, s->recipe.seed + n, train);
-        trained t = recipe_train(&r, train, test, !s->quiet);
-        stored_model stored = experiment_store(t.model, s->store, test);
-        errors[n] = stored.error;
+        training t = recipe_start(&r, train);
+        char label[80];
+        snprintf(label, sizeof label, "%s, ratio %g, seed %llu", method_names[m], ratio, (unsigned long long)r.seed);
+        t.fit.label = label;
+        t.fit.progress = s->quiet ? NULL : stderr;
+        rbe_fit_result fit = training_finish(&t, train, test);
+        stored_model stored = experiment_store(t.model, NULL, s->store, test);
+        errors[n] = 100.0 * stored.test.error;
         if (stored.bytes > o.file_bytes) o.file_bytes = stored.bytes;
         o.cost = rbe_model_describe_cost(t.model);
-        o.seconds_per_epoch = t.fit.seconds_per_epoch;
+        o.seconds_per_epoch = fit.seconds_per_epoch;
         rbe_model_free(t.model);
         if (csv)
             fprintf(csv, "%s,%g,%llu,%.4f,%zu,%zu,%zu,%.4f\n", method_names[m], ratio, (unsigned long long)r.seed,
@@ -150,9 +151,7 @@ static void print_outcome(const settings *s, const outcome *o) {
 /* ---- the cost of growth -------------------------------------------------------------------------------------- */
 
 typedef struct runner {
-    rbe_model *model;
-    rbe_optim *optim;
-    rbe_growth *growth;
+    training training;
     size_t step;
     double seconds[COST_ROUNDS];
 } runner;
@@ -160,11 +159,11 @@ typedef struct runner {
 static double run_steps(runner *r, rbe_tape *tape, const rbe_batch *batch) {
     double start = experiment_now();
     for (size_t n = 0; n < COST_STEPS; n++, r->step++) {
-        rbe_var *logits = rbe_model_forward(r->model, rbe_input(tape, batch->x));
+        rbe_var *logits = rbe_model_forward(r->training.model, rbe_input(tape, batch->x));
         example_require(rbe_backward(rbe_cross_entropy(logits, batch->labels)));
-        example_require(rbe_optim_step(r->optim));
+        example_require(rbe_optim_step(r->training.optim));
         rbe_tape_reset(tape);
-        if (r->growth) example_require(rbe_growth_step(r->growth, r->step));
+        if (r->training.growth) example_require(rbe_growth_step(r->training.growth, r->step));
     }
     return experiment_now() - start;
 }
@@ -173,12 +172,10 @@ static double run_steps(runner *r, rbe_tape *tape, const rbe_batch *batch) {
 static double growth_cost(const settings *s, double ratio, const rbe_dataset *train) {
     runner runners[2];
     recipe r = recipe_of(s, STATIC, ratio, s->recipe.seed, train);
-    for (int n = 0; n < 2; n++) {
-        rbe_model *model = recipe_model(&r, train);
-        runners[n] = (runner){.model = model, .optim = recipe_optim(&r, model)};
-    }
-    runners[1].growth = example_need(rbe_growth_new(runners[1].model, runners[1].optim,
-                                                    &(rbe_growth_options){.steps = 1000000, .every = COST_STEPS}));
+    for (int n = 0; n < 2; n++) runners[n] = (runner){.training = recipe_start(&r, train)};
+    training *grown = &runners[1].training;
+    grown->growth = example_need(
+        rbe_growth_new(grown->model, grown->optim, &(rbe_growth_options){.steps = 1000000, .every = COST_STEPS}));
     rbe_tape *tape = example_need(rbe_tape_new(NULL));
     rbe_batches *batches = example_need(rbe_batches_new(train, r.batch, true, 1));
     rbe_batch batch;
@@ -190,9 +187,9 @@ static double growth_cost(const settings *s, double ratio, const rbe_dataset *tr
     rbe_batches_free(batches);
     rbe_tape_free(tape);
     for (int n = 0; n < 2; n++) {
-        rbe_growth_free(runners[n].growth);
-        rbe_optim_free(runners[n].optim);
-        rbe_model_free(runners[n].model);
+        rbe_growth_free(runners[n].training.growth);
+        rbe_optim_free(runners[n].training.optim);
+        rbe_model_free(runners[n].training.model);
     }
     return cost;
 }

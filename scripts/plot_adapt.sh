@@ -3,10 +3,10 @@
 set -eu
 
 usage() {
-    echo "Usage: plot_adapt.sh growth|prune|tune RESULTS.csv OUT.png"
-    echo "growth: test error against bytes, of all kinds of models, mean and spread over the seeds;"
-    echo "prune:  points of error lost against the bytes that remain, before and after fine-tuning;"
-    echo "tune:   scores against the block size. Needs gnuplot, no display."
+    echo "Usage: plot_adapt.sh growth|prune_sweep|tune_blocks RESULTS.csv OUT.png"
+    echo "growth:      test error against bytes on disk, of all kinds of models, mean and spread over the seeds;"
+    echo "prune_sweep: points of error lost against the bytes that remain, before and after fine-tuning;"
+    echo "tune_blocks: scores against the block size. Needs gnuplot, no display."
 }
 
 fail() {
@@ -61,7 +61,7 @@ growth() {
     # Method, bytes, mean error, its spread.
     awk -F, 'NR > 1 {
         key = $1 "," $2
-        bytes[key] = $6; n[key]++; sum[key] += $4; square[key] += $4 * $4
+        bytes[key] = $7; n[key]++; sum[key] += $4; square[key] += $4 * $4
     }
     END {
         for (key in n) {
@@ -75,7 +75,7 @@ growth() {
         sed -n "s/^$method //p" "$work/means" > "$work/$method"
     done
     echo "set logscale xy"
-    echo "set xlabel 'memory of the trained model'"
+    echo "set xlabel 'file of the trained model'"
     echo "set format x '%.0s %cB'"
     echo "set format y '%g'"
     echo "set ylabel 'test error [%]'"
@@ -87,7 +87,7 @@ growth() {
     curve dense 5 dense '' 'pt 5 ps 1.5'
 }
 
-prune() {
+prune_sweep() {
     expect_header score,percent,repair,original_error,points,points_spread,tuned_points,tuned_points_spread,values,bytes,file_bytes,speed,absorbed_percent
     echo "set logscale xy"
     echo "set xlabel 'memory of the model after pruning'"
@@ -108,7 +108,7 @@ prune() {
     done
 }
 
-tune() {
+tune_blocks() {
     expect_header given,chosen,block,group,bytes,us,error,memory_score,speed_score,accuracy_score,score
     number=0
     echo "set logscale x 2"
@@ -127,8 +127,8 @@ tune() {
 }
 
 case $kind in
-growth | prune | tune) "$kind" > "$work/plot" ;;
-*) fail "expected growth, prune or tune, found '$kind'" ;;
+growth | prune_sweep | tune_blocks) "$kind" > "$work/plot" ;;
+*) fail "expected growth, prune_sweep or tune_blocks, found '$kind'" ;;
 esac
 
 draw() { # TERMINAL FILE
