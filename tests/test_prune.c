@@ -5,6 +5,7 @@
 
 #include "adapt/sensitivity.h"
 #include "adapt_support.h"
+#include "io_support.h"
 #include "reference.h"
 #include "suites.h"
 
@@ -284,18 +285,18 @@ START_TEST(test_prune_to_bytes) {
         fixture f;
         fixture_init(&f, &usual, rbe_adam);
         require_ok(train_step(&f));
-        size_t bytes = rbe_model_describe_cost(f.model).bytes, held = rbe_memory().current, before = stored(f.model);
-        rbe_prune_options prune = {.by = RBE_PRUNE_TO_BYTES, .amount = (double)bytes, .per_layer = per_layer};
+        size_t whole = rbe_model_describe_cost(f.model).bytes, held = rbe_memory().current, before = stored(f.model);
+        rbe_prune_options prune = {.by = RBE_PRUNE_TO_BYTES, .amount = (double)whole, .per_layer = per_layer};
         rbe_prune_report report;
         require_ok(rbe_prune(f.model, f.optim, &prune, &report));
         ck_assert_uint_eq(report.removed, 0);
-        prune.amount = 0.7 * (double)bytes;
+        prune.amount = 0.7 * (double)whole;
         require_ok(rbe_prune(f.model, f.optim, &prune, &report));
         ck_assert_double_le((double)report.bytes_after, prune.amount);
         ck_assert_double_ge((double)report.bytes_after, prune.amount - 2 * 14 - 1); /* an entry's bytes a layer */
-        ck_assert_uint_eq(report.bytes_before - report.bytes_after, bytes - rbe_model_describe_cost(f.model).bytes);
+        ck_assert_uint_eq(report.bytes_before - report.bytes_after, whole - rbe_model_describe_cost(f.model).bytes);
         /* The value itself is among the bytes; its gradient and two moments are freed too. */
-        size_t freed = bytes - report.bytes_after + 3 * sizeof(float) * (before - stored(f.model));
+        size_t freed = whole - report.bytes_after + 3 * sizeof(float) * (before - stored(f.model));
         ck_assert_uint_eq(held - rbe_memory().current, freed);
         prune.amount = 100.0;
         snapshot old, now;
@@ -311,6 +312,24 @@ START_TEST(test_prune_to_bytes) {
         require_ok(train_step(&f));
         fixture_free(&f);
     }
+}
+END_TEST
+
+/* Half of the coefficients take about half of the memory and of the file, whose positions are stored in the same form. */
+START_TEST(test_half_takes_half) {
+    rbe_model *model = rbe_model_new();
+    rbe_model_add(model, rbe_linear_new(256, 320, &(rbe_linear_options){.ratio = 8, .group = (size_t)_i}));
+    require_ok(rbe_model_status(model));
+    bytes before = saved(model, RBE_STORE_F32, RBE_POSITIONS_DELTA);
+    rbe_prune_report report;
+    require_ok(rbe_prune(model, NULL, &(rbe_prune_options){.amount = 0.5}, &report));
+    bytes after = saved(model, RBE_STORE_F32, RBE_POSITIONS_SMALLEST);
+    ck_assert_double_le((double)report.bytes_after, 0.6 * (double)report.bytes_before);
+    ck_assert_double_le((double)after.count, 0.6 * (double)before.count);
+    free(before.data);
+    free(after.data);
+    scratch_clear();
+    rbe_model_free(model);
 }
 END_TEST
 
@@ -391,14 +410,14 @@ END_TEST
 
 /* ---- budgets ------------------------------------------------------------------------------------------------- */
 
-static rbe_status ten_a_value(void *user, size_t values, size_t *bytes) {
+static rbe_status ten_a_value(void *user, size_t values, size_t *size) {
     size_t *calls = user;
-    *bytes = 1000 + 10 * values;
+    *size = 1000 + 10 * values;
     return ++*calls < 100 ? RBE_OK : rbe_fail(RBE_STOPPED, "too many calls");
 }
 
-static rbe_status failing_measure(void *user, size_t values, size_t *bytes) {
-    *bytes = 0;
+static rbe_status failing_measure(void *user, size_t values, size_t *size) {
+    *size = 0;
     return values > *(size_t *)user ? rbe_fail(RBE_IO_ERROR, "the disk is full") : RBE_OK;
 }
 
@@ -448,6 +467,7 @@ Suite *prune_suite(void) {
     tcase_add_test(pruning, test_fraction_of_the_network);
     tcase_add_test(pruning, test_pruned_to_nothing);
     tcase_add_test(pruning, test_prune_to_bytes);
+    tcase_add_loop_test(pruning, test_half_takes_half, 1, 5);
     tcase_add_test(pruning, test_prune_refuses);
     tcase_add_test(pruning, test_gradual);
     suite_add_tcase(suite, pruning);
