@@ -49,12 +49,21 @@ color() { # NUMBER
     echo '#0072B2 #D55E00 #009E73 #CC79A7 #444444 #56B4E9' | cut -d ' ' -f "$1"
 }
 
-# An x axis of bytes, which ends where the data do.
-axis_of_bytes() { # LABEL
+# A logarithmic x axis, a little longer than the data.
+range_of_x() { # COLUMN
+    awk -F, -v column="$1" 'NR > 1 {
+        x = $column
+        least = least && least < x ? least : x
+        most = most > x ? most : x
+    }
+    END { print "set xrange [" 0.9 * least ":" most / 0.9 "]" }' "$results"
+}
+
+axis_of_bytes() { # LABEL COLUMN
     echo "set logscale xy"
     echo "set xlabel '$1'"
     echo "set format x '%.0s %cB'"
-    echo "set xrange [*:*] noextend"
+    range_of_x "$2"
     echo "set xtics (5e3, 1e4, 2e4, 3e4, 4e4, 5e4, 7e4, 1e5, 1.5e5, 2e5, 3e5, 5e5, 1e6, 2e6, 5e6, 1e7)"
 }
 
@@ -83,7 +92,7 @@ growth() {
     for method in static grown identity narrow dense; do
         sed -n "s/^$method //p" "$work/means" > "$work/$method"
     done
-    axis_of_bytes 'file of the trained model'
+    axis_of_bytes 'file of the trained model' 7
     echo "set ytics (1, 1.5, 2, 3, 5, 7, 10, 15, 20, 30, 50, 70, 100)"
     echo "set ylabel 'test error [%]'"
     echo "plot \\"
@@ -96,7 +105,7 @@ growth() {
 
 prune_sweep() {
     expect_header score,percent,repair,original_error,points,points_spread,tuned_points,tuned_points_spread,values,bytes,file_bytes,speed,absorbed_percent
-    axis_of_bytes 'file of the pruned model'
+    axis_of_bytes 'file of the pruned model' 11
     echo "set format y '%g'"
     echo "set ylabel 'error more than before [percentage points; at least 0.01]'"
     echo "set yrange [0.01:*]"
@@ -120,8 +129,7 @@ tune_blocks() {
     echo "set xlabel 'block size'"
     echo "set ylabel 'score (the best candidate: 1)'"
     echo "set yrange [0:1.05]"
-    awk -F, 'NR > 1 { least = least ? (least < $3 ? least : $3) : $3; most = most > $3 ? most : $3 }
-        END { print "set xrange [" 0.85 * least ":" most / 0.85 "]" }' "$results"
+    range_of_x 3
     echo "plot \\"
     for score in memory speed accuracy together; do
         number=$((number + 1))
