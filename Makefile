@@ -5,6 +5,7 @@
 #   make fuzz       the readers of files against random damage
 #   make bench-codec   compression: memory, accuracy, speed
 #   make demo       the main job: trains dense and compressed digits classifiers, draws the curves
+#   make experiments   growth, pruning, block sizes: tables and pictures, on DATA=data
 #   make bench      speed against OpenBLAS  make install    PREFIX=/usr/local DESTDIR=
 #   make format lint headers data clean
 
@@ -29,7 +30,7 @@ LIBS = $(PACKAGE_LIBS) -lm -fopenmp
 GENERATORS := $(wildcard src/kernels/gen_*.c)
 SOURCES := $(filter-out $(GENERATORS),$(wildcard src/*/*.c))
 OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o)
-EXAMPLE_SHARED := $(wildcard examples/common.c examples/experiment.c)
+EXAMPLE_SHARED := $(wildcard examples/common.c examples/experiment.c examples/recipe.c)
 EXAMPLES := $(patsubst examples/%.c,$(BUILD)/examples/%,$(filter-out $(EXAMPLE_SHARED),$(wildcard examples/*.c)))
 EXAMPLE_COMMON := $(EXAMPLE_SHARED:%.c=$(BUILD)/%.o)
 TESTS := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/*.c))
@@ -37,7 +38,7 @@ BENCH_SHARED := $(patsubst %.c,$(BUILD)/%.o,$(filter-out tests/bench/bench_%,$(w
 STATIC := $(BUILD)/librbe.a
 SHARED := $(BUILD)/librbe.so.$(VERSION)
 
-.PHONY: all examples check sanitize fuzz run-fuzzers demo bench install uninstall format lint headers data clean
+.PHONY: all examples check sanitize fuzz run-fuzzers demo experiments bench install uninstall format lint headers data clean
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -136,6 +137,10 @@ $(BUILD)/make_corpus: $(BUILD)/tests/fuzz/make_corpus.o $(STATIC)
 
 demo: examples
 	sh scripts/demo.sh $(BUILD)
+
+DATA ?= data
+experiments: examples
+	sh scripts/experiments.sh $(BUILD) out $(DATA)
 
 # The digits in data/, byte for byte (with the same zlib).
 data: $(BUILD)/examples/make_digits

@@ -1,45 +1,11 @@
-/* What the experiments share: a digits classifier by a recipe, means and spreads over seeds, folders of results. */
+/* What the experiments share: data, files of results and of models, means and spreads over seeds, timing. */
 #ifndef RBE_EXAMPLES_EXPERIMENT_H
 #define RBE_EXAMPLES_EXPERIMENT_H
 
 #include <stdio.h>
 
 #include "common.h"
-#include "rbe/adapt.h"
 #include "rbe/io.h"
-
-/* Hidden layers with ReLU and a dense last layer, and how it is trained. */
-typedef struct recipe {
-    example_sizes hidden;
-    double ratio;          /* of the hidden layers; 1: dense */
-    const char *transform; /* of both axes */
-    size_t block, group;   /* group 0: rbe_growth_group */
-    bool grow;
-    bool image;     /* the first layer takes its inputs as an image */
-    double dropout; /* of the inputs and of every hidden layer */
-    size_t epochs, batch;
-    double lr; /* 0: what does best for the kind of layer */
-    uint64_t seed;
-} recipe;
-
-/* Everything but the data and the seeds at its default. */
-recipe recipe_default(void);
-
-typedef struct trained {
-    rbe_model *model;
-    rbe_fit_result fit;
-} trained;
-
-/* An untrained one; ends the program on failure, like everything here. */
-rbe_model *recipe_model(const recipe *r, const rbe_dataset *data);
-
-/* NULL unless the recipe wants growth. */
-rbe_growth *recipe_growth(const recipe *r, rbe_model *model, rbe_optim *optim, const rbe_dataset *train);
-
-rbe_optim *recipe_optim(const recipe *r, rbe_model *model);
-
-/* `progress`: a line per epoch on standard error. */
-trained recipe_train(const recipe *r, const rbe_dataset *train, const rbe_dataset *test, bool progress);
 
 /* The folder's MNIST, or other digits of its format. */
 void experiment_data(const char *folder, rbe_dataset *train, rbe_dataset *test);
@@ -51,14 +17,17 @@ void experiment_close(FILE *file);
 double experiment_now(void);                 /* seconds, of a clock that only goes forward */
 double median(double *values, size_t count); /* sorts them */
 
-/* What a model is once it has been stored: bytes of the file, and the test error in percent of what is read back.
- */
+/* Of the file that the model would be. */
+size_t experiment_file_bytes(const rbe_model *model, const rbe_save_options *options);
+
+/* What a model is once it has been stored. */
 typedef struct stored_model {
-    size_t bytes;
-    double error;
+    size_t bytes;        /* of the file */
+    rbe_evaluation test; /* of what is read back */
 } stored_model;
 
-stored_model experiment_store(const rbe_model *model, rbe_store store, const rbe_dataset *test);
+/* path NULL: in a temporary file. */
+stored_model experiment_store(const rbe_model *model, const char *path, rbe_store store, const rbe_dataset *test);
 
 typedef struct spread {
     double mean, deviation; /* of a sample: 0 for one value */

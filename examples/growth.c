@@ -3,10 +3,12 @@
  * one. Also measures what growth costs in time. */
 #include <math.h>
 #include <string.h>
+#include <time.h>
 
 #include "experiment.h"
+#include "recipe.h"
 
-enum { MAX_SEEDS = 16, COST_ROUNDS = 9, COST_STEPS = 100 };
+enum { MAX_SEEDS = 16, COST_EVERY = 100, COST_ROUND = 10, COST_ROUNDS = 50 };
 
 typedef enum method { STATIC, GROWN, IDENTITY, NARROW, DENSE, METHODS } method;
 
@@ -22,35 +24,29 @@ typedef struct settings {
 } settings;
 
 static settings read_settings(int argc, char **argv) {
-    settings s = {
-        .data = "data", .recipe = recipe_default(), .ratios = {.value = {8, 16, 32, 64}, .count = 4}, .seeds = 3};
-    const example_option options[] = {
+    settings s = {.data = "data",
+                  .store_name = "f32",
+                  .recipe = recipe_default(),
+                  .ratios = {.value = {8, 16, 32, 64}, .count = 4},
+                  .seeds = 3};
+    const example_option own[] = {
         {"data", EXAMPLE_TEXT, &s.data, "DIR", "folder with the four IDX files, plain or .gz", 0, 0},
-        {"hidden", EXAMPLE_SIZES, &s.recipe.hidden, "N,N,..", "widths of the hidden layers", 1, 65536},
         {"ratios", EXAMPLE_SIZES, &s.ratios, "R,R,..", "values of a dense layer per stored value", 2, 1e6},
-        {"block", EXAMPLE_COUNT, &s.recipe.block, "B", "block size, a power of two 8 .. 256", 8, 256},
-        {"group", EXAMPLE_COUNT, &s.recipe.group, "G", "block rows that share positions (default by the ratio)", 1,
-         65536},
-        {"transform", EXAMPLE_TEXT, &s.recipe.transform, "NAME", "dct, haar, db4 .. db20, wht", 0, 0},
-        {"image", EXAMPLE_FLAG, &s.recipe.image, NULL, "the first layer takes its inputs as an image", 0, 0},
         {"only", EXAMPLE_TEXT, &s.only, "static|grown|identity|narrow|dense", "one kind of model (default: all)", 0, 0},
-        {"dropout", EXAMPLE_REAL, &s.recipe.dropout, "P", "of the inputs and hidden layers", 0, 0.99},
         {"store", EXAMPLE_TEXT, &s.store_name, "f32|f16|bf16|int8", "how the file holds the values", 0, 0},
-        {"epochs", EXAMPLE_COUNT, &s.recipe.epochs, "N", "passes over the training data", 1, 1e6},
-        {"batch", EXAMPLE_COUNT, &s.recipe.batch, "N", "samples per step", 1, 1e6},
-        {"lr", EXAMPLE_REAL, &s.recipe.lr, "R", "learning rate (default by the ratio)", 1e-9, 1e3},
-        {"seed", EXAMPLE_SEED, &s.recipe.seed, "N", "the first one", 0, 0},
         {"seeds", EXAMPLE_COUNT, &s.seeds, "N", "models of each kind, of seeds one after the other", 1, MAX_SEEDS},
         {"threads", EXAMPLE_COUNT, &s.threads, "N", "threads (default: one per processor)", 1, 1024},
         {"out", EXAMPLE_TEXT, &s.out, "DIR", "folder for growth.csv; created", 0, 0},
         {"quiet", EXAMPLE_FLAG, &s.quiet, NULL, "no progress", 0, 0},
         {"json", EXAMPLE_FLAG, &s.json, NULL, "a line of JSON per kind of model and ratio", 0, 0},
     };
+    enum { OWN = sizeof own / sizeof *own };
+    example_option options[RECIPE_OPTIONS + OWN];
+    memcpy(options, own, sizeof own);
+    recipe_options(&s.recipe, options + OWN);
     example_parse(argc, argv, "Compares grown positions with static ones, and with dense networks.", options,
                   sizeof options / sizeof *options);
-    if ((s.recipe.block & (s.recipe.block - 1)) != 0)
-        example_fail(2, "--block: expected a power of two, found %zu", s.recipe.block);
-    if (!rbe_transform_named(s.recipe.transform)) example_fail(2, "--transform: %s", rbe_last_error());
+    recipe_check(&s.recipe);
     rbe_store_named(s.store_name, &s.store);
     return s;
 }
@@ -85,6 +81,7 @@ static recipe recipe_of(const settings *s, method m, double ratio, uint64_t seed
     r.seed = seed;
     r.ratio = ratio;
     r.grow = m == GROWN || m == IDENTITY;
+    if (r.group == 0) r.group = rbe_growth_group(ratio); /* for all: only the positions shall differ */
     if (m == IDENTITY) {
         r.transform = "identity";
         r.image = false;
@@ -95,7 +92,7 @@ static recipe recipe_of(const settings *s, method m, double ratio, uint64_t seed
         r.hidden = narrow(&r.hidden, data, rbe_model_describe_cost(compressed).values);
         rbe_model_free(compressed);
     }
-    r.ratio = 1.0;
+    r.dense = true;
     r.lr = 0.0;
     return r;
 }
@@ -117,12 +114,17 @@ static outcome measure(const settings *s, method m, double ratio, const rbe_data
     double errors[MAX_SEEDS];
     for (size_t n = 0; n < s->seeds; n++) {
         recipe r = recipe_of(s, m, ratio, s->recipe.seed + n, train);
-        trained t = recipe_train(&r, train, test, !s->quiet);
-        stored_model stored = experiment_store(t.model, s->store, test);
-        errors[n] = stored.error;
+        training t = recipe_start(&r, train);
+        char label[80];
+        snprintf(label, sizeof label, "%s, ratio %g, seed %llu", method_names[m], ratio, (unsigned long long)r.seed);
+        t.fit.label = label;
+        t.fit.progress = s->quiet ? NULL : stderr;
+        rbe_fit_result fit = training_finish(&t, train, test);
+        stored_model stored = experiment_store(t.model, NULL, s->store, test);
+        errors[n] = 100.0 * stored.test.error;
         if (stored.bytes > o.file_bytes) o.file_bytes = stored.bytes;
         o.cost = rbe_model_describe_cost(t.model);
-        o.seconds_per_epoch = t.fit.seconds_per_epoch;
+        o.seconds_per_epoch = fit.seconds_per_epoch;
         rbe_model_free(t.model);
         if (csv)
             fprintf(csv, "%s,%g,%llu,%.4f,%zu,%zu,%zu,%.4f\n", method_names[m], ratio, (unsigned long long)r.seed,
@@ -149,52 +151,52 @@ static void print_outcome(const settings *s, const outcome *o) {
 
 /* ---- the cost of growth -------------------------------------------------------------------------------------- */
 
-typedef struct runner {
-    rbe_model *model;
-    rbe_optim *optim;
-    rbe_growth *growth;
-    size_t step;
-    double seconds[COST_ROUNDS];
-} runner;
-
-static double run_steps(runner *r, rbe_tape *tape, const rbe_batch *batch) {
-    double start = experiment_now();
-    for (size_t n = 0; n < COST_STEPS; n++, r->step++) {
-        rbe_var *logits = rbe_model_forward(r->model, rbe_input(tape, batch->x));
-        example_require(rbe_backward(rbe_cross_entropy(logits, batch->labels)));
-        example_require(rbe_optim_step(r->optim));
-        rbe_tape_reset(tape);
-        if (r->growth) example_require(rbe_growth_step(r->growth, r->step));
-    }
-    return experiment_now() - start;
+/* Seconds of processor time, which other work on the machine disturbs least. */
+static double processor_time(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-/* Time of training with growth every 100 steps over that without: runs of 100 steps in turn, medians. */
+static double timed_step(training *t, rbe_tape *tape, const rbe_batch *batch, size_t step) {
+    double start = processor_time();
+    rbe_var *logits = rbe_model_forward(t->model, rbe_input(tape, batch->x));
+    example_require(rbe_backward(rbe_cross_entropy(logits, batch->labels)));
+    example_require(rbe_optim_step(t->optim));
+    rbe_tape_reset(tape);
+    example_require(rbe_growth_step(t->growth, step));
+    return processor_time() - start;
+}
+
+/* Time of training with an exchange every COST_EVERY steps over that without: an exchange is in every COST_ROUND-th
+ * step here; medians of the steps with one and of those without. */
 static double growth_cost(const settings *s, double ratio, const rbe_dataset *train) {
-    runner runners[2];
+    double with[COST_ROUNDS], without[COST_ROUNDS * COST_ROUND];
+    size_t exchanges = 0, others = 0;
     recipe r = recipe_of(s, STATIC, ratio, s->recipe.seed, train);
-    for (int n = 0; n < 2; n++) {
-        rbe_model *model = recipe_model(&r, train);
-        runners[n] = (runner){.model = model, .optim = recipe_optim(&r, model)};
-    }
-    runners[1].growth = example_need(rbe_growth_new(runners[1].model, runners[1].optim,
-                                                    &(rbe_growth_options){.steps = 1000000, .every = COST_STEPS}));
+    training t = recipe_start(&r, train);
+    t.growth =
+        example_need(rbe_growth_new(t.model, t.optim, &(rbe_growth_options){.steps = 1000000, .every = COST_ROUND}));
     rbe_tape *tape = example_need(rbe_tape_new(NULL));
-    rbe_batches *batches = example_need(rbe_batches_new(train, r.batch, true, 1));
+    rbe_batches *batches = example_need(rbe_batches_new(train, t.fit.batch, true, 1));
     rbe_batch batch;
     rbe_batches_start(batches, 0);
     rbe_batches_next(batches, &batch);
-    for (size_t round = 0; round < COST_ROUNDS; round++)
-        for (int n = 0; n < 2; n++) runners[n].seconds[round] = run_steps(&runners[n], tape, &batch);
-    double cost = median(runners[1].seconds, COST_ROUNDS) / median(runners[0].seconds, COST_ROUNDS);
+    for (size_t step = 0; exchanges < COST_ROUNDS; step++) {
+        double seconds = timed_step(&t, tape, &batch, step);
+        if (step < COST_ROUND) continue; /* to warm up */
+        if (step % COST_ROUND == 0)
+            with[exchanges++] = seconds;
+        else
+            without[others++] = seconds;
+    }
+    double plain = median(without, others), extra = median(with, exchanges) - plain;
     rbe_batches_free(batches);
     rbe_tape_free(tape);
-    for (int n = 0; n < 2; n++) {
-        rbe_growth_free(runners[n].growth);
-        rbe_optim_free(runners[n].optim);
-        rbe_model_free(runners[n].model);
-    }
-    return cost;
+    rbe_growth_free(t.growth);
+    rbe_optim_free(t.optim);
+    rbe_model_free(t.model);
+    return 1.0 + extra / (COST_EVERY * plain);
 }
 
 int main(int argc, char **argv) {
@@ -221,7 +223,7 @@ int main(int argc, char **argv) {
             printf("{\"program\":\"growth\",\"method\":\"cost\",\"ratio\":%zu,\"time\":%.4f}\n", s.ratios.value[n],
                    cost);
         else
-            printf("ratio %zu: growth every %d steps takes %.3f times the time\n", s.ratios.value[n], COST_STEPS, cost);
+            printf("ratio %zu: growth every %d steps takes %.3f times the time\n", s.ratios.value[n], COST_EVERY, cost);
     }
     rbe_dataset_free(&train);
     rbe_dataset_free(&test);

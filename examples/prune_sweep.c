@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "experiment.h"
+#include "recipe.h"
 
 enum { MAX_SEEDS = 16, SAMPLES_AT_A_TIME = 500, REFIT_SAMPLES = 2000, FORWARD_ROWS = 256, FORWARD_ROUNDS = 41 };
 
@@ -35,17 +36,11 @@ static settings read_settings(int argc, char **argv) {
                   .tune_lr = 1e-3};
     s.recipe.ratio = 8;
     s.recipe.group = 1;
-    const example_option options[] = {
+    const example_option own[] = {
         {"data", EXAMPLE_TEXT, &s.data, "DIR", "folder with the four IDX files, plain or .gz", 0, 0},
         {"load", EXAMPLE_TEXT, &s.load, "FILE", "a model to prune, instead of training one", 0, 0},
-        {"hidden", EXAMPLE_SIZES, &s.recipe.hidden, "N,N,..", "widths of the hidden layers", 1, 65536},
         {"ratio", EXAMPLE_REAL, &s.recipe.ratio, "R", "values of a dense layer per stored value", 1.01, 1e6},
-        {"group", EXAMPLE_COUNT, &s.recipe.group, "G", "block rows that share positions, and go together", 1, 65536},
-        {"grow", EXAMPLE_FLAG, &s.recipe.grow, NULL, "train with growth, which leaves little to prune", 0, 0},
-        {"epochs", EXAMPLE_COUNT, &s.recipe.epochs, "N", "of the training", 1, 1e6},
-        {"batch", EXAMPLE_COUNT, &s.recipe.batch, "N", "samples per step", 1, 1e6},
-        {"lr", EXAMPLE_REAL, &s.recipe.lr, "R", "learning rate (default by the ratio)", 1e-9, 1e3},
-        {"seed", EXAMPLE_SEED, &s.recipe.seed, "N", "the first one", 0, 0},
+        {"growth", EXAMPLE_FLAG, &s.recipe.grow, NULL, "train with growth, which leaves little to prune", 0, 0},
         {"seeds", EXAMPLE_COUNT, &s.seeds, "N", "models, of seeds one after the other", 1, MAX_SEEDS},
         {"percent", EXAMPLE_SIZES, &s.percent, "P,P,..", "shares of the coefficients to remove", 0, 100},
         {"single", EXAMPLE_FLAG, &s.single, NULL, "judge values one by one instead of whole groups", 0, 0},
@@ -57,8 +52,13 @@ static settings read_settings(int argc, char **argv) {
         {"out", EXAMPLE_TEXT, &s.out, "DIR", "folder for prune_sweep.csv; created", 0, 0},
         {"json", EXAMPLE_FLAG, &s.json, NULL, "end with a line of JSON per row of the table", 0, 0},
     };
+    enum { OWN = sizeof own / sizeof *own };
+    example_option options[RECIPE_OPTIONS + OWN];
+    memcpy(options, own, sizeof own);
+    recipe_options(&s.recipe, options + OWN);
     example_parse(argc, argv, "Prunes a trained digits classifier by every score and measures what is left.", options,
                   sizeof options / sizeof *options);
+    recipe_check(&s.recipe);
     return s;
 }
 
@@ -88,11 +88,18 @@ static void temporary_path(char path[64]) {
     close(file);
 }
 
+static rbe_model *train_model(const recipe *r, const rbe_dataset *train) {
+    training t = recipe_start(r, train);
+    t.fit.progress = stderr;
+    training_finish(&t, train, NULL);
+    return t.model;
+}
+
 static original make_original(const settings *s, size_t n, const rbe_dataset *train, const rbe_dataset *test) {
     original o;
     recipe r = s->recipe;
     r.seed += n;
-    rbe_model *model = s->load ? load(s->load) : recipe_train(&r, train, NULL, true).model;
+    rbe_model *model = s->load ? load(s->load) : train_model(&r, train);
     temporary_path(o.path);
     example_require(rbe_model_save(model, o.path, NULL));
     o.error = percent_wrong(model, test);
@@ -153,7 +160,7 @@ static outcome run_case(const settings *s, const original *o, rbe_prune_score sc
     rbe_sensitivity_free(sensitivity);
     rbe_batches_free(batches);
     result.error = percent_wrong(model, test);
-    result.file_bytes = experiment_store(model, RBE_STORE_F32, test).bytes;
+    result.file_bytes = experiment_file_bytes(model, NULL);
     double seconds[2];
     time_forward((rbe_model *const[]){whole, model}, 2, FORWARD_ROWS, FORWARD_ROUNDS, seconds);
     result.speed = seconds[0] / seconds[1];
@@ -212,8 +219,11 @@ int main(int argc, char **argv) {
     spread original_error = spread_of(errors, s.seeds);
     rbe_model *whole = load(originals[0].path);
     rbe_layer_cost cost = rbe_model_describe_cost(whole);
-    printf("the model: test error %.2f +- %.2f %%, %zu values, %zu bytes, file %zu bytes\n", original_error.mean,
-           original_error.deviation, cost.values, cost.bytes, experiment_store(whole, RBE_STORE_F32, &test).bytes);
+    /* Positions that were drawn can be stored as a seed, what pruning leaves of them cannot: so deltas are compared. */
+    const rbe_save_options deltas = {.positions = RBE_POSITIONS_DELTA};
+    printf("the model: test error %.2f +- %.2f %%, %zu values, %zu bytes, file %zu bytes (%zu at its smallest)\n",
+           original_error.mean, original_error.deviation, cost.values, cost.bytes,
+           experiment_file_bytes(whole, &deltas), experiment_file_bytes(whole, NULL));
     rbe_model_free(whole);
     printf("\n%-10s %6s  %-8s %15s %18s %9s %9s %9s %7s %10s\n", "score", "gone", "repair", "points lost", "tuned",
            "values", "bytes", "file", "speed", "absorbed");

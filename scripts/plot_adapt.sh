@@ -3,10 +3,10 @@
 set -eu
 
 usage() {
-    echo "Usage: plot_adapt.sh growth|prune|tune RESULTS.csv OUT.png"
-    echo "growth: test error against bytes, of all kinds of models, mean and spread over the seeds;"
-    echo "prune:  points of error lost against the bytes that remain, before and after fine-tuning;"
-    echo "tune:   scores against the block size. Needs gnuplot, no display."
+    echo "Usage: plot_adapt.sh growth|prune_sweep|tune_blocks RESULTS.csv OUT.png"
+    echo "growth:      test error against bytes on disk, of all kinds of models, mean and spread over the seeds;"
+    echo "prune_sweep: points of error lost against the bytes on disk, before and after fine-tuning;"
+    echo "tune_blocks: scores against the block size. Needs gnuplot, no display."
 }
 
 fail() {
@@ -49,6 +49,24 @@ color() { # NUMBER
     echo '#0072B2 #D55E00 #009E73 #CC79A7 #444444 #56B4E9' | cut -d ' ' -f "$1"
 }
 
+# A logarithmic x axis, a little longer than the data.
+range_of_x() { # COLUMN
+    awk -F, -v column="$1" 'NR > 1 {
+        x = $column
+        least = least && least < x ? least : x
+        most = most > x ? most : x
+    }
+    END { print "set xrange [" 0.9 * least ":" most / 0.9 "]" }' "$results"
+}
+
+axis_of_bytes() { # LABEL COLUMN
+    echo "set logscale xy"
+    echo "set xlabel '$1'"
+    echo "set format x '%.0s %cB'"
+    range_of_x "$2"
+    echo "set xtics (5e3, 1e4, 2e4, 3e4, 4e4, 5e4, 7e4, 1e5, 1.5e5, 2e5, 3e5, 5e5, 1e6, 2e6, 5e6, 1e7)"
+}
+
 # A curve with error bars from the lines of $work/NAME: x y spread.
 curve() { # NAME NUMBER TITLE [DASHES [POINTS]]
     [ -s "$work/$1" ] || return 0
@@ -61,7 +79,7 @@ growth() {
     # Method, bytes, mean error, its spread.
     awk -F, 'NR > 1 {
         key = $1 "," $2
-        bytes[key] = $6; n[key]++; sum[key] += $4; square[key] += $4 * $4
+        bytes[key] = $7; n[key]++; sum[key] += $4; square[key] += $4 * $4
     }
     END {
         for (key in n) {
@@ -74,10 +92,8 @@ growth() {
     for method in static grown identity narrow dense; do
         sed -n "s/^$method //p" "$work/means" > "$work/$method"
     done
-    echo "set logscale xy"
-    echo "set xlabel 'memory of the trained model'"
-    echo "set format x '%.0s %cB'"
-    echo "set format y '%g'"
+    axis_of_bytes 'file of the trained model' 7
+    echo "set ytics (1, 1.5, 2, 3, 5, 7, 10, 15, 20, 30, 50, 70, 100)"
     echo "set ylabel 'test error [%]'"
     echo "plot \\"
     curve grown 1 'compressed, grown positions'
@@ -87,34 +103,33 @@ growth() {
     curve dense 5 dense '' 'pt 5 ps 1.5'
 }
 
-prune() {
+prune_sweep() {
     expect_header score,percent,repair,original_error,points,points_spread,tuned_points,tuned_points_spread,values,bytes,file_bytes,speed,absorbed_percent
-    echo "set logscale xy"
-    echo "set xlabel 'memory of the model after pruning'"
-    echo "set format x '%.0s %cB'"
+    axis_of_bytes 'file of the pruned model' 11
     echo "set format y '%g'"
-    echo "set ylabel 'error more than before [percentage points]'"
+    echo "set ylabel 'error more than before [percentage points; at least 0.01]'"
     echo "set yrange [0.01:*]"
     echo "plot \\"
     number=0
     for score in fisher magnitude gradient random; do
         number=$((number + 1))
-        awk -F, -v score=$score '$1 == score && $3 == "absorbed" { print $10, ($5 > 0.01 ? $5 : 0.01), $6 }' "$results" \
+        awk -F, -v score=$score '$1 == score && $3 == "absorbed" { print $11, ($5 > 0.01 ? $5 : 0.01), $6 }' "$results" \
             > "$work/$score"
-        awk -F, -v score=$score '$1 == score && $3 == "absorbed" { print $10, ($7 > 0.01 ? $7 : 0.01), $8 }' "$results" \
+        awk -F, -v score=$score '$1 == score && $3 == "absorbed" { print $11, ($7 > 0.01 ? $7 : 0.01), $8 }' "$results" \
             > "$work/$score.tuned"
         curve $score $number "$score"
         curve $score.tuned $number "$score, fine-tuned" 'dt (6,4)'
     done
 }
 
-tune() {
+tune_blocks() {
     expect_header given,chosen,block,group,bytes,us,error,memory_score,speed_score,accuracy_score,score
     number=0
     echo "set logscale x 2"
     echo "set xlabel 'block size'"
     echo "set ylabel 'score (the best candidate: 1)'"
     echo "set yrange [0:1.05]"
+    range_of_x 3
     echo "plot \\"
     for score in memory speed accuracy together; do
         number=$((number + 1))
@@ -127,8 +142,8 @@ tune() {
 }
 
 case $kind in
-growth | prune | tune) "$kind" > "$work/plot" ;;
-*) fail "expected growth, prune or tune, found '$kind'" ;;
+growth | prune_sweep | tune_blocks) "$kind" > "$work/plot" ;;
+*) fail "expected growth, prune_sweep or tune_blocks, found '$kind'" ;;
 esac
 
 draw() { # TERMINAL FILE

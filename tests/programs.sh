@@ -88,6 +88,11 @@ expect "learning rate nan" 2 '--lr: expected a number.*found "nan"' "$train" --l
 expect "learning rate zero" 2 '--lr: expected' "$train" --lr 0
 expect "ratio below 1" 2 '--ratio: expected a number 1 ' "$train" --ratio 0.5
 expect "ratio and coeffs" 2 'exclude each other' "$train" --ratio 8 --coeffs 8
+expect "ratio and budget" 2 'exclude each other' "$train" --ratio 8 --budget 100000
+expect "budget in kilobytes" 2 '--budget: expected a whole number, found "16k"' "$train" --budget 16k
+expect "prune everything and more" 2 '--prune-schedule: expected a number 0 .. 1' "$train" --prune-schedule 1.5
+expect "store" 2 '--store: expected f32|f16|bf16|int8, found "int4"' "$train" --store int4
+expect "dropout of everything" 2 '--dropout: expected' "$train" --dropout 1
 expect "block" 2 '--block: expected a power of two, found 48' "$train" --block 48
 expect "layer" 2 '--layer: expected dense|rbe, found "sparse"' "$train" --layer sparse
 expect "beginning of a choice" 2 '--layer: expected' "$train" --layer de
@@ -97,7 +102,10 @@ expect "hidden, end" 2 '--hidden: expected' "$train" --hidden 300,
 expect "hidden, zero" 2 '--hidden: expected' "$train" --hidden 300,0
 expect "hidden, many" 2 '--hidden: expected at most' "$train" --hidden 9,9,9,9,9,9,9,9,9
 expect "threads" 2 '--threads: expected' "$train" --threads 0
-expect "dense growth" 2 '--grow and --image need --layer rbe' "$train" --layer dense --grow
+for option in --growth --image '--budget 100000' '--prune-schedule 0.5'; do
+    # shellcheck disable=SC2086 # an option and its value
+    expect "dense $option" 2 'need --layer rbe' "$train" --layer dense $option
+done
 
 # ---- files -------------------------------------------------------------------------------------------------------
 
@@ -151,7 +159,7 @@ done
 expect "compressed, by ratio" 0 'test error' \
     tiny --ratio 8 --alpha on --block 16 --transform haar --optimizer sgd --lr 0.01
 expect "compressed, by coefficients" 0 'test error' tiny --coeffs 64 --group 1 --alpha off --schedule constant
-expect "compressed, grown, an image" 0 'test error' tiny --grow --image --optimizer adamw
+expect "compressed, grown, an image" 0 'test error' tiny --growth --image --optimizer adamw
 expect "divergence is located" 1 '^train_digits: NUMERICAL_INSTABILITY: step [0-9]* of [0-9]*: fc[1-5]' \
     tiny --layer dense --hidden 32,32,32,32 --epochs 20 --optimizer sgd --lr 1000 --schedule constant
 
@@ -224,9 +232,72 @@ else
     echo "programs.sh: no Python with NumPy was found: compress_weights is hardly tested"
 fi
 
+# ---- stored models -----------------------------------------------------------------------------------------------
+
+# The bytes of DIR/model.safetensors are at most BYTES and what `classify` finds is what was printed in "$work/output".
+check_stored() { # NAME DIR [BYTES]
+    printed=$(sed -n 's/^test error *\([0-9.]* +- [0-9.]* %\).*/\1/p' "$work/output")
+    expect "$1: classify finds the printed error" 0 "^error *$printed" \
+        "$build/examples/classify" "$2/model.safetensors" --data "$data"
+    check "$1: the file" test "$(wc -c < "$2/model.safetensors")" -le "${3:-10000000}"
+}
+
+for store in f32 f16 bf16 int8; do
+    expect "stored as $store" 0 "^bytes of the file .*($store)" tiny --growth --store $store --out "$work/$store"
+    check_stored "stored as $store" "$work/$store"
+done
+check "int8 takes less than f16, and that less than f32" test \
+    "$(wc -c < "$work/int8/model.safetensors")" -lt "$(wc -c < "$work/f16/model.safetensors")" -a \
+    "$(wc -c < "$work/f16/model.safetensors")" -lt "$(wc -c < "$work/f32/model.safetensors")"
+expect "dense, stored" 0 'test error' tiny --layer dense --store int8 --out "$work/stored"
+check_stored "dense" "$work/stored"
+expect "with dropout, stored" 0 'test error' tiny --dropout 0.2 --out "$work/stored"
+check_stored "with dropout" "$work/stored"
+
+for options in '' --growth '--growth --store int8' '--prune-schedule 0.5' '--growth --prune-schedule 0.5 --store f16'; do
+    for budget in 7000 20000; do
+        # shellcheck disable=SC2086 # several options
+        expect "budget of $budget $options" 0 'test error' tiny $options --budget $budget --batch 10 --out "$work/budget"
+        check_stored "budget of $budget $options" "$work/budget" $budget
+        check "budget of $budget $options: it is used" test \
+            "$(wc -c < "$work/budget/model.safetensors")" -ge $((budget * 19 / 20))
+    done
+done
+expect "budget that no model fits" 1 'INSUFFICIENT_COMPRESSION: budget: 1000 bytes' tiny --budget 1000
+expect "budget beyond a model" 0 'test error' tiny --budget 1000000000 --alpha off
+expect "pruned to nothing" 0 '^values  *362$' tiny --prune-schedule 1 --alpha off --out "$work/stored"
+check_stored "pruned to nothing" "$work/stored"
+expect "half of it pruned" 0 '^values  *1,1[0-9][0-9]$' tiny --prune-schedule 0.5 --alpha off
+
+# ---- experiments -------------------------------------------------------------------------------------------------
+
+small="--data $data --threads 1 --epochs 1 --batch 50 --hidden 32"
+# shellcheck disable=SC2086 # several options
+{
+    expect "growth" 0 '^ratio 8: growth every 100 steps takes' \
+        "$build/examples/growth" $small --ratios 8,16 --seeds 2 --quiet --out "$work/experiments"
+    expect "growth, json" 0 '^{"program":"growth","method":"grown","ratio":8,.*"seconds_per_epoch":[0-9.]*}$' \
+        "$build/examples/growth" $small --ratios 8 --seeds 1 --quiet --only grown --json
+    expect "prune_sweep" 0 '^fisher  *50 %  refit' \
+        "$build/examples/prune_sweep" $small --percent 50,90 --samples 100 --seeds 2 --out "$work/experiments"
+    expect "prune_sweep, json" 0 '^{"program":"prune_sweep","score":"random","percent":50,"repair":"absorbed",.*}$' \
+        "$build/examples/prune_sweep" $small --percent 50 --samples 100 --json
+}
+expect "tune_blocks" 0 '^chosen' "$build/examples/tune_blocks" --in 64 --out-width 64 --samples 8 --rounds 3 \
+    --blocks 8,16,32 --groups 1 --out "$work/experiments"
+expect "tune_blocks, json" 0 '^{"program":"tune_blocks","given":true,.*}$' \
+    "$build/examples/tune_blocks" --in 64 --out-width 64 --samples 8 --rounds 3 --blocks 8,16 --json
+check "growth.csv: 4 kinds, 2 ratios, 2 seeds, and dense" test "$(wc -l < "$work/experiments/growth.csv")" -eq 19
+check "prune_sweep.csv: 4 scores, 2 shares, 3 repairs" test "$(wc -l < "$work/experiments/prune_sweep.csv")" -eq 25
+check "tune_blocks.csv: given and tried" test "$(wc -l < "$work/experiments/tune_blocks.csv")" -ge 3
+for program in growth prune_sweep tune_blocks; do
+    expect "$program --help" 0 '^  --json' "$build/examples/$program" --help
+    expect "$program, unknown option" 2 "Try '$program --help'" "$build/examples/$program" --what
+done
+
 # ---- scripts -----------------------------------------------------------------------------------------------------
 
-for script in deps.sh demo.sh bench_codec.sh stored_size.sh plot_training.sh; do
+for script in deps.sh demo.sh bench.sh bench_codec.sh stored_size.sh experiments.sh plot_training.sh plot_adapt.sh; do
     expect "$script --help" 0 "^Usage: $script" sh "$root/scripts/$script" --help
 done
 expect "deps.sh --help names the developer's tools" 0 '--developer.*: clang .*shellcheck' \
@@ -236,7 +307,15 @@ expect "demo.sh without a build" 1 'run make first' sh "$root/scripts/demo.sh" "
 expect "plot_training.sh without a log" 2 '^Usage:' sh "$root/scripts/plot_training.sh" "$work/x.png"
 expect "plot_training.sh, another file" 1 'not a training log' \
     sh "$root/scripts/plot_training.sh" "$work/x.png" "$work/file"
+expect "plot_adapt.sh, another file" 1 'another first line' \
+    sh "$root/scripts/plot_adapt.sh" growth "$work/file" "$work/x.png"
+expect "experiments.sh without a build" 1 'run make first' sh "$root/scripts/experiments.sh" "$work/nothing"
 if command -v gnuplot > /dev/null; then
+    for kind in growth prune_sweep tune_blocks; do
+        check "plot_adapt.sh $kind" sh "$root/scripts/plot_adapt.sh" $kind "$work/experiments/$kind.csv" \
+            "$work/plot/$kind.png"
+        check "picture of $kind" test -s "$work/plot/$kind.png" -a -s "$work/plot/$kind.svg"
+    done
     expect "plot_training.sh" 0 "$work/plot/x.png" sh "$root/scripts/plot_training.sh" "$work/plot/x.png" \
         "$work/first/log.csv" "$work/third/log.csv:it's another"
     check "picture" test -s "$work/plot/x.png" -a -s "$work/plot/x.svg"

@@ -234,7 +234,7 @@ static bool is_share(double x) { return x > 0.0 && x <= 1.0; }
 static rbe_status fill_options(rbe_growth_options *o, const rbe_growth_options *given) {
     *o = given ? *given : (rbe_growth_options){0};
     if (o->steps == 0) return rbe_fail(RBE_INVALID_ARGUMENT, "growth: expected the number of training steps, found 0");
-    if (o->every == 0) o->every = o->steps < 500 ? 10 : o->steps > 5000 ? 100 : o->steps / 50;
+    if (o->every == 0) o->every = o->steps < 200 ? 10 : o->steps > 2000 ? 100 : o->steps / 20;
     if (o->fraction == 0.0) o->fraction = 0.3;
     if (o->stop == 0.0) o->stop = 0.75;
     if (!is_share(o->fraction))

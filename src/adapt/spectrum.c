@@ -2,15 +2,14 @@
  *
  *     Xh_q = X_q R^T      dYh_p = dY_p L^T      dS_p = dYh_p^T Xh                          (B x grid_cols B)
  *
- * Memory: the transformed input and one block row of the gradient; several, for the sake of speed, while they are
- * small. Blocks at the edge are padded with zeros, that
- * is to say their missing columns are left out of the sums.
+ * Memory: the transformed input, and of the gradient one block row. Blocks at the edge are padded with zeros, that is
+ * to say their missing columns are left out of the sums.
  */
 #include "adapt/spectrum.h"
 
 #include <cblas.h>
 
-#define RUN_BYTES (512u << 10)
+#include "base/gemm.h"
 
 /* target (rows x B, leading dimension `step`) = source (rows x `width`, leading dimension `length`) matrix^T */
 static void transform_rows(const float *source, size_t rows, size_t width, size_t length, const float *matrix,
@@ -44,12 +43,11 @@ static float *take_matrix(const rbe_transform *transform, size_t block, rbe_aren
 rbe_status rbe_spectrum_open(rbe_spectrum *s, const rbe_blocks *b, const float *x, const float *dy, size_t rows,
                              bool squares, rbe_arena *scratch) {
     *s = (rbe_spectrum){.blocks = b, .dy = dy, .rows = rows, .columns = b->grid_cols * b->block, .squares = squares};
-    size_t fit = RUN_BYTES / (b->block * s->columns * sizeof(float));
-    s->run = fit < 1 ? 1 : fit < b->grid_rows ? fit : b->grid_rows;
+    rbe_pin_blas();
     s->left = take_matrix(b->row_transform, b->block, scratch);
     s->xh = rbe_arena_take(scratch, rows * s->columns, sizeof(float));
-    s->dyh = rbe_arena_take(scratch, rows * s->run * b->block, sizeof(float));
-    s->sums = rbe_arena_take(scratch, s->run * b->block * s->columns, sizeof(float));
+    s->dyh = rbe_arena_take(scratch, rows * b->block, sizeof(float));
+    s->sums = rbe_arena_take(scratch, b->block * s->columns, sizeof(float));
     float *right = take_matrix(b->column_transform, b->block, scratch);
     if (!s->left || !s->xh || !s->dyh || !s->sums || !right) return rbe_last_status();
     for (size_t q = 0; q < b->grid_cols; q++)
@@ -59,22 +57,12 @@ rbe_status rbe_spectrum_open(rbe_spectrum *s, const rbe_blocks *b, const float *
     return RBE_OK;
 }
 
-static void compute_run(rbe_spectrum *s, size_t first) {
-    const rbe_blocks *b = s->blocks;
-    size_t count = s->run < b->grid_rows - first ? s->run : b->grid_rows - first, height = count * b->block;
-    for (size_t n = 0; n < count; n++) {
-        size_t p = first + n;
-        transform_rows(s->dy + p * b->block, s->rows, width_of_block(b->out, b->block, p), b->out, s->left, b->block,
-                       s->dyh + n * b->block, height);
-    }
-    if (s->squares) square(s->dyh, s->rows * height);
-    cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, (int)height, (int)s->columns, (int)s->rows, 1.0f, s->dyh,
-                (int)height, s->xh, (int)s->columns, 0.0f, s->sums, (int)s->columns);
-    s->first = first;
-    s->end = first + count;
-}
-
 const float *rbe_spectrum_block_row(rbe_spectrum *s, size_t p) {
-    if (p < s->first || p >= s->end) compute_run(s, p);
-    return s->sums + (p - s->first) * s->blocks->block * s->columns;
+    const rbe_blocks *b = s->blocks;
+    transform_rows(s->dy + p * b->block, s->rows, width_of_block(b->out, b->block, p), b->out, s->left, b->block,
+                   s->dyh, b->block);
+    if (s->squares) square(s->dyh, s->rows * b->block);
+    cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, (int)b->block, (int)s->columns, (int)s->rows, 1.0f, s->dyh,
+                (int)b->block, s->xh, (int)s->columns, 0.0f, s->sums, (int)s->columns);
+    return s->sums;
 }

@@ -11,12 +11,10 @@ typedef struct rbe_spectrum {
     size_t rows;
     size_t columns; /* grid_cols B */
     bool squares;
-    float *left;       /* L, B x B */
-    float *xh;         /* rows x columns: the transformed input, squared if `squares` */
-    float *dyh;        /* rows x run B: the same of some block rows of dY */
-    float *sums;       /* run B x columns */
-    size_t run;        /* block rows computed at a time */
-    size_t first, end; /* those whose sums are there */
+    float *left; /* L, B x B */
+    float *xh;   /* rows x columns: the transformed input, squared if `squares` */
+    float *dyh;  /* rows x B: the same of a block row of dY */
+    float *sums; /* B x columns */
 } rbe_spectrum;
 
 /* Transforms the inputs x (rows x in) of a product whose outputs have the gradient dy (rows x out). All memory is

@@ -12,6 +12,7 @@
 
 #include "adapt/timing.h"
 #include "base/alloc.h"
+#include "base/gemm.h"
 #include "nn/linear.h"
 #include "rbe/adapt.h"
 
@@ -235,6 +236,7 @@ rbe_status rbe_optimize_block_size(rbe_layer *layer, const float *samples, size_
         o->block_count = sizeof default_blocks / sizeof *default_blocks;
     }
     RBE_TRY(check(&t));
+    rbe_pin_blas();
     rbe_status status = judge(&t);
     if (status == RBE_OK) {
         if (t.report.chosen > 0) exchange(t.layer, rbe_layer_as_linear(t.layers[t.report.chosen]));

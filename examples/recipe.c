@@ -1,0 +1,219 @@
+/* Models by a recipe, their training, and the number of values that fits into a file.
+ *
+ * What the hidden layers may hold together is divided among them in proportion to fan_in + fan_out
+ * (rbe_budget_values).
+ */
+#include "recipe.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "experiment.h"
+
+recipe recipe_default(void) {
+    return (recipe){.hidden = {.value = {300, 100}, .count = 2},
+                    .ratio = 16,
+                    .block = 32,
+                    .transform = "dct",
+                    .alpha = "auto",
+                    .epochs = 8,
+                    .batch = 256,
+                    .schedule = "cosine",
+                    .optimizer = "adam",
+                    .seed = 1};
+}
+
+/* ---- the command line ---------------------------------------------------------------------------------------- */
+
+size_t recipe_options(recipe *r, example_option options[RECIPE_OPTIONS]) {
+    const example_option shared[RECIPE_OPTIONS] = {
+        {"hidden", EXAMPLE_SIZES, &r->hidden, "N,N,..", "widths of the hidden layers", 1, 65536},
+        {"block", EXAMPLE_COUNT, &r->block, "B", "block size, a power of two 8 .. 256", 8, 256},
+        {"group", EXAMPLE_COUNT, &r->group, "G", "block rows that share positions (default: 16, grown by the ratio)", 1,
+         65536},
+        {"transform", EXAMPLE_TEXT, &r->transform, "NAME", "of the blocks: dct, haar, db4 .. db20, wht, identity", 0,
+         0},
+        {"alpha", EXAMPLE_TEXT, &r->alpha, "on|off|auto", "the smooth part of each block", 0, 0},
+        {"image", EXAMPLE_FLAG, &r->image, NULL, "the first layer takes its inputs as an image", 0, 0},
+        {"dropout", EXAMPLE_REAL, &r->dropout, "P", "of the inputs and of every hidden layer", 0, 0.99},
+        {"epochs", EXAMPLE_COUNT, &r->epochs, "N", "passes over the training data", 1, 1000000},
+        {"batch", EXAMPLE_COUNT, &r->batch, "N", "samples per step", 1, 1000000},
+        {"lr", EXAMPLE_REAL, &r->lr, "R", "learning rate (default: what does best for the layers)", 1e-9, 1e3},
+        {"schedule", EXAMPLE_TEXT, &r->schedule, "constant|cosine", "of the learning rate", 0, 0},
+        {"optimizer", EXAMPLE_TEXT, &r->optimizer, "sgd|adam|adamw", "sgd has a momentum of 0.9", 0, 0},
+        {"seed", EXAMPLE_SEED, &r->seed, "N", "of weights and order; the first, if there are several", 0, 0},
+    };
+    memcpy(options, shared, sizeof shared);
+    return RECIPE_OPTIONS;
+}
+
+void recipe_check(const recipe *r) {
+    if ((r->block & (r->block - 1)) != 0) example_fail(2, "--block: expected a power of two, found %zu", r->block);
+    if (!rbe_transform_named(r->transform)) example_fail(2, "--transform: %s", rbe_last_error());
+}
+
+/* ---- the model ----------------------------------------------------------------------------------------------- */
+
+static size_t fan_in(const recipe *r, const rbe_dataset *data, size_t n) {
+    return n == 0 ? data->features : r->hidden.value[n - 1];
+}
+
+/* Values of the hidden layers, were they dense. */
+static size_t dense_values(const recipe *r, const rbe_dataset *data) {
+    size_t values = 0;
+    for (size_t n = 0; n < r->hidden.count; n++) values += fan_in(r, data, n) * r->hidden.value[n];
+    return values;
+}
+
+static size_t wanted_values(const recipe *r, const rbe_dataset *data) {
+    return r->values ? r->values : (size_t)((double)dense_values(r, data) / r->ratio);
+}
+
+static rbe_alpha_mode alpha_mode(const char *name) {
+    if (strcmp(name, "on") == 0) return RBE_ALPHA_ON;
+    return strcmp(name, "off") == 0 ? RBE_ALPHA_OFF : RBE_ALPHA_AUTO;
+}
+
+/* `values`: that the layer may hold. */
+static rbe_layer *compressed_layer(const recipe *r, const rbe_dataset *data, size_t n, size_t values) {
+    size_t in = fan_in(r, data, n), out = r->hidden.value[n];
+    const rbe_transform *transform = rbe_transform_named(r->transform);
+    rbe_linear_options options = {.block = r->block,
+                                  .coeffs = r->coeffs,
+                                  .row_transform = transform,
+                                  .column_transform = transform,
+                                  .alpha = alpha_mode(r->alpha),
+                                  .group = r->group,
+                                  .seed = r->seed * 1000 + n};
+    if (r->coeffs == 0) options.ratio = fmax(1.0, (double)in * (double)out / ((double)values + 0.5));
+    if (r->grow && r->group == 0)
+        options.group = rbe_growth_group((double)dense_values(r, data) / (double)wanted_values(r, data));
+    if (r->image && n == 0) {
+        options.image_height = data->height;
+        options.image_width = data->width;
+        options.column_transform = NULL; /* the 2-D DCT of the image takes its place */
+    }
+    return rbe_linear_new(in, out, &options);
+}
+
+static void add_hidden_layers(const recipe *r, const rbe_dataset *data, rbe_model *model) {
+    rbe_layer_shape shapes[EXAMPLE_MAX_SIZES];
+    size_t budgets[EXAMPLE_MAX_SIZES];
+    for (size_t n = 0; n < r->hidden.count; n++) shapes[n] = (rbe_layer_shape){fan_in(r, data, n), r->hidden.value[n]};
+    if (!r->dense) example_require(rbe_budget_values(shapes, r->hidden.count, wanted_values(r, data), budgets));
+    for (size_t n = 0; n < r->hidden.count; n++) {
+        const rbe_dense_options dense = {.seed = r->seed * 1000 + n};
+        rbe_model_add(model, r->dense ? rbe_dense_new(shapes[n].in, shapes[n].out, &dense)
+                                      : compressed_layer(r, data, n, budgets[n]));
+        rbe_model_apply(model, rbe_relu);
+        if (r->dropout > 0) rbe_model_add(model, rbe_dropout_new((float)r->dropout));
+    }
+}
+
+rbe_model *recipe_model(const recipe *r, const rbe_dataset *data) {
+    rbe_model *model = rbe_model_new();
+    if (r->dropout > 0) rbe_model_add(model, rbe_dropout_new((float)r->dropout));
+    add_hidden_layers(r, data, model);
+    const rbe_dense_options head = {.seed = r->seed * 1000 + r->hidden.count};
+    rbe_model_add(model, rbe_dense_new(r->hidden.value[r->hidden.count - 1], (size_t)data->classes, &head));
+    example_require(rbe_model_status(model));
+    return model;
+}
+
+/* ---- training ------------------------------------------------------------------------------------------------ */
+
+/* Rates that did best on the last 10,000 training images of MNIST, held out from a training on the others. */
+rbe_optim_options recipe_optim_options(const recipe *r) {
+    double lr = r->lr > 0 ? r->lr : r->dense || r->grow ? 4e-3 : 6e-3;
+    return (rbe_optim_options){.lr = (float)lr, .momentum = strcmp(r->optimizer, "sgd") == 0 ? 0.9f : 0.0f};
+}
+
+static void start_changes(const recipe *r, training *t, size_t steps) {
+    if (r->grow && !r->dense)
+        t->growth = example_need(rbe_growth_new(t->model, t->optim, &(rbe_growth_options){.steps = steps}));
+    if (r->prune > 0) {
+        const rbe_gradual_options gradual = {.final = r->prune, .begin = steps / 10, .end = steps * 3 / 4 + 1};
+        t->gradual = example_need(rbe_gradual_new(t->model, t->optim, &gradual));
+    }
+}
+
+training recipe_start(const recipe *r, const rbe_dataset *train) {
+    training t = {.model = recipe_model(r, train)};
+    const rbe_optim_options options = recipe_optim_options(r);
+    t.optim = example_need(rbe_optim_new(rbe_optim_method_named(r->optimizer), t.model, &options));
+    t.fit = (rbe_fit_options){
+        .epochs = r->epochs, .batch = r->batch < train->count ? r->batch : train->count, .seed = r->seed};
+    example_require(rbe_schedule_kind_named(r->schedule, &t.fit.schedule.kind) ? RBE_OK : rbe_last_status());
+    start_changes(r, &t, t.fit.epochs * ((train->count + t.fit.batch - 1) / t.fit.batch));
+    return t;
+}
+
+static rbe_status change(void *user, const rbe_progress *progress) {
+    training *t = user;
+    if (t->gradual) RBE_TRY(rbe_gradual_step(t->gradual, progress->step));
+    return t->growth ? rbe_growth_step(t->growth, progress->step) : RBE_OK;
+}
+
+rbe_fit_result training_finish(training *t, const rbe_dataset *train, const rbe_dataset *test) {
+    rbe_fit_result result;
+    t->fit.on_step = change;
+    t->fit.user = t;
+    example_require(rbe_fit(t->model, t->optim, train, test, &t->fit, &result));
+    rbe_gradual_free(t->gradual);
+    rbe_growth_free(t->growth);
+    rbe_optim_free(t->optim);
+    return result;
+}
+
+/* ---- a budget of bytes --------------------------------------------------------------------------------------- */
+
+typedef struct measurement {
+    recipe recipe; /* for which files are measured */
+    const rbe_dataset *data;
+    rbe_save_options save;
+} measurement;
+
+/* Of the file of an untrained model with so many values in its hidden layers. */
+static rbe_status untrained_bytes(void *user, size_t values, size_t *bytes) {
+    measurement *m = user;
+    m->recipe.values = values;
+    rbe_model *model = recipe_model(&m->recipe, m->data);
+    if (m->recipe.prune > 0)
+        example_require(
+            rbe_prune(model, NULL, &(rbe_prune_options){.score = RBE_PRUNE_RANDOM, .amount = m->recipe.prune}, NULL));
+    *bytes = experiment_file_bytes(model, &m->save);
+    rbe_model_free(model);
+    return RBE_OK;
+}
+
+void recipe_fit_to_bytes(recipe *r, const rbe_dataset *data, rbe_store store, size_t bytes) {
+    measurement m = {.recipe = *r, .data = data, .save = {.store = store}};
+    if (r->grow) m.save.positions = RBE_POSITIONS_DELTA;
+    size_t least = 0; /* a value for each hidden unit */
+    for (size_t n = 0; n < r->hidden.count; n++) least += r->hidden.value[n];
+    example_require(rbe_budget_fit(bytes, least, dense_values(r, data), untrained_bytes, &m, &r->values));
+}
+
+static size_t coefficients(const rbe_model *model) {
+    size_t count = 0;
+    const rbe_layer *layer;
+    for (size_t n = 0; (layer = rbe_model_layer(model, n)); n++)
+        count += rbe_blocks_describe(rbe_linear_blocks(layer)).coefficients;
+    return count;
+}
+
+size_t trim_to_bytes(rbe_model *model, rbe_store store, size_t bytes) {
+    const rbe_save_options save = {.store = store};
+    size_t before = coefficients(model), left = before, found;
+    while ((found = experiment_file_bytes(model, &save)) > bytes) {
+        if (left == 0) example_fail(1, "the file takes %zu bytes without any coefficient, more than %zu", found, bytes);
+        /* Less than needed, since not all bytes are of coefficients: it takes a few rounds, of at least one. */
+        double share = (double)(found - bytes) / (double)found, one = 1.5 / (double)left;
+        const rbe_prune_options prune = {.amount = fmin(fmax(share, one), 1.0)};
+        example_require(rbe_prune(model, NULL, &prune, NULL));
+        left = coefficients(model);
+    }
+    return before - left;
+}

@@ -1,0 +1,478 @@
+/* Pruning: sensitivities against single samples, what goes against the scores' definitions, the memory that it frees,
+ * what is refused; gradual pruning; budgets. */
+#include <math.h>
+#include <stdlib.h>
+
+#include "adapt/sensitivity.h"
+#include "adapt_support.h"
+#include "io_support.h"
+#include "reference.h"
+#include "suites.h"
+
+/* ---- sensitivity --------------------------------------------------------------------------------------------- */
+
+/* F and mean gradient sample by sample, each with a backward pass of its own. */
+START_TEST(test_sensitivity_is_that_of_single_samples) {
+    rbe_linear_options options = usual;
+    options.group = (size_t)_i;
+    fixture f;
+    fixture_init(&f, &options, rbe_sgd);
+    size_t count = f.layer->blocks->value_count;
+    double *squares = test_memory(count, sizeof *squares), *gradient = test_memory(count, sizeof *gradient);
+    for (size_t n = 0; n < ROWS; n++) {
+        rbe_var *logits = rbe_model_forward(f.model, rbe_input(f.tape, rbe_tensor_2d(f.x + n * IN, 1, IN)));
+        require_ok(rbe_backward(rbe_cross_entropy(logits, f.labels + n)));
+        rbe_tape_reset(f.tape);
+        for (size_t k = 0; k < count; k++) {
+            double g = f.layer->params[0].grad[k];
+            squares[k] += g * g / ROWS;
+            gradient[k] += g / ROWS;
+        }
+        rbe_param *param;
+        for (size_t k = 0; (param = rbe_model_param(f.model, k)); k++) param->grad_set = false;
+    }
+    rbe_sensitivity *s = rbe_sensitivity_new(f.model);
+    ck_assert_ptr_null(rbe_sensitivity_of(s, f.layer)); /* no samples yet */
+    enum { FIRST = 9 };
+    require_ok(rbe_sensitivity_add(s, rbe_tensor_2d(f.x, FIRST, IN), f.labels));
+    require_ok(rbe_sensitivity_add(s, rbe_tensor_2d(f.x + FIRST * IN, ROWS - FIRST, IN), f.labels + FIRST));
+    ck_assert_uint_eq(rbe_sensitivity_samples(s), ROWS);
+    const rbe_layer_sensitivity *l = rbe_sensitivity_of(s, f.layer);
+    for (size_t k = 0; k < count; k++) {
+        l->squares[k] /= ROWS;
+        l->gradient[k] /= ROWS;
+    }
+    ck_assert_double_lt(relative_error(l->squares, squares, count), 1e-5);
+    ck_assert_double_lt(relative_error(l->gradient, gradient, count), 1e-5);
+    require_ok(train_step(&f)); /* no probe and no gradient is left behind */
+    rbe_sensitivity_free(s);
+    free(squares);
+    free(gradient);
+    fixture_free(&f);
+}
+END_TEST
+
+START_TEST(test_sensitivity_refuses) {
+    fixture f;
+    fixture_init(&f, &usual, rbe_sgd);
+    rbe_sensitivity *s = rbe_sensitivity_new(f.model);
+    const rbe_tensor x = rbe_tensor_2d(f.x, ROWS, IN);
+    f.labels[1] = CLASSES;
+    ck_assert_int_eq(rbe_sensitivity_add(s, x, f.labels), RBE_INVALID_ARGUMENT);
+    f.labels[1] = 0;
+    ck_assert_int_eq(rbe_sensitivity_add(s, x, NULL), RBE_INVALID_ARGUMENT);
+    ck_assert_int_eq(rbe_sensitivity_add(s, rbe_tensor_2d(f.x, ROWS, IN - 1), f.labels), RBE_INPUT_DIMENSION_MISMATCH);
+    ck_assert_int_eq(rbe_sensitivity_add(s, (rbe_tensor){0}, f.labels), RBE_INVALID_ARGUMENT); /* no samples */
+    ck_assert_int_eq(rbe_sensitivity_add(NULL, x, f.labels), RBE_INVALID_ARGUMENT);
+    ck_assert_uint_eq(rbe_sensitivity_samples(s), 0);
+    require_ok(fixture_backward(&f));
+    rbe_tape_reset(f.tape);
+    ck_assert_int_eq(rbe_sensitivity_add(s, x, f.labels), RBE_INVALID_ARGUMENT); /* a gradient would be lost */
+    require_ok(rbe_optim_step(f.optim));
+    require_ok(rbe_sensitivity_add(s, x, f.labels));
+    require_ok(rbe_prune(f.model, f.optim, &(rbe_prune_options){.amount = 0.5}, NULL));
+    ck_assert_int_eq(rbe_sensitivity_add(s, x, f.labels), RBE_INVALID_ARGUMENT); /* of other positions */
+    ck_assert_ptr_null(rbe_sensitivity_of(s, f.layer));
+    rbe_sensitivity_free(s);
+    rbe_sensitivity_free(NULL);
+    ck_assert_ptr_null(rbe_sensitivity_new(NULL));
+    fixture_free(&f);
+}
+END_TEST
+
+/* ---- pruning: what goes -------------------------------------------------------------------------------------- */
+
+static float middle_magnitude(const rbe_blocks *b) {
+    float sum = 0.0f;
+    for (size_t n = 0; n < b->value_count; n++) sum += fabsf(b->values[n]);
+    return sum / (float)b->value_count;
+}
+
+/* |c| <= threshold goes; an entry goes with the last of its values; the others stay as they are. */
+START_TEST(test_threshold) {
+    rbe_linear_options options = usual;
+    options.group = (size_t)_i;
+    fixture f;
+    fixture_init(&f, &options, rbe_adam);
+    for (int n = 0; n < 3; n++) require_ok(train_step(&f));
+    const rbe_blocks *b = f.layer->blocks;
+    const double threshold = fabsf(b->values[5]) > 0.0f ? fabsf(b->values[5]) : middle_magnitude(b);
+    snapshot old, now;
+    snapshot_take(&old, f.layer, f.optim);
+    size_t removed, expected = 0;
+    for (size_t n = 0; n < b->value_count; n++) expected += fabsf(b->values[n]) <= threshold;
+    require_ok(rbe_adaptive_coefficient_pruning(&f.layer->base, f.optim, threshold, &removed));
+    ck_assert_uint_eq(removed, expected);
+    ck_assert_uint_gt(removed, 0);
+    snapshot_take(&now, f.layer, f.optim);
+    for (size_t g = 0; g < b->groups; g++)
+        for (size_t i = 0; i < b->block; i++)
+            for (size_t c = 0; c < old.columns; c++) {
+                bool needed = false, stays = false;
+                for (size_t m = 0; m < rbe_group_rows(b, g); m++) {
+                    size_t at = ((g * b->group + m) * b->block + i) * old.columns + c;
+                    bool weak = fabsf(old.value[at]) <= threshold;
+                    needed |= old.entry[at] >= 0 && !weak;
+                    stays |= now.entry[at] >= 0;
+                    ck_assert(now.value[at] == (weak ? 0.0f : old.value[at]));
+                    for (int s = 0; s < 2; s++) ck_assert(now.state[s][at] == (weak ? 0.0f : old.state[s][at]));
+                }
+                ck_assert_int_eq(needed, stays);
+            }
+    require_ok(rbe_adaptive_coefficient_pruning(&f.layer->base, f.optim, threshold, &removed));
+    ck_assert_uint_eq(removed, 0); /* again: nothing is left to do */
+    require_ok(train_step(&f));
+    snapshot_free(&old);
+    snapshot_free(&now);
+    fixture_free(&f);
+}
+END_TEST
+
+START_TEST(test_threshold_of_zero) {
+    rbe_linear_options options = usual;
+    options.group = 1;
+    fixture f;
+    fixture_init(&f, &options, rbe_adam);
+    size_t removed, count = f.layer->blocks->value_count;
+    require_ok(rbe_adaptive_coefficient_pruning(&f.layer->base, f.optim, 0.0, &removed));
+    ck_assert_uint_eq(removed, 0);
+    ck_assert(f.layer->blocks->drawn); /* untouched */
+    f.layer->blocks->values[3] = 0.0f;
+    f.layer->blocks->values[7] = -0.0f;
+    require_ok(rbe_adaptive_coefficient_pruning(&f.layer->base, f.optim, 0.0, &removed));
+    ck_assert_uint_eq(removed, 2);
+    ck_assert_uint_eq(f.layer->blocks->value_count, count - 2);
+    ck_assert(!f.layer->blocks->drawn);
+    fixture_free(&f);
+}
+END_TEST
+
+/* Scores by their definitions, of units as the options want them: an entry's is the mean over its rows. */
+static double *brute_scores(const fixture *f, const rbe_prune_options *o, size_t *units, size_t *cost) {
+    const rbe_blocks *b = f->layer->blocks;
+    const rbe_layer_sensitivity *s = o->sensitivity ? rbe_sensitivity_of(o->sensitivity, f->layer) : NULL;
+    double *score = test_memory(b->value_count, sizeof *score);
+    *units = 0;
+    for (size_t list = 0; list < b->groups * b->block; list++)
+        for (size_t k = b->list_start[list]; k < b->list_start[list + 1]; k++) {
+            size_t g = list / b->block, rows = rbe_group_rows(b, g);
+            double sum = 0.0;
+            for (size_t m = 0; m < rows; m++) {
+                size_t n = (size_t)(rbe_entry_value(b, g, k, m) - b->values);
+                double c = b->values[n];
+                double one = o->score == RBE_PRUNE_MAGNITUDE ? c * c
+                             : o->score == RBE_PRUNE_FISHER  ? 0.5 * s->squares[n] / ROWS * c * c
+                                                             : fabs(c * s->gradient[n] / ROWS);
+                if (o->single_values)
+                    score[(*units)++] = one;
+                else
+                    sum += one / (double)rows;
+            }
+            if (o->single_values) continue;
+            cost[*units] = rows;
+            score[(*units)++] = sum;
+        }
+    return score;
+}
+
+static int descending(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x < y) - (x > y);
+}
+
+/* The kept scores are the largest ones: their sum is that of the largest of all. */
+START_TEST(test_fraction_takes_the_smallest) {
+    static const rbe_prune_score scores[] = {RBE_PRUNE_MAGNITUDE, RBE_PRUNE_FISHER, RBE_PRUNE_GRADIENT};
+    rbe_linear_options options = usual;
+    options.group = _i % 2 ? 1 : 7; /* one group of all block rows: all entries cost the same */
+    fixture f;
+    fixture_init(&f, &options, rbe_sgd);
+    rbe_sensitivity *s = rbe_sensitivity_new(f.model);
+    require_ok(rbe_sensitivity_add(s, rbe_tensor_2d(f.x, ROWS, IN), f.labels));
+    const rbe_prune_options prune = {
+        .score = scores[_i / 2], .amount = 0.4, .per_layer = true, .no_absorption = true, .sensitivity = s};
+    size_t units, *cost = test_memory(f.layer->blocks->value_count, sizeof *cost);
+    double *score = brute_scores(&f, &prune, &units, cost), expected = 0.0, found = 0.0;
+    snapshot old, now;
+    snapshot_take(&old, f.layer, f.optim);
+    rbe_prune_report report;
+    require_ok(rbe_prune(f.model, f.optim, &prune, &report));
+    snapshot_take(&now, f.layer, f.optim);
+    ck_assert_uint_eq(now.entries, units - (size_t)ceil(0.4 * (double)units - 1e-9));
+    const rbe_blocks *b = f.layer->blocks;
+    for (size_t p = 0, n; p < old.rows; p += b->group * b->block)
+        for (n = p * old.columns; n < (p + b->block) * old.columns && n < old.rows * old.columns; n++)
+            if (now.entry[n] >= 0) found += score[old.entry[n]];
+    qsort(score, units, sizeof *score, descending);
+    for (size_t n = 0; n < now.entries; n++) expected += score[n];
+    ck_assert_double_eq_tol(found, expected, 1e-6 * expected);
+    require_all_followed(&old, &now);
+    free(score);
+    free(cost);
+    snapshot_free(&old);
+    snapshot_free(&now);
+    rbe_sensitivity_free(s);
+    fixture_free(&f);
+}
+END_TEST
+
+/* Over the whole network, whatever the score: to within a group of the share asked for. */
+START_TEST(test_fraction_of_the_network) {
+    static const double fractions[] = {0.0, 0.1, 0.5, 0.9, 1.0};
+    for (size_t n = 0; n < sizeof fractions / sizeof *fractions; n++)
+        for (int per_layer = 0; per_layer < 2; per_layer++) {
+            fixture f;
+            fixture_init(&f, &usual, rbe_adam);
+            require_ok(train_step(&f));
+            size_t before = stored(f.model);
+            rbe_prune_report report;
+            require_ok(
+                rbe_prune(f.model, f.optim,
+                          &(rbe_prune_options){
+                              .score = RBE_PRUNE_RANDOM, .amount = fractions[n], .per_layer = per_layer, .seed = n},
+                          &report));
+            double expected = fractions[n] * (double)before;
+            ck_assert_double_ge((double)(before - stored(f.model)), floor(expected));
+            ck_assert_double_le((double)(before - stored(f.model)), fmin(expected + 4.0, (double)before));
+            ck_assert_uint_eq(report.removed, before - stored(f.model));
+            ck_assert_uint_eq(report.values_before - report.values_after, report.removed);
+            ck_assert_uint_eq(report.bytes_after, rbe_model_describe_cost(f.model).bytes);
+            for (int step = 0; step < 2; step++) require_ok(train_step(&f));
+            fixture_free(&f);
+        }
+}
+END_TEST
+
+/* A layer without any coefficient computes alpha and bias, forward and backward. */
+START_TEST(test_pruned_to_nothing) {
+    fixture f;
+    fixture_init(&f, &usual, rbe_adam);
+    require_ok(train_step(&f));
+    size_t removed, count = f.layer->blocks->value_count;
+    require_ok(rbe_adaptive_coefficient_pruning(&f.layer->base, f.optim, 1e30, &removed));
+    ck_assert_uint_eq(removed, count);
+    ck_assert_uint_eq(f.layer->blocks->entries, 0);
+    ck_assert_uint_eq(f.layer->params[0].count, 0);
+    rbe_var *y = rbe_layer_forward(&f.layer->base, rbe_input(f.tape, rbe_tensor_2d(f.x, ROWS, IN)));
+    double *w = dense_matrix(f.layer->blocks), *x = widened(f.x, ROWS * IN);
+    double *out = test_memory(ROWS * OUT, sizeof *out);
+    double *bias = widened(f.layer->bias->value, OUT);
+    reference_forward(w, bias, x, ROWS, OUT, IN, out);
+    ck_assert_double_lt(relative_error(rbe_value(y)->data, out, ROWS * OUT), 1e-5);
+    rbe_tape_reset(f.tape);
+    for (int step = 0; step < 3; step++) require_ok(train_step(&f));
+    require_ok(rbe_prune(f.model, f.optim, &(rbe_prune_options){.amount = 1.0}, NULL)); /* again, and the other */
+    ck_assert_uint_eq(stored(f.model), 0);
+    rbe_growth *growth = rbe_growth_new(f.model, f.optim, &(rbe_growth_options){.steps = 10, .every = 1});
+    for (size_t step = 0; step < 4; step++) {
+        require_ok(train_step(&f));
+        require_ok(rbe_growth_step(growth, step));
+    }
+    rbe_growth_free(growth);
+    free(w);
+    free(x);
+    free(out);
+    free(bias);
+    fixture_free(&f);
+}
+END_TEST
+
+/* ---- pruning: memory ----------------------------------------------------------------------------------------- */
+
+/* A budget is kept and nearly used up, and what is counted is what is held. */
+START_TEST(test_prune_to_bytes) {
+    for (int per_layer = 0; per_layer < 2; per_layer++) {
+        fixture f;
+        fixture_init(&f, &usual, rbe_adam);
+        require_ok(train_step(&f));
+        size_t whole = rbe_model_describe_cost(f.model).bytes, held = rbe_memory().current, before = stored(f.model);
+        rbe_prune_options prune = {.by = RBE_PRUNE_TO_BYTES, .amount = (double)whole, .per_layer = per_layer};
+        rbe_prune_report report;
+        require_ok(rbe_prune(f.model, f.optim, &prune, &report));
+        ck_assert_uint_eq(report.removed, 0);
+        prune.amount = 0.7 * (double)whole;
+        require_ok(rbe_prune(f.model, f.optim, &prune, &report));
+        ck_assert_double_le((double)report.bytes_after, prune.amount);
+        ck_assert_double_ge((double)report.bytes_after, prune.amount - 2 * 14 - 1); /* an entry's bytes a layer */
+        ck_assert_uint_eq(report.bytes_before - report.bytes_after, whole - rbe_model_describe_cost(f.model).bytes);
+        /* The value itself is among the bytes; its gradient and two moments are freed too. */
+        size_t freed = whole - report.bytes_after + 3 * sizeof(float) * (before - stored(f.model));
+        ck_assert_uint_eq(held - rbe_memory().current, freed);
+        prune.amount = 100.0;
+        snapshot old, now;
+        snapshot_take(&old, f.layer, f.optim);
+        ck_assert_int_eq(rbe_prune(f.model, f.optim, &prune, &report), RBE_INSUFFICIENT_COMPRESSION);
+        snapshot_take(&now, f.layer, f.optim);
+        ck_assert_uint_eq(now.entries, old.entries);
+        require_all_followed(&old, &now);
+        prune.amount = 0.0;
+        ck_assert_int_eq(rbe_prune(f.model, f.optim, &prune, NULL), RBE_INSUFFICIENT_COMPRESSION);
+        snapshot_free(&old);
+        snapshot_free(&now);
+        require_ok(train_step(&f));
+        fixture_free(&f);
+    }
+}
+END_TEST
+
+/* Half of the coefficients take about half of the memory and of the file, whose positions are stored in the same form. */
+START_TEST(test_half_takes_half) {
+    rbe_model *model = rbe_model_new();
+    rbe_model_add(model, rbe_linear_new(256, 320, &(rbe_linear_options){.ratio = 8, .group = (size_t)_i}));
+    require_ok(rbe_model_status(model));
+    bytes before = saved(model, RBE_STORE_F32, RBE_POSITIONS_DELTA);
+    rbe_prune_report report;
+    require_ok(rbe_prune(model, NULL, &(rbe_prune_options){.amount = 0.5}, &report));
+    bytes after = saved(model, RBE_STORE_F32, RBE_POSITIONS_SMALLEST);
+    ck_assert_double_le((double)report.bytes_after, 0.6 * (double)report.bytes_before);
+    ck_assert_double_le((double)after.count, 0.6 * (double)before.count);
+    free(before.data);
+    free(after.data);
+    scratch_clear();
+    rbe_model_free(model);
+}
+END_TEST
+
+START_TEST(test_prune_refuses) {
+    static const rbe_prune_options refused[] = {
+        {.amount = -0.1},
+        {.amount = 1.1},
+        {.amount = NAN},
+        {.by = RBE_PRUNE_THRESHOLD, .amount = -1.0},
+        {.by = RBE_PRUNE_THRESHOLD, .amount = NAN},
+        {.by = RBE_PRUNE_THRESHOLD, .amount = INFINITY},
+        {.by = RBE_PRUNE_TO_BYTES, .amount = 1e4, .single_values = true},
+        {.by = (rbe_prune_by)9, .amount = 0.5},
+        {.score = (rbe_prune_score)9, .amount = 0.5},
+        {.score = RBE_PRUNE_FISHER, .amount = 0.5},
+        {.score = RBE_PRUNE_GRADIENT, .amount = 0.5},
+    };
+    fixture f;
+    fixture_init(&f, &usual, rbe_sgd);
+    size_t count = stored(f.model), removed;
+    for (size_t n = 0; n < sizeof refused / sizeof *refused; n++)
+        ck_assert_int_eq(rbe_prune(f.model, f.optim, &refused[n], NULL), RBE_INVALID_ARGUMENT);
+    ck_assert_int_eq(rbe_prune(f.model, f.optim, NULL, NULL), RBE_INVALID_ARGUMENT);
+    ck_assert_int_eq(rbe_prune(NULL, f.optim, &(rbe_prune_options){0}, NULL), RBE_INVALID_ARGUMENT);
+    static const double thresholds[] = {-1.0, NAN, INFINITY};
+    for (int n = 0; n < 3; n++)
+        ck_assert_int_eq(rbe_adaptive_coefficient_pruning(&f.layer->base, f.optim, thresholds[n], &removed),
+                         RBE_INVALID_ARGUMENT);
+    ck_assert_int_eq(rbe_adaptive_coefficient_pruning(NULL, NULL, 0.1, NULL), RBE_INVALID_ARGUMENT);
+    ck_assert_uint_eq(stored(f.model), count);
+    fixture_free(&f);
+    rbe_layer *dense = rbe_dense_new(3, 2, NULL);
+    ck_assert_int_eq(rbe_adaptive_coefficient_pruning(dense, NULL, 0.1, NULL), RBE_INVALID_ARGUMENT);
+    rbe_layer_free(dense);
+}
+END_TEST
+
+/* ---- pruning during training --------------------------------------------------------------------------------- */
+
+START_TEST(test_gradual) {
+    ck_assert(rbe_prune_schedule(0.8, 10, 50, 9) == 0.0);
+    ck_assert_double_eq_tol(rbe_prune_schedule(0.8, 10, 50, 29), 0.8 * 0.875, 1e-12); /* half way: 1 - 1/8 */
+    ck_assert(rbe_prune_schedule(0.8, 10, 50, 49) == 0.8);
+    ck_assert(rbe_prune_schedule(0.8, 10, 50, 1000) == 0.8);
+    fixture f;
+    fixture_init(&f, &usual, rbe_adam);
+    size_t before = stored(f.model), last = before;
+    const rbe_gradual_options options = {.final = 0.8, .begin = 4, .end = 24, .every = 3};
+    rbe_gradual *gradual = rbe_gradual_new(f.model, f.optim, &options);
+    for (size_t step = 0; step < 30; step++) {
+        require_ok(train_step(&f));
+        require_ok(rbe_gradual_step(gradual, step));
+        double gone = 1.0 - (double)stored(f.model) / (double)before;
+        ck_assert_double_le(gone, rbe_prune_schedule(0.8, 4, 24, step) + 4.0 / (double)before);
+        if (step < 4) ck_assert_uint_eq(stored(f.model), before);
+        ck_assert_uint_le(stored(f.model), last);
+        last = stored(f.model);
+    }
+    ck_assert_double_eq_tol(1.0 - (double)last / (double)before, 0.8, 4.0 / (double)before);
+    rbe_gradual_free(gradual);
+
+    static const rbe_gradual_options refused[] = {
+        {.final = 1.5, .end = 9},
+        {.final = NAN, .end = 9},
+        {.final = -0.5, .end = 9},
+        {.final = 0.5, .begin = 9, .end = 9},
+        {.final = 0.5, .end = 9, .prune.score = RBE_PRUNE_FISHER},
+        {.final = 0.5, .end = 9, .prune.single_values = true},
+    };
+    for (size_t n = 0; n < sizeof refused / sizeof *refused; n++)
+        ck_assert_ptr_null(rbe_gradual_new(f.model, f.optim, &refused[n]));
+    ck_assert_ptr_null(rbe_gradual_new(f.model, f.optim, NULL));
+    ck_assert_int_eq(rbe_gradual_step(NULL, 0), RBE_INVALID_ARGUMENT);
+    rbe_gradual_free(NULL);
+    fixture_free(&f);
+}
+END_TEST
+
+/* ---- budgets ------------------------------------------------------------------------------------------------- */
+
+static rbe_status ten_a_value(void *user, size_t values, size_t *size) {
+    size_t *calls = user;
+    *size = 1000 + 10 * values;
+    return ++*calls < 100 ? RBE_OK : rbe_fail(RBE_STOPPED, "too many calls");
+}
+
+static rbe_status failing_measure(void *user, size_t values, size_t *size) {
+    *size = 0;
+    return values > *(size_t *)user ? rbe_fail(RBE_IO_ERROR, "the disk is full") : RBE_OK;
+}
+
+START_TEST(test_budgets) {
+    static const rbe_layer_shape net[] = {{784, 300}, {300, 100}, {100, 10}};
+    size_t budgets[3];
+    require_ok(rbe_budget_values(net, 3, 15940, budgets)); /* ten times the joint fan of 1594 */
+    ck_assert_uint_eq(budgets[2], 1000);                   /* 1100 would be more than it has */
+    ck_assert_uint_eq(budgets[0] + budgets[1] + budgets[2], 15940);
+    ck_assert_double_eq_tol((double)budgets[0] / (double)budgets[1], 1084.0 / 400.0, 1e-2);
+    require_ok(rbe_budget_values(net, 3, 4000, budgets));
+    ck_assert_double_eq_tol((double)budgets[2], 4000.0 * 110.0 / 1594.0, 1.0);
+    ck_assert_uint_eq(budgets[0] + budgets[1] + budgets[2], 4000);
+    require_ok(rbe_budget_values(net, 3, SIZE_MAX / 4096, budgets)); /* absurdly much: all dense */
+    for (int n = 0; n < 3; n++) ck_assert_uint_eq(budgets[n], net[n].in * net[n].out);
+    ck_assert_int_eq(rbe_budget_values(net, 3, 2, budgets), RBE_INSUFFICIENT_COMPRESSION);
+    ck_assert_int_eq(rbe_budget_values(net, 3, 0, budgets), RBE_INSUFFICIENT_COMPRESSION);
+    ck_assert_int_eq(rbe_budget_values(net, 0, 9, budgets), RBE_INVALID_ARGUMENT);
+    ck_assert_int_eq(rbe_budget_values(NULL, 3, 9, budgets), RBE_INVALID_ARGUMENT);
+    ck_assert_int_eq(rbe_budget_values((const rbe_layer_shape[]){{0, 4}}, 1, 9, budgets), RBE_INVALID_ARGUMENT);
+
+    size_t calls = 0, values, limit = 50;
+    require_ok(rbe_budget_fit(5000, 1, 100000, ten_a_value, &calls, &values));
+    ck_assert_uint_eq(values, 400);
+    calls = 0;
+    require_ok(rbe_budget_fit(1u << 30, 1, 777, ten_a_value, &calls, &values));
+    ck_assert_uint_eq(values, 777);
+    ck_assert_int_eq(rbe_budget_fit(1009, 1, 777, ten_a_value, &calls, &values), RBE_INSUFFICIENT_COMPRESSION);
+    ck_assert_int_eq(rbe_budget_fit(10, 1, 777, failing_measure, &limit, &values), RBE_IO_ERROR);
+    ck_assert_int_eq(rbe_budget_fit(10, 8, 7, ten_a_value, &calls, &values), RBE_INVALID_ARGUMENT);
+    ck_assert_int_eq(rbe_budget_fit(10, 1, 7, NULL, NULL, &values), RBE_INVALID_ARGUMENT);
+}
+END_TEST
+
+/* ---- the suite ----------------------------------------------------------------------------------------------- */
+
+Suite *prune_suite(void) {
+    Suite *suite = suite_create("prune");
+    TCase *scores = tcase_create("scores");
+    tcase_add_loop_test(scores, test_sensitivity_is_that_of_single_samples, 1, 4);
+    tcase_add_test(scores, test_sensitivity_refuses);
+    suite_add_tcase(suite, scores);
+    TCase *pruning = tcase_create("pruning");
+    tcase_add_loop_test(pruning, test_threshold, 1, 5);
+    tcase_add_test(pruning, test_threshold_of_zero);
+    tcase_add_loop_test(pruning, test_fraction_takes_the_smallest, 0, 6);
+    tcase_add_test(pruning, test_fraction_of_the_network);
+    tcase_add_test(pruning, test_pruned_to_nothing);
+    tcase_add_test(pruning, test_prune_to_bytes);
+    tcase_add_loop_test(pruning, test_half_takes_half, 1, 5);
+    tcase_add_test(pruning, test_prune_refuses);
+    tcase_add_test(pruning, test_gradual);
+    suite_add_tcase(suite, pruning);
+    TCase *budget = tcase_create("budget");
+    tcase_add_test(budget, test_budgets);
+    suite_add_tcase(suite, budget);
+    return suite;
+}
