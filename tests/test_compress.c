@@ -682,6 +682,47 @@ START_TEST(ordered_networks_compute_the_same) {
 }
 END_TEST
 
+/* ---- threads ------------------------------------------------------------------------------------------------- */
+
+/* Memory that is anything but zero. */
+static void *allocate_dirty(void *user, size_t bytes) {
+    (void)user;
+    void *memory = malloc(bytes);
+    if (memory) memset(memory, 1, bytes);
+    return memory;
+}
+
+static void release_dirty(void *user, void *memory) {
+    (void)user;
+    free(memory);
+}
+
+/* Within a parallel region OpenMP gives one thread where four are asked for: the matrix is the same. */
+START_TEST(fewer_threads_than_asked_for_change_nothing) {
+    const size_t n = 256;
+    float *w = normals(n * n, 1), *one, *several;
+    ck_assert_ok(rbe_set_allocator(&(rbe_allocator){allocate_dirty, release_dirty, NULL}));
+    ck_assert_ok(rbe_set_threads(1));
+    rbe_blocks *blocks = compressed(w, n, n, &(rbe_compress_options){.ratio = 16.0});
+    one = decompressed(blocks);
+    rbe_blocks_free(blocks);
+    ck_assert_ok(rbe_set_threads(4));
+    blocks = NULL;
+    rbe_status status = RBE_OK;
+#pragma omp parallel num_threads(2)
+#pragma omp single
+    status = rbe_compress(&blocks, w, n, n, &(rbe_compress_options){.ratio = 16.0});
+    ck_assert_int_eq(status, RBE_OK);
+    several = decompressed(blocks);
+    rbe_blocks_free(blocks);
+    ck_assert_mem_eq(several, one, n * n * sizeof *one);
+    ck_assert_ok(rbe_set_allocator(NULL));
+    free(w);
+    free(one);
+    free(several);
+}
+END_TEST
+
 /* ---- what the layer promises --------------------------------------------------------------------------------- */
 
 static rbe_layer *layer_of(const float *w, size_t out, size_t in, const rbe_compress_options *options) {
@@ -792,6 +833,7 @@ Suite *compress_suite(void) {
     Suite *suite = suite_create("compress");
     TCase *wavelets = tcase_create("bspline"), *maps = tcase_create("axes"), *fit = tcase_create("fit");
     TCase *choice = tcase_create("choice"), *again = tcase_create("recompress"), *layer = tcase_create("layer");
+    TCase *threads = tcase_create("threads");
     tcase_add_loop_test(wavelets, bsplines_are_those_of_gsl_and_invert, 0, MEMBERS);
     tcase_add_loop_test(wavelets, bsplines_compress, 0, MEMBERS);
     suite_add_tcase(suite, wavelets);
@@ -813,6 +855,8 @@ Suite *compress_suite(void) {
     tcase_add_test(again, recompressing_never_holds_a_dense_matrix);
     tcase_add_test(again, ordered_networks_compute_the_same);
     suite_add_tcase(suite, again);
+    tcase_add_test(threads, fewer_threads_than_asked_for_change_nothing);
+    suite_add_tcase(suite, threads);
     tcase_add_loop_test(layer, smooth_matrices_run_as_dense_ones, 0, 5);
     tcase_add_test(layer, compressed_products_are_decompressed_ones);
     tcase_add_test(layer, large_layers_are_small);

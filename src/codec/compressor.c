@@ -117,16 +117,17 @@ static void keep_of_blocks(const rbe_compressor *c, rbe_group_worker *w) {
     }
 }
 
-/* The threshold of the whole matrix. Each worker counts for itself; the first one's histogram gets all. */
+/* The threshold of the whole matrix. Each worker counts for itself; the first one's histogram, which the selection
+ * clears, gets all. OpenMP may run fewer threads than there are workers: those that do not run count nothing. */
 static void find_threshold(const rbe_compressor *c, rbe_selection *selection) {
     rbe_selection_start(selection, c->plan.value_limit, RBE_COARSE_DIGIT, c->workers[0].histogram);
     do {
+        for (int n = 1; n < c->worker_count; n++) rbe_selection_clear(selection, c->workers[n].histogram);
 #pragma omp parallel num_threads(c->worker_count)
         {
             rbe_group_worker *w = &c->workers[omp_get_thread_num()];
             rbe_selection own = *selection;
             own.histogram = w->histogram;
-            rbe_selection_clear(&own);
 #pragma omp for schedule(static)
             for (size_t g = 0; g < c->shape->groups; g++) {
                 analyse_group(c, w, g);
