@@ -156,9 +156,25 @@ rbe_status rbe_clip_global_norm(rbe_param *const *params, size_t count, float li
     return RBE_OK;
 }
 
+/* Does the state still fit the parameter? */
+static bool fits(const rbe_optim_slot *slot) {
+    for (size_t k = 0; k < RBE_OPTIM_MAX_STATE; k++)
+        if (slot->state[k] && rbe_alloc_bytes(slot->state[k]) != slot->param->count * sizeof(float)) return false;
+    return true;
+}
+
+static rbe_status check_state(const rbe_optim *optim, size_t i) {
+    const rbe_optim_slot *slot = &optim->slots[i];
+    if (fits(slot)) return RBE_OK;
+    return rbe_fail(RBE_INVALID_ARGUMENT,
+                    "parameter %zu (%s) has %zu values, the optimiser was made for %zu: it needs a new one", i,
+                    slot->param->name, slot->param->count, rbe_alloc_bytes(slot->state[0]) / sizeof(float));
+}
+
 rbe_status rbe_optim_step(rbe_optim *optim) {
     if (!optim) return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_optim_step: the optimiser is NULL");
     double sum = 0;
+    for (size_t i = 0; i < optim->count; i++) RBE_TRY(check_state(optim, i));
     for (size_t i = 0; i < optim->count; i++) RBE_TRY(add_squares(optim->slots[i].param, &sum));
     double norm = sqrt(sum), limit = optim->options.clip_norm;
     optim->grad_norm = (float)norm;
@@ -201,7 +217,7 @@ static rbe_optim_slot *find_slot(rbe_optim *optim, const rbe_param *param) {
 float *rbe_optim_state(rbe_optim *optim, const rbe_param *param, int which) {
     if (which < 0 || which >= RBE_OPTIM_MAX_STATE) return NULL;
     rbe_optim_slot *slot = find_slot(optim, param);
-    return slot ? slot->state[which] : NULL;
+    return slot && fits(slot) ? slot->state[which] : NULL;
 }
 
 void rbe_optim_replace_state(rbe_optim *optim, const rbe_param *param, int which, float *state) {
