@@ -140,8 +140,8 @@ RBE_API rbe_linear_counters rbe_linear_count(const rbe_layer *layer);
 
 /* Zeros (and NULL) mean the defaults. */
 typedef struct rbe_safe_options {
-    float input_limit;                          /* largest magnitude of an input; default 1e6 */
-    size_t memory_limit;                        /* bytes for temporaries; default: what the system has available */
+    float input_limit;   /* largest magnitude of an input; default 1e6 */
+    size_t memory_limit; /* bytes for temporaries, of either path; default: what the system has available */
     void (*warn)(void *user, const char *text); /* told of each fallback; default: nobody is */
     void *user;
 } rbe_safe_options;
@@ -149,8 +149,8 @@ typedef struct rbe_safe_options {
 /* y = layer(x) for a compressed layer, without a tape, everything checked: shapes (INPUT_DIMENSION_MISMATCH),
  * inputs (NUMERICAL_INSTABILITY with index and value), the memory it takes (INSUFFICIENT_MEMORY with both numbers
  * in MB), the compressed matrix (CORRUPTED_BLOCK with index and reason), outputs. If the compressed product fails,
- * or gives values that are not finite, the matrix is decompressed a block row at a time and multiplied by BLAS;
- * that is counted and `warn` is told. y->data is the caller's; it holds no result unless RBE_OK is returned. */
+ * or gives values that are not finite, the matrix is decompressed a block row at a time and multiplied by BLAS, if
+ * the memory suffices for that; it is counted and `warn` is told. y->data is the caller's; it holds no result unless RBE_OK is returned. */
 RBE_API rbe_status rbe_linear_forward_safe(const rbe_layer *layer, const rbe_tensor *x, rbe_tensor *y,
                                            const rbe_safe_options *options);
 
