@@ -27,7 +27,8 @@ RBE_API rbe_status rbe_evaluate(const rbe_model *model, const rbe_dataset *data,
 /* ---- memory -------------------------------------------------------------------------------------------------- */
 
 /* Bytes that training will need, before it starts: parameters with their positions, gradients, the optimiser's
- * state, a step's activations and a batch of `batch` rows. Without the data set. */
+ * state, a step's activations and a batch of `batch` rows. Without the data set and the order in which its samples
+ * are taken, 4 bytes each. */
 RBE_API size_t rbe_training_bytes(const rbe_model *model, const rbe_optim_method *method,
                                   const rbe_optim_options *options, size_t features, size_t batch);
 

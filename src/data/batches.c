@@ -17,9 +17,8 @@ struct rbe_batches {
     const rbe_dataset *data;
     size_t batch;
     size_t next; /* place in the order where the next batch begins */
-    bool shuffle;
     uint64_t seed;
-    uint32_t *order; /* count: sample at each place */
+    uint32_t *order; /* count: sample at each place; NULL: as they stand */
     float *x;        /* batch x features */
     int32_t *labels; /* batch */
 };
@@ -33,9 +32,9 @@ rbe_batches *rbe_batches_new(const rbe_dataset *data, size_t batch, bool shuffle
     if (batch > data->count) batch = data->count;
     rbe_batches *batches = rbe_alloc_zeroed(1, sizeof(rbe_batches));
     if (!batches) return NULL;
-    *batches = (rbe_batches){.data = data, .batch = batch, .shuffle = shuffle, .seed = seed};
-    batches->order = rbe_alloc(data->count, sizeof(uint32_t));
-    if (batches->order) batches->x = rbe_alloc(batch * data->features, sizeof(float));
+    *batches = (rbe_batches){.data = data, .batch = batch, .seed = seed};
+    if (shuffle) batches->order = rbe_alloc(data->count, sizeof(uint32_t));
+    if (batches->order || !shuffle) batches->x = rbe_alloc(batch * data->features, sizeof(float));
     if (batches->x) batches->labels = rbe_alloc(batch, sizeof(int32_t));
     if (!batches->labels) {
         rbe_batches_free(batches);
@@ -56,8 +55,8 @@ void rbe_batches_free(rbe_batches *batches) {
 void rbe_batches_start(rbe_batches *batches, size_t epoch) {
     uint32_t count = (uint32_t)batches->data->count, *order = batches->order;
     batches->next = 0;
+    if (!order) return;
     for (uint32_t i = 0; i < count; i++) order[i] = i;
-    if (!batches->shuffle) return;
     uint64_t key = rbe_splitmix64(batches->seed) + rbe_splitmix64(~(uint64_t)epoch);
     for (uint32_t i = count - 1; i > 0; i--) {
         uint64_t u = rbe_splitmix64(key + i * RBE_SPLITMIX_STEP) >> 32;
@@ -82,7 +81,7 @@ bool rbe_batches_next(rbe_batches *batches, rbe_batch *batch) {
     size_t left = data->count - batches->next, rows = left < batches->batch ? left : batches->batch;
     if (rows == 0) return false;
     for (size_t r = 0; r < rows; r++) {
-        size_t sample = batches->order[batches->next + r];
+        size_t place = batches->next + r, sample = batches->order ? batches->order[place] : place;
         copy_sample(data, sample, batches->x + r * data->features);
         batches->labels[r] = data->labels[sample];
     }

@@ -114,12 +114,19 @@ rbe_layer_cost rbe_model_describe_cost(const rbe_model *model) {
     return sum;
 }
 
+/* Columns of the input: what stands before the first layer with a width keeps the shape. */
+static size_t input_columns(const rbe_model *model) {
+    const rbe_layer *layer;
+    for (size_t n = 0; (layer = rbe_model_layer(model, n)); n++)
+        if (layer->in) return layer->in;
+    return 0;
+}
+
 size_t rbe_model_tape_bytes(const rbe_model *model, size_t rows) {
-    size_t columns = 0, scratch = 0;
+    size_t columns = input_columns(model), scratch = 0;
     size_t bytes = rbe_aligned(sizeof(rbe_var)); /* the input */
     for (size_t n = 0; model && n < model->count; n++) {
         const rbe_layer *layer = model->stages[n].layer;
-        if (columns == 0 && layer) columns = layer->in;
         bytes += layer ? layer->type->tape_bytes(layer, rows, columns) : rbe_node_bytes(rows * columns, true);
         if (layer && layer->out) columns = layer->out;
         size_t own = layer && layer->type->scratch_bytes ? layer->type->scratch_bytes(layer, rows) : 0;
