@@ -488,6 +488,43 @@ START_TEST(activations_may_be_poor_or_refused) {
 }
 END_TEST
 
+/* A matrix times a power of two keeps its positions and its errors, and has that multiple of its values, to the bit:
+ * also where the squares of its values are no floats. */
+START_TEST(scale_changes_nothing) {
+    static const int exponents[] = {0, 85, -75}; /* 4e25, 3e-23 */
+    const size_t out = 48, in = 64, samples = 100;
+    float *w = normals(out * in, 1), *x = correlated(samples, in, 2), *scaled = test_memory(out * in, sizeof *scaled);
+    for (int fitted = 0; fitted < 2; fitted++) {
+        rbe_compress_options options = {.block = 16, .ratio = 6.0, .alpha = RBE_ALPHA_ON, .group = 2};
+        if (fitted) {
+            options.samples = x;
+            options.sample_count = samples;
+        }
+        float *expected = NULL;
+        rbe_compress_report report, first = {0};
+        for (size_t e = 0; e < sizeof exponents / sizeof *exponents; e++) {
+            for (size_t n = 0; n < out * in; n++) scaled[n] = ldexpf(w[n], exponents[e]);
+            rbe_blocks *blocks;
+            ck_assert_ok(rbe_compress_weights(&blocks, NULL, &report, scaled, out, in, &options));
+            float *back = decompressed(blocks);
+            rbe_blocks_free(blocks);
+            if (e == 0) first = report;
+            for (size_t n = 0; e > 0 && n < out * in; n++) ck_assert(back[n] == ldexpf(expected[n], exponents[e]));
+            ck_assert_double_gt(report.relative_error, 0.1);
+            ck_assert_double_eq(report.relative_error, first.relative_error);
+            ck_assert_double_eq(report.output_error, first.output_error);
+            ck_assert_double_eq(report.value_ratio, first.value_ratio);
+            if (e > 0) free(back);
+            if (e == 0) expected = back;
+        }
+        free(expected);
+    }
+    free(w);
+    free(x);
+    free(scaled);
+}
+END_TEST
+
 /* ---- targets and choices ------------------------------------------------------------------------------------- */
 
 START_TEST(targets_take_the_least_budget) {
@@ -846,6 +883,7 @@ Suite *compress_suite(void) {
     tcase_add_test(fit, alpha_and_coefficients_are_fitted_together);
     tcase_add_loop_test(fit, activations_lower_the_error_of_outputs, 0, FITS);
     tcase_add_test(fit, activations_may_be_poor_or_refused);
+    tcase_add_test(fit, scale_changes_nothing);
     suite_add_tcase(suite, fit);
     tcase_add_test(choice, targets_take_the_least_budget);
     tcase_add_test(choice, too_little_compression_is_refused);

@@ -2,7 +2,7 @@
  *
  * For each block: alpha_l = <Psi_l, W_pq>, which is the least-squares fit because the Psi are orthonormal (they
  * come from QR); then S = La (W_pq - sum_l alpha_l Psi_l) Ra^T, of which the coefficients of largest score are
- * kept. With groups, a position is kept for all block rows of its group, and its score is the energy sum_m
+ * kept. With groups, a position is kept for all block rows of its group, and its score is the root of the energy sum_m
  * S_m[i][j]^2, with activations times the variance of transformed input j.
  *
  * A budget of the whole matrix takes three passes over the matrix, two for the threshold and one to store; a budget
@@ -89,18 +89,20 @@ static void analyse_group(const rbe_compressor *c, rbe_group_worker *w, size_t g
     }
 }
 
-/* A value of a smaller last group counts as much as any other. */
+/* Root mean squares, for the squares may be too large or too small for a float. A value of a smaller last group
+ * counts as much as any other. */
 static rbe_scores score_group(const rbe_compressor *c, rbe_group_worker *w, size_t g) {
     const rbe_blocks *b = c->shape;
     size_t rows = rbe_group_rows(b, g), width = w->strips.width, strip = b->block * width;
-    memset(w->score, 0, strip * sizeof *w->score);
+    double *energy = w->strips.half; /* free between two products */
+    memset(energy, 0, strip * sizeof *energy);
     for (size_t m = 0; m < rows; m++) {
         const double *spectrum = w->spectra + m * strip;
-        for (size_t n = 0; n < strip; n++) w->score[n] += (float)(spectrum[n] * spectrum[n]);
+        for (size_t n = 0; n < strip; n++) energy[n] += spectrum[n] * spectrum[n];
     }
-    for (size_t n = 0; n < strip; n++) w->score[n] /= (float)rows;
     for (size_t i = 0; c->inputs->count > 0 && i < b->block; i++)
-        for (size_t j = 0; j < width; j++) w->score[i * width + j] *= (float)c->activations.covariance[j * width + j];
+        for (size_t j = 0; j < width; j++) energy[i * width + j] *= c->activations.covariance[j * width + j];
+    for (size_t n = 0; n < strip; n++) w->score[n] = (float)sqrt(energy[n] / (double)rows);
     return (rbe_scores){w->score, b->block, width, width, rows};
 }
 
@@ -286,13 +288,20 @@ rbe_status rbe_compressor_run(rbe_compressor *c, rbe_blocks **blocks) {
 
 /* ---- measuring ----------------------------------------------------------------------------------------------- */
 
+/* In double: squares of floats may be too large or too small for a float. */
+static double sum_of_squares(const float *x, size_t count) {
+    double sum = 0.0;
+    for (size_t n = 0; n < count; n++) sum += (double)x[n] * (double)x[n];
+    return sum;
+}
+
 /* ||inputs rows^T||^2; `outputs` is count x inputs->count scratch. */
 static double output_energy(const rbe_inputs *inputs, const float *rows, size_t count, float *outputs) {
     if (inputs->count == 0) return 0.0;
     int in = (int)inputs->in, samples = (int)inputs->count;
     cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)count, samples, in, 1.0f, rows, in, inputs->rows, in,
                 0.0f, outputs, samples);
-    return cblas_dsdot((int)(count * inputs->count), outputs, 1, outputs, 1);
+    return sum_of_squares(outputs, count * inputs->count);
 }
 
 static double ratio_of_norms(double part, double whole) { return part > 0.0 ? sqrt(part / whole) : 0.0; }
@@ -309,10 +318,10 @@ rbe_status rbe_compressor_measure(const rbe_row_source *source, const rbe_inputs
         float *found = rows + step * in, *scratch = found + step * in;
         source->read(source->self, first, count, rows);
         rbe_block_reader_read(&reader, first, count, found);
-        weights[0] += cblas_dsdot((int)(count * in), rows, 1, rows, 1);
+        weights[0] += sum_of_squares(rows, count * in);
         outputs[0] += output_energy(inputs, rows, count, scratch);
-        cblas_saxpby((int)(count * in), 1.0f, rows, 1, -1.0f, found, 1);
-        weights[1] += cblas_dsdot((int)(count * in), found, 1, found, 1);
+        for (size_t n = 0; n < count * in; n++) found[n] = rows[n] - found[n];
+        weights[1] += sum_of_squares(found, count * in);
         outputs[1] += output_energy(inputs, found, count, scratch);
         for (size_t r = 0; bias_change && r < count; r++) {
             double sum = 0.0;
