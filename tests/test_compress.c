@@ -556,6 +556,28 @@ START_TEST(targets_take_the_least_budget) {
 }
 END_TEST
 
+/* Eight alphas in a block of 64 values are more than the default budget, a sixteenth; so is any value of nine. */
+START_TEST(targets_need_no_ratio) {
+    static const struct {
+        size_t n;
+        rbe_alpha_mode alpha;
+    } cases[] = {{64, RBE_ALPHA_ON}, {3, RBE_ALPHA_OFF}};
+    for (size_t i = 0; i < 2; i++) {
+        const size_t n = cases[i].n;
+        float *w = smooth(n, n, 0.5);
+        rbe_blocks *blocks;
+        rbe_compress_report report;
+        const rbe_compress_options options = {
+            .block = 8, .alpha = cases[i].alpha, .target_error = 0.01, .min_compression = 1e-9};
+        ck_assert_ok(rbe_compress_weights(&blocks, NULL, &report, w, n, n, &options));
+        ck_assert_double_le(report.relative_error, 0.01);
+        ck_assert(rbe_blocks_describe(blocks).has_alpha == (cases[i].alpha == RBE_ALPHA_ON));
+        rbe_blocks_free(blocks);
+        free(w);
+    }
+}
+END_TEST
+
 START_TEST(too_little_compression_is_refused) {
     const size_t n = 64;
     float *w = normals(n * n, 1);
@@ -886,6 +908,7 @@ Suite *compress_suite(void) {
     tcase_add_test(fit, scale_changes_nothing);
     suite_add_tcase(suite, fit);
     tcase_add_test(choice, targets_take_the_least_budget);
+    tcase_add_test(choice, targets_need_no_ratio);
     tcase_add_test(choice, too_little_compression_is_refused);
     tcase_add_loop_test(choice, adaptive_finds_the_transform, 0, 5);
     suite_add_tcase(suite, choice);

@@ -28,6 +28,7 @@ static rbe_status plan_budget(rbe_block_plan *plan, const rbe_compress_options *
     plan->has_alpha = o->alpha == RBE_ALPHA_ON || (o->alpha == RBE_ALPHA_AUTO && automatic);
     plan->coeffs = o->coeffs;
     if (plan->has_alpha && o->coeffs == 0) budget -= (double)alphas;
+    if (o->target_error > 0.0) budget = (double)(square * blocks); /* it is searched for */
     if (budget < 1.0)
         return rbe_fail(RBE_INVALID_ARGUMENT, "ratio %g leaves no residual coefficients beside %zu alphas", ratio,
                         plan->has_alpha ? alphas : 0);
