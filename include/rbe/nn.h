@@ -20,9 +20,8 @@
 extern "C" {
 #endif
 
-#define RBE_NAME_SIZE                                                                                                  \
-    48 /* bytes of a layer's or parameter's name, the final zero included; longer ones are cut                     \
-        */
+/* Bytes of a layer's or parameter's name, the final zero included; longer ones are cut. */
+#define RBE_NAME_SIZE 48
 
 /* ---- parameters ---------------------------------------------------------------------------------------------- */
 
@@ -51,8 +50,8 @@ RBE_API rbe_var *rbe_layer_forward(const rbe_layer *layer, rbe_var *x);
 RBE_API void rbe_layer_free(rbe_layer *layer); /* NULL is allowed */
 
 RBE_API const char *rbe_layer_name(const rbe_layer *layer);
-RBE_API void rbe_layer_set_name(rbe_layer *layer, const char *name);
-RBE_API const char *rbe_layer_kind(const rbe_layer *layer); /* "dense", "rbe", ... */
+RBE_API void rbe_layer_set_name(rbe_layer *layer, const char *name); /* a model keeps it */
+RBE_API const char *rbe_layer_kind(const rbe_layer *layer);          /* "dense", "rbe", ... */
 
 /* Input and output width; 0 where the layer takes any. */
 RBE_API size_t rbe_layer_inputs(const rbe_layer *layer);

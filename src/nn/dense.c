@@ -77,13 +77,13 @@ static dense_layer *dense_bare(size_t in, size_t out, bool bias, const char *nam
     layer->base = (rbe_layer){.type = &dense_type,
                               .in = in,
                               .out = out,
-                              .named = name,
                               .has_bias = bias,
                               .params = layer->params,
                               .param_count = bias ? 2 : 1};
     layer->params[0] = (rbe_param){.part = "weights", .count = in * out, .decays = true, .lr_scale = 1.0f};
     layer->params[1] = (rbe_param){.part = "bias", .count = out, .lr_scale = 1.0f};
-    rbe_layer_set_name(&layer->base, name ? name : "dense");
+    rbe_layer_set_default_name(&layer->base, "dense");
+    if (name) rbe_layer_set_name(&layer->base, name);
     layer->params[0].value = rbe_alloc(in * out, sizeof(float));
     if (bias) layer->params[1].value = rbe_alloc_zeroed(out, sizeof(float));
     if (layer->params[0].value && (!bias || layer->params[1].value)) return layer;

@@ -62,6 +62,11 @@ rbe_param *rbe_layer_param(const rbe_layer *layer, size_t n) {
 }
 
 void rbe_layer_set_name(rbe_layer *layer, const char *name) {
+    rbe_layer_set_default_name(layer, name);
+    layer->named = true;
+}
+
+void rbe_layer_set_default_name(rbe_layer *layer, const char *name) {
     snprintf(layer->name, sizeof layer->name, "%s", name);
     for (size_t n = 0; n < layer->param_count; n++) {
         rbe_param *param = &layer->params[n];

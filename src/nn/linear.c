@@ -165,15 +165,15 @@ static rbe_layer *assemble(rbe_blocks *blocks, float *bias, const rbe_linear_opt
         rbe_free(bias);
         return NULL;
     }
-    layer->base = (rbe_layer){
-        .type = &linear_type, .in = blocks->input_axis.length, .out = blocks->output_axis.length, .named = o->name};
+    layer->base = (rbe_layer){.type = &linear_type, .in = blocks->input_axis.length, .out = blocks->output_axis.length};
     layer->blocks = blocks;
     layer->plan = plan;
     layer->use_cache = o->use_cache;
     layer->count = &layer->counted;
     if (o->batch_threshold) rbe_plan_set_batch_threshold(plan, o->batch_threshold);
     set_params(layer, bias);
-    rbe_layer_set_name(&layer->base, o->name ? o->name : "rbe");
+    rbe_layer_set_default_name(&layer->base, "rbe");
+    if (o->name) rbe_layer_set_name(&layer->base, o->name);
     return &layer->base;
 }
 

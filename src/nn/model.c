@@ -53,7 +53,7 @@ static rbe_status add_layer(rbe_model *model, rbe_layer *layer) {
     if (!layer->named) {
         char name[RBE_NAME_SIZE];
         snprintf(name, sizeof name, "fc%zu", model->fc_count);
-        rbe_layer_set_name(layer, name);
+        rbe_layer_set_default_name(layer, name);
     }
     return RBE_OK;
 }
