@@ -1,11 +1,13 @@
 /* Compressing weights that exist: biorthogonal wavelets, overlap and images, fits on activations, error targets,
  * the choice of transforms, recompression, the order of hidden units; and what the layer promises for smooth, large
  * and random matrices. */
+#include <cblas.h>
 #include <gsl/gsl_wavelet.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "codec/solve.h"
 #include "reference.h"
 #include "suites.h"
 #include "support.h"
@@ -787,6 +789,45 @@ START_TEST(fewer_threads_than_asked_for_change_nothing) {
 }
 END_TEST
 
+static void make_layer(const float *w, size_t n) {
+    (void)w;
+    rbe_layer_free(rbe_linear_new(n, n, NULL));
+}
+
+static void make_blocks(const float *w, size_t n) { rbe_blocks_free(compressed(w, n, n, NULL)); }
+
+static void factor(const float *w, size_t n) {
+    (void)w;
+    double *a = test_memory(n * n, sizeof *a), *diagonal = test_memory(n, sizeof *diagonal);
+    ck_assert_ok(rbe_cholesky(n, a, 1.0, diagonal));
+    free(a);
+    free(diagonal);
+}
+
+static void order_units(const float *w, size_t n) {
+    float *a = test_memory(n * n, sizeof *a), *b = test_memory(n * n, sizeof *b);
+    memcpy(a, w, n * n * sizeof *a);
+    ck_assert_ok(rbe_order_hidden_units(a, NULL, n, n, b, n, NULL));
+    free(a);
+    free(b);
+}
+
+static void (*const makers[])(const float *w, size_t n) = {make_layer, make_blocks, factor, order_units};
+enum { MAKERS = sizeof makers / sizeof *makers };
+
+/* Whichever comes first in a program. Each of these runs in a process of its own, unless CK_FORK forbids it. */
+START_TEST(openblas_has_one_thread) {
+    const char *fork = getenv("CK_FORK");
+    if (fork && strcmp(fork, "no") == 0) return;
+    enum { N = 32 };
+    float *w = normals((size_t)N * N, 1);
+    openblas_set_num_threads(2);
+    makers[_i](w, N);
+    ck_assert_int_eq(openblas_get_num_threads(), 1);
+    free(w);
+}
+END_TEST
+
 /* ---- what the layer promises --------------------------------------------------------------------------------- */
 
 static rbe_layer *layer_of(const float *w, size_t out, size_t in, const rbe_compress_options *options) {
@@ -922,6 +963,7 @@ Suite *compress_suite(void) {
     tcase_add_test(again, ordered_networks_compute_the_same);
     suite_add_tcase(suite, again);
     tcase_add_test(threads, fewer_threads_than_asked_for_change_nothing);
+    tcase_add_loop_test(threads, openblas_has_one_thread, 0, MAKERS);
     suite_add_tcase(suite, threads);
     tcase_add_loop_test(layer, smooth_matrices_run_as_dense_ones, 0, 5);
     tcase_add_test(layer, compressed_products_are_decompressed_ones);

@@ -118,8 +118,8 @@ RBE_API uint32_t rbe_rng_below(rbe_rng *rng, uint32_t bound); /* in [0, bound); 
 
 /* How many threads the library's products use, 1 .. 1024; the default is OpenMP's (the number of processors, or
  * OMP_NUM_THREADS). Forward products give the same bits for any number. OpenBLAS, whose results would depend on it,
- * is set to one thread per call (openblas_set_num_threads) at the first dense product; the library shares out the
- * calls. */
+ * is set to one thread per call (openblas_set_num_threads) at the first dense product or compressed matrix; the
+ * library shares out the calls. */
 RBE_API rbe_status rbe_set_threads(int threads);
 RBE_API int rbe_threads(void);
 
