@@ -50,7 +50,8 @@ RBE_API rbe_optim *rbe_optim_new_for(const rbe_optim_method *method, rbe_param *
 RBE_API void rbe_optim_free(rbe_optim *optim); /* NULL is allowed */
 
 /* One step: clips, updates every parameter whose gradient is set, and consumes the gradients.
- * NUMERICAL_INSTABILITY, naming the parameter, if a gradient is not finite; INVALID_ARGUMENT, naming it too, if a
+ * NUMERICAL_INSTABILITY, naming the parameter, if a gradient is not finite, or for adam and adamw beyond 1e19 (after
+ * clipping), so that its square is no float; INVALID_ARGUMENT, naming it too, if a
  * parameter has not as many values as the optimiser's state was made for (rbe/adapt.h changed it without knowing of
  * the optimiser). Then nothing is changed. */
 RBE_API rbe_status rbe_optim_step(rbe_optim *optim);

@@ -139,6 +139,18 @@ static rbe_status add_squares(const rbe_param *p, double *sum) {
                     (double)p->grad[at]);
 }
 
+/* Has a square, and a mean of squares divided by 1 - b2^t, that is a float. */
+#define LARGEST_SQUARED 1e19
+
+/* For methods that keep squares as floats: says which gradient, times `factor`, has none. */
+static rbe_status check_squares(const rbe_param *p, double factor) {
+    for (size_t i = 0; p->grad && p->grad_set && i < p->count; i++)
+        if (fabs(factor * (double)p->grad[i]) > LARGEST_SQUARED)
+            return rbe_fail(RBE_NUMERICAL_INSTABILITY, "%s: gradient %zu of %zu is %g: its square is not finite",
+                            p->name, i, p->count, factor * (double)p->grad[i]);
+    return RBE_OK;
+}
+
 static void scale_gradient(rbe_param *p, float factor) {
     if (!p->grad || !p->grad_set) return;
     for (size_t i = 0; i < p->count; i++) p->grad[i] *= factor;
@@ -177,12 +189,15 @@ rbe_status rbe_optim_step(rbe_optim *optim) {
     for (size_t i = 0; i < optim->count; i++) RBE_TRY(check_state(optim, i));
     for (size_t i = 0; i < optim->count; i++) RBE_TRY(add_squares(optim->slots[i].param, &sum));
     double norm = sqrt(sum), limit = optim->options.clip_norm;
+    double factor = limit > 0 && norm > limit ? limit / norm : 1.0;
+    for (size_t i = 0; optim->method->keeps_squares && factor * norm > LARGEST_SQUARED && i < optim->count; i++)
+        RBE_TRY(check_squares(optim->slots[i].param, factor));
     optim->grad_norm = (float)norm;
     optim->steps++;
     for (size_t i = 0; i < optim->count; i++) {
         rbe_param *p = optim->slots[i].param;
         if (!p->grad || !p->grad_set) continue;
-        if (limit > 0 && norm > limit) scale_gradient(p, (float)(limit / norm));
+        if (factor < 1.0) scale_gradient(p, (float)factor);
         optim->method->update(optim, &optim->slots[i]);
         p->grad_set = false;
     }

@@ -21,6 +21,7 @@ struct rbe_optim_method {
     size_t (*state_arrays)(const rbe_optim_options *options);
     /* Changes the parameter's values by its gradient; optim->steps counts this step already. */
     void (*update)(const rbe_optim *optim, const rbe_optim_slot *slot);
+    bool keeps_squares; /* of gradients, as floats */
 };
 
 struct rbe_optim {
