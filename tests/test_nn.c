@@ -323,6 +323,11 @@ START_TEST(model_null_arguments) {
     ck_assert_int_eq(rbe_model_apply(m, NULL), RBE_INVALID_ARGUMENT);
     ck_assert_int_eq(rbe_model_status(m), RBE_INVALID_ARGUMENT);
     rbe_model_free(m);
+    m = rbe_model_new();
+    rbe_fail(RBE_IO_ERROR, "something else"); /* is not taken for the layer's */
+    ck_assert_int_eq(rbe_model_add(m, NULL), RBE_INVALID_ARGUMENT);
+    ck_assert_str_eq(rbe_last_error(), "rbe_model_add: the layer is NULL (last failure: something else)");
+    rbe_model_free(m);
 }
 END_TEST
 

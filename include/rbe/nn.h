@@ -165,7 +165,8 @@ RBE_API rbe_model *rbe_model_new(void);
 RBE_API void rbe_model_free(rbe_model *model); /* and its layers; NULL is allowed */
 
 /* Appends a layer, which the model owns from now on (also when the call fails), or an operation that keeps the
- * shape. A NULL layer or a width that does not fit the layer before is an error that sticks: rbe_model_status.
+ * shape. A NULL layer (INVALID_ARGUMENT, with the thread's last error, which says why if its constructor has just
+ * failed) or a width that does not fit the layer before is an error that sticks: rbe_model_status.
  * Unnamed layers of a model are called "fc1", "fc2", ... by their place. */
 RBE_API rbe_status rbe_model_add(rbe_model *model, rbe_layer *layer);
 RBE_API rbe_status rbe_model_apply(rbe_model *model, rbe_var *(*operation)(rbe_var *));

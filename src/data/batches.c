@@ -24,6 +24,10 @@ struct rbe_batches {
 };
 
 rbe_batches *rbe_batches_new(const rbe_dataset *data, size_t batch, bool shuffle, uint64_t seed) {
+    if (!data) {
+        rbe_fail(RBE_INVALID_ARGUMENT, "rbe_batches_new: the data set is NULL");
+        return NULL;
+    }
     if (batch < 1 || data->count < 1 || data->count > UINT32_MAX) {
         rbe_fail(RBE_INVALID_ARGUMENT, "batches need a size of at least 1 and 1 .. 2^32 - 1 samples, found %zu and %zu",
                  batch, data->count);
@@ -53,6 +57,7 @@ void rbe_batches_free(rbe_batches *batches) {
 }
 
 void rbe_batches_start(rbe_batches *batches, size_t epoch) {
+    if (!batches) return;
     uint32_t count = (uint32_t)batches->data->count, *order = batches->order;
     batches->next = 0;
     if (!order) return;
@@ -77,6 +82,7 @@ static void copy_sample(const rbe_dataset *data, size_t sample, float *restrict 
 }
 
 bool rbe_batches_next(rbe_batches *batches, rbe_batch *batch) {
+    if (!batches) return false;
     const rbe_dataset *data = batches->data;
     size_t left = data->count - batches->next, rows = left < batches->batch ? left : batches->batch;
     if (rows == 0) return false;
@@ -91,5 +97,5 @@ bool rbe_batches_next(rbe_batches *batches, rbe_batch *batch) {
 }
 
 size_t rbe_batches_per_epoch(const rbe_batches *batches) {
-    return (batches->data->count + batches->batch - 1) / batches->batch;
+    return batches ? (batches->data->count + batches->batch - 1) / batches->batch : 0;
 }

@@ -18,6 +18,9 @@ void rbe_dataset_free(rbe_dataset *data) {
 
 static rbe_status check_samples(const float *values, const int32_t *labels, size_t count, size_t features,
                                 int32_t classes) {
+    if (!values || !labels)
+        return rbe_fail(RBE_INVALID_ARGUMENT, "a data set needs values and labels, found NULL %s",
+                        values ? "labels" : "values");
     if (count < 1 || features < 1 || classes < 1)
         return rbe_fail(RBE_INVALID_ARGUMENT, "a data set needs samples, features and classes, found %zu, %zu and %d",
                         count, features, (int)classes);
@@ -38,6 +41,7 @@ static rbe_status check_samples(const float *values, const int32_t *labels, size
 
 rbe_status rbe_dataset_from_floats(rbe_dataset *data, const float *values, const int32_t *labels, size_t count,
                                    size_t features, int32_t classes) {
+    if (!data) return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_dataset_from_floats: the result pointer is NULL");
     *data = (rbe_dataset){0};
     RBE_TRY(check_samples(values, labels, count, features, classes));
     rbe_dataset made = {.count = count, .features = features, .classes = classes};

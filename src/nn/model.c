@@ -61,8 +61,8 @@ static rbe_status add_layer(rbe_model *model, rbe_layer *layer) {
 rbe_status rbe_model_add(rbe_model *model, rbe_layer *layer) {
     rbe_status status = rbe_model_status(model);
     if (status == RBE_OK && !layer) {
-        /* Its constructor has just failed in this thread and said why. */
-        if (rbe_last_status() == RBE_OK) rbe_fail(RBE_INVALID_ARGUMENT, "rbe_model_add: the layer is NULL");
+        /* Most likely its constructor has just failed in this thread and said why. */
+        rbe_fail(RBE_INVALID_ARGUMENT, "rbe_model_add: the layer is NULL (last failure: %s)", rbe_last_error());
         return keep_error(model);
     }
     if (status == RBE_OK && add_layer(model, layer) != RBE_OK) status = keep_error(model);
