@@ -419,6 +419,20 @@ START_TEST(divergence_leaves_the_last_parameters) {
 }
 END_TEST
 
+/* The step is finite, and so is the loss before it, but not the outputs after it. */
+START_TEST(evaluation_names_the_epoch) {
+    fixture f = fixture_new(0.01f);
+    rbe_optim_free(f.optim);
+    f.optim = rbe_optim_new(rbe_sgd, f.model, NULL);
+    const rbe_fit_options options = {.epochs = 3, .batch = SAMPLES, .schedule = {.base = 1e30f}};
+    rbe_fit_result result;
+    ck_assert_int_eq(rbe_fit(f.model, f.optim, &f.train, &f.test, &options, &result), RBE_NUMERICAL_INSTABILITY);
+    ck_assert_msg(strstr(rbe_last_error(), "after epoch 1 of 3: evaluation: "), "%s", rbe_last_error());
+    ck_assert_uint_eq(result.steps, 1);
+    fixture_free(&f);
+}
+END_TEST
+
 START_TEST(gradient_overflow_is_located) {
     /* Every value of the forward pass is finite, the weights' gradient is a sum of many 1e38. */
     enum { ROWS = 64 };
@@ -646,6 +660,7 @@ Suite *train_suite(void) {
     TCase *finite_case = tcase_create("not finite");
     tcase_add_loop_test(finite_case, nan_is_located, 0, 2);
     tcase_add_test(finite_case, divergence_leaves_the_last_parameters);
+    tcase_add_test(finite_case, evaluation_names_the_epoch);
     tcase_add_test(finite_case, gradient_overflow_is_located);
     suite_add_tcase(suite, finite_case);
     TCase *memory_case_ = tcase_create("memory");

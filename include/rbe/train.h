@@ -77,7 +77,8 @@ typedef struct rbe_fit_result {
 } rbe_fit_result;
 
 /* Trains. test may be NULL. NUMERICAL_INSTABILITY names the step, the layer and the operation that first gave a
- * value that is not finite; the parameters are then those before that step. The log is complete up to the failure.
+ * value that is not finite; the parameters are then those before that step. If the evaluation finds it first, it
+ * names the epoch, and the parameters are those after it. The log is complete up to the failure.
  * Whatever happens, the optimiser's learning rate is afterwards what it was before. */
 RBE_API rbe_status rbe_fit(rbe_model *model, rbe_optim *optim, const rbe_dataset *train, const rbe_dataset *test,
                            const rbe_fit_options *options, rbe_fit_result *result);

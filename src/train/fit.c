@@ -139,13 +139,19 @@ static rbe_status train_epoch(training *t) {
 
 /* ---- the whole training -------------------------------------------------------------------------------------- */
 
+static rbe_status evaluate(const training *t, rbe_evaluation *test) {
+    rbe_status status = rbe_evaluate(t->model, t->test, t->options.batch, test);
+    if (status != RBE_NUMERICAL_INSTABILITY) return status;
+    return rbe_fail(status, "after epoch %zu of %zu: %s", t->progress.epoch + 1, t->options.epochs, rbe_last_error());
+}
+
 static rbe_status run_epochs(training *t, rbe_evaluation *test) {
     for (size_t epoch = 0; epoch < t->options.epochs; epoch++) {
         t->progress.epoch = epoch;
         t->progress.test = NULL;
         RBE_TRY(train_epoch(t));
         if (t->test) {
-            RBE_TRY(rbe_evaluate(t->model, t->test, t->options.batch, test));
+            RBE_TRY(evaluate(t, test));
             t->progress.test = test;
         }
         t->progress.seconds = now() - t->start;
