@@ -394,6 +394,8 @@ static const point points[] = {
     {{RBE_STEP, .base = 0.8f, .every = 10, .factor = 0.5f}, 10, 0.4},
     {{RBE_STEP, .base = 0.8f, .every = 10, .factor = 0.5f}, 35, 0.1},
     {{RBE_STEP, .base = 0.8f, .factor = 0.5f}, 35, 0.8},
+    {{RBE_STEP, .base = 0.8f, .every = 10}, 9, 0.8},
+    {{RBE_STEP, .base = 0.8f, .every = 10}, 25, 0.008},
     {{RBE_COSINE, .base = 1.0f, .total = 100}, 0, 1.0},
     {{RBE_COSINE, .base = 1.0f, .total = 100}, 25, 0.853553390593},
     {{RBE_COSINE, .base = 1.0f, .total = 100}, 50, 0.5},

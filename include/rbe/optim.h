@@ -84,7 +84,7 @@ typedef struct rbe_schedule {
     size_t total;  /* cosine: steps of the whole training */
     size_t warmup; /* steps */
     size_t every;  /* step: steps between two drops; 0: none */
-    float factor;  /* step */
+    float factor;  /* step; default 0.1 */
     float floor;   /* cosine: the last rate as a share of base */
 } rbe_schedule;
 
