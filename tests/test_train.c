@@ -240,6 +240,43 @@ START_TEST(fit_refuses) {
 }
 END_TEST
 
+/* The loop that train.h shows. */
+static rbe_status train_by_hand(rbe_model *model, rbe_optim *optim, const rbe_dataset *train, size_t epochs,
+                                uint64_t seed) {
+    rbe_tape *t = rbe_tape_new(NULL);
+    rbe_batches *batches = rbe_batches_new(train, 32, true, seed);
+    rbe_batch batch;
+    for (size_t epoch = 0; epoch < epochs; epoch++)
+        for (rbe_batches_start(batches, epoch); rbe_batches_next(batches, &batch); rbe_tape_reset(t)) {
+            rbe_var *logits = rbe_model_forward(model, rbe_input(t, batch.x));
+            RBE_TRY(rbe_backward(rbe_cross_entropy(logits, batch.labels)));
+            RBE_TRY(rbe_optim_step(optim));
+        }
+    rbe_batches_free(batches);
+    rbe_tape_free(t);
+    return RBE_OK;
+}
+
+START_TEST(fit_is_the_loop_of_the_header) {
+    rbe_dataset train = clouds(SAMPLES, 1);
+    double sums[2];
+    for (int by_hand = 0; by_hand < 2; by_hand++) {
+        rbe_model *model = rbe_model_new();
+        rbe_model_add(model, rbe_dense_new(FEATURES, CLASSES, &(rbe_dense_options){.seed = 1}));
+        rbe_optim *optim = rbe_optim_new(rbe_adam, model, NULL);
+        const rbe_fit_options options = {.epochs = 3, .batch = 32, .seed = 9};
+        ck_assert_int_eq(by_hand ? train_by_hand(model, optim, &train, 3, 9)
+                                 : rbe_fit(model, optim, &train, NULL, &options, NULL),
+                         RBE_OK);
+        sums[by_hand] = weight_sum(model);
+        rbe_optim_free(optim);
+        rbe_model_free(model);
+    }
+    ck_assert_double_eq(sums[0], sums[1]);
+    rbe_dataset_free(&train);
+}
+END_TEST
+
 /* ---- the log ------------------------------------------------------------------------------------------------- */
 
 /* A file's content as a string, to be freed. */
@@ -651,6 +688,7 @@ Suite *train_suite(void) {
     tcase_add_test(fit_case, fit_learns);
     tcase_add_test(fit_case, defaults_and_edges);
     tcase_add_test(fit_case, fit_refuses);
+    tcase_add_test(fit_case, fit_is_the_loop_of_the_header);
     tcase_add_test(fit_case, log_repeats);
     tcase_add_test(fit_case, log_rows);
     tcase_add_test(fit_case, callbacks);

@@ -1,4 +1,17 @@
-/* rbe/train.h - a training loop made of public functions only: copy src/train/fit.c if you need another. */
+/* rbe/train.h - a training loop with evaluation, log, progress bar and callbacks. A loop of one's own is short:
+ *
+ *     rbe_tape *t = rbe_tape_new(NULL);
+ *     rbe_batches *batches = rbe_batches_new(&train, 128, true, seed);
+ *     rbe_batch batch;
+ *     for (size_t epoch = 0; epoch < epochs; epoch++)
+ *         for (rbe_batches_start(batches, epoch); rbe_batches_next(batches, &batch); rbe_tape_reset(t)) {
+ *             rbe_var *logits = rbe_model_forward(model, rbe_input(t, batch.x));
+ *             RBE_TRY(rbe_backward(rbe_cross_entropy(logits, batch.labels)));
+ *             RBE_TRY(rbe_optim_step(optim));
+ *         }
+ *     rbe_batches_free(batches);
+ *     rbe_tape_free(t);
+ */
 #ifndef RBE_TRAIN_H
 #define RBE_TRAIN_H
 
@@ -53,7 +66,7 @@ typedef rbe_status (*rbe_progress_callback)(void *user, const rbe_progress *prog
  * The log is a CSV file with a header line: kind,epoch,step,train_loss,train_error,test_loss,test_error,
  * test_error_uncertainty,learning_rate. kind is "step" (that batch) or "epoch" (means over the epoch, and the test
  * columns, empty without test data); epoch counts from 1, step is the number of steps done, errors are shares. It
- * holds no time: two trainings of equal seed and threads write the same bytes. Every row is on disk at once. */
+ * holds no time: two trainings of equal seed and threads write the same bytes. Every row is handed to the system at once (not synced). */
 typedef struct rbe_fit_options {
     size_t epochs;         /* default 1 */
     size_t batch;          /* default 128 */

@@ -1,4 +1,4 @@
-/* The training loop. A loop of your own needs no more than what stands in train_epoch and train_step:
+/* The training loop:
  *
  *     for each epoch
  *         for each batch:  forward, loss, backward, optimiser step, reset the tape
