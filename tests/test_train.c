@@ -2,6 +2,7 @@
  * memory it announces, and survives every failed allocation. */
 #define _XOPEN_SOURCE 700 /* pseudo-terminals */
 #include <fcntl.h>
+#include <locale.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -160,6 +161,23 @@ START_TEST(evaluation_counts) {
 }
 END_TEST
 
+/* With nine of ten values dropped, an evaluation in training would differ from the model's outputs in inference. */
+START_TEST(evaluation_drops_nothing) {
+    rbe_dataset data = clouds(60, 2);
+    rbe_evaluation with, without;
+    for (int dropout = 0; dropout < 2; dropout++) {
+        rbe_model *model = rbe_model_new();
+        if (dropout) rbe_model_add(model, rbe_dropout_new(0.9f));
+        rbe_model_add(model, rbe_dense_new(FEATURES, CLASSES, &(rbe_dense_options){.seed = 1}));
+        ck_assert_int_eq(rbe_evaluate(model, &data, 20, dropout ? &with : &without), RBE_OK);
+        rbe_model_free(model);
+    }
+    ck_assert_double_eq(with.loss, without.loss);
+    ck_assert_double_eq(with.error, without.error);
+    rbe_dataset_free(&data);
+}
+END_TEST
+
 START_TEST(evaluation_refuses) {
     fixture f = fixture_new(0.01f);
     rbe_evaluation e;
@@ -193,6 +211,29 @@ START_TEST(fit_learns) {
     /* The rate that the schedule wore down is the optimiser's own again. */
     ck_assert_float_eq_tol(rbe_optim_lr(f.optim), 0.01f, 1e-9f);
     fixture_free(&f);
+}
+END_TEST
+
+static rbe_status note_loss(void *user, const rbe_progress *p) {
+    ((double *)user)[p->epoch] = p->batch_loss;
+    return RBE_OK;
+}
+
+/* At a rate of 0, and with one sample, only the masks make the loss differ from epoch to epoch. */
+START_TEST(epochs_drop_differently) {
+    rbe_dataset one = clouds(1, 1);
+    rbe_model *model = rbe_model_new();
+    rbe_model_add(model, rbe_dropout_new(0.5f));
+    rbe_model_add(model, rbe_dense_new(FEATURES, CLASSES, NULL));
+    rbe_optim *optim = rbe_optim_new(rbe_sgd, model, NULL);
+    ck_assert_int_eq(rbe_optim_set_lr(optim, 0.0f), RBE_OK);
+    double loss[3];
+    const rbe_fit_options options = {.epochs = 3, .on_step = note_loss, .user = loss};
+    ck_assert_int_eq(rbe_fit(model, optim, &one, NULL, &options, NULL), RBE_OK);
+    ck_assert(loss[0] != loss[1] && loss[1] != loss[2] && loss[0] != loss[2]);
+    rbe_optim_free(optim);
+    rbe_model_free(model);
+    rbe_dataset_free(&one);
 }
 END_TEST
 
@@ -313,6 +354,36 @@ START_TEST(log_repeats) {
     free(first);
     free(second);
     free(other);
+}
+END_TEST
+
+/* A locale with decimal commas, made for the occasion; those of the machine may have none. */
+static void use_decimal_commas(void) {
+    char folder[] = "/tmp/rbe_locale_XXXXXX", command[256];
+    ck_assert_ptr_nonnull(mkdtemp(folder));
+    snprintf(command, sizeof command,
+             "cd %s && printf 'LC_NUMERIC\ndecimal_point \",\"\nthousands_sep \"\"\ngrouping -1\nEND "
+             "LC_NUMERIC\n' > commas && localedef -c -i ./commas ./xx_XX 2>/dev/null",
+             folder);
+    int warned = system(command); /* that a locale of numbers has no months */
+    setenv("LOCPATH", folder, 1);
+    const char *set = setlocale(LC_NUMERIC, "xx_XX");
+    snprintf(command, sizeof command, "rm -r %s", folder);
+    ck_assert_int_eq(system(command), 0);
+    ck_assert_msg(set != NULL, "localedef made no locale, and returned %d", warned);
+    snprintf(command, sizeof command, "%.1f", 0.5);
+    ck_assert_str_eq(command, "0,5");
+}
+
+/* Rows have decimal points in the locale of any program. */
+START_TEST(log_ignores_the_locale) {
+    char *plain = log_of_run(7);
+    use_decimal_commas();
+    char *text = log_of_run(7);
+    setlocale(LC_NUMERIC, "C");
+    ck_assert_str_eq(text, plain);
+    free(text);
+    free(plain);
 }
 END_TEST
 
@@ -678,6 +749,7 @@ Suite *train_suite(void) {
     Suite *suite = suite_create("train");
     TCase *evaluation_case = tcase_create("evaluation");
     tcase_add_test(evaluation_case, evaluation_counts);
+    tcase_add_test(evaluation_case, evaluation_drops_nothing);
     tcase_add_test(evaluation_case, evaluation_refuses);
     suite_add_tcase(suite, evaluation_case);
     TCase *null_case = tcase_create("NULL");
@@ -686,10 +758,12 @@ Suite *train_suite(void) {
     suite_add_tcase(suite, null_case);
     TCase *fit_case = tcase_create("fit");
     tcase_add_test(fit_case, fit_learns);
+    tcase_add_test(fit_case, epochs_drop_differently);
     tcase_add_test(fit_case, defaults_and_edges);
     tcase_add_test(fit_case, fit_refuses);
     tcase_add_test(fit_case, fit_is_the_loop_of_the_header);
     tcase_add_test(fit_case, log_repeats);
+    tcase_add_test(fit_case, log_ignores_the_locale);
     tcase_add_test(fit_case, log_rows);
     tcase_add_test(fit_case, callbacks);
     tcase_add_test(fit_case, a_step_can_stop);
