@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/failure.h"
 #include "codec/compressor.h"
 
 /* What one choice of transforms came to. */
@@ -209,9 +210,9 @@ rbe_status rbe_compress_weights(rbe_blocks **blocks, float *bias, rbe_compress_r
     if (!weights) return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_compress: the weights are NULL");
     rbe_block_plan plan;
     RBE_TRY(rbe_block_plan_make(&plan, out, in, options, 1));
-    for (size_t n = 0; n < out * in; n++)
-        if (!isfinite(weights[n]))
-            return rbe_fail(RBE_NUMERICAL_INSTABILITY, "weight (%zu, %zu) is %g", n / in, n % in, (double)weights[n]);
+    size_t bad = rbe_first_nonfinite(weights, out * in);
+    if (bad < out * in)
+        return rbe_fail(RBE_NUMERICAL_INSTABILITY, "weight (%zu, %zu) is %g", bad / in, bad % in, (double)weights[bad]);
     dense_source dense = {weights, in};
     return compress(blocks, bias, report, &(rbe_row_source){out, in, read_dense, &dense, true}, options);
 }

@@ -2,6 +2,7 @@
 #include "nn/layer.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #include "base/alloc.h"
 #include "tensor/node.h"
@@ -24,6 +25,12 @@ rbe_status rbe_layer_check_size(const char *kind, size_t in, size_t out) {
 rbe_status rbe_layer_require_grads(const rbe_layer *layer) {
     for (size_t n = 0; n < layer->param_count; n++) RBE_TRY(rbe_param_require_grad(&layer->params[n]));
     return RBE_OK;
+}
+
+void rbe_bias_gradient(const float *dy, size_t rows, size_t columns, bool add, float *restrict sum) {
+    if (!add) memset(sum, 0, columns * sizeof *sum);
+    for (size_t n = 0; n < rows; n++)
+        for (size_t i = 0; i < columns; i++) sum[i] += dy[n * columns + i];
 }
 
 rbe_var *rbe_layer_forward(const rbe_layer *layer, rbe_var *x) {

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/failure.h"
 #include "optim/optim_internal.h"
 
 /* ---- methods by name ----------------------------------------------------------------------------------------- */
@@ -133,8 +134,7 @@ static rbe_status add_squares(const rbe_param *p, double *sum) {
     double squares = sum_of_squares(p->grad, p->count);
     *sum += squares;
     if (isfinite(squares)) return RBE_OK;
-    size_t at = 0;
-    while (isfinite(p->grad[at])) at++;
+    size_t at = rbe_first_nonfinite(p->grad, p->count);
     return rbe_fail(RBE_NUMERICAL_INSTABILITY, "%s: gradient %zu of %zu is %g", p->name, at, p->count,
                     (double)p->grad[at]);
 }
