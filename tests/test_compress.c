@@ -527,6 +527,20 @@ START_TEST(scale_changes_nothing) {
 }
 END_TEST
 
+START_TEST(coefficients_must_be_floats) {
+    const size_t n = 64;
+    float *w = test_memory(n * n, sizeof *w);
+    for (size_t i = 0; i < n * n; i++) w[i] = 3e37F * (1.0F + 0.1F * (float)(i % 7));
+    for (int alpha = RBE_ALPHA_ON; alpha <= RBE_ALPHA_OFF; alpha++) {
+        rbe_blocks *blocks = (rbe_blocks *)w;
+        const rbe_compress_options options = {.block = 64, .alpha = (rbe_alpha_mode)alpha};
+        ck_assert_int_eq(rbe_compress(&blocks, w, n, n, &options), RBE_NUMERICAL_INSTABILITY);
+        ck_assert_ptr_null(blocks);
+    }
+    free(w);
+}
+END_TEST
+
 /* ---- targets and choices ------------------------------------------------------------------------------------- */
 
 START_TEST(targets_take_the_least_budget) {
@@ -952,6 +966,7 @@ Suite *compress_suite(void) {
     tcase_add_loop_test(fit, activations_lower_the_error_of_outputs, 0, FITS);
     tcase_add_test(fit, activations_may_be_poor_or_refused);
     tcase_add_test(fit, scale_changes_nothing);
+    tcase_add_test(fit, coefficients_must_be_floats);
     suite_add_tcase(suite, fit);
     tcase_add_test(choice, targets_take_the_least_budget);
     tcase_add_test(choice, targets_need_no_ratio);

@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/failure.h"
 #include "codec/solve.h"
 
 /* ---- making -------------------------------------------------------------------------------------------------- */
@@ -268,12 +269,22 @@ static rbe_status store_groups(rbe_compressor *c, rbe_blocks *b, stored_group *s
     return status;
 }
 
+/* A coefficient gathers a whole block: it may be no float where every weight is one. */
+static rbe_status check_finite(const rbe_blocks *b) {
+    size_t alphas = b->alpha ? RBE_BASIS_COUNT * b->grid_rows * b->grid_cols : 0;
+    if (rbe_first_nonfinite(b->values, b->value_count) == b->value_count &&
+        rbe_first_nonfinite(b->alpha, alphas) == alphas)
+        return RBE_OK;
+    return rbe_fail(RBE_NUMERICAL_INSTABILITY, "compress: a coefficient is too large for a float");
+}
+
 rbe_status rbe_compressor_run(rbe_compressor *c, rbe_blocks **blocks) {
     *blocks = NULL;
     rbe_blocks *b = rbe_blocks_new(&c->plan);
     stored_group *stored = b ? rbe_alloc_zeroed(b->groups, sizeof *stored) : NULL;
     rbe_status status = stored ? store_groups(c, b, stored) : RBE_INSUFFICIENT_MEMORY;
     if (status == RBE_OK) status = join_groups(b, stored);
+    if (status == RBE_OK) status = check_finite(b);
     for (size_t g = 0; stored && g < b->groups; g++) {
         rbe_free(stored[g].columns);
         rbe_free(stored[g].values);
