@@ -17,6 +17,7 @@
 
 #include "base/alloc.h"
 #include "base/failure.h"
+#include "base/norm.h"
 #include "codec/solve.h"
 
 /* ---- making -------------------------------------------------------------------------------------------------- */
@@ -90,20 +91,28 @@ static void analyse_group(const rbe_compressor *c, rbe_group_worker *w, size_t g
     }
 }
 
-/* Root mean squares, for the squares may be too large or too small for a float. A value of a smaller last group
- * counts as much as any other. */
-static rbe_scores score_group(const rbe_compressor *c, rbe_group_worker *w, size_t g) {
-    const rbe_blocks *b = c->shape;
-    size_t rows = rbe_group_rows(b, g), width = w->strips.width, strip = b->block * width;
+/* The root mean square of each position over the group's rows; a square itself may be too large or too small for a
+ * float. A value of a smaller last group counts as much as any other. */
+static void root_mean_squares(const rbe_group_worker *w, size_t rows, size_t strip) {
     double *energy = w->strips.half; /* free between two products */
+    for (size_t n = 0; rows == 1 && n < strip; n++) w->score[n] = (float)fabs(w->spectra[n]);
+    if (rows == 1) return;
     memset(energy, 0, strip * sizeof *energy);
     for (size_t m = 0; m < rows; m++) {
         const double *spectrum = w->spectra + m * strip;
         for (size_t n = 0; n < strip; n++) energy[n] += spectrum[n] * spectrum[n];
     }
-    for (size_t i = 0; c->inputs->count > 0 && i < b->block; i++)
-        for (size_t j = 0; j < width; j++) energy[i * width + j] *= c->activations.covariance[j * width + j];
     for (size_t n = 0; n < strip; n++) w->score[n] = (float)sqrt(energy[n] / (double)rows);
+}
+
+static rbe_scores score_group(const rbe_compressor *c, rbe_group_worker *w, size_t g) {
+    const rbe_blocks *b = c->shape;
+    size_t rows = rbe_group_rows(b, g), width = w->strips.width;
+    root_mean_squares(w, rows, b->block * width);
+    for (size_t j = 0; c->inputs->count > 0 && j < width; j++) {
+        float deviation = (float)sqrt(c->activations.covariance[j * width + j]);
+        for (size_t i = 0; i < b->block; i++) w->score[i * width + j] *= deviation;
+    }
     return (rbe_scores){w->score, b->block, width, width, rows};
 }
 
@@ -299,20 +308,13 @@ rbe_status rbe_compressor_run(rbe_compressor *c, rbe_blocks **blocks) {
 
 /* ---- measuring ----------------------------------------------------------------------------------------------- */
 
-/* In double: squares of floats may be too large or too small for a float. */
-static double sum_of_squares(const float *x, size_t count) {
-    double sum = 0.0;
-    for (size_t n = 0; n < count; n++) sum += (double)x[n] * (double)x[n];
-    return sum;
-}
-
 /* ||inputs rows^T||^2; `outputs` is count x inputs->count scratch. */
 static double output_energy(const rbe_inputs *inputs, const float *rows, size_t count, float *outputs) {
     if (inputs->count == 0) return 0.0;
     int in = (int)inputs->in, samples = (int)inputs->count;
     cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)count, samples, in, 1.0f, rows, in, inputs->rows, in,
                 0.0f, outputs, samples);
-    return sum_of_squares(outputs, count * inputs->count);
+    return rbe_sum_of_squares(outputs, count * inputs->count);
 }
 
 static double ratio_of_norms(double part, double whole) { return part > 0.0 ? sqrt(part / whole) : 0.0; }
@@ -329,10 +331,10 @@ rbe_status rbe_compressor_measure(const rbe_row_source *source, const rbe_inputs
         float *found = rows + step * in, *scratch = found + step * in;
         source->read(source->self, first, count, rows);
         rbe_block_reader_read(&reader, first, count, found);
-        weights[0] += sum_of_squares(rows, count * in);
+        weights[0] += rbe_sum_of_squares(rows, count * in);
         outputs[0] += output_energy(inputs, rows, count, scratch);
         for (size_t n = 0; n < count * in; n++) found[n] = rows[n] - found[n];
-        weights[1] += sum_of_squares(found, count * in);
+        weights[1] += rbe_sum_of_squares(found, count * in);
         outputs[1] += output_energy(inputs, found, count, scratch);
         for (size_t r = 0; bias_change && r < count; r++) {
             double sum = 0.0;

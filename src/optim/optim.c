@@ -9,6 +9,7 @@
 
 #include "base/alloc.h"
 #include "base/failure.h"
+#include "base/norm.h"
 #include "optim/optim_internal.h"
 
 /* ---- methods by name ----------------------------------------------------------------------------------------- */
@@ -121,17 +122,10 @@ void rbe_optim_free(rbe_optim *optim) {
 
 /* ---- the step ------------------------------------------------------------------------------------------------ */
 
-static double sum_of_squares(const float *g, size_t count) {
-    double sum = 0;
-#pragma omp simd reduction(+ : sum)
-    for (size_t i = 0; i < count; i++) sum += (double)g[i] * g[i];
-    return sum;
-}
-
 /* Adds the squares of one parameter's gradient, or says where it is not finite. */
 static rbe_status add_squares(const rbe_param *p, double *sum) {
     if (!p->grad || !p->grad_set) return RBE_OK;
-    double squares = sum_of_squares(p->grad, p->count);
+    double squares = rbe_sum_of_squares(p->grad, p->count);
     *sum += squares;
     if (isfinite(squares)) return RBE_OK;
     size_t at = rbe_first_nonfinite(p->grad, p->count);
