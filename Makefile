@@ -192,4 +192,4 @@ headers:
 clean:
 	rm -rf $(BUILD)
 
--include $(OBJECTS:.o=.d) $(TESTS:.o=.d) $(patsubst %.c,$(BUILD)/%.d,$(wildcard examples/*.c tests/bench/*.c))
+-include $(OBJECTS:.o=.d) $(patsubst %.c,$(BUILD)/%.d,$(wildcard examples/*.c tests/*.c tests/*/*.c))

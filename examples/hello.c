@@ -7,7 +7,7 @@
 enum { POINTS = 1000 };
 
 /* Points on both arms in turn, from the middle outwards, two turns. */
-static rbe_dataset spirals(double offset) {
+static rbe_status spirals(rbe_dataset *data, double offset) {
     float x[POINTS][2];
     int32_t arm[POINTS];
     for (int n = 0; n < POINTS; n++) {
@@ -16,13 +16,13 @@ static rbe_dataset spirals(double offset) {
         x[n][1] = (float)(radius * sin(angle));
         arm[n] = n % 2;
     }
-    rbe_dataset data;
-    rbe_dataset_from_floats(&data, x[0], arm, POINTS, 2, 2);
-    return data;
+    return rbe_dataset_from_floats(data, x[0], arm, POINTS, 2, 2);
 }
 
 int main(void) {
-    rbe_dataset train = spirals(0.0), test = spirals(0.5);
+    rbe_dataset train = {0}, test = {0};
+    rbe_status status = spirals(&train, 0.0);
+    if (status == RBE_OK) status = spirals(&test, 0.5);
 
     rbe_model *model = rbe_model_new();
     rbe_model_add(model, rbe_dense_new(2, 256, &(rbe_dense_options){.seed = 1}));
@@ -34,7 +34,7 @@ int main(void) {
 
     rbe_fit_options options = {.epochs = 80, .batch = 50, .schedule = {.kind = RBE_COSINE}};
     rbe_fit_result result;
-    rbe_status status = rbe_fit(model, optim, &train, &test, &options, &result);
+    if (status == RBE_OK) status = rbe_fit(model, optim, &train, &test, &options, &result);
     if (status == RBE_OK) {
         rbe_layer_cost cost = rbe_layer_describe_cost(rbe_model_layer(model, 1));
         printf("loss %.4f, accuracy %.1f %%\n", result.test.loss, 100 * (1 - result.test.error));

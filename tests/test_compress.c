@@ -1,11 +1,13 @@
 /* Compressing weights that exist: biorthogonal wavelets, overlap and images, fits on activations, error targets,
  * the choice of transforms, recompression, the order of hidden units; and what the layer promises for smooth, large
  * and random matrices. */
+#include <cblas.h>
 #include <gsl/gsl_wavelet.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "codec/solve.h"
 #include "reference.h"
 #include "suites.h"
 #include "support.h"
@@ -488,6 +490,57 @@ START_TEST(activations_may_be_poor_or_refused) {
 }
 END_TEST
 
+/* A matrix times a power of two keeps its positions and its errors, and has that multiple of its values, to the bit:
+ * also where the squares of its values are no floats. */
+START_TEST(scale_changes_nothing) {
+    static const int exponents[] = {0, 85, -75}; /* 4e25, 3e-23 */
+    const size_t out = 48, in = 64, samples = 100;
+    float *w = normals(out * in, 1), *x = correlated(samples, in, 2), *scaled = test_memory(out * in, sizeof *scaled);
+    for (int fitted = 0; fitted < 2; fitted++) {
+        rbe_compress_options options = {.block = 16, .ratio = 6.0, .alpha = RBE_ALPHA_ON, .group = 2};
+        if (fitted) {
+            options.samples = x;
+            options.sample_count = samples;
+        }
+        float *expected = NULL;
+        rbe_compress_report report, first = {0};
+        for (size_t e = 0; e < sizeof exponents / sizeof *exponents; e++) {
+            for (size_t n = 0; n < out * in; n++) scaled[n] = ldexpf(w[n], exponents[e]);
+            rbe_blocks *blocks;
+            ck_assert_ok(rbe_compress_weights(&blocks, NULL, &report, scaled, out, in, &options));
+            float *back = decompressed(blocks);
+            rbe_blocks_free(blocks);
+            if (e == 0) first = report;
+            for (size_t n = 0; e > 0 && n < out * in; n++) ck_assert(back[n] == ldexpf(expected[n], exponents[e]));
+            ck_assert_double_gt(report.relative_error, 0.1);
+            ck_assert_double_eq(report.relative_error, first.relative_error);
+            ck_assert_double_eq(report.output_error, first.output_error);
+            ck_assert_double_eq(report.value_ratio, first.value_ratio);
+            if (e > 0) free(back);
+            if (e == 0) expected = back;
+        }
+        free(expected);
+    }
+    free(w);
+    free(x);
+    free(scaled);
+}
+END_TEST
+
+START_TEST(coefficients_must_be_floats) {
+    const size_t n = 64;
+    float *w = test_memory(n * n, sizeof *w);
+    for (size_t i = 0; i < n * n; i++) w[i] = 3e37F * (1.0F + 0.1F * (float)(i % 7));
+    for (int alpha = RBE_ALPHA_ON; alpha <= RBE_ALPHA_OFF; alpha++) {
+        rbe_blocks *blocks = (rbe_blocks *)w;
+        const rbe_compress_options options = {.block = 64, .alpha = (rbe_alpha_mode)alpha};
+        ck_assert_int_eq(rbe_compress(&blocks, w, n, n, &options), RBE_NUMERICAL_INSTABILITY);
+        ck_assert_ptr_null(blocks);
+    }
+    free(w);
+}
+END_TEST
+
 /* ---- targets and choices ------------------------------------------------------------------------------------- */
 
 START_TEST(targets_take_the_least_budget) {
@@ -516,6 +569,28 @@ START_TEST(targets_take_the_least_budget) {
     }
     free(w);
     free(x);
+}
+END_TEST
+
+/* Eight alphas in a block of 64 values are more than the default budget, a sixteenth; so is any value of nine. */
+START_TEST(targets_need_no_ratio) {
+    static const struct {
+        size_t n;
+        rbe_alpha_mode alpha;
+    } cases[] = {{64, RBE_ALPHA_ON}, {3, RBE_ALPHA_OFF}};
+    for (size_t i = 0; i < 2; i++) {
+        const size_t n = cases[i].n;
+        float *w = smooth(n, n, 0.5);
+        rbe_blocks *blocks;
+        rbe_compress_report report;
+        const rbe_compress_options options = {
+            .block = 8, .alpha = cases[i].alpha, .target_error = 0.01, .min_compression = 1e-9};
+        ck_assert_ok(rbe_compress_weights(&blocks, NULL, &report, w, n, n, &options));
+        ck_assert_double_le(report.relative_error, 0.01);
+        ck_assert(rbe_blocks_describe(blocks).has_alpha == (cases[i].alpha == RBE_ALPHA_ON));
+        rbe_blocks_free(blocks);
+        free(w);
+    }
 }
 END_TEST
 
@@ -551,8 +626,8 @@ START_TEST(too_little_compression_is_refused) {
 }
 END_TEST
 
-/* A matrix that is sparse in one transform is recognised as such, on both axes or on the one that is open. */
-START_TEST(adaptive_finds_the_transform) {
+/* A matrix that is sparse in a pair of transforms is recognised as such, on both axes or on the one that is open. */
+START_TEST(adaptive_finds_the_transforms) {
     static const char *const names[] = {"dct", "haar", "db4", "wht", "identity"};
     const size_t b = 16, k = 20, count = 9;
     rbe_coefficient *list = test_memory(count * k, sizeof *list);
@@ -562,30 +637,35 @@ START_TEST(adaptive_finds_the_transform) {
         list[n] =
             (rbe_coefficient){(uint16_t)(n % k * 5 % b), (uint16_t)(n % k / 2 + n / k % 3), (float)rbe_rng_normal(rng)};
     for (size_t n = 0; n < count; n++) source[n] = (rbe_block){.coefficients = &list[n * k], .count = k};
-    const rbe_transform *t = rbe_transform_named(names[_i]), *dct = rbe_transform_named("dct");
-    for (int open = 0; open < 2; open++) {
-        rbe_compress_options options = {.block = b, .alpha = RBE_ALPHA_OFF, .column_transform = t};
-        options.row_transform = open ? t : dct;
-        rbe_blocks *blocks;
-        ck_assert_ok(rbe_blocks_build(&blocks, 3 * b, 3 * b, source, count, &options));
-        float *w = decompressed(blocks);
-        rbe_blocks_free(blocks);
-        options = (rbe_compress_options){
-            .block = b, .coeffs = k, .adaptive = true, .row_transform = open ? NULL : dct, .alpha = RBE_ALPHA_OFF};
+    const rbe_transform *left = rbe_transform_named(names[_i / 5]), *right = rbe_transform_named(names[_i % 5]);
+    rbe_compress_options options = {
+        .block = b, .alpha = RBE_ALPHA_OFF, .row_transform = left, .column_transform = right};
+    rbe_blocks *blocks;
+    ck_assert_ok(rbe_blocks_build(&blocks, 3 * b, 3 * b, source, count, &options));
+    float *w = decompressed(blocks);
+    rbe_blocks_free(blocks);
+    for (int open = 0; open < 3; open++) { /* rows, columns, both */
+        options = (rbe_compress_options){.block = b,
+                                         .coeffs = k,
+                                         .adaptive = true,
+                                         .row_transform = open == 1 ? left : NULL,
+                                         .column_transform = open == 0 ? right : NULL,
+                                         .alpha = RBE_ALPHA_OFF};
         rbe_compress_report report;
         ck_assert_ok(rbe_compress_weights(&blocks, NULL, &report, w, 3 * b, 3 * b, &options));
-        ck_assert_ptr_eq(report.column_transform, t);
-        ck_assert_ptr_eq(report.row_transform, open ? t : dct);
+        ck_assert_ptr_eq(report.row_transform, left);
+        ck_assert_ptr_eq(report.column_transform, right);
         ck_assert_double_lt(report.relative_error, 1e-5);
         rbe_blocks_free(blocks);
         options.coeffs = 0;
         options.target_error = 1e-3;
         ck_assert_ok(rbe_compress_weights(&blocks, NULL, &report, w, 3 * b, 3 * b, &options));
-        ck_assert_ptr_eq(report.column_transform, t);
+        ck_assert_ptr_eq(report.row_transform, left);
+        ck_assert_ptr_eq(report.column_transform, right);
         ck_assert_uint_le(rbe_blocks_describe(blocks).coefficients, count * k);
         rbe_blocks_free(blocks);
-        free(w);
     }
+    free(w);
     rbe_rng_free(rng);
     free(list);
 }
@@ -683,6 +763,86 @@ START_TEST(ordered_networks_compute_the_same) {
     free(b1);
     free(w2);
     free(x);
+}
+END_TEST
+
+/* ---- threads ------------------------------------------------------------------------------------------------- */
+
+/* Memory that is anything but zero. */
+static void *allocate_dirty(void *user, size_t bytes) {
+    (void)user;
+    void *memory = malloc(bytes);
+    if (memory) memset(memory, 1, bytes);
+    return memory;
+}
+
+static void release_dirty(void *user, void *memory) {
+    (void)user;
+    free(memory);
+}
+
+/* Within a parallel region OpenMP gives one thread where four are asked for: the matrix is the same. */
+START_TEST(fewer_threads_than_asked_for_change_nothing) {
+    const size_t n = 256;
+    float *w = normals(n * n, 1), *one, *several;
+    ck_assert_ok(rbe_set_allocator(&(rbe_allocator){allocate_dirty, release_dirty, NULL}));
+    ck_assert_ok(rbe_set_threads(1));
+    rbe_blocks *blocks = compressed(w, n, n, &(rbe_compress_options){.ratio = 16.0});
+    one = decompressed(blocks);
+    rbe_blocks_free(blocks);
+    ck_assert_ok(rbe_set_threads(4));
+    blocks = NULL;
+    rbe_status status = RBE_OK;
+#pragma omp parallel num_threads(2)
+#pragma omp single
+    status = rbe_compress(&blocks, w, n, n, &(rbe_compress_options){.ratio = 16.0});
+    ck_assert_int_eq(status, RBE_OK);
+    several = decompressed(blocks);
+    rbe_blocks_free(blocks);
+    ck_assert_mem_eq(several, one, n * n * sizeof *one);
+    ck_assert_ok(rbe_set_allocator(NULL));
+    free(w);
+    free(one);
+    free(several);
+}
+END_TEST
+
+static void make_layer(const float *w, size_t n) {
+    (void)w;
+    rbe_layer_free(rbe_linear_new(n, n, NULL));
+}
+
+static void make_blocks(const float *w, size_t n) { rbe_blocks_free(compressed(w, n, n, NULL)); }
+
+static void factor(const float *w, size_t n) {
+    (void)w;
+    double *a = test_memory(n * n, sizeof *a), *diagonal = test_memory(n, sizeof *diagonal);
+    ck_assert_ok(rbe_cholesky(n, a, 1.0, diagonal));
+    free(a);
+    free(diagonal);
+}
+
+static void order_units(const float *w, size_t n) {
+    float *a = test_memory(n * n, sizeof *a), *b = test_memory(n * n, sizeof *b);
+    memcpy(a, w, n * n * sizeof *a);
+    ck_assert_ok(rbe_order_hidden_units(a, NULL, n, n, b, n, NULL));
+    free(a);
+    free(b);
+}
+
+static void (*const makers[])(const float *w, size_t n) = {make_layer, make_blocks, factor, order_units};
+enum { MAKERS = sizeof makers / sizeof *makers };
+
+/* Whichever comes first in a program. Each of these runs in a process of its own, unless CK_FORK forbids it. */
+START_TEST(openblas_has_one_thread) {
+    const char *fork = getenv("CK_FORK");
+    if (fork && strcmp(fork, "no") == 0) return;
+    enum { N = 32 };
+    float *w = normals((size_t)N * N, 1);
+    openblas_set_num_threads(2);
+    makers[_i](w, N);
+    ck_assert_int_eq(openblas_get_num_threads(), 1);
+    free(w);
 }
 END_TEST
 
@@ -813,6 +973,7 @@ Suite *compress_suite(void) {
     Suite *suite = suite_create("compress");
     TCase *wavelets = tcase_create("bspline"), *maps = tcase_create("axes"), *fit = tcase_create("fit");
     TCase *choice = tcase_create("choice"), *again = tcase_create("recompress"), *layer = tcase_create("layer");
+    TCase *threads = tcase_create("threads");
     tcase_add_loop_test(wavelets, bsplines_are_those_of_gsl_and_invert, 0, MEMBERS);
     tcase_add_loop_test(wavelets, bsplines_compress, 0, MEMBERS);
     suite_add_tcase(suite, wavelets);
@@ -825,15 +986,21 @@ Suite *compress_suite(void) {
     tcase_add_test(fit, alpha_and_coefficients_are_fitted_together);
     tcase_add_loop_test(fit, activations_lower_the_error_of_outputs, 0, FITS);
     tcase_add_test(fit, activations_may_be_poor_or_refused);
+    tcase_add_test(fit, scale_changes_nothing);
+    tcase_add_test(fit, coefficients_must_be_floats);
     suite_add_tcase(suite, fit);
     tcase_add_test(choice, targets_take_the_least_budget);
+    tcase_add_test(choice, targets_need_no_ratio);
     tcase_add_test(choice, too_little_compression_is_refused);
-    tcase_add_loop_test(choice, adaptive_finds_the_transform, 0, 5);
+    tcase_add_loop_test(choice, adaptive_finds_the_transforms, 0, 25);
     suite_add_tcase(suite, choice);
     tcase_add_loop_test(again, recompressing_is_compressing_the_dense_matrix, 0, SECOND);
     tcase_add_loop_test(again, recompressing_never_holds_a_dense_matrix, 0, 3);
     tcase_add_test(again, ordered_networks_compute_the_same);
     suite_add_tcase(suite, again);
+    tcase_add_test(threads, fewer_threads_than_asked_for_change_nothing);
+    tcase_add_loop_test(threads, openblas_has_one_thread, 0, MAKERS);
+    suite_add_tcase(suite, threads);
     tcase_add_loop_test(layer, smooth_matrices_run_as_dense_ones, 0, SUITED);
     tcase_add_loop_test(layer, compressed_products_are_decompressed_ones, 0, 2);
     tcase_add_test(layer, large_layers_are_small);

@@ -226,6 +226,18 @@ START_TEST(names_follow_the_layer) {
 }
 END_TEST
 
+START_TEST(models_keep_given_names) {
+    rbe_model *m = rbe_model_new();
+    rbe_layer *layers[] = {rbe_linear_new(8, 8, NULL), rbe_dropout_new(0.1F), dense(8, 8, NULL), dense(8, 8, NULL)};
+    static const char *const names[] = {"encoder", "noise", "decoder", "fc3"};
+    for (size_t n = 0; n < 3; n++) rbe_layer_set_name(layers[n], names[n]);
+    for (size_t n = 0; n < 4; n++) ck_assert_ok(rbe_model_add(m, layers[n]));
+    for (size_t n = 0; n < 4; n++) ck_assert_str_eq(rbe_layer_name(layers[n]), names[n]);
+    ck_assert_str_eq(rbe_model_param(m, 0)->name, "encoder.coefficients");
+    rbe_model_free(m);
+}
+END_TEST
+
 START_TEST(gradients_are_made_on_demand) {
     rbe_layer *layer = dense(3, 2, NULL);
     rbe_param *weight = rbe_layer_param(layer, 0);
@@ -310,6 +322,11 @@ START_TEST(model_null_arguments) {
     rbe_model *m = rbe_model_new();
     ck_assert_int_eq(rbe_model_apply(m, NULL), RBE_INVALID_ARGUMENT);
     ck_assert_int_eq(rbe_model_status(m), RBE_INVALID_ARGUMENT);
+    rbe_model_free(m);
+    m = rbe_model_new();
+    rbe_fail(RBE_IO_ERROR, "something else"); /* is not taken for the layer's */
+    ck_assert_int_eq(rbe_model_add(m, NULL), RBE_INVALID_ARGUMENT);
+    ck_assert_str_eq(rbe_last_error(), "rbe_model_add: the layer is NULL (last failure: something else)");
     rbe_model_free(m);
 }
 END_TEST
@@ -458,6 +475,7 @@ Suite *nn_suite(void) {
     TCase *parameters = tcase_create("parameters");
     tcase_add_test(parameters, parameters_are_enumerated);
     tcase_add_test(parameters, names_follow_the_layer);
+    tcase_add_test(parameters, models_keep_given_names);
     tcase_add_test(parameters, gradients_are_made_on_demand);
     suite_add_tcase(suite, parameters);
 

@@ -220,6 +220,37 @@ START_TEST(bad_gradient_changes_nothing) {
 }
 END_TEST
 
+/* Its square would make v infinite, and the value would never move again. */
+START_TEST(square_that_overflows_changes_nothing) {
+    static const char *const methods[] = {"sgd", "adam", "adamw"};
+    for (size_t n = 0; n < 3; n++)
+        for (int clipped = 0; clipped < 2; clipped++) {
+            fixture f;
+            fixture_init(&f, "fc1.weights", 1);
+            rbe_optim *optim = optim_for(rbe_optim_method_named(methods[n]), &f,
+                                         &(rbe_optim_options){.clip_norm = clipped ? 1.0f : 0.0f});
+            fixture before = f;
+            f.grad[7] = -1e21f;
+            f.param.grad_set = true;
+            bool fails = n > 0 && !clipped;
+            ck_assert_int_eq(rbe_optim_step(optim), fails ? RBE_NUMERICAL_INSTABILITY : RBE_OK);
+            if (fails) {
+                ck_assert_msg(strstr(rbe_last_error(), "fc1.weights: gradient 7 of 37 is -1e+21: its square"), "%s",
+                              rbe_last_error());
+                ck_assert_mem_eq(f.value, before.value, sizeof f.value);
+            }
+            for (int t = 0; t < 3; t++) { /* and the value still moves */
+                float old = f.value[7];
+                f.grad[7] = 1.0f;
+                f.param.grad_set = true;
+                ck_assert_int_eq(rbe_optim_step(optim), RBE_OK);
+                if (n > 0) ck_assert(f.value[7] != old);
+            }
+            rbe_optim_free(optim);
+        }
+}
+END_TEST
+
 /* ---- clipping ------------------------------------------------------------------------------------------------ */
 
 START_TEST(clipping) {
@@ -363,6 +394,8 @@ static const point points[] = {
     {{RBE_STEP, .base = 0.8f, .every = 10, .factor = 0.5f}, 10, 0.4},
     {{RBE_STEP, .base = 0.8f, .every = 10, .factor = 0.5f}, 35, 0.1},
     {{RBE_STEP, .base = 0.8f, .factor = 0.5f}, 35, 0.8},
+    {{RBE_STEP, .base = 0.8f, .every = 10}, 9, 0.8},
+    {{RBE_STEP, .base = 0.8f, .every = 10}, 25, 0.008},
     {{RBE_COSINE, .base = 1.0f, .total = 100}, 0, 1.0},
     {{RBE_COSINE, .base = 1.0f, .total = 100}, 25, 0.853553390593},
     {{RBE_COSINE, .base = 1.0f, .total = 100}, 50, 0.5},
@@ -408,6 +441,7 @@ Suite *optim_suite(void) {
     suite_add_tcase(suite, rule_case);
     TCase *gradient_case = tcase_create("gradients");
     tcase_add_loop_test(gradient_case, bad_gradient_changes_nothing, 0, 3);
+    tcase_add_test(gradient_case, square_that_overflows_changes_nothing);
     tcase_add_test(gradient_case, clipping);
     tcase_add_test(gradient_case, clipping_is_joint);
     tcase_add_test(gradient_case, step_clips);

@@ -1,7 +1,9 @@
 /* Pruning: sensitivities against single samples, what goes against the scores' definitions, the memory that it frees,
  * what is refused; gradual pruning; budgets. */
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "adapt/sensitivity.h"
 #include "adapt_support.h"
@@ -452,6 +454,47 @@ START_TEST(test_budgets) {
 }
 END_TEST
 
+/* ---- optimisers that were not told --------------------------------------------------------------------------- */
+
+/* The count of a layer's values changes without its optimiser: the next step says so and changes nothing, and what
+ * moves state along with positions leaves that of another count alone. */
+START_TEST(test_optimiser_of_another_count_is_refused) {
+    fixture f;
+    fixture_init(&f, &usual, rbe_adam);
+    require_ok(train_step(&f));
+    const rbe_param *param = &f.layer->params[0];
+    const size_t before = param->count;
+    if (_i == 0) {
+        require_ok(rbe_prune(f.model, NULL, &(rbe_prune_options){.amount = 0.5}, NULL));
+    } else {
+        static const size_t blocks[] = {16};
+        float *w = normals(IN * OUT, 9);
+        require_ok(rbe_optimize_block_size(
+            &f.layer->base, f.x, ROWS,
+            &(rbe_tune_options){.blocks = blocks, .block_count = 1, .accuracy = 1.0, .weights = w, .rounds = 1}, NULL));
+        free(w);
+    }
+    ck_assert_uint_ne(param->count, before);
+    float *values = test_memory(param->count, sizeof *values);
+    memcpy(values, param->value, param->count * sizeof *values);
+    char words[128];
+    snprintf(words, sizeof words, "fc1.coefficients) has %zu values, the optimiser was made for %zu", param->count,
+             before);
+    ck_assert_int_eq(train_step(&f), RBE_INVALID_ARGUMENT);
+    ck_assert_msg(strstr(rbe_last_error(), words), "%s", rbe_last_error());
+    ck_assert_mem_eq(param->value, values, param->count * sizeof *values);
+    ck_assert_ptr_null(rbe_optim_state(f.optim, param, 0));
+    require_ok(rbe_prune(f.model, f.optim, &(rbe_prune_options){.amount = 0.5}, NULL));
+    ck_assert_int_eq(rbe_optim_step(f.optim), RBE_INVALID_ARGUMENT);
+
+    rbe_optim_free(f.optim);
+    f.optim = rbe_optim_new(rbe_adam, f.model, NULL);
+    require_ok(train_step(&f));
+    free(values);
+    fixture_free(&f);
+}
+END_TEST
+
 /* ---- the suite ----------------------------------------------------------------------------------------------- */
 
 Suite *prune_suite(void) {
@@ -474,5 +517,8 @@ Suite *prune_suite(void) {
     TCase *budget = tcase_create("budget");
     tcase_add_test(budget, test_budgets);
     suite_add_tcase(suite, budget);
+    TCase *state = tcase_create("state");
+    tcase_add_loop_test(state, test_optimiser_of_another_count_is_refused, 0, 2);
+    suite_add_tcase(suite, state);
     return suite;
 }

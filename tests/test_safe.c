@@ -5,7 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "nn/linear.h"
+#include "nn/linear_product.h"
 #include "nn/safe_forward.h"
 #include "reference.h"
 #include "suites.h"
@@ -136,21 +136,28 @@ START_TEST(inputs_are_checked) {
 }
 END_TEST
 
+/* The least memory_limit with which the call succeeds. */
+static size_t least_limit(fixture *f) {
+    size_t refused = 0, accepted = (size_t)1 << 30;
+    while (accepted - refused > 1) {
+        f->options.memory_limit = refused + (accepted - refused) / 2;
+        const rbe_status status = run(f);
+        ck_assert(status == RBE_OK || status == RBE_INSUFFICIENT_MEMORY);
+        *(status == RBE_OK ? &accepted : &refused) = f->options.memory_limit;
+    }
+    return accepted;
+}
+
 START_TEST(memory_is_estimated) {
     fixture f;
     setup(&f, &kinds[_i]);
     f.options.memory_limit = 1000;
     check_refusal(&f, RBE_INSUFFICIENT_MEMORY, " MB, available 0.00 MB");
     ck_assert_ptr_nonnull(strstr(rbe_last_error(), "fc7: required "));
-    f.options.memory_limit = (size_t)1 << 30;
-    rbe_memory_reset_peak();
-    const size_t before = rbe_memory().current;
-    ck_assert_ok(run(&f));
-    double required;
-    f.options.memory_limit = 1;
-    ck_assert_int_eq(run(&f), RBE_INSUFFICIENT_MEMORY);
-    ck_assert_int_eq(sscanf(rbe_last_error(), "fc7: required %lf MB", &required), 1);
-    ck_assert_double_le((double)(rbe_memory().peak - before) / 1048576.0, required + 0.02);
+    rbe_arena arena = {0};
+    ck_assert_ok(rbe_linear_forward_product(rbe_layer_as_linear(f.layer), &arena, f.x, ROWS, f.y, NULL));
+    ck_assert_uint_eq(least_limit(&f), arena.high_water); /* what the product takes, to the byte */
+    rbe_arena_free(&arena);
     teardown(&f);
 }
 END_TEST
@@ -255,6 +262,28 @@ START_TEST(failing_products_fall_back) {
 }
 END_TEST
 
+START_TEST(memory_of_the_fallback_is_estimated) {
+    fixture f;
+    setup(&f, &kinds[_i]);
+    const size_t compressed = least_limit(&f);
+    fault injected = {.fail = {true}};
+    rbe_safe_set_fault(inject, &injected);
+    const size_t limit = least_limit(&f);
+    ck_assert_uint_gt(limit, compressed);
+    f.options.memory_limit = limit;
+    const size_t before = rbe_memory().current;
+    rbe_memory_reset_peak();
+    ck_assert_ok(run(&f));
+    ck_assert_uint_eq(rbe_memory().peak - before, limit);
+    f.options.memory_limit = limit - 1;
+    injected.calls[RBE_SAFE_FALLBACK] = 0;
+    ck_assert_int_eq(run(&f), RBE_INSUFFICIENT_MEMORY);
+    ck_assert_int_eq(injected.calls[RBE_SAFE_FALLBACK], 0);
+    ck_assert_msg(strstr(rbe_last_error(), " MB to decompress block rows, available "), "%s", rbe_last_error());
+    teardown(&f);
+}
+END_TEST
+
 START_TEST(failing_fallbacks_are_reported) {
     fixture f;
     setup(&f, NULL);
@@ -330,6 +359,7 @@ Suite *safe_suite(void) {
     tcase_add_test(checks, corrupted_blocks_are_named);
     suite_add_tcase(suite, checks);
     tcase_add_loop_test(faults, failing_products_fall_back, 0, KINDS);
+    tcase_add_loop_test(faults, memory_of_the_fallback_is_estimated, 0, KINDS);
     tcase_add_test(faults, failing_fallbacks_are_reported);
     tcase_add_loop_test(faults, short_memory_is_survived, 0, KINDS);
     tcase_add_loop_test(faults, short_memory_of_the_fallback_is_reported, 0, KINDS);

@@ -2,6 +2,7 @@
  * memory it announces, and survives every failed allocation. */
 #define _XOPEN_SOURCE 700 /* pseudo-terminals */
 #include <fcntl.h>
+#include <locale.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -63,6 +64,60 @@ static void fixture_free(fixture *f) {
     rbe_dataset_free(&f->test);
 }
 
+/* The rule of base.h: what a constructor could not make may be passed on. */
+START_TEST(what_could_not_be_made_is_refused) {
+    rbe_batch batch;
+    const rbe_tensor x = {0};
+    const size_t tried = rbe_memory().allocations;
+    ck_assert_ptr_null(rbe_batches_new(NULL, 1, true, 1));
+    rbe_batches_start(NULL, 0);
+    ck_assert(!rbe_batches_next(NULL, &batch) && rbe_batches_per_epoch(NULL) == 0);
+    ck_assert(rbe_rng_uniform(NULL) == 0.0 && rbe_rng_normal(NULL) == 0.0 && rbe_rng_below(NULL, 5) == 0);
+    ck_assert_uint_eq(rbe_layer_describe_cost(NULL).bytes, 0);
+    ck_assert_uint_eq(rbe_model_describe_cost(NULL).bytes, 0);
+    ck_assert_str_eq(rbe_layer_name(NULL), "");
+    ck_assert_str_eq(rbe_layer_kind(NULL), "");
+    rbe_layer_set_name(NULL, "name");
+    ck_assert(rbe_layer_inputs(NULL) == 0 && rbe_layer_outputs(NULL) == 0 && !rbe_layer_param(NULL, 0));
+    ck_assert(!rbe_linear_blocks(NULL) && rbe_linear_count(NULL).operation_count == 0);
+    ck_assert_ptr_null(rbe_linear_from_blocks(NULL, NULL, 0, NULL));
+    ck_assert_int_eq(rbe_param_require_grad(NULL), RBE_INVALID_ARGUMENT);
+    ck_assert_ptr_null(rbe_layer_forward(NULL, NULL));
+    ck_assert_ptr_null(rbe_model_forward(NULL, NULL));
+    ck_assert_uint_eq(rbe_model_tape_bytes(NULL, 1), rbe_model_tape_bytes(NULL, 2));
+    rbe_tape_reset(NULL);
+    rbe_tape_set_inference(NULL, true);
+    ck_assert_int_eq(rbe_tape_status(NULL), RBE_INVALID_ARGUMENT);
+    ck_assert_int_eq(rbe_tape_reserve(NULL, 1), RBE_INVALID_ARGUMENT);
+    ck_assert_int_eq(rbe_tape_check_finite(NULL), RBE_INVALID_ARGUMENT);
+    ck_assert_ptr_null(rbe_relu(rbe_add(rbe_input(NULL, x), rbe_variable(NULL, x))));
+    ck_assert(!rbe_value(NULL) || !rbe_value(NULL)->data);
+    ck_assert(isnan(rbe_item(NULL)) && !rbe_grad(NULL));
+    ck_assert_int_eq(rbe_backward(NULL), RBE_INVALID_ARGUMENT);
+    ck_assert_uint_eq(rbe_blocks_describe(NULL).out, 0);
+    ck_assert_uint_eq(rbe_blocks_get(NULL, 0, 0, NULL, NULL, 0), 0);
+    ck_assert_int_eq(rbe_blocks_check(NULL), RBE_INVALID_ARGUMENT);
+    ck_assert_int_eq(rbe_decompress(NULL, NULL), RBE_INVALID_ARGUMENT);
+    ck_assert(rbe_optim_lr(NULL) == 0.0f && rbe_optim_grad_norm(NULL) == 0.0f);
+    ck_assert_int_eq(rbe_optim_step(NULL), RBE_INVALID_ARGUMENT);
+    ck_assert_int_eq(rbe_optim_set_lr(NULL, 1.0f), RBE_INVALID_ARGUMENT);
+    ck_assert_uint_eq(rbe_memory().allocations, tried);
+}
+END_TEST
+
+START_TEST(data_sets_need_data) {
+    float values[2] = {0};
+    int32_t labels[1] = {0};
+    rbe_dataset data;
+    ck_assert_int_eq(rbe_dataset_from_floats(NULL, values, labels, 1, 2, 1), RBE_INVALID_ARGUMENT);
+    ck_assert_int_eq(rbe_dataset_from_floats(&data, NULL, labels, 1, 2, 1), RBE_INVALID_ARGUMENT);
+    ck_assert_ptr_nonnull(strstr(rbe_last_error(), "NULL values"));
+    ck_assert_int_eq(rbe_dataset_from_floats(&data, values, NULL, 1, 2, 1), RBE_INVALID_ARGUMENT);
+    ck_assert_ptr_nonnull(strstr(rbe_last_error(), "NULL labels"));
+    ck_assert_uint_eq(data.count, 0);
+}
+END_TEST
+
 static double weight_sum(const rbe_model *model) {
     double sum = 0.0;
     const rbe_param *p;
@@ -106,6 +161,23 @@ START_TEST(evaluation_counts) {
 }
 END_TEST
 
+/* With nine of ten values dropped, an evaluation in training would differ from the model's outputs in inference. */
+START_TEST(evaluation_drops_nothing) {
+    rbe_dataset data = clouds(60, 2);
+    rbe_evaluation with, without;
+    for (int dropout = 0; dropout < 2; dropout++) {
+        rbe_model *model = rbe_model_new();
+        if (dropout) rbe_model_add(model, rbe_dropout_new(0.9f));
+        rbe_model_add(model, rbe_dense_new(FEATURES, CLASSES, &(rbe_dense_options){.seed = 1}));
+        ck_assert_int_eq(rbe_evaluate(model, &data, 20, dropout ? &with : &without), RBE_OK);
+        rbe_model_free(model);
+    }
+    ck_assert_double_eq(with.loss, without.loss);
+    ck_assert_double_eq(with.error, without.error);
+    rbe_dataset_free(&data);
+}
+END_TEST
+
 START_TEST(evaluation_refuses) {
     fixture f = fixture_new(0.01f);
     rbe_evaluation e;
@@ -139,6 +211,29 @@ START_TEST(fit_learns) {
     /* The rate that the schedule wore down is the optimiser's own again. */
     ck_assert_float_eq_tol(rbe_optim_lr(f.optim), 0.01f, 1e-9f);
     fixture_free(&f);
+}
+END_TEST
+
+static rbe_status note_loss(void *user, const rbe_progress *p) {
+    ((double *)user)[p->epoch] = p->batch_loss;
+    return RBE_OK;
+}
+
+/* At a rate of 0, and with one sample, only the masks make the loss differ from epoch to epoch. */
+START_TEST(epochs_drop_differently) {
+    rbe_dataset one = clouds(1, 1);
+    rbe_model *model = rbe_model_new();
+    rbe_model_add(model, rbe_dropout_new(0.5f));
+    rbe_model_add(model, rbe_dense_new(FEATURES, CLASSES, NULL));
+    rbe_optim *optim = rbe_optim_new(rbe_sgd, model, NULL);
+    ck_assert_int_eq(rbe_optim_set_lr(optim, 0.0f), RBE_OK);
+    double loss[3];
+    const rbe_fit_options options = {.epochs = 3, .on_step = note_loss, .user = loss};
+    ck_assert_int_eq(rbe_fit(model, optim, &one, NULL, &options, NULL), RBE_OK);
+    ck_assert(loss[0] != loss[1] && loss[1] != loss[2] && loss[0] != loss[2]);
+    rbe_optim_free(optim);
+    rbe_model_free(model);
+    rbe_dataset_free(&one);
 }
 END_TEST
 
@@ -186,6 +281,43 @@ START_TEST(fit_refuses) {
 }
 END_TEST
 
+/* The loop that train.h shows. */
+static rbe_status train_by_hand(rbe_model *model, rbe_optim *optim, const rbe_dataset *train, size_t epochs,
+                                uint64_t seed) {
+    rbe_tape *t = rbe_tape_new(NULL);
+    rbe_batches *batches = rbe_batches_new(train, 32, true, seed);
+    rbe_batch batch;
+    for (size_t epoch = 0; epoch < epochs; epoch++)
+        for (rbe_batches_start(batches, epoch); rbe_batches_next(batches, &batch); rbe_tape_reset(t)) {
+            rbe_var *logits = rbe_model_forward(model, rbe_input(t, batch.x));
+            RBE_TRY(rbe_backward(rbe_cross_entropy(logits, batch.labels)));
+            RBE_TRY(rbe_optim_step(optim));
+        }
+    rbe_batches_free(batches);
+    rbe_tape_free(t);
+    return RBE_OK;
+}
+
+START_TEST(fit_is_the_loop_of_the_header) {
+    rbe_dataset train = clouds(SAMPLES, 1);
+    double sums[2];
+    for (int by_hand = 0; by_hand < 2; by_hand++) {
+        rbe_model *model = rbe_model_new();
+        rbe_model_add(model, rbe_dense_new(FEATURES, CLASSES, &(rbe_dense_options){.seed = 1}));
+        rbe_optim *optim = rbe_optim_new(rbe_adam, model, NULL);
+        const rbe_fit_options options = {.epochs = 3, .batch = 32, .seed = 9};
+        ck_assert_int_eq(by_hand ? train_by_hand(model, optim, &train, 3, 9)
+                                 : rbe_fit(model, optim, &train, NULL, &options, NULL),
+                         RBE_OK);
+        sums[by_hand] = weight_sum(model);
+        rbe_optim_free(optim);
+        rbe_model_free(model);
+    }
+    ck_assert_double_eq(sums[0], sums[1]);
+    rbe_dataset_free(&train);
+}
+END_TEST
+
 /* ---- the log ------------------------------------------------------------------------------------------------- */
 
 /* A file's content as a string, to be freed. */
@@ -222,6 +354,36 @@ START_TEST(log_repeats) {
     free(first);
     free(second);
     free(other);
+}
+END_TEST
+
+/* A locale with decimal commas, made for the occasion; those of the machine may have none. */
+static void use_decimal_commas(void) {
+    char folder[] = "/tmp/rbe_locale_XXXXXX", command[256];
+    ck_assert_ptr_nonnull(mkdtemp(folder));
+    snprintf(command, sizeof command,
+             "cd %s && printf 'LC_NUMERIC\ndecimal_point \",\"\nthousands_sep \"\"\ngrouping -1\nEND "
+             "LC_NUMERIC\n' > commas && localedef -c -i ./commas ./xx_XX 2>/dev/null",
+             folder);
+    int warned = system(command); /* that a locale of numbers has no months */
+    setenv("LOCPATH", folder, 1);
+    const char *set = setlocale(LC_NUMERIC, "xx_XX");
+    snprintf(command, sizeof command, "rm -r %s", folder);
+    ck_assert_int_eq(system(command), 0);
+    ck_assert_msg(set != NULL, "localedef made no locale, and returned %d", warned);
+    snprintf(command, sizeof command, "%.1f", 0.5);
+    ck_assert_str_eq(command, "0,5");
+}
+
+/* Rows have decimal points in the locale of any program. */
+START_TEST(log_ignores_the_locale) {
+    char *plain = log_of_run(7);
+    use_decimal_commas();
+    char *text = log_of_run(7);
+    setlocale(LC_NUMERIC, "C");
+    ck_assert_str_eq(text, plain);
+    free(text);
+    free(plain);
 }
 END_TEST
 
@@ -365,6 +527,20 @@ START_TEST(divergence_leaves_the_last_parameters) {
 }
 END_TEST
 
+/* The step is finite, and so is the loss before it, but not the outputs after it. */
+START_TEST(evaluation_names_the_epoch) {
+    fixture f = fixture_new(0.01f);
+    rbe_optim_free(f.optim);
+    f.optim = rbe_optim_new(rbe_sgd, f.model, NULL);
+    const rbe_fit_options options = {.epochs = 3, .batch = SAMPLES, .schedule = {.base = 1e30f}};
+    rbe_fit_result result;
+    ck_assert_int_eq(rbe_fit(f.model, f.optim, &f.train, &f.test, &options, &result), RBE_NUMERICAL_INSTABILITY);
+    ck_assert_msg(strstr(rbe_last_error(), "after epoch 1 of 3: evaluation: "), "%s", rbe_last_error());
+    ck_assert_uint_eq(result.steps, 1);
+    fixture_free(&f);
+}
+END_TEST
+
 START_TEST(gradient_overflow_is_located) {
     /* Every value of the forward pass is finite, the weights' gradient is a sum of many 1e38. */
     enum { ROWS = 64 };
@@ -411,23 +587,29 @@ typedef struct memory_case {
     const char *method;
     size_t batch;
     float momentum;
+    enum { NOTHING, DROPOUT, OPERATION } first; /* before the first layer */
 } memory_case;
 
 static const memory_case memory_cases[] = {
-    {false, "adam", 64, 0},   {false, "sgd", 64, 0}, {false, "sgd", 256, 0.9f},
-    {false, "adamw", 1, 0},   {true, "adam", 64, 0}, {true, "sgd", 256, 0},
-    {true, "sgd", 128, 0.9f}, {true, "adam", 16, 0}, {true, "adam", 1, 0},
+    {false, "adam", 64, 0, NOTHING},   {false, "sgd", 64, 0, NOTHING},   {false, "sgd", 256, 0.9f, NOTHING},
+    {false, "adamw", 1, 0, NOTHING},   {true, "adam", 64, 0, NOTHING},   {true, "sgd", 256, 0, NOTHING},
+    {true, "sgd", 128, 0.9f, NOTHING}, {true, "adam", 16, 0, NOTHING},   {true, "adam", 1, 0, NOTHING},
+    {true, "sgd", 256, 0, DROPOUT},    {true, "sgd", 256, 0, OPERATION},
 };
 #define MEMORY_CASES (int)(sizeof memory_cases / sizeof *memory_cases)
 
 START_TEST(training_bytes_are_announced) {
     const memory_case *c = &memory_cases[_i];
-    const size_t in = 784, count = 300;
-    rbe_dataset data;
-    ck_assert_int_eq(rbe_digits_generate(&data, count, 1), RBE_OK);
+    const size_t in = 784, count = 2000; /* whose order is 8000 bytes */
+    rbe_dataset data = {.count = count, .features = in, .classes = 10};
+    data.pixels = calloc(count, in);
+    data.labels = calloc(count, sizeof *data.labels);
+    ck_assert(data.pixels && data.labels);
     size_t before = rbe_memory().current;
     rbe_memory_reset_peak();
     rbe_model *model = rbe_model_new();
+    if (c->first == DROPOUT) rbe_model_add(model, rbe_dropout_new(0.1f));
+    if (c->first == OPERATION) rbe_model_apply(model, rbe_tanh);
     rbe_model_add(model, c->compressed ? rbe_linear_new(in, 300, NULL) : rbe_dense_new(in, 300, NULL));
     rbe_model_apply(model, rbe_relu);
     rbe_model_add(model, c->compressed ? rbe_linear_new(300, 100, NULL) : rbe_dense_new(300, 100, NULL));
@@ -439,12 +621,13 @@ START_TEST(training_bytes_are_announced) {
     ck_assert_msg(optim != NULL, "%s", rbe_last_error());
     const rbe_fit_options options = {.epochs = 1, .batch = c->batch};
     ck_assert_int_eq(rbe_fit(model, optim, &data, &data, &options, NULL), RBE_OK);
-    double announced = (double)rbe_training_bytes(model, method, &optim_options, in, c->batch);
+    double announced = (double)(rbe_training_bytes(model, method, &optim_options, in, c->batch) + 4 * count);
     double taken = (double)(rbe_memory().peak - before);
     ck_assert_msg(fabs(announced / taken - 1) < 0.05, "announced %.0f bytes, taken %.0f", announced, taken);
     rbe_optim_free(optim);
     rbe_model_free(model);
-    rbe_dataset_free(&data);
+    free(data.pixels);
+    free(data.labels);
 }
 END_TEST
 
@@ -483,8 +666,11 @@ START_TEST(every_allocation_may_fail) {
         failing_allocator_install(&allocator, n);
         rbe_status status = small_program();
         reached = failing_allocator_remove(&allocator);
-        ck_assert_msg(status == (reached ? RBE_INSUFFICIENT_MEMORY : RBE_OK), "allocation %zu: %s: %s", n,
-                      rbe_status_name(status), rbe_last_error());
+        /* For a model, a layer that could not be made is an argument that is NULL; the text says why. */
+        bool named = status == RBE_INSUFFICIENT_MEMORY ||
+                     (status == RBE_INVALID_ARGUMENT && strstr(rbe_last_error(), "the layer is NULL (last failure: "));
+        ck_assert_msg(reached ? named && strstr(rbe_last_error(), "the allocator gave none") : status == RBE_OK,
+                      "allocation %zu: %s: %s", n, rbe_status_name(status), rbe_last_error());
     }
 }
 END_TEST
@@ -563,13 +749,21 @@ Suite *train_suite(void) {
     Suite *suite = suite_create("train");
     TCase *evaluation_case = tcase_create("evaluation");
     tcase_add_test(evaluation_case, evaluation_counts);
+    tcase_add_test(evaluation_case, evaluation_drops_nothing);
     tcase_add_test(evaluation_case, evaluation_refuses);
     suite_add_tcase(suite, evaluation_case);
+    TCase *null_case = tcase_create("NULL");
+    tcase_add_test(null_case, what_could_not_be_made_is_refused);
+    tcase_add_test(null_case, data_sets_need_data);
+    suite_add_tcase(suite, null_case);
     TCase *fit_case = tcase_create("fit");
     tcase_add_test(fit_case, fit_learns);
+    tcase_add_test(fit_case, epochs_drop_differently);
     tcase_add_test(fit_case, defaults_and_edges);
     tcase_add_test(fit_case, fit_refuses);
+    tcase_add_test(fit_case, fit_is_the_loop_of_the_header);
     tcase_add_test(fit_case, log_repeats);
+    tcase_add_test(fit_case, log_ignores_the_locale);
     tcase_add_test(fit_case, log_rows);
     tcase_add_test(fit_case, callbacks);
     tcase_add_test(fit_case, a_step_can_stop);
@@ -578,6 +772,7 @@ Suite *train_suite(void) {
     TCase *finite_case = tcase_create("not finite");
     tcase_add_loop_test(finite_case, nan_is_located, 0, 2);
     tcase_add_test(finite_case, divergence_leaves_the_last_parameters);
+    tcase_add_test(finite_case, evaluation_names_the_epoch);
     tcase_add_test(finite_case, gradient_overflow_is_located);
     suite_add_tcase(suite, finite_case);
     TCase *memory_case_ = tcase_create("memory");

@@ -3,6 +3,10 @@
  * Errors. Every call that can fail returns an rbe_status, or a pointer that is NULL on failure. Beside it a
  * thread-local text says what was expected and what was found: rbe_last_error(). The library never aborts, never
  * exits, and prints nothing on its own.
+ *
+ * NULL. What a constructor returned may be passed on unchecked. Where such an object is NULL, a call that returns a
+ * status answers INVALID_ARGUMENT, any other does nothing and gives NULL, 0, false, "" or zeros. Other pointers must
+ * lead to what they promise, except where the header allows NULL.
  */
 #ifndef RBE_BASE_H
 #define RBE_BASE_H
@@ -61,8 +65,7 @@ RBE_API const char *rbe_status_message(rbe_status status);
 RBE_API rbe_status rbe_last_status(void);
 RBE_API const char *rbe_last_error(void);
 
-/* Records a failure for this thread (text as by printf, cut at 511 bytes) and returns `status`: for callbacks and
- * layers of one's own. */
+/* Records a failure for this thread (text as by printf, cut at 511 bytes) and returns `status`: for callbacks. */
 RBE_API rbe_status rbe_fail(rbe_status status, const char *format, ...) RBE_PRINTF(2, 3);
 
 /* Returns from the calling function with the status of `call` unless that is RBE_OK. */
@@ -118,8 +121,8 @@ RBE_API uint32_t rbe_rng_below(rbe_rng *rng, uint32_t bound); /* in [0, bound); 
 
 /* How many threads the library's products use, 1 .. 1024; the default is OpenMP's (the number of processors, or
  * OMP_NUM_THREADS). Forward products give the same bits for any number. OpenBLAS, whose results would depend on it,
- * is set to one thread per call (openblas_set_num_threads) at the first dense product; the library shares out the
- * calls. */
+ * is set to one thread per call (openblas_set_num_threads) at the first dense product or compressed matrix; the
+ * library shares out the calls. */
 RBE_API rbe_status rbe_set_threads(int threads);
 RBE_API int rbe_threads(void);
 

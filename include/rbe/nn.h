@@ -20,9 +20,8 @@
 extern "C" {
 #endif
 
-#define RBE_NAME_SIZE                                                                                                  \
-    48 /* bytes of a layer's or parameter's name, the final zero included; longer ones are cut                     \
-        */
+/* Bytes of a layer's or parameter's name, the final zero included; longer ones are cut. */
+#define RBE_NAME_SIZE 48
 
 /* ---- parameters ---------------------------------------------------------------------------------------------- */
 
@@ -51,8 +50,8 @@ RBE_API rbe_var *rbe_layer_forward(const rbe_layer *layer, rbe_var *x);
 RBE_API void rbe_layer_free(rbe_layer *layer); /* NULL is allowed */
 
 RBE_API const char *rbe_layer_name(const rbe_layer *layer);
-RBE_API void rbe_layer_set_name(rbe_layer *layer, const char *name);
-RBE_API const char *rbe_layer_kind(const rbe_layer *layer); /* "dense", "rbe", ... */
+RBE_API void rbe_layer_set_name(rbe_layer *layer, const char *name); /* a model keeps it */
+RBE_API const char *rbe_layer_kind(const rbe_layer *layer);          /* "dense", "rbe", ... */
 
 /* Input and output width; 0 where the layer takes any. */
 RBE_API size_t rbe_layer_inputs(const rbe_layer *layer);
@@ -140,8 +139,8 @@ RBE_API rbe_linear_counters rbe_linear_count(const rbe_layer *layer);
 
 /* Zeros (and NULL) mean the defaults. */
 typedef struct rbe_safe_options {
-    float input_limit;                          /* largest magnitude of an input; default 1e6 */
-    size_t memory_limit;                        /* bytes for temporaries; default: what the system has available */
+    float input_limit;   /* largest magnitude of an input; default 1e6 */
+    size_t memory_limit; /* bytes for temporaries, of either path; default: what the system has available */
     void (*warn)(void *user, const char *text); /* told of each fallback; default: nobody is */
     void *user;
 } rbe_safe_options;
@@ -149,8 +148,8 @@ typedef struct rbe_safe_options {
 /* y = layer(x) for a compressed layer, without a tape, everything checked: shapes (INPUT_DIMENSION_MISMATCH),
  * inputs (NUMERICAL_INSTABILITY with index and value), the memory it takes (INSUFFICIENT_MEMORY with both numbers
  * in MB), the compressed matrix (CORRUPTED_BLOCK with index and reason), outputs. If the compressed product fails,
- * or gives values that are not finite, the matrix is decompressed a block row at a time and multiplied by BLAS;
- * that is counted and `warn` is told. y->data is the caller's; it holds no result unless RBE_OK is returned. */
+ * or gives values that are not finite, the matrix is decompressed a block row at a time and multiplied by BLAS, if
+ * the memory suffices for that; it is counted and `warn` is told. y->data is the caller's; it holds no result unless RBE_OK is returned. */
 RBE_API rbe_status rbe_linear_forward_safe(const rbe_layer *layer, const rbe_tensor *x, rbe_tensor *y,
                                            const rbe_safe_options *options);
 
@@ -166,7 +165,8 @@ RBE_API rbe_model *rbe_model_new(void);
 RBE_API void rbe_model_free(rbe_model *model); /* and its layers; NULL is allowed */
 
 /* Appends a layer, which the model owns from now on (also when the call fails), or an operation that keeps the
- * shape. A NULL layer or a width that does not fit the layer before is an error that sticks: rbe_model_status.
+ * shape. A NULL layer (INVALID_ARGUMENT, with the thread's last error, which says why if its constructor has just
+ * failed) or a width that does not fit the layer before is an error that sticks: rbe_model_status.
  * Unnamed layers of a model are called "fc1", "fc2", ... by their place. */
 RBE_API rbe_status rbe_model_add(rbe_model *model, rbe_layer *layer);
 RBE_API rbe_status rbe_model_apply(rbe_model *model, rbe_var *(*operation)(rbe_var *));

@@ -50,7 +50,10 @@ RBE_API rbe_optim *rbe_optim_new_for(const rbe_optim_method *method, rbe_param *
 RBE_API void rbe_optim_free(rbe_optim *optim); /* NULL is allowed */
 
 /* One step: clips, updates every parameter whose gradient is set, and consumes the gradients.
- * NUMERICAL_INSTABILITY, naming the parameter, if a gradient is not finite: then nothing is changed. */
+ * NUMERICAL_INSTABILITY, naming the parameter, if a gradient is not finite, or for adam and adamw beyond 1e19 (after
+ * clipping), so that its square is no float; INVALID_ARGUMENT, naming it too, if a
+ * parameter has not as many values as the optimiser's state was made for (rbe/adapt.h changed it without knowing of
+ * the optimiser). Then nothing is changed. */
 RBE_API rbe_status rbe_optim_step(rbe_optim *optim);
 
 RBE_API rbe_status rbe_optim_set_lr(rbe_optim *optim, float lr); /* finite, >= 0 */
@@ -81,7 +84,7 @@ typedef struct rbe_schedule {
     size_t total;  /* cosine: steps of the whole training */
     size_t warmup; /* steps */
     size_t every;  /* step: steps between two drops; 0: none */
-    float factor;  /* step */
+    float factor;  /* step; default 0.1 */
     float floor;   /* cosine: the last rate as a share of base */
 } rbe_schedule;
 

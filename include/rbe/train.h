@@ -1,4 +1,17 @@
-/* rbe/train.h - a training loop made of public functions only: copy src/train/fit.c if you need another. */
+/* rbe/train.h - a training loop with evaluation, log, progress bar and callbacks. A loop of one's own is short:
+ *
+ *     rbe_tape *t = rbe_tape_new(NULL);
+ *     rbe_batches *batches = rbe_batches_new(&train, 128, true, seed);
+ *     rbe_batch batch;
+ *     for (size_t epoch = 0; epoch < epochs; epoch++)
+ *         for (rbe_batches_start(batches, epoch); rbe_batches_next(batches, &batch); rbe_tape_reset(t)) {
+ *             rbe_var *logits = rbe_model_forward(model, rbe_input(t, batch.x));
+ *             RBE_TRY(rbe_backward(rbe_cross_entropy(logits, batch.labels)));
+ *             RBE_TRY(rbe_optim_step(optim));
+ *         }
+ *     rbe_batches_free(batches);
+ *     rbe_tape_free(t);
+ */
 #ifndef RBE_TRAIN_H
 #define RBE_TRAIN_H
 
@@ -27,7 +40,8 @@ RBE_API rbe_status rbe_evaluate(const rbe_model *model, const rbe_dataset *data,
 /* ---- memory -------------------------------------------------------------------------------------------------- */
 
 /* Bytes that training will need, before it starts: parameters with their positions, gradients, the optimiser's
- * state, a step's activations and a batch of `batch` rows. Without the data set. */
+ * state, a step's activations and a batch of `batch` rows. Without the data set and the order in which its samples
+ * are taken, 4 bytes each. */
 RBE_API size_t rbe_training_bytes(const rbe_model *model, const rbe_optim_method *method,
                                   const rbe_optim_options *options, size_t features, size_t batch);
 
@@ -52,7 +66,7 @@ typedef rbe_status (*rbe_progress_callback)(void *user, const rbe_progress *prog
  * The log is a CSV file with a header line: kind,epoch,step,train_loss,train_error,test_loss,test_error,
  * test_error_uncertainty,learning_rate. kind is "step" (that batch) or "epoch" (means over the epoch, and the test
  * columns, empty without test data); epoch counts from 1, step is the number of steps done, errors are shares. It
- * holds no time: two trainings of equal seed and threads write the same bytes. Every row is on disk at once. */
+ * holds no time: two trainings of equal seed and threads write the same bytes. Every row is handed to the system at once (not synced). */
 typedef struct rbe_fit_options {
     size_t epochs;         /* default 1 */
     size_t batch;          /* default 128 */
@@ -76,7 +90,8 @@ typedef struct rbe_fit_result {
 } rbe_fit_result;
 
 /* Trains. test may be NULL. NUMERICAL_INSTABILITY names the step, the layer and the operation that first gave a
- * value that is not finite; the parameters are then those before that step. The log is complete up to the failure.
+ * value that is not finite; the parameters are then those before that step. If the evaluation finds it first, it
+ * names the epoch, and the parameters are those after it. The log is complete up to the failure.
  * Whatever happens, the optimiser's learning rate is afterwards what it was before. */
 RBE_API rbe_status rbe_fit(rbe_model *model, rbe_optim *optim, const rbe_dataset *train, const rbe_dataset *test,
                            const rbe_fit_options *options, rbe_fit_result *result);

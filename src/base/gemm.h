@@ -9,7 +9,8 @@
 void rbe_gemm(bool transpose_a, bool transpose_b, size_t m, size_t n, size_t k, const float *a, const float *b,
               bool add, float *c);
 
-/* Keeps OpenBLAS to one thread per call from now on; rbe_gemm does so itself. For rooms that call it directly. */
+/* Keeps OpenBLAS to one thread per call from now on. rbe_gemm, rbe_cholesky and the making of a compressed matrix do
+ * so themselves; for whatever calls OpenBLAS without any of them before. */
 void rbe_pin_blas(void);
 
 #endif

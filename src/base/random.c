@@ -26,11 +26,11 @@ rbe_rng *rbe_rng_new(uint64_t seed, uint64_t stream) {
 
 void rbe_rng_free(rbe_rng *rng) { rbe_free(rng); }
 
-double rbe_rng_uniform(rbe_rng *rng) { return gsl_rng_uniform(&rng->generator); }
+double rbe_rng_uniform(rbe_rng *rng) { return rng ? gsl_rng_uniform(&rng->generator) : 0.0; }
 
-double rbe_rng_normal(rbe_rng *rng) { return gsl_ran_gaussian_ziggurat(&rng->generator, 1.0); }
+double rbe_rng_normal(rbe_rng *rng) { return rng ? gsl_ran_gaussian_ziggurat(&rng->generator, 1.0) : 0.0; }
 
 uint32_t rbe_rng_below(rbe_rng *rng, uint32_t bound) {
-    if (bound <= 1) return 0; /* GSL calls its error handler for 0 */
+    if (!rng || bound <= 1) return 0; /* GSL calls its error handler for 0 */
     return (uint32_t)gsl_rng_uniform_int(&rng->generator, bound);
 }

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/failure.h"
 #include "codec/solve.h"
 
 #define RELATIVE_RIDGE 1e-4
@@ -15,12 +16,11 @@ enum { CHUNK = 256, ALPHA_ROUNDS = 3 };
 
 static rbe_status from_samples(rbe_inputs *inputs, const float *samples) {
     size_t in = inputs->in, count = inputs->count;
-    for (size_t n = 0; n < count * in; n++) {
-        if (!isfinite(samples[n]))
-            return rbe_fail(RBE_NUMERICAL_INSTABILITY, "sample %zu, input %zu is %g", n / in, n % in,
-                            (double)samples[n]);
-        inputs->mean[n % in] += (double)samples[n] / (double)count;
-    }
+    size_t bad = rbe_first_nonfinite(samples, count * in);
+    if (bad < count * in)
+        return rbe_fail(RBE_NUMERICAL_INSTABILITY, "sample %zu, input %zu is %g", bad / in, bad % in,
+                        (double)samples[bad]);
+    for (size_t n = 0; n < count * in; n++) inputs->mean[n % in] += (double)samples[n] / (double)count;
     double scale = 1.0 / sqrt((double)count);
     for (size_t n = 0; n < count * in; n++)
         inputs->rows[n] = (float)(scale * ((double)samples[n] - inputs->mean[n % in]));

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "codec/transform.h"
 
 /* ---- making -------------------------------------------------------------------------------------------------- */
 
@@ -30,11 +31,7 @@ rbe_status rbe_axis_overlap(rbe_axis_map *axis, size_t length, size_t block, siz
 }
 
 static void fill_dct(size_t n, float *matrix) {
-    for (size_t k = 0; k < n; k++)
-        for (size_t c = 0; c < n; c++) {
-            double phase = M_PI * (double)((2 * c + 1) * k % (4 * n)) / (double)(2 * n);
-            matrix[k * n + c] = (float)(sqrt((k == 0 ? 1.0 : 2.0) / (double)n) * cos(phase));
-        }
+    for (size_t at = 0; at < n * n; at++) matrix[at] = (float)rbe_dct_value(n, at / n, at % n);
 }
 
 static void fill_zigzag(size_t height, size_t width, rbe_image_frequency *order) {

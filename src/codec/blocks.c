@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/gemm.h"
 
 /* ---- geometry and budget ------------------------------------------------------------------------------------- */
 
@@ -28,6 +29,7 @@ static rbe_status plan_budget(rbe_block_plan *plan, const rbe_compress_options *
     plan->has_alpha = o->alpha == RBE_ALPHA_ON || (o->alpha == RBE_ALPHA_AUTO && automatic);
     plan->coeffs = o->coeffs;
     if (plan->has_alpha && o->coeffs == 0) budget -= (double)alphas;
+    if (o->target_error > 0.0) budget = (double)(square * blocks); /* it is searched for */
     if (budget < 1.0)
         return rbe_fail(RBE_INVALID_ARGUMENT, "ratio %g leaves no residual coefficients beside %zu alphas", ratio,
                         plan->has_alpha ? alphas : 0);
@@ -84,6 +86,7 @@ static rbe_status make_axes(rbe_blocks *b, const rbe_block_plan *plan) {
 }
 
 rbe_blocks *rbe_blocks_new(const rbe_block_plan *plan) {
+    rbe_pin_blas(); /* whatever multiplies compressed matrices by BLAS comes after their making */
     rbe_blocks *b = rbe_alloc_zeroed(1, sizeof *b);
     if (!b) return NULL;
     bool whole = make_axes(b, plan) == RBE_OK;

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/failure.h"
 #include "codec/compressor.h"
 
 /* What one choice of transforms came to. */
@@ -105,29 +106,34 @@ static bool is_better(const task *t, const outcome *o, const outcome *best) {
     return error_that_counts(t, o) < error_that_counts(t, best);
 }
 
+static rbe_status try_pair(const task *t, const rbe_compress_options *options, outcome *best) {
+    outcome one;
+    rbe_status status = attempt(t, options, &one);
+    if (status == RBE_OK && is_better(t, &one, best)) {
+        outcome_free(best);
+        *best = one;
+    } else {
+        outcome_free(&one);
+    }
+    /* A target that one choice cannot reach may be reached by another. */
+    return status == RBE_INSUFFICIENT_COMPRESSION ? RBE_OK : status;
+}
+
+/* All pairs of the axes that are open: which transform is best on one axis depends on that of the other. */
 static rbe_status best_of_all(const task *t, outcome *best) {
     static const char *const names[] = {"dct", "haar", "db4", "wht", "identity"};
+    const size_t count = sizeof names / sizeof *names;
     rbe_compress_options o = t->options;
     bool rows = o.adaptive && !o.row_transform;
     bool columns = o.adaptive && !o.column_transform && o.image_height == 0;
-    if (!rows && !columns) return attempt(t, &o, best);
     rbe_status status = RBE_OK;
-    for (size_t n = 0; n < sizeof names / sizeof *names; n++) {
-        outcome one;
-        if (rows) o.row_transform = rbe_transform_named(names[n]);
-        if (columns) o.column_transform = rbe_transform_named(names[n]);
-        rbe_status now = attempt(t, &o, &one);
-        /* A target that one transform cannot reach may be reached by another. */
-        if (now != RBE_OK) status = now;
-        if (now != RBE_OK && now != RBE_INSUFFICIENT_COMPRESSION) break;
-        if (now == RBE_OK && is_better(t, &one, best)) {
-            outcome_free(best);
-            *best = one;
-        } else {
-            outcome_free(&one);
+    for (size_t r = 0; r < (rows ? count : 1); r++)
+        for (size_t c = 0; c < (columns ? count : 1) && status == RBE_OK; c++) {
+            if (rows) o.row_transform = rbe_transform_named(names[r]);
+            if (columns) o.column_transform = rbe_transform_named(names[c]);
+            status = try_pair(t, &o, best);
         }
-    }
-    if (best->blocks && status == RBE_INSUFFICIENT_COMPRESSION) status = RBE_OK;
+    if (status == RBE_OK && !best->blocks) status = rbe_last_status(); /* nothing reaches the target */
     if (status != RBE_OK) outcome_free(best);
     return status;
 }
@@ -204,9 +210,9 @@ rbe_status rbe_compress_weights(rbe_blocks **blocks, float *bias, rbe_compress_r
     if (!weights) return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_compress: the weights are NULL");
     rbe_block_plan plan;
     RBE_TRY(rbe_block_plan_make(&plan, out, in, options, 1));
-    for (size_t n = 0; n < out * in; n++)
-        if (!isfinite(weights[n]))
-            return rbe_fail(RBE_NUMERICAL_INSTABILITY, "weight (%zu, %zu) is %g", n / in, n % in, (double)weights[n]);
+    size_t bad = rbe_first_nonfinite(weights, out * in);
+    if (bad < out * in)
+        return rbe_fail(RBE_NUMERICAL_INSTABILITY, "weight (%zu, %zu) is %g", bad / in, bad % in, (double)weights[bad]);
     dense_source dense = {weights, in};
     return compress(blocks, bias, report, &(rbe_row_source){out, in, read_dense, &dense, true}, options);
 }

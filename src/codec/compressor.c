@@ -3,7 +3,7 @@
  *
  * For each block: alpha_l = <Psi_l, W_pq>, which is the least-squares fit because the Psi are orthonormal (they
  * come from QR); then S = La (W_pq - sum_l alpha_l Psi_l) Ra^T, of which the coefficients of largest score are
- * kept. With groups, a position is kept for all block rows of its group, and its score is the energy sum_m
+ * kept. With groups, a position is kept for all block rows of its group, and its score is the root of the energy sum_m
  * S_m[i][j]^2, with activations times the variance of transformed input j.
  *
  * A budget of the whole matrix takes three passes over the matrix, two for the threshold and one to store; a budget
@@ -18,6 +18,8 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/failure.h"
+#include "base/norm.h"
 #include "codec/solve.h"
 
 /* ---- making -------------------------------------------------------------------------------------------------- */
@@ -101,20 +103,32 @@ static size_t rows_at_once(const rbe_group_worker *w, size_t rows, size_t m) {
     return rows - m < w->capacity ? rows - m : w->capacity;
 }
 
-/* A value of a smaller last group counts as much as any other. */
-static rbe_scores score_group(const rbe_compressor *c, rbe_group_worker *w, size_t g) {
-    const rbe_blocks *b = c->shape;
-    size_t rows = rbe_group_rows(b, g), width = w->strips.width, strip = b->block * width;
-    memset(w->score, 0, strip * sizeof *w->score);
+/* The root mean square of each position over the group's rows; a square itself may be too large or too small for a
+ * float, so roots are what is kept between two rows. A value of a smaller last group counts as much as any other. */
+static void root_mean_squares(const rbe_compressor *c, rbe_group_worker *w, size_t g, size_t strip) {
+    size_t first = g * c->shape->group, rows = rbe_group_rows(c->shape, g);
     for (size_t m = 0; m < rows; m += w->capacity) {
         size_t count = rows_at_once(w, rows, m);
-        analyse(c, w, g * b->group + m, count);
-        for (const double *s = w->spectra; s < w->spectra + count * strip; s += strip)
-            for (size_t n = 0; n < strip; n++) w->score[n] += (float)(s[n] * s[n]);
+        analyse(c, w, first + m, count);
+        const double *spectrum = w->spectra;
+        for (size_t n = 0; m == 0 && n < strip; n++) w->score[n] = (float)fabs(spectrum[n]);
+        for (size_t row = m == 0; row < count; row++) {
+            spectrum = w->spectra + row * strip;
+            for (size_t n = 0; n < strip; n++)
+                w->score[n] = (float)sqrt((double)w->score[n] * w->score[n] + spectrum[n] * spectrum[n]);
+        }
     }
-    for (size_t n = 0; n < strip; n++) w->score[n] /= (float)rows;
-    for (size_t i = 0; c->inputs->count > 0 && i < b->block; i++)
-        for (size_t j = 0; j < width; j++) w->score[i * width + j] *= (float)c->activations.covariance[j * width + j];
+    for (size_t n = 0; rows > 1 && n < strip; n++) w->score[n] /= sqrtf((float)rows);
+}
+
+static rbe_scores score_group(const rbe_compressor *c, rbe_group_worker *w, size_t g) {
+    const rbe_blocks *b = c->shape;
+    size_t rows = rbe_group_rows(b, g), width = w->strips.width;
+    root_mean_squares(c, w, g, b->block * width);
+    for (size_t j = 0; c->inputs->count > 0 && j < width; j++) {
+        float deviation = (float)sqrt(c->activations.covariance[j * width + j]);
+        for (size_t i = 0; i < b->block; i++) w->score[i * width + j] *= deviation;
+    }
     return (rbe_scores){w->score, b->block, width, width, rows};
 }
 
@@ -131,16 +145,17 @@ static void keep_of_blocks(const rbe_compressor *c, rbe_group_worker *w) {
     }
 }
 
-/* The threshold of the whole matrix. Each worker counts for itself; the first one's histogram gets all. */
+/* The threshold of the whole matrix. Each worker counts for itself; the first one's histogram, which the selection
+ * clears, gets all. OpenMP may run fewer threads than there are workers: those that do not run count nothing. */
 static void find_threshold(const rbe_compressor *c, rbe_selection *selection) {
     rbe_selection_start(selection, c->plan.value_limit, RBE_COARSE_DIGIT, c->workers[0].histogram);
     do {
+        for (int n = 1; n < c->worker_count; n++) rbe_selection_clear(selection, c->workers[n].histogram);
 #pragma omp parallel num_threads(c->worker_count)
         {
             rbe_group_worker *w = &c->workers[omp_get_thread_num()];
             rbe_selection own = *selection;
             own.histogram = w->histogram;
-            rbe_selection_clear(&own);
 #pragma omp for schedule(dynamic, 1)
             for (size_t g = 0; g < c->shape->groups; g++) {
                 rbe_scores scores = score_group(c, w, g);
@@ -301,12 +316,22 @@ static rbe_status store_groups(rbe_compressor *c, rbe_blocks *b, stored_group *s
     return status;
 }
 
+/* A coefficient gathers a whole block: it may be no float where every weight is one. */
+static rbe_status check_finite(const rbe_blocks *b) {
+    size_t alphas = b->alpha ? RBE_BASIS_COUNT * b->grid_rows * b->grid_cols : 0;
+    if (rbe_first_nonfinite(b->values, b->value_count) == b->value_count &&
+        rbe_first_nonfinite(b->alpha, alphas) == alphas)
+        return RBE_OK;
+    return rbe_fail(RBE_NUMERICAL_INSTABILITY, "compress: a coefficient is too large for a float");
+}
+
 rbe_status rbe_compressor_run(rbe_compressor *c, rbe_blocks **blocks) {
     *blocks = NULL;
     rbe_blocks *b = rbe_blocks_new(&c->plan);
     stored_group *stored = b ? rbe_alloc_zeroed(b->groups, sizeof *stored) : NULL;
     rbe_status status = stored ? store_groups(c, b, stored) : RBE_INSUFFICIENT_MEMORY;
     if (status == RBE_OK) status = join_groups(b, stored);
+    if (status == RBE_OK) status = check_finite(b);
     for (size_t g = 0; stored && g < b->groups; g++) {
         rbe_free(stored[g].columns);
         rbe_free(stored[g].values);
@@ -327,7 +352,7 @@ static double output_energy(const rbe_inputs *inputs, const float *rows, size_t 
     int in = (int)inputs->in, samples = (int)inputs->count;
     cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)count, samples, in, 1.0f, rows, in, inputs->rows, in,
                 0.0f, outputs, samples);
-    return cblas_dsdot((int)(count * inputs->count), outputs, 1, outputs, 1);
+    return rbe_sum_of_squares(outputs, count * inputs->count);
 }
 
 static double ratio_of_norms(double part, double whole) { return part > 0.0 ? sqrt(part / whole) : 0.0; }
@@ -344,10 +369,10 @@ rbe_status rbe_compressor_measure(const rbe_row_source *source, const rbe_inputs
         float *found = rows + step * in, *scratch = found + step * in;
         source->read(source->self, first, count, rows);
         rbe_block_reader_read(&reader, first, count, found);
-        weights[0] += cblas_dsdot((int)(count * in), rows, 1, rows, 1);
+        weights[0] += rbe_sum_of_squares(rows, count * in);
         outputs[0] += output_energy(inputs, rows, count, scratch);
-        cblas_saxpby((int)(count * in), 1.0f, rows, 1, -1.0f, found, 1);
-        weights[1] += cblas_dsdot((int)(count * in), found, 1, found, 1);
+        for (size_t n = 0; n < count * in; n++) found[n] = rows[n] - found[n];
+        weights[1] += rbe_sum_of_squares(found, count * in);
         outputs[1] += output_energy(inputs, found, count, scratch);
         for (size_t r = 0; bias_change && r < count; r++) {
             double sum = 0.0;

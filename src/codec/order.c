@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/gemm.h"
 #include "rbe/codec.h"
 
 /* order[n] = the unit that comes n-th. gram: hidden x hidden products of the rows. */
@@ -48,6 +49,7 @@ rbe_status rbe_order_hidden_units(float *weights1, float *bias1, size_t hidden, 
     bool *placed = rbe_alloc(hidden, sizeof *placed);
     bool whole = gram && copy && found && placed;
     if (whole) {
+        rbe_pin_blas();
         cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)hidden, (int)hidden, (int)in, 1.0f, weights1, (int)in,
                     weights1, (int)in, 0.0f, gram, (int)hidden);
         find_order(gram, hidden, found, placed);

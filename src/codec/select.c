@@ -9,7 +9,9 @@ static uint32_t bits_of(float score) {
     return bits;
 }
 
-void rbe_selection_clear(rbe_selection *s) { memset(s->histogram, 0, sizeof(uint64_t) << s->digit_bits); }
+void rbe_selection_clear(const rbe_selection *s, uint64_t *histogram) {
+    memset(histogram, 0, sizeof(uint64_t) << s->digit_bits);
+}
 
 void rbe_selection_merge(rbe_selection *s, const uint64_t *histogram) {
     for (size_t n = 0; n < (size_t)1 << s->digit_bits; n++) s->histogram[n] += histogram[n];
@@ -17,7 +19,7 @@ void rbe_selection_merge(rbe_selection *s, const uint64_t *histogram) {
 
 void rbe_selection_start(rbe_selection *s, uint64_t limit, unsigned digit_bits, uint64_t *histogram) {
     *s = (rbe_selection){digit_bits, 32 - digit_bits, 0, limit, histogram};
-    rbe_selection_clear(s);
+    rbe_selection_clear(s, s->histogram);
 }
 
 void rbe_selection_count(rbe_selection *s, const rbe_scores *scores) {
@@ -39,7 +41,7 @@ bool rbe_selection_next(rbe_selection *s) {
     s->found = s->found << s->digit_bits | (digit - 1);
     if (s->shift == 0) return false;
     s->shift -= s->digit_bits;
-    rbe_selection_clear(s);
+    rbe_selection_clear(s, s->histogram);
     return true;
 }
 

@@ -35,9 +35,9 @@ void rbe_selection_start(rbe_selection *s, uint64_t limit, unsigned digit_bits, 
 void rbe_selection_count(rbe_selection *s, const rbe_scores *scores);
 bool rbe_selection_next(rbe_selection *s);
 
-/* For several who count at once, each with a copy of the selection and a histogram of its own: sets the counts to
- * 0, and adds those of another. */
-void rbe_selection_clear(rbe_selection *s);
+/* For several who count at once, each with a copy of the selection and a histogram of its own: sets its counts to
+ * 0, and adds them to the selection's. */
+void rbe_selection_clear(const rbe_selection *s, uint64_t *histogram);
 void rbe_selection_merge(rbe_selection *s, const uint64_t *histogram);
 
 /* keep (laid out like the scores) = 1 for scores above the threshold, and for the first at the threshold while the

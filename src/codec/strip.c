@@ -54,23 +54,35 @@ static void fill_psi(rbe_strips *s) {
     transform_columns(block, CblasTrans, s->column_analysis, RBE_BASIS_COUNT * block, s->half, s->psi_hat);
 }
 
-rbe_status rbe_strips_new(rbe_strips *s, const rbe_blocks *b) {
-    size_t block = b->block, square = block * block, width = b->grid_cols * block;
-    size_t psi = b->alpha ? RBE_BASIS_COUNT * square : 0;
+/* How many numbers the arrays of a geometry hold. */
+typedef struct sizes {
+    size_t square, psi, half, doubles, floats;
+} sizes;
+
+static sizes sizes_of(const rbe_blocks *b) {
+    size_t block = b->block;
+    sizes n = {.square = block * block, .psi = b->alpha ? RBE_BASIS_COUNT * block * block : 0};
     /* room for the eight Psi_l too */
-    size_t half = block * (b->grid_cols < RBE_BASIS_COUNT ? RBE_BASIS_COUNT * block : width);
-    *s = (rbe_strips){.b = b, .width = width};
-    s->row_analysis = rbe_alloc(4 * square + 2 * psi + half, sizeof(double));
-    s->rows =
-        rbe_alloc(block * (b->input_axis.length + b->in) + rbe_axis_scratch(&b->input_axis, block), sizeof(float));
+    n.half = block * block * (b->grid_cols < RBE_BASIS_COUNT ? RBE_BASIS_COUNT : b->grid_cols);
+    n.doubles = 4 * n.square + 2 * n.psi + n.half;
+    n.floats = block * (b->input_axis.length + b->in) + rbe_axis_scratch(&b->input_axis, block);
+    return n;
+}
+
+rbe_status rbe_strips_new(rbe_strips *s, const rbe_blocks *b) {
+    const sizes n = sizes_of(b);
+    size_t block = b->block;
+    *s = (rbe_strips){.b = b, .width = b->grid_cols * block};
+    s->row_analysis = rbe_alloc(n.doubles, sizeof(double));
+    s->rows = rbe_alloc(n.floats, sizeof(float));
     if (!s->row_analysis || !s->rows) {
         rbe_strips_free(s);
         return rbe_last_status();
     }
-    s->column_analysis = s->row_analysis + square;
-    s->row_synthesis = s->column_analysis + square;
-    s->column_synthesis = s->row_synthesis + square;
-    s->half = s->column_synthesis + square;
+    s->column_analysis = s->row_analysis + n.square;
+    s->row_synthesis = s->column_analysis + n.square;
+    s->column_synthesis = s->row_synthesis + n.square;
+    s->half = s->column_synthesis + n.square;
     s->mapped = s->rows + block * b->input_axis.length;
     s->scratch = s->mapped + block * b->in;
     rbe_transform_analysis_matrix(b->row_transform, block, s->row_analysis);
@@ -78,8 +90,8 @@ rbe_status rbe_strips_new(rbe_strips *s, const rbe_blocks *b) {
     rbe_transform_matrix(b->row_transform, block, s->row_synthesis);
     rbe_transform_matrix(b->column_transform, block, s->column_synthesis);
     if (!b->alpha) return RBE_OK;
-    s->psi = s->half + half;
-    s->psi_hat = s->psi + psi;
+    s->psi = s->half + n.half;
+    s->psi_hat = s->psi + n.psi;
     fill_psi(s);
     return RBE_OK;
 }
@@ -154,6 +166,12 @@ void rbe_strip_decompress(rbe_strips *s, const rbe_blocks *b, size_t p, double *
     for (size_t r = 0; r < block; r++)
         for (size_t c = 0; c < b->in; c++) mapped[r * b->in + c] = (float)strip[r * s->width + c];
     if (mapped != rows) rbe_axis_adjoint(&b->input_axis, mapped, block, NULL, false, rows, s->scratch);
+}
+
+size_t rbe_block_reader_bytes(const rbe_blocks *b) {
+    const sizes n = sizes_of(b);
+    return (n.doubles + b->grid_cols * n.square) * sizeof(double) +
+           (n.floats + b->block * b->input_axis.length) * sizeof(float);
 }
 
 rbe_status rbe_block_reader_new(rbe_block_reader *reader, const rbe_blocks *b) {

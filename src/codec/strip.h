@@ -59,6 +59,7 @@ typedef struct rbe_block_reader {
     float *rows;
 } rbe_block_reader;
 
+size_t rbe_block_reader_bytes(const rbe_blocks *b); /* that a reader holds */
 rbe_status rbe_block_reader_new(rbe_block_reader *reader, const rbe_blocks *b);
 void rbe_block_reader_free(rbe_block_reader *reader); /* zeros are allowed */
 void rbe_block_reader_read(void *reader, size_t first, size_t count, float *rows);

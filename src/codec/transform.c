@@ -22,13 +22,15 @@
 
 bool rbe_block_size_valid(size_t block) { return block >= 8 && block <= 256 && (block & (block - 1)) == 0; }
 
+double rbe_dct_value(size_t length, size_t k, size_t n) {
+    /* The phase within one period: exact for any length. */
+    double phase = M_PI * (double)((2 * n + 1) * k % (4 * length)) / (double)(2 * length);
+    return sqrt((k == 0 ? 1.0 : 2.0) / (double)length) * cos(phase);
+}
+
 static void fill_dct(const rbe_transform *self, size_t block, double *matrix) {
     (void)self;
-    for (size_t k = 0; k < block; k++) {
-        double scale = sqrt((k == 0 ? 1.0 : 2.0) / (double)block);
-        for (size_t n = 0; n < block; n++)
-            matrix[k * block + n] = scale * cos(M_PI * (double)((2 * n + 1) * k) / (double)(2 * block));
-    }
+    for (size_t at = 0; at < block * block; at++) matrix[at] = rbe_dct_value(block, at / block, at % block);
 }
 
 /* The pyramid in place. `taps` may exceed the length of the coarse levels: indices then wrap round more than once.

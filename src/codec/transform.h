@@ -22,6 +22,9 @@ struct rbe_transform {
     void (*fill_analysis)(const rbe_transform *self, size_t block, double *matrix);
 };
 
+/* The DCT-II of any length: atom k at sample n. */
+double rbe_dct_value(size_t length, size_t k, size_t n);
+
 /* Whether B is a power of two in 8 .. 256. */
 bool rbe_block_size_valid(size_t block);
 

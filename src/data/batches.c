@@ -17,14 +17,17 @@ struct rbe_batches {
     const rbe_dataset *data;
     size_t batch;
     size_t next; /* place in the order where the next batch begins */
-    bool shuffle;
     uint64_t seed;
-    uint32_t *order; /* count: sample at each place */
+    uint32_t *order; /* count: sample at each place; NULL: as they stand */
     float *x;        /* batch x features */
     int32_t *labels; /* batch */
 };
 
 rbe_batches *rbe_batches_new(const rbe_dataset *data, size_t batch, bool shuffle, uint64_t seed) {
+    if (!data) {
+        rbe_fail(RBE_INVALID_ARGUMENT, "rbe_batches_new: the data set is NULL");
+        return NULL;
+    }
     if (batch < 1 || data->count < 1 || data->count > UINT32_MAX) {
         rbe_fail(RBE_INVALID_ARGUMENT, "batches need a size of at least 1 and 1 .. 2^32 - 1 samples, found %zu and %zu",
                  batch, data->count);
@@ -33,9 +36,9 @@ rbe_batches *rbe_batches_new(const rbe_dataset *data, size_t batch, bool shuffle
     if (batch > data->count) batch = data->count;
     rbe_batches *batches = rbe_alloc_zeroed(1, sizeof(rbe_batches));
     if (!batches) return NULL;
-    *batches = (rbe_batches){.data = data, .batch = batch, .shuffle = shuffle, .seed = seed};
-    batches->order = rbe_alloc(data->count, sizeof(uint32_t));
-    if (batches->order) batches->x = rbe_alloc(batch * data->features, sizeof(float));
+    *batches = (rbe_batches){.data = data, .batch = batch, .seed = seed};
+    if (shuffle) batches->order = rbe_alloc(data->count, sizeof(uint32_t));
+    if (batches->order || !shuffle) batches->x = rbe_alloc(batch * data->features, sizeof(float));
     if (batches->x) batches->labels = rbe_alloc(batch, sizeof(int32_t));
     if (!batches->labels) {
         rbe_batches_free(batches);
@@ -54,10 +57,11 @@ void rbe_batches_free(rbe_batches *batches) {
 }
 
 void rbe_batches_start(rbe_batches *batches, size_t epoch) {
+    if (!batches) return;
     uint32_t count = (uint32_t)batches->data->count, *order = batches->order;
     batches->next = 0;
+    if (!order) return;
     for (uint32_t i = 0; i < count; i++) order[i] = i;
-    if (!batches->shuffle) return;
     uint64_t key = rbe_splitmix64(batches->seed) + rbe_splitmix64(~(uint64_t)epoch);
     for (uint32_t i = count - 1; i > 0; i--) {
         uint64_t u = rbe_splitmix64(key + i * RBE_SPLITMIX_STEP) >> 32;
@@ -78,11 +82,12 @@ static void copy_sample(const rbe_dataset *data, size_t sample, float *restrict 
 }
 
 bool rbe_batches_next(rbe_batches *batches, rbe_batch *batch) {
+    if (!batches) return false;
     const rbe_dataset *data = batches->data;
     size_t left = data->count - batches->next, rows = left < batches->batch ? left : batches->batch;
     if (rows == 0) return false;
     for (size_t r = 0; r < rows; r++) {
-        size_t sample = batches->order[batches->next + r];
+        size_t place = batches->next + r, sample = batches->order ? batches->order[place] : place;
         copy_sample(data, sample, batches->x + r * data->features);
         batches->labels[r] = data->labels[sample];
     }
@@ -92,5 +97,5 @@ bool rbe_batches_next(rbe_batches *batches, rbe_batch *batch) {
 }
 
 size_t rbe_batches_per_epoch(const rbe_batches *batches) {
-    return (batches->data->count + batches->batch - 1) / batches->batch;
+    return batches ? (batches->data->count + batches->batch - 1) / batches->batch : 0;
 }

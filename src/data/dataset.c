@@ -1,11 +1,11 @@
 /* Data sets in memory: made from floats, read from a folder that has MNIST's file names, freed. */
 #include <errno.h>
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "base/failure.h"
 #include "rbe/data.h"
 
 void rbe_dataset_free(rbe_dataset *data) {
@@ -18,26 +18,29 @@ void rbe_dataset_free(rbe_dataset *data) {
 
 static rbe_status check_samples(const float *values, const int32_t *labels, size_t count, size_t features,
                                 int32_t classes) {
+    if (!values || !labels)
+        return rbe_fail(RBE_INVALID_ARGUMENT, "a data set needs values and labels, found NULL %s",
+                        values ? "labels" : "values");
     if (count < 1 || features < 1 || classes < 1)
         return rbe_fail(RBE_INVALID_ARGUMENT, "a data set needs samples, features and classes, found %zu, %zu and %d",
                         count, features, (int)classes);
     if (features > PTRDIFF_MAX / sizeof(float) / count)
         return rbe_fail(RBE_INVALID_ARGUMENT, "%zu samples of %zu features are more than can be addressed", count,
                         features);
-    for (size_t i = 0; i < count; i++) {
-        for (size_t j = 0; j < features; j++)
-            if (!isfinite(values[i * features + j]))
-                return rbe_fail(RBE_NUMERICAL_INSTABILITY, "sample %zu, feature %zu: expected a finite value, found %g",
-                                i, j, (double)values[i * features + j]);
+    size_t bad = rbe_first_nonfinite(values, count * features);
+    if (bad < count * features)
+        return rbe_fail(RBE_NUMERICAL_INSTABILITY, "sample %zu, feature %zu: expected a finite value, found %g",
+                        bad / features, bad % features, (double)values[bad]);
+    for (size_t i = 0; i < count; i++)
         if (labels[i] < 0 || labels[i] >= classes)
             return rbe_fail(RBE_INVALID_ARGUMENT, "sample %zu: expected a label 0 .. %d, found %d", i, (int)classes - 1,
                             (int)labels[i]);
-    }
     return RBE_OK;
 }
 
 rbe_status rbe_dataset_from_floats(rbe_dataset *data, const float *values, const int32_t *labels, size_t count,
                                    size_t features, int32_t classes) {
+    if (!data) return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_dataset_from_floats: the result pointer is NULL");
     *data = (rbe_dataset){0};
     RBE_TRY(check_samples(values, labels, count, features, classes));
     rbe_dataset made = {.count = count, .features = features, .classes = classes};

@@ -15,6 +15,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/failure.h"
+
 enum { BUFFER_BYTES = 256 * 1024, GZIP_WINDOW = 15 + 16, LEVEL = 9, MEMORY_LEVEL = 8, UNKNOWN_SYSTEM = 255 };
 
 static voidpf zlib_alloc(voidpf user, uInt items, uInt size) {
@@ -25,10 +27,6 @@ static voidpf zlib_alloc(voidpf user, uInt items, uInt size) {
 static void zlib_free(voidpf user, voidpf memory) {
     (void)user;
     rbe_free(memory);
-}
-
-static rbe_status fail_errno(const char *path, const char *what) {
-    return rbe_fail(RBE_IO_ERROR, "%s: %s: %s", path, what, strerror(errno));
 }
 
 /* zlib reports its failures by code and, for damaged data, by a text. */
@@ -44,7 +42,7 @@ static rbe_status refill(rbe_reader *reader) {
     ssize_t got;
     do got = read(reader->file, reader->buffer, BUFFER_BYTES);
     while (got < 0 && errno == EINTR);
-    if (got < 0) return fail_errno(reader->path, "cannot read");
+    if (got < 0) return rbe_fail_errno(reader->path, "cannot read");
     reader->z.next_in = reader->buffer;
     reader->z.avail_in = (uInt)got;
     return RBE_OK;
@@ -67,7 +65,7 @@ static rbe_status prepare(rbe_reader *reader) {
 
 rbe_status rbe_reader_open(rbe_reader *reader, const char *path) {
     *reader = (rbe_reader){.path = path, .file = open(path, O_RDONLY | O_CLOEXEC)};
-    if (reader->file < 0) return fail_errno(path, "cannot open");
+    if (reader->file < 0) return rbe_fail_errno(path, "cannot open");
     rbe_status status = prepare(reader);
     if (status != RBE_OK) rbe_reader_close(reader);
     return status;

@@ -8,10 +8,7 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
-
-static rbe_status fail_errno(const char *name, const char *what) {
-    return rbe_fail(RBE_IO_ERROR, "%s: %s: %s", name, what, strerror(errno));
-}
+#include "base/failure.h"
 
 static rbe_status take_name(rbe_source *source, const char *name) {
     size_t room = strlen(name) + 1;
@@ -23,9 +20,9 @@ static rbe_status take_name(rbe_source *source, const char *name) {
 
 static rbe_status open_regular(rbe_source *source) {
     source->file = open(source->name, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a FIFO does not make it wait */
-    if (source->file < 0) return fail_errno(source->name, "cannot open");
+    if (source->file < 0) return rbe_fail_errno(source->name, "cannot open");
     struct stat about;
-    if (fstat(source->file, &about) != 0) return fail_errno(source->name, "cannot read");
+    if (fstat(source->file, &about) != 0) return rbe_fail_errno(source->name, "cannot read");
     if (!S_ISREG(about.st_mode)) return rbe_fail(RBE_IO_ERROR, "%s: expected a regular file", source->name);
     source->bytes = (uint64_t)about.st_size;
     return RBE_OK;
@@ -57,7 +54,7 @@ rbe_status rbe_source_read(const rbe_source *source, uint64_t offset, void *byte
     }
     for (size_t done = 0; done < count;) {
         ssize_t got = pread(source->file, (char *)bytes + done, count - done, (off_t)(offset + done));
-        if (got < 0 && errno != EINTR) return fail_errno(source->name, "cannot read");
+        if (got < 0 && errno != EINTR) return rbe_fail_errno(source->name, "cannot read");
         if (got == 0) return rbe_fail(RBE_IO_ERROR, "%s: has become shorter while it was read", source->name);
         if (got > 0) done += (size_t)got;
     }

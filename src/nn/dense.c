@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/failure.h"
 #include "base/gemm.h"
 #include "nn/layer.h"
 #include "tensor/node.h"
@@ -16,23 +17,18 @@ typedef struct dense_layer {
     rbe_param params[2]; /* weights, bias */
 } dense_layer;
 
-void rbe_bias_gradient(rbe_param *bias, const float *dy, size_t rows, size_t columns) {
-    float *restrict sum = bias->grad;
-    if (!bias->grad_set) memset(sum, 0, columns * sizeof(float));
-    for (size_t n = 0; n < rows; n++)
-        for (size_t i = 0; i < columns; i++) sum[i] += dy[n * columns + i];
-    bias->grad_set = true;
-}
-
 static rbe_status dense_backward(rbe_var *self) {
     const rbe_layer *layer = self->context_pointer;
     rbe_var *x = self->parents[0];
     size_t rows = rbe_tensor_rows(&x->value);
     RBE_TRY(rbe_layer_require_grads(layer));
-    rbe_param *weights = &layer->params[0];
+    rbe_param *weights = &layer->params[0], *bias = &layer->params[1];
     rbe_gemm(true, false, layer->out, layer->in, rows, self->grad, x->value.data, weights->grad_set, weights->grad);
     weights->grad_set = true;
-    if (layer->has_bias) rbe_bias_gradient(&layer->params[1], self->grad, rows, layer->out);
+    if (layer->has_bias) {
+        rbe_bias_gradient(self->grad, rows, layer->out, bias->grad_set, bias->grad);
+        bias->grad_set = true;
+    }
     if (!x->needs_grad) return RBE_OK;
     bool add;
     float *dx = rbe_grad_target(x, &add);
@@ -77,13 +73,13 @@ static dense_layer *dense_bare(size_t in, size_t out, bool bias, const char *nam
     layer->base = (rbe_layer){.type = &dense_type,
                               .in = in,
                               .out = out,
-                              .named = name,
                               .has_bias = bias,
                               .params = layer->params,
                               .param_count = bias ? 2 : 1};
     layer->params[0] = (rbe_param){.part = "weights", .count = in * out, .decays = true, .lr_scale = 1.0f};
     layer->params[1] = (rbe_param){.part = "bias", .count = out, .lr_scale = 1.0f};
-    rbe_layer_set_name(&layer->base, name ? name : "dense");
+    rbe_layer_set_default_name(&layer->base, "dense");
+    if (name) rbe_layer_set_name(&layer->base, name);
     layer->params[0].value = rbe_alloc(in * out, sizeof(float));
     if (bias) layer->params[1].value = rbe_alloc_zeroed(out, sizeof(float));
     if (layer->params[0].value && (!bias || layer->params[1].value)) return layer;
@@ -115,13 +111,13 @@ rbe_layer *rbe_dense_from_weights(size_t in, size_t out, const float *weights, c
     if (!layer) return NULL;
     memcpy(layer->params[0].value, weights, in * out * sizeof(float));
     if (bias) memcpy(layer->params[1].value, bias, out * sizeof(float));
-    for (size_t n = 0; n < layer->base.param_count; n++)
-        for (size_t i = 0; i < layer->params[n].count; i++)
-            if (!isfinite(layer->params[n].value[i])) {
-                rbe_fail(RBE_NUMERICAL_INSTABILITY, "%s: value %zu is %g", layer->params[n].name, i,
-                         (double)layer->params[n].value[i]);
-                rbe_layer_free(&layer->base);
-                return NULL;
-            }
+    for (size_t n = 0; n < layer->base.param_count; n++) {
+        const rbe_param *p = &layer->params[n];
+        size_t bad = rbe_first_nonfinite(p->value, p->count);
+        if (bad == p->count) continue;
+        rbe_fail(RBE_NUMERICAL_INSTABILITY, "%s: value %zu is %g", p->name, bad, (double)p->value[bad]);
+        rbe_layer_free(&layer->base);
+        return NULL;
+    }
     return &layer->base;
 }

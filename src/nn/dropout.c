@@ -33,7 +33,7 @@ rbe_layer *rbe_dropout_new(float probability) {
     }
     dropout_layer *layer = rbe_alloc_zeroed(1, sizeof *layer);
     if (!layer) return NULL;
-    layer->base = (rbe_layer){.type = &dropout_type, .named = true};
+    layer->base = (rbe_layer){.type = &dropout_type};
     layer->probability = probability;
     rbe_layer_set_name(&layer->base, "dropout");
     return &layer->base;

@@ -2,11 +2,13 @@
 #include "nn/layer.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #include "base/alloc.h"
 #include "tensor/node.h"
 
 rbe_status rbe_param_require_grad(rbe_param *param) {
+    if (!param) return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_param_require_grad: the parameter is NULL");
     if (param->grad) return RBE_OK;
     param->grad = rbe_alloc(param->count, sizeof(float));
     param->grad_set = false;
@@ -23,6 +25,12 @@ rbe_status rbe_layer_check_size(const char *kind, size_t in, size_t out) {
 rbe_status rbe_layer_require_grads(const rbe_layer *layer) {
     for (size_t n = 0; n < layer->param_count; n++) RBE_TRY(rbe_param_require_grad(&layer->params[n]));
     return RBE_OK;
+}
+
+void rbe_bias_gradient(const float *dy, size_t rows, size_t columns, bool add, float *restrict sum) {
+    if (!add) memset(sum, 0, columns * sizeof *sum);
+    for (size_t n = 0; n < rows; n++)
+        for (size_t i = 0; i < columns; i++) sum[i] += dy[n * columns + i];
 }
 
 rbe_var *rbe_layer_forward(const rbe_layer *layer, rbe_var *x) {
@@ -49,19 +57,25 @@ void rbe_layer_free(rbe_layer *layer) {
     rbe_free(layer);
 }
 
-const char *rbe_layer_name(const rbe_layer *layer) { return layer->name; }
+const char *rbe_layer_name(const rbe_layer *layer) { return layer ? layer->name : ""; }
 
-const char *rbe_layer_kind(const rbe_layer *layer) { return layer->type->kind; }
+const char *rbe_layer_kind(const rbe_layer *layer) { return layer ? layer->type->kind : ""; }
 
-size_t rbe_layer_inputs(const rbe_layer *layer) { return layer->in; }
+size_t rbe_layer_inputs(const rbe_layer *layer) { return layer ? layer->in : 0; }
 
-size_t rbe_layer_outputs(const rbe_layer *layer) { return layer->out; }
+size_t rbe_layer_outputs(const rbe_layer *layer) { return layer ? layer->out : 0; }
 
 rbe_param *rbe_layer_param(const rbe_layer *layer, size_t n) {
-    return n < layer->param_count ? &layer->params[n] : NULL;
+    return layer && n < layer->param_count ? &layer->params[n] : NULL;
 }
 
 void rbe_layer_set_name(rbe_layer *layer, const char *name) {
+    if (!layer) return;
+    rbe_layer_set_default_name(layer, name);
+    layer->named = true;
+}
+
+void rbe_layer_set_default_name(rbe_layer *layer, const char *name) {
     snprintf(layer->name, sizeof layer->name, "%s", name);
     for (size_t n = 0; n < layer->param_count; n++) {
         rbe_param *param = &layer->params[n];
@@ -76,6 +90,7 @@ size_t rbe_layer_table_bytes(const rbe_layer *layer) {
 
 rbe_layer_cost rbe_layer_describe_cost(const rbe_layer *layer) {
     rbe_layer_cost cost = {0};
+    if (!layer) return cost;
     for (size_t n = 0; n < layer->param_count; n++) cost.values += layer->params[n].count;
     cost.bytes = cost.values * sizeof(float);
     if (layer->type->structure_bytes) cost.bytes += layer->type->structure_bytes(layer);

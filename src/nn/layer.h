@@ -24,12 +24,15 @@ typedef struct rbe_layer_type {
 struct rbe_layer {
     const rbe_layer_type *type;
     char name[RBE_NAME_SIZE];
-    bool named; /* by its maker; otherwise a model names it by its place */
+    bool named; /* by rbe_layer_set_name; otherwise a model names it by its place */
     bool has_bias;
     size_t in, out;    /* 0: any */
     rbe_param *params; /* inside the layer's own struct: the gradients of a const layer can be written */
     size_t param_count;
 };
+
+/* A name that holds until the layer gets one of its own or a place in a model. */
+void rbe_layer_set_default_name(rbe_layer *layer, const char *name);
 
 /* INVALID_ARGUMENT, with the kind of layer in its text, unless both widths are 1 .. 2^24. */
 rbe_status rbe_layer_check_size(const char *kind, size_t in, size_t out);
@@ -43,7 +46,7 @@ rbe_status rbe_layer_require_grads(const rbe_layer *layer);
 /* The probability of a dropout layer; false for another kind. */
 bool rbe_dropout_probability(const rbe_layer *layer, float *probability);
 
-/* db = sum over the rows of dy (rows x columns), added to what the parameter holds. */
-void rbe_bias_gradient(rbe_param *bias, const float *dy, size_t rows, size_t columns);
+/* sum = (add ? sum : 0) + the sum of the rows of dy (rows x columns): the gradient of a bias. */
+void rbe_bias_gradient(const float *dy, size_t rows, size_t columns, bool add, float *restrict sum);
 
 #endif

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/failure.h"
 #include "codec/positions.h"
 #include "nn/linear_product.h"
 #include "tensor/node.h"
@@ -165,15 +166,15 @@ static rbe_layer *assemble(rbe_blocks *blocks, float *bias, const rbe_linear_opt
         rbe_free(bias);
         return NULL;
     }
-    layer->base = (rbe_layer){
-        .type = &linear_type, .in = blocks->input_axis.length, .out = blocks->output_axis.length, .named = o->name};
+    layer->base = (rbe_layer){.type = &linear_type, .in = blocks->input_axis.length, .out = blocks->output_axis.length};
     layer->blocks = blocks;
     layer->plan = plan;
     layer->use_cache = o->use_cache;
     layer->count = &layer->counted;
     if (o->batch_threshold) rbe_plan_set_batch_threshold(plan, o->batch_threshold);
     set_params(layer, bias);
-    rbe_layer_set_name(&layer->base, o->name ? o->name : "rbe");
+    rbe_layer_set_default_name(&layer->base, "rbe");
+    if (o->name) rbe_layer_set_name(&layer->base, o->name);
     return &layer->base;
 }
 
@@ -225,8 +226,8 @@ static rbe_status copy_bias(float **copy, const float *bias, size_t bias_count, 
     if (!bias && bias_count == 0) return RBE_OK;
     if (!bias || bias_count != out)
         return rbe_fail(RBE_INPUT_DIMENSION_MISMATCH, "bias has %zu values, expected %zu", bias ? bias_count : 0, out);
-    for (size_t i = 0; i < out; i++)
-        if (!isfinite(bias[i])) return rbe_fail(RBE_NUMERICAL_INSTABILITY, "bias %zu is %g", i, (double)bias[i]);
+    size_t bad = rbe_first_nonfinite(bias, out);
+    if (bad < out) return rbe_fail(RBE_NUMERICAL_INSTABILITY, "bias %zu is %g", bad, (double)bias[bad]);
     *copy = rbe_alloc(out, sizeof **copy);
     if (!*copy) return rbe_last_status();
     memcpy(*copy, bias, out * sizeof **copy);

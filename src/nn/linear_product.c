@@ -6,8 +6,6 @@
  */
 #include "nn/linear_product.h"
 
-#include <string.h>
-
 /* `count` rows of a mapped axis and what its map needs beside them; NULL for an axis without a map. */
 typedef struct mapped_rows {
     const rbe_axis_map *axis;
@@ -79,13 +77,6 @@ size_t rbe_linear_backward_bytes(const rbe_linear_layer *layer, size_t rows) {
            mapped_bytes(&b->output_axis, rows);
 }
 
-/* The kernels' sum is over mapped outputs, which have no bias. */
-static void sum_bias(const float *dy, size_t rows, size_t out, bool add, float *bias) {
-    if (!add) memset(bias, 0, out * sizeof *bias);
-    for (size_t n = 0; n < rows; n++)
-        for (size_t i = 0; i < out; i++) bias[i] += dy[n * out + i];
-}
-
 rbe_status rbe_linear_backward_product(const rbe_linear_layer *layer, rbe_arena *arena, const float *x,
                                        const float *cache, const float *dy, size_t rows, const rbe_gradients *g) {
     const rbe_blocks *b = layer->blocks;
@@ -102,8 +93,8 @@ rbe_status rbe_linear_backward_product(const rbe_linear_layer *layer, rbe_arena 
         inner.add_dx = false;
     }
     if (out.rows && g->bias) {
-        inner.bias = NULL;
-        sum_bias(dy, rows, b->output_axis.length, g->add_parameters, g->bias);
+        inner.bias = NULL; /* the kernels' sum is over mapped outputs, which have no bias */
+        rbe_bias_gradient(dy, rows, b->output_axis.length, g->add_parameters, g->bias);
     }
     if (!cache || layer->probe.see) x = apply(&in, x);
     dy = apply(&out, dy);

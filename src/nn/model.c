@@ -53,7 +53,7 @@ static rbe_status add_layer(rbe_model *model, rbe_layer *layer) {
     if (!layer->named) {
         char name[RBE_NAME_SIZE];
         snprintf(name, sizeof name, "fc%zu", model->fc_count);
-        rbe_layer_set_name(layer, name);
+        rbe_layer_set_default_name(layer, name);
     }
     return RBE_OK;
 }
@@ -61,8 +61,8 @@ static rbe_status add_layer(rbe_model *model, rbe_layer *layer) {
 rbe_status rbe_model_add(rbe_model *model, rbe_layer *layer) {
     rbe_status status = rbe_model_status(model);
     if (status == RBE_OK && !layer) {
-        /* Its constructor has just failed in this thread and said why. */
-        if (rbe_last_status() == RBE_OK) rbe_fail(RBE_INVALID_ARGUMENT, "rbe_model_add: the layer is NULL");
+        /* Most likely its constructor has just failed in this thread and said why. */
+        rbe_fail(RBE_INVALID_ARGUMENT, "rbe_model_add: the layer is NULL (last failure: %s)", rbe_last_error());
         return keep_error(model);
     }
     if (status == RBE_OK && add_layer(model, layer) != RBE_OK) status = keep_error(model);
@@ -114,12 +114,19 @@ rbe_layer_cost rbe_model_describe_cost(const rbe_model *model) {
     return sum;
 }
 
+/* Columns of the input: what stands before the first layer with a width keeps the shape. */
+static size_t input_columns(const rbe_model *model) {
+    const rbe_layer *layer;
+    for (size_t n = 0; (layer = rbe_model_layer(model, n)); n++)
+        if (layer->in) return layer->in;
+    return 0;
+}
+
 size_t rbe_model_tape_bytes(const rbe_model *model, size_t rows) {
-    size_t columns = 0, scratch = 0;
+    size_t columns = input_columns(model), scratch = 0;
     size_t bytes = rbe_aligned(sizeof(rbe_var)); /* the input */
     for (size_t n = 0; model && n < model->count; n++) {
         const rbe_layer *layer = model->stages[n].layer;
-        if (columns == 0 && layer) columns = layer->in;
         bytes += layer ? layer->type->tape_bytes(layer, rows, columns) : rbe_node_bytes(rows * columns, true);
         if (layer && layer->out) columns = layer->out;
         size_t own = layer && layer->type->scratch_bytes ? layer->type->scratch_bytes(layer, rows) : 0;

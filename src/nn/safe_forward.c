@@ -68,12 +68,10 @@ size_t rbe_memory_available(const char *meminfo) {
     return bytes;
 }
 
-static rbe_status check_memory(const rbe_linear_layer *layer, size_t rows, size_t limit) {
-    size_t required = rbe_linear_forward_bytes(layer, rows);
-    size_t available = limit ? limit : rbe_memory_available("/proc/meminfo");
+static rbe_status check_memory(const rbe_linear_layer *layer, size_t required, const char *what, size_t available) {
     if (required <= available) return RBE_OK;
-    return rbe_fail(RBE_INSUFFICIENT_MEMORY, "%s: required %.2f MB, available %.2f MB", layer->base.name,
-                    (double)required / MEGABYTE, (double)available / MEGABYTE);
+    return rbe_fail(RBE_INSUFFICIENT_MEMORY, "%s: required %.2f MB%s, available %.2f MB", layer->base.name,
+                    (double)required / MEGABYTE, what, (double)available / MEGABYTE);
 }
 
 /* ---- the two products ---------------------------------------------------------------------------------------- */
@@ -91,6 +89,10 @@ static rbe_status run_compressed(const rbe_linear_layer *layer, const rbe_tensor
         status = rbe_linear_forward_product(layer, &arena, x->data, rbe_tensor_rows(x), y->data, NULL);
     rbe_arena_free(&arena);
     return status == RBE_OK ? check_result(layer, RBE_SAFE_COMPRESSED, y) : status;
+}
+
+static size_t fallback_bytes(const rbe_linear_layer *layer) {
+    return rbe_block_reader_bytes(layer->blocks) + layer->blocks->block * layer->base.in * sizeof(float);
 }
 
 static rbe_status run_fallback(const rbe_linear_layer *layer, const rbe_tensor *x, rbe_tensor *y) {
@@ -134,9 +136,11 @@ rbe_status rbe_linear_forward_safe(const rbe_layer *base, const rbe_tensor *x, r
         return rbe_fail(RBE_INVALID_ARGUMENT, "input_limit: expected at least 0, found %g", (double)o->input_limit);
     RBE_TRY(check_shapes(base, x, y));
     RBE_TRY(check_values(base->name, "input", x, o->input_limit > 0.0f ? o->input_limit : DEFAULT_INPUT_LIMIT));
-    RBE_TRY(check_memory(layer, rbe_tensor_rows(x), o->memory_limit));
+    size_t available = o->memory_limit ? o->memory_limit : rbe_memory_available("/proc/meminfo");
+    RBE_TRY(check_memory(layer, rbe_linear_forward_bytes(layer, rbe_tensor_rows(x)), "", available));
     RBE_TRY(rbe_blocks_check(layer->blocks));
     if (run_compressed(layer, x, y) == RBE_OK) return RBE_OK;
     warn_of_fallback(layer, o);
+    RBE_TRY(check_memory(layer, fallback_bytes(layer), " to decompress block rows", available));
     return run_fallback(layer, x, y);
 }

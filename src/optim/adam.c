@@ -59,8 +59,8 @@ static void update(const rbe_optim *optim, const rbe_optim_slot *slot, bool deco
 static void adam_update(const rbe_optim *optim, const rbe_optim_slot *slot) { update(optim, slot, false); }
 static void adamw_update(const rbe_optim *optim, const rbe_optim_slot *slot) { update(optim, slot, true); }
 
-static const rbe_optim_method adam = {"adam", state_arrays, adam_update};
-static const rbe_optim_method adamw = {"adamw", state_arrays, adamw_update};
+static const rbe_optim_method adam = {"adam", state_arrays, adam_update, true};
+static const rbe_optim_method adamw = {"adamw", state_arrays, adamw_update, true};
 
 const rbe_optim_method *const rbe_adam = &adam;
 const rbe_optim_method *const rbe_adamw = &adamw;

@@ -8,6 +8,8 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/failure.h"
+#include "base/norm.h"
 #include "optim/optim_internal.h"
 
 /* ---- methods by name ----------------------------------------------------------------------------------------- */
@@ -120,23 +122,27 @@ void rbe_optim_free(rbe_optim *optim) {
 
 /* ---- the step ------------------------------------------------------------------------------------------------ */
 
-static double sum_of_squares(const float *g, size_t count) {
-    double sum = 0;
-#pragma omp simd reduction(+ : sum)
-    for (size_t i = 0; i < count; i++) sum += (double)g[i] * g[i];
-    return sum;
-}
-
 /* Adds the squares of one parameter's gradient, or says where it is not finite. */
 static rbe_status add_squares(const rbe_param *p, double *sum) {
     if (!p->grad || !p->grad_set) return RBE_OK;
-    double squares = sum_of_squares(p->grad, p->count);
+    double squares = rbe_sum_of_squares(p->grad, p->count);
     *sum += squares;
     if (isfinite(squares)) return RBE_OK;
-    size_t at = 0;
-    while (isfinite(p->grad[at])) at++;
+    size_t at = rbe_first_nonfinite(p->grad, p->count);
     return rbe_fail(RBE_NUMERICAL_INSTABILITY, "%s: gradient %zu of %zu is %g", p->name, at, p->count,
                     (double)p->grad[at]);
+}
+
+/* Has a square, and a mean of squares divided by 1 - b2^t, that is a float. */
+#define LARGEST_SQUARED 1e19
+
+/* For methods that keep squares as floats: says which gradient, times `factor`, has none. */
+static rbe_status check_squares(const rbe_param *p, double factor) {
+    for (size_t i = 0; p->grad && p->grad_set && i < p->count; i++)
+        if (fabs(factor * (double)p->grad[i]) > LARGEST_SQUARED)
+            return rbe_fail(RBE_NUMERICAL_INSTABILITY, "%s: gradient %zu of %zu is %g: its square is not finite",
+                            p->name, i, p->count, factor * (double)p->grad[i]);
+    return RBE_OK;
 }
 
 static void scale_gradient(rbe_param *p, float factor) {
@@ -156,17 +162,36 @@ rbe_status rbe_clip_global_norm(rbe_param *const *params, size_t count, float li
     return RBE_OK;
 }
 
+/* Does the state still fit the parameter? */
+static bool fits(const rbe_optim_slot *slot) {
+    for (size_t k = 0; k < RBE_OPTIM_MAX_STATE; k++)
+        if (slot->state[k] && rbe_alloc_bytes(slot->state[k]) != slot->param->count * sizeof(float)) return false;
+    return true;
+}
+
+static rbe_status check_state(const rbe_optim *optim, size_t i) {
+    const rbe_optim_slot *slot = &optim->slots[i];
+    if (fits(slot)) return RBE_OK;
+    return rbe_fail(RBE_INVALID_ARGUMENT,
+                    "parameter %zu (%s) has %zu values, the optimiser was made for %zu: it needs a new one", i,
+                    slot->param->name, slot->param->count, rbe_alloc_bytes(slot->state[0]) / sizeof(float));
+}
+
 rbe_status rbe_optim_step(rbe_optim *optim) {
     if (!optim) return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_optim_step: the optimiser is NULL");
     double sum = 0;
+    for (size_t i = 0; i < optim->count; i++) RBE_TRY(check_state(optim, i));
     for (size_t i = 0; i < optim->count; i++) RBE_TRY(add_squares(optim->slots[i].param, &sum));
     double norm = sqrt(sum), limit = optim->options.clip_norm;
+    double factor = limit > 0 && norm > limit ? limit / norm : 1.0;
+    for (size_t i = 0; optim->method->keeps_squares && factor * norm > LARGEST_SQUARED && i < optim->count; i++)
+        RBE_TRY(check_squares(optim->slots[i].param, factor));
     optim->grad_norm = (float)norm;
     optim->steps++;
     for (size_t i = 0; i < optim->count; i++) {
         rbe_param *p = optim->slots[i].param;
         if (!p->grad || !p->grad_set) continue;
-        if (limit > 0 && norm > limit) scale_gradient(p, (float)(limit / norm));
+        if (factor < 1.0) scale_gradient(p, (float)factor);
         optim->method->update(optim, &optim->slots[i]);
         p->grad_set = false;
     }
@@ -201,7 +226,7 @@ static rbe_optim_slot *find_slot(rbe_optim *optim, const rbe_param *param) {
 float *rbe_optim_state(rbe_optim *optim, const rbe_param *param, int which) {
     if (which < 0 || which >= RBE_OPTIM_MAX_STATE) return NULL;
     rbe_optim_slot *slot = find_slot(optim, param);
-    return slot ? slot->state[which] : NULL;
+    return slot && fits(slot) ? slot->state[which] : NULL;
 }
 
 void rbe_optim_replace_state(rbe_optim *optim, const rbe_param *param, int which, float *state) {

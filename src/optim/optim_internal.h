@@ -21,6 +21,7 @@ struct rbe_optim_method {
     size_t (*state_arrays)(const rbe_optim_options *options);
     /* Changes the parameter's values by its gradient; optim->steps counts this step already. */
     void (*update)(const rbe_optim *optim, const rbe_optim_slot *slot);
+    bool keeps_squares; /* of gradients, as floats */
 };
 
 struct rbe_optim {
@@ -32,8 +33,8 @@ struct rbe_optim {
     float grad_norm; /* of the last step, before clipping */
 };
 
-/* State array number `which` of a parameter, as long as the parameter; NULL if the method keeps no such array or
- * the parameter is not the optimiser's. */
+/* State array number `which` of a parameter, as long as the parameter; NULL if the method keeps no such array, the
+ * parameter is not the optimiser's, or its count has changed without the optimiser (whose next step says so). */
 float *rbe_optim_state(rbe_optim *optim, const rbe_param *param, int which);
 
 /* Puts `state`, of the library's memory, in the place of that array, which is freed: after the parameter's count

@@ -15,7 +15,9 @@ static double progress(const rbe_schedule *s, size_t step) {
 
 static double shape(const rbe_schedule *s, size_t step) {
     switch (s->kind) {
-    case RBE_STEP: return s->every > 0 ? pow(s->factor, floor((double)step / (double)s->every)) : 1.0;
+    case RBE_STEP:
+        if (s->every == 0) break;
+        return pow(s->factor != 0.0f ? s->factor : 0.1, floor((double)step / (double)s->every));
     case RBE_COSINE: return s->floor + (1.0 - s->floor) * (1.0 + cos(pi * progress(s, step))) / 2.0;
     case RBE_CONSTANT: break;
     }

@@ -36,6 +36,6 @@ static void update(const rbe_optim *optim, const rbe_optim_slot *slot) {
         plain(p->value, p->grad, p->count, rate, decay);
 }
 
-static const rbe_optim_method sgd = {"sgd", state_arrays, update};
+static const rbe_optim_method sgd = {"sgd", state_arrays, update, false};
 
 const rbe_optim_method *const rbe_sgd = &sgd;

@@ -88,6 +88,9 @@ void rbe_node_has_parameters(rbe_var *var);
  * text should start with the operation's name. NULL var gives NULL. */
 rbe_var *rbe_tape_fail(rbe_var *var, rbe_status status, const char *format, ...) RBE_PRINTF(3, 4);
 
+/* RBE_OK, or fails with the tape's own error, so that what rbe_last_error says is the first one. */
+rbe_status rbe_tape_report(const rbe_tape *tape);
+
 /* Records that what failed in this thread just now (rbe_last_status, rbe_last_error) failed on this tape. */
 rbe_var *rbe_tape_fail_last(rbe_var *var);
 

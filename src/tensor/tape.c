@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/failure.h"
 #include "tensor/node.h"
 
 rbe_tape *rbe_tape_new(const rbe_tape_options *options) {
@@ -45,6 +46,10 @@ rbe_status rbe_tape_reserve(rbe_tape *tape, size_t bytes) {
 rbe_status rbe_tape_status(const rbe_tape *tape) { return tape ? tape->status : RBE_INVALID_ARGUMENT; }
 
 const char *rbe_tape_error(const rbe_tape *tape) { return tape ? tape->error : "the tape is NULL"; }
+
+rbe_status rbe_tape_report(const rbe_tape *tape) {
+    return tape->status == RBE_OK ? RBE_OK : rbe_fail(tape->status, "%s", tape->error);
+}
 
 void rbe_tape_set_inference(rbe_tape *tape, bool inference) {
     if (tape) tape->inference = inference;
@@ -190,28 +195,25 @@ float *rbe_grad_zeroed(rbe_var *var) {
     return grad;
 }
 
-/* Fails with the tape's own error, so that what rbe_last_error says is the first one. */
-static rbe_status report(const rbe_tape *tape) { return rbe_fail(tape->status, "%s", tape->error); }
-
 rbe_status rbe_backward(rbe_var *loss) {
     if (!loss) return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_backward: the loss is NULL (was the tape made?)");
     rbe_tape *tape = loss->tape;
-    if (tape->status != RBE_OK) return report(tape);
+    if (tape->status != RBE_OK) return rbe_tape_report(tape);
     if (rbe_tensor_count(&loss->value) != 1) {
         char shape[RBE_SHAPE_TEXT];
         rbe_tape_fail(loss, RBE_INVALID_ARGUMENT, "rbe_backward: expected a loss of one value, found shape %s",
                       rbe_shape_text(&loss->value, shape));
-        return report(tape);
+        return rbe_tape_report(tape);
     }
     if (!loss->needs_grad) {
         rbe_tape_fail(loss, RBE_INVALID_ARGUMENT, "rbe_backward: the loss depends on nothing that needs a gradient");
-        return report(tape);
+        return rbe_tape_report(tape);
     }
     for (rbe_var *var = tape->newest; var; var = var->previous) var->grad = NULL;
     float *seed = rbe_grad_zeroed(loss);
     if (!seed) {
         rbe_tape_fail_last(loss);
-        return report(tape);
+        return rbe_tape_report(tape);
     }
     seed[0] = 1.0f;
     for (rbe_var *var = loss; var; var = var->previous) {
@@ -220,7 +222,7 @@ rbe_status rbe_backward(rbe_var *loss) {
         rbe_status status = var->backward(var);
         if (status != RBE_OK) {
             rbe_tape_fail_last(var);
-            return report(tape);
+            return rbe_tape_report(tape);
         }
     }
     tape->scope = "";
@@ -228,12 +230,6 @@ rbe_status rbe_backward(rbe_var *loss) {
 }
 
 /* ---- where did the NaN come from? ---------------------------------------------------------------------------- */
-
-static size_t first_nonfinite(const float *values, size_t count) {
-    size_t i = 0;
-    while (i < count && isfinite(values[i])) i++;
-    return i;
-}
 
 static rbe_status nonfinite(const rbe_var *var, const char *what, const float *values, size_t index) {
     return rbe_fail(RBE_NUMERICAL_INSTABILITY, "%s%s%s: %s %zu is %g", var->scope, var->scope[0] ? ": " : "",
@@ -246,15 +242,15 @@ rbe_status rbe_tape_check_finite(const rbe_tape *tape) {
     const rbe_var *first = NULL;
     for (const rbe_var *var = tape->newest; var; var = var->previous) {
         size_t count = rbe_tensor_count(&var->value);
-        if (var->value.data && first_nonfinite(var->value.data, count) < count) first = var;
+        if (var->value.data && rbe_first_nonfinite(var->value.data, count) < count) first = var;
     }
     if (first) {
-        size_t at = first_nonfinite(first->value.data, rbe_tensor_count(&first->value));
+        size_t at = rbe_first_nonfinite(first->value.data, rbe_tensor_count(&first->value));
         return nonfinite(first, "value", first->value.data, at);
     }
     for (const rbe_var *var = tape->newest; var; var = var->previous) {
         size_t count = rbe_tensor_count(&var->value);
-        size_t at = var->grad ? first_nonfinite(var->grad, count) : count;
+        size_t at = var->grad ? rbe_first_nonfinite(var->grad, count) : count;
         if (at < count) return nonfinite(var, "gradient", var->grad, at);
     }
     return RBE_OK;

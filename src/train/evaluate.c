@@ -1,6 +1,7 @@
 /* Loss and error of a model over a whole data set, without gradients. */
 #include <math.h>
 
+#include "tensor/node.h"
 #include "train/memory.h"
 #include "train/tally.h"
 
@@ -12,7 +13,7 @@ static rbe_status run(const rbe_model *model, rbe_tape *tape, rbe_batches *batch
     while (rbe_batches_next(batches, &batch)) {
         rbe_var *logits = rbe_model_forward(model, rbe_input(tape, batch.x));
         rbe_var *loss = rbe_cross_entropy(logits, batch.labels);
-        if (rbe_tape_status(tape) != RBE_OK) return rbe_fail(rbe_tape_status(tape), "%s", rbe_tape_error(tape));
+        RBE_TRY(rbe_tape_report(tape));
         if (!isfinite(rbe_item(loss))) {
             rbe_tape_check_finite(tape);
             return rbe_fail(RBE_NUMERICAL_INSTABILITY, "evaluation: %s", rbe_last_error());

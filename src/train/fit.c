@@ -1,4 +1,4 @@
-/* The training loop. A loop of your own needs no more than what stands in train_epoch and train_step:
+/* The training loop:
  *
  *     for each epoch
  *         for each batch:  forward, loss, backward, optimiser step, reset the tape
@@ -8,7 +8,7 @@
  * the evaluation after it can use the same memory; the tape is reserved in one piece, and a step allocates nothing.
  */
 #include <math.h>
-#include <time.h>
+#include <omp.h>
 
 #include "train/log.h"
 #include "train/memory.h"
@@ -28,12 +28,6 @@ typedef struct training {
     size_t steps_done;
     double start, training_seconds;
 } training;
-
-static double now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 /* ---- options ------------------------------------------------------------------------------------------------- */
 
@@ -104,7 +98,7 @@ static rbe_status call_back(const training *t, rbe_progress_callback callback) {
 
 static rbe_status report_step(training *t) {
     const rbe_fit_options *o = &t->options;
-    t->progress.seconds = now() - t->start;
+    t->progress.seconds = omp_get_wtime() - t->start;
     rbe_bar_step(&t->bar, &t->progress);
     if (o->log_every > 0 && (t->progress.step + 1) % o->log_every == 0) RBE_TRY(rbe_log_step(&t->log, &t->progress));
     return call_back(t, o->on_step);
@@ -125,7 +119,7 @@ static rbe_status run_steps(training *t, rbe_tape *tape, rbe_batches *batches) {
 
 static rbe_status train_epoch(training *t) {
     const rbe_fit_options *o = &t->options;
-    double start = now();
+    double start = omp_get_wtime();
     t->tally = (rbe_tally){0};
     /* Dropout draws other masks in each epoch. */
     rbe_tape *tape = rbe_tape_new(&(rbe_tape_options){.seed = o->seed + ((uint64_t)t->progress.epoch << 32)});
@@ -133,11 +127,17 @@ static rbe_status train_epoch(training *t) {
     rbe_status status = batches ? run_steps(t, tape, batches) : rbe_last_status();
     rbe_batches_free(batches);
     rbe_tape_free(tape);
-    t->training_seconds += now() - start;
+    t->training_seconds += omp_get_wtime() - start;
     return status;
 }
 
 /* ---- the whole training -------------------------------------------------------------------------------------- */
+
+static rbe_status evaluate(const training *t, rbe_evaluation *test) {
+    rbe_status status = rbe_evaluate(t->model, t->test, t->options.batch, test);
+    if (status != RBE_NUMERICAL_INSTABILITY) return status;
+    return rbe_fail(status, "after epoch %zu of %zu: %s", t->progress.epoch + 1, t->options.epochs, rbe_last_error());
+}
 
 static rbe_status run_epochs(training *t, rbe_evaluation *test) {
     for (size_t epoch = 0; epoch < t->options.epochs; epoch++) {
@@ -145,10 +145,10 @@ static rbe_status run_epochs(training *t, rbe_evaluation *test) {
         t->progress.test = NULL;
         RBE_TRY(train_epoch(t));
         if (t->test) {
-            RBE_TRY(rbe_evaluate(t->model, t->test, t->options.batch, test));
+            RBE_TRY(evaluate(t, test));
             t->progress.test = test;
         }
-        t->progress.seconds = now() - t->start;
+        t->progress.seconds = omp_get_wtime() - t->start;
         RBE_TRY(rbe_log_epoch(&t->log, &t->progress));
         rbe_bar_epoch(&t->bar, &t->progress);
         RBE_TRY(call_back(t, t->options.on_epoch));
@@ -177,7 +177,7 @@ rbe_status rbe_fit(rbe_model *model, rbe_optim *optim, const rbe_dataset *train,
 
     float own_rate = rbe_optim_lr(optim);
     rbe_evaluation last_test = {0};
-    t.start = now();
+    t.start = omp_get_wtime();
     rbe_status status = run_epochs(&t, &last_test);
     if (status != RBE_OK) forget_gradients(model);
     rbe_optim_set_lr(optim, own_rate);

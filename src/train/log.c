@@ -8,18 +8,13 @@
  */
 #include "train/log.h"
 
-#include <errno.h>
-#include <string.h>
+#include "base/failure.h"
 
 static const char header[] =
     "kind,epoch,step,train_loss,train_error,test_loss,test_error,test_error_uncertainty,learning_rate\n";
 
-static rbe_status failed(const rbe_log *log, const char *what) {
-    return rbe_fail(RBE_IO_ERROR, "%s: cannot %s: %s", log->path, what, strerror(errno));
-}
-
 static rbe_status flush(rbe_log *log) {
-    if (fflush(log->file) != 0 || ferror(log->file)) return failed(log, "write");
+    if (fflush(log->file) != 0 || ferror(log->file)) return rbe_fail_errno(log->path, "cannot write");
     return RBE_OK;
 }
 
@@ -27,10 +22,10 @@ rbe_status rbe_log_open(rbe_log *log, const char *path) {
     *log = (rbe_log){.path = path};
     if (!path) return RBE_OK;
     log->numbers = newlocale(LC_NUMERIC_MASK, "C", (locale_t)0);
-    if (!log->numbers) return failed(log, "set the number format");
+    if (!log->numbers) return rbe_fail_errno(log->path, "cannot set the number format");
     log->file = fopen(path, "w");
     if (!log->file) {
-        rbe_status status = failed(log, "create");
+        rbe_status status = rbe_fail_errno(log->path, "cannot create");
         rbe_log_close(log);
         return status;
     }

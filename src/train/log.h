@@ -15,7 +15,7 @@ typedef struct rbe_log {
 /* Creates the file and writes the header line. A NULL path gives a log that logs nothing. IO_ERROR. */
 rbe_status rbe_log_open(rbe_log *log, const char *path);
 
-/* One row each, on disk when the call returns. IO_ERROR. */
+/* One row each, handed to the system (not synced) when the call returns. IO_ERROR. */
 rbe_status rbe_log_step(rbe_log *log, const rbe_progress *progress);
 rbe_status rbe_log_epoch(rbe_log *log, const rbe_progress *progress);
 

@@ -3,7 +3,8 @@
  *     parameters and positions + tables + gradients (4 bytes per value) + optimiser state
  *     + one step's tape + one batch (features and a label per row)
  *
- * Evaluation between epochs takes no more: it runs after the epoch's tape and batch are freed.
+ * Evaluation between epochs takes no more: it runs after the epoch's tape, batch and order are freed. The order, 4
+ * bytes per sample, grows with the data set and is counted with it.
  */
 #include "train/memory.h"
 

@@ -1,0 +1,13 @@
+/* What several rooms find wrong in the same way: a system call that failed, a value that is not finite. */
+#ifndef RBE_BASE_FAILURE_H
+#define RBE_BASE_FAILURE_H
+
+#include "rbe/base.h"
+
+/* IO_ERROR "path: what: " and the text of errno. */
+rbe_status rbe_fail_errno(const char *path, const char *what);
+
+/* Index of the first value that is not finite; `count` if all are. */
+size_t rbe_first_nonfinite(const float *values, size_t count);
+
+#endif
