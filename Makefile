@@ -97,8 +97,8 @@ check: $(BUILD)/tests/run examples headers
 	sh tests/programs.sh $(BUILD)
 
 # ThreadSanitizer is not run: gcc's OpenMP runtime is not instrumented, so it takes every barrier for a race. Instead
-# the tests demand equal bits from one and from several threads, and no two threads write the same value
-# (src/kernels/batch.c, src/base/gemm.c).
+# the tests demand equal bits of products from one and from several threads, and equal bits of sums whenever they are
+# repeated; no two threads write the same value between two barriers (src/kernels/batch.c, src/base/gemm.c).
 SANITIZERS = -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 sanitize:
 	$(MAKE) BUILD=$(BUILD)/sanitize OPTIMIZE=-O1 SANITIZE="$(SANITIZERS)" $(BUILD)/sanitize/tests/run

@@ -1,9 +1,9 @@
 /* Products of a whole batch: the rows are cut into panels, and the panels go to the threads.
  *
  * Forward and dX need a panel at a time: transform, multiply, transform back. The result of a row does not depend
- * on its neighbours in the panel, nor on the thread. The gradients sum over all rows: the panels of a chunk are
- * transformed first, one a thread, and stay; then the lists are dealt out to the threads, each summing its lists
- * over the chunk in the order of the rows. No two threads write the same gradient.
+ * on its neighbours in the panel, nor on the thread. The gradients sum over all rows: each thread takes a range of
+ * panels and sums it, run by run, into gradients of its own, which are added up in the order of the threads. Threads
+ * wait for each other only twice, so that one that is held up does not hold up the others again and again.
  */
 #include <omp.h>
 #include <string.h>
@@ -16,7 +16,6 @@
 #define PANEL_PAIR_BYTES (2u << 20) /* of input and output panel together, for the second-level cache */
 #define RUN_BYTES (640u << 10)      /* of the panels that are summed without a break */
 #define RUN_PANELS 8
-#define LISTS_AT_A_TIME 8
 
 /* How a batch is cut. */
 typedef struct layout {
@@ -24,7 +23,6 @@ typedef struct layout {
     size_t input_floats, output_floats; /* of one panel */
     size_t run;                         /* panels summed without a break */
     size_t threads;
-    size_t chunk; /* panels transformed before the lists are summed: a run for every thread */
 } layout;
 
 static size_t at_most(size_t value, size_t limit) { return value < limit ? value : limit; }
@@ -40,7 +38,7 @@ static layout layout_of(const rbe_plan *plan, size_t rows) {
     l.threads = at_most((size_t)rbe_threads(), l.panels);
     size_t run = RUN_BYTES / ((l.input_floats + l.output_floats) * sizeof(float) + 1);
     l.run = run < 1 ? 1 : at_most(run, RUN_PANELS);
-    l.chunk = at_most(l.run * l.threads, l.panels);
+    if (l.threads > 0) l.run = at_most(l.run, (l.panels + l.threads - 1) / l.threads);
     return l;
 }
 
@@ -97,117 +95,126 @@ void rbe_plan_forward(const rbe_plan *plan, const rbe_blocks *w, const float *bi
 
 /* ---- backward ------------------------------------------------------------------------------------------------ */
 
-static size_t bias_floats(const rbe_blocks *w) { return (w->out + PANEL_STEP - 1) / PANEL_STEP * PANEL_STEP; }
+static size_t padded(size_t floats) { return (floats + PANEL_STEP - 1) / PANEL_STEP * PANEL_STEP; }
 
+static size_t alpha_count(const rbe_blocks *w) { return w->alpha ? RBE_BASIS_COUNT * w->grid_rows * w->grid_cols : 0; }
+
+/* Gradients of values, alphas and bias side by side. */
+static size_t parameter_floats(const rbe_blocks *w) {
+    return padded(w->value_count) + padded(alpha_count(w)) + padded(w->out);
+}
+
+/* The panels of a run for each thread, and gradients for each thread but the first, which uses the caller's. */
 size_t rbe_plan_backward_bytes(const rbe_plan *plan, const rbe_blocks *w, size_t rows) {
     layout l = layout_of(plan, rows);
-    size_t floats = l.chunk * (l.input_floats + l.output_floats + bias_floats(w));
+    if (l.threads == 0) return 0;
+    size_t floats = l.threads * l.run * (l.input_floats + l.output_floats) + (l.threads - 1) * parameter_floats(w);
     return rbe_aligned(floats * sizeof(float));
 }
 
-/* The scratch memory of a backward product. */
-typedef struct workspace {
-    float *x, *y; /* panels of the chunk; a panel of x is that of dx before */
-    float *bias;  /* sums of the panels of the chunk */
-} workspace;
+/* The gradients of the parameters that thread number `thread` sums: those that the caller wants. */
+static rbe_gradients gradients_of(const rbe_blocks *w, const rbe_gradients *wanted, float *others, size_t thread) {
+    if (thread == 0) return *wanted;
+    float *own = others + (thread - 1) * parameter_floats(w);
+    rbe_gradients g = *wanted;
+    if (g.values) g.values = own;
+    if (g.alpha) g.alpha = own + padded(w->value_count);
+    if (g.bias) g.bias = own + padded(w->value_count) + padded(alpha_count(w));
+    return g;
+}
 
-static workspace divide(const layout *l, void *scratch) {
-    workspace s;
-    s.x = scratch;
-    s.y = s.x + l->chunk * l->input_floats;
-    s.bias = s.y + l->chunk * l->output_floats;
-    return s;
+static void clear_parameters(const rbe_blocks *w, const rbe_gradients *g) {
+    if (g->values) memset(g->values, 0, w->value_count * sizeof(float));
+    if (g->alpha) memset(g->alpha, 0, alpha_count(w) * sizeof(float));
+    if (g->bias) memset(g->bias, 0, w->out * sizeof(float));
 }
 
 static void sum_rows(const float *rows, size_t count, size_t length, float *sum) {
-    memset(sum, 0, length * sizeof *sum);
     for (size_t n = 0; n < count; n++)
         for (size_t o = 0; o < length; o++) sum[o] += rows[n * length + o];
 }
 
-static void add_sums_of_panels(const float *sums, size_t count, size_t step, size_t length, float *total) {
-    for (size_t n = 0; n < count; n++)
-        for (size_t o = 0; o < length; o++) total[o] += sums[n * step + o];
-}
-
-/* What all the steps of one backward product share. */
+/* What all threads of one backward product share. */
 typedef struct batch {
     const rbe_plan *plan;
     const rbe_blocks *w;
     const rbe_methods *isa;
-    const layout *layout;
-    const rbe_gradients *gradients;
+    layout layout;
+    const float *x, *cache, *dy;
     size_t rows;
 } batch;
 
-/* Item of work `item` on the chunk that starts at panel `first`: LISTS_AT_A_TIME lists or the alphas of a group. */
-static void sum_lists(const batch *b, const float *x, const float *y, size_t first, size_t count, size_t item) {
-    const layout *l = b->layout;
-    size_t items = b->plan->block / LISTS_AT_A_TIME + 1, g = item / items, list = item % items * LISTS_AT_A_TIME;
-    for (size_t panel = 0; panel < count; panel += l->run) {
-        size_t start = panel_start(l, first + panel), end = panel_start(l, first + at_most(panel + l->run, count));
-        rbe_panels run = {.count = at_most(l->run, count - panel),
-                          .width = l->width,
-                          .rows = at_most(end, b->rows) - start,
-                          .x = x + panel * l->input_floats,
-                          .y = y + panel * l->output_floats,
-                          .x_panel = l->input_floats,
-                          .y_panel = l->output_floats};
-        if (list == b->plan->block) {
-            if (b->gradients->alpha) b->isa->gradient_alpha(b->plan, b->w, &run, g, b->gradients->alpha);
-        } else if (b->gradients->values) {
-            b->isa->gradient_values(b->plan, b->w, &run, g, list, list + LISTS_AT_A_TIME, b->gradients->values);
-        }
-    }
-}
-
-/* dX of one panel. */
-static void input_gradient(const batch *b, size_t panel, const float *yh, float *dxh) {
-    const layout *l = b->layout;
+/* dX of one panel, made in `dxh`. */
+static void input_gradient(const batch *b, size_t panel, const float *yh, float *dxh, const rbe_gradients *g) {
+    const layout *l = &b->layout;
     size_t start = panel_start(l, panel), count = panel_rows(l, panel, b->rows), in = b->w->in;
     memset(dxh, 0, l->input_floats * sizeof *dxh);
     b->isa->product_transposed(b->plan, b->w, yh, dxh, l->width, count);
-    b->isa->synthesize(&b->plan->input, dxh, l->width, NULL, b->gradients->add_dx, b->gradients->dx + start * in, count,
-                       in);
+    b->isa->synthesize(&b->plan->input, dxh, l->width, NULL, g->add_dx, g->dx + start * in, count, in);
 }
 
-static void clear_parameters(const rbe_blocks *w, const rbe_gradients *gradients) {
-    if (gradients->add_parameters) return;
-    if (gradients->values) memset(gradients->values, 0, w->value_count * sizeof(float));
-    if (gradients->alpha) memset(gradients->alpha, 0, RBE_BASIS_COUNT * w->grid_rows * w->grid_cols * sizeof(float));
-    if (gradients->bias) memset(gradients->bias, 0, w->out * sizeof(float));
+/* Everything for the `count` panels of a run: xh and yh are panels of the thread's own. A panel of xh is that of dX
+ * before. */
+static void backward_run(const batch *b, size_t first, size_t count, float *xh, float *yh, const rbe_gradients *g) {
+    const layout *l = &b->layout;
+    const rbe_blocks *w = b->w;
+    bool sums = g->values || g->alpha;
+    for (size_t n = 0; n < count; n++) {
+        size_t start = panel_start(l, first + n), rows = panel_rows(l, first + n, b->rows);
+        float *x_panel = xh + n * l->input_floats, *y_panel = yh + n * l->output_floats;
+        const float *dy = b->dy + start * w->out;
+        if (g->bias) sum_rows(dy, rows, w->out, g->bias);
+        if (sums || g->dx) b->isa->analyze(&b->plan->output, dy, rows, w->out, y_panel, l->width);
+        if (g->dx) input_gradient(b, first + n, y_panel, x_panel, g);
+        if (sums && !b->cache) b->isa->analyze(&b->plan->input, b->x + start * w->in, rows, w->in, x_panel, l->width);
+    }
+    const rbe_panels run = {.count = count,
+                            .width = l->width,
+                            .rows = at_most(panel_start(l, first + count), b->rows) - panel_start(l, first),
+                            .x = b->cache ? b->cache + first * l->input_floats : xh,
+                            .y = yh,
+                            .x_panel = l->input_floats,
+                            .y_panel = l->output_floats};
+    for (size_t group = 0; group < w->groups; group++) {
+        if (g->values) b->isa->gradient_values(b->plan, w, &run, group, g->values);
+        if (g->alpha) b->isa->gradient_alpha(b->plan, w, &run, group, g->alpha);
+    }
+}
+
+/* total[i] += the other threads' sums, in their order, for this thread's share of the i. */
+static void add_share(float *total, const float *others, size_t step, size_t count, size_t threads) {
+#pragma omp for schedule(static) nowait
+    for (size_t i = 0; i < count; i++)
+        for (size_t t = 0; t + 1 < threads; t++) total[i] += others[t * step + i];
+}
+
+/* Once all threads have come here. */
+static void add_threads(const rbe_blocks *w, const rbe_gradients *total, float *others, size_t threads) {
+    const size_t step = parameter_floats(w);
+    const rbe_gradients second = gradients_of(w, total, others, 1);
+#pragma omp barrier
+    if (total->values) add_share(total->values, second.values, step, w->value_count, threads);
+    if (total->alpha) add_share(total->alpha, second.alpha, step, alpha_count(w), threads);
+    if (total->bias) add_share(total->bias, second.bias, step, w->out, threads);
 }
 
 void rbe_plan_backward(const rbe_plan *plan, const rbe_blocks *w, const float *x, const float *cache, const float *dy,
                        size_t rows, const rbe_gradients *gradients, void *scratch) {
-    const rbe_methods *isa = rbe_isa();
-    const layout l = layout_of(plan, rows);
-    const batch b = {plan, w, isa, &l, gradients, rows};
-    size_t bias_step = bias_floats(w);
-    const workspace s = divide(&l, scratch);
-    bool sums = gradients->values || gradients->alpha;
-    size_t items = sums ? w->groups * (plan->block / LISTS_AT_A_TIME + 1) : 0;
-    clear_parameters(w, gradients);
+    const batch b = {plan, w, rbe_isa(), layout_of(plan, rows), x, cache, dy, rows};
+    const layout *l = &b.layout;
+    const size_t pair = l->run * (l->input_floats + l->output_floats);
+    float *panels = scratch, *others = panels + l->threads * pair;
+    if (!gradients->add_parameters) clear_parameters(w, gradients);
 
-#pragma omp parallel num_threads((int)l.threads) if (l.threads > 1)
-    for (size_t first = 0; first < l.panels; first += l.chunk) {
-        size_t count = at_most(l.chunk, l.panels - first);
-#pragma omp for schedule(dynamic)
-        for (size_t n = 0; n < count; n++) {
-            size_t start = panel_start(&l, first + n), panel_count = panel_rows(&l, first + n, rows);
-            float *xh = s.x + n * l.input_floats, *yh = s.y + n * l.output_floats;
-            if (gradients->bias) sum_rows(dy + start * w->out, panel_count, w->out, s.bias + n * bias_step);
-            if (sums || gradients->dx)
-                isa->analyze(&plan->output, dy + start * w->out, panel_count, w->out, yh, l.width);
-            if (gradients->dx) input_gradient(&b, first + n, yh, xh);
-            if (sums && !cache) isa->analyze(&plan->input, x + start * w->in, panel_count, w->in, xh, l.width);
-        }
-        const float *all_xh = cache ? cache + first * l.input_floats : s.x;
-#pragma omp for schedule(dynamic)
-        for (size_t item = 0; item <= items; item++)
-            if (item < items)
-                sum_lists(&b, all_xh, s.y, first, count, item);
-            else if (gradients->bias)
-                add_sums_of_panels(s.bias, count, bias_step, w->out, gradients->bias);
+#pragma omp parallel num_threads((int)l->threads) if (l->threads > 1)
+    {
+        const size_t thread = (size_t)omp_get_thread_num(), team = (size_t)omp_get_num_threads();
+        const rbe_gradients own = gradients_of(w, gradients, others, thread);
+        if (thread > 0) clear_parameters(w, &own);
+        float *xh = panels + thread * pair, *yh = xh + l->run * l->input_floats;
+        size_t end = (thread + 1) * l->panels / team;
+        for (size_t first = thread * l->panels / team; first < end; first += l->run)
+            backward_run(&b, first, at_most(l->run, end - first), xh, yh, &own);
+        if (team > 1) add_threads(w, gradients, others, team);
     }
 }
