@@ -327,6 +327,44 @@ START_TEST(test_growth_refuses) {
 }
 END_TEST
 
+/* Another block size with as many entries: what growth has prepared for the old one is made anew. */
+START_TEST(test_growth_after_another_block_size) {
+    static const size_t blocks[] = {16};
+    fixture f;
+    rbe_linear_options options = usual;
+    options.group = 1;
+    options.alpha = RBE_ALPHA_OFF;
+    options.batch_threshold = 77;
+    fixture_init(&f, &options, rbe_adam);
+    const rbe_tune_options tune = {.blocks = blocks, .block_count = 1, .accuracy = 1.0, .rounds = 1};
+    const rbe_growth_options every_step = {.steps = 40, .every = 1};
+    float *smooth = test_memory(IN * OUT, sizeof *smooth);
+    for (size_t i = 0; i < IN * OUT; i++) smooth[i] = cosf(0.05f * (float)(i % IN) + 0.03f * (float)(i / IN));
+    rbe_growth *growth = rbe_growth_new(f.model, f.optim, &every_step);
+    ck_assert_ptr_nonnull(growth);
+    for (size_t before = 0; before < 2; before++) { /* before the backward pass that growth watches, and after it */
+        require_ok(rbe_growth_step(growth, before));
+        if (before == 1) require_ok(fixture_backward(&f));
+        rbe_tune_options to = tune;
+        to.weights = smooth;
+        to.blocks = before == 0 ? blocks : (const size_t[]){8};
+        require_ok(rbe_optimize_block_size(&f.layer->base, f.x, ROWS, &to, NULL));
+        ck_assert_uint_eq(f.layer->blocks->block, before == 0 ? 16 : 8);
+        ck_assert_uint_eq(rbe_plan_batch_threshold(f.layer->plan), 77);
+        const size_t values = f.layer->blocks->value_count;
+        for (size_t step = 1; step < 4; step++) {
+            require_ok(fixture_backward(&f));
+            require_ok(rbe_growth_step(growth, before + step));
+            require_ok(rbe_blocks_check(f.layer->blocks));
+            ck_assert_uint_eq(f.layer->blocks->value_count, values);
+        }
+    }
+    rbe_growth_free(growth);
+    free(smooth);
+    fixture_free(&f);
+}
+END_TEST
+
 /* A training step that lacks memory reports it; the layer stays whole and goes on. */
 START_TEST(test_growth_when_allocations_fail) {
     failing_allocator allocator;
@@ -413,6 +451,7 @@ Suite *growth_suite(void) {
     tcase_add_test(growth, test_growth_steps_allocate_nothing);
     tcase_add_loop_test(growth, test_growth_memory_is_bounded, 0, MEMORY_CASES);
     tcase_add_test(growth, test_growth_refuses);
+    tcase_add_test(growth, test_growth_after_another_block_size);
     tcase_add_test(growth, test_growth_when_allocations_fail);
     tcase_add_test(growth, test_growth_group);
     tcase_add_loop_test(growth, test_growth_and_pruning_together, 0, 2);

@@ -59,7 +59,14 @@ static void free_buffers(grown_layer *l) {
     *l = (grown_layer){.linear = l->linear};
 }
 
-/* For the layer's present lists, which pruning may have changed since. */
+/* Are the buffers for the layer's present lists? Pruning or another block size may have changed them since. */
+static bool fits(const grown_layer *l) {
+    const rbe_blocks *b = l->linear->blocks, *n = l->next;
+    return n && n->block == b->block && n->group == b->group && n->grid_rows == b->grid_rows &&
+           n->grid_cols == b->grid_cols &&
+           memcmp(n->list_start, b->list_start, (b->groups * b->block + 1) * sizeof *b->list_start) == 0;
+}
+
 static rbe_status make_buffers(grown_layer *l) {
     const rbe_blocks *b = l->linear->blocks;
     size_t lists = b->groups * b->block, columns = b->grid_cols * b->block;
@@ -129,6 +136,7 @@ static rbe_status see_backward(void *user, const rbe_linear_layer *layer, const 
                                rbe_arena *scratch) {
     grown_layer *l = user;
     const rbe_blocks *b = layer->blocks;
+    if (!fits(l)) return RBE_OK;
     rbe_spectrum spectrum;
     RBE_TRY(rbe_spectrum_open(&spectrum, b, x, dy, rows < MOST_ROWS ? rows : MOST_ROWS, false, scratch));
     size_t columns = spectrum.columns, positions = b->block * columns;
@@ -180,8 +188,7 @@ static rbe_status exchange(grown_layer *l, rbe_optim *optim, rbe_growth_counters
     const rbe_blocks *b = l->linear->blocks;
     size_t moved = 0;
     l->seen = false;
-    /* Pruned meanwhile: what was seen does not fit any more. */
-    if (b->entries != l->next->entries) return RBE_OK;
+    if (!fits(l)) return RBE_OK; /* nor does what was seen */
     for (size_t list = 0; list < b->groups * b->block; list++) {
         choose_kept(l, list);
         merge(l, list);
@@ -200,7 +207,7 @@ static rbe_status arm(rbe_growth *growth, double fraction) {
         if (l->linear->probe.see && l->linear->probe.user != l)
             return rbe_fail(RBE_INVALID_ARGUMENT, "growth: the backward passes of %s are watched by somebody else",
                             l->linear->base.name);
-        if (!l->next || l->linear->blocks->entries != l->next->entries) RBE_TRY(make_buffers(l));
+        if (!fits(l)) RBE_TRY(make_buffers(l));
         l->fraction = fraction;
         l->linear->probe = (rbe_linear_probe){see_backward, l};
     }

@@ -64,9 +64,10 @@ static rbe_status add_candidate(tuning *t, size_t block, size_t group, const rbe
     if (status == RBE_INVALID_ARGUMENT && rbe_block_size_valid(block)) return RBE_OK; /* too small a budget */
     if (status != RBE_OK) return status;
     const float *bias = layer->bias ? layer->bias->value : NULL;
-    rbe_layer *candidate =
-        rbe_linear_from_blocks(blocks, bias, bias ? info.out : 0,
-                               &(rbe_linear_options){.name = layer->base.name, .use_cache = layer->use_cache});
+    rbe_layer *candidate = rbe_linear_from_blocks(blocks, bias, bias ? info.out : 0,
+                                                  &(rbe_linear_options){.name = layer->base.name,
+                                                                        .batch_threshold = layer->batch_threshold,
+                                                                        .use_cache = layer->use_cache});
     if (!candidate) return rbe_last_status();
     t->layers[t->report.count] = candidate;
     describe(&t->report.candidates[t->report.count++], candidate);

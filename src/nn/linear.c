@@ -170,6 +170,7 @@ static rbe_layer *assemble(rbe_blocks *blocks, float *bias, const rbe_linear_opt
     layer->blocks = blocks;
     layer->plan = plan;
     layer->use_cache = o->use_cache;
+    layer->batch_threshold = o->batch_threshold;
     layer->count = &layer->counted;
     if (o->batch_threshold) rbe_plan_set_batch_threshold(plan, o->batch_threshold);
     set_params(layer, bias);

@@ -25,6 +25,7 @@ struct rbe_linear_layer {
     rbe_blocks *blocks;
     rbe_plan *plan;
     bool use_cache;
+    size_t batch_threshold; /* that the layer was made with; 0: the plan's own */
     rbe_linear_probe probe; /* see NULL: none */
     struct rbe_linear_counts {
         atomic_uint_fast64_t operations, flops, fallbacks;
