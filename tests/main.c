@@ -10,11 +10,26 @@ static const struct {
     const char *name;
     Suite *(*make)(void);
 } suites[] = {
-    {"base", base_suite},     {"tensor", tensor_suite},     {"operations", operations_suite}, {"limits", limits_suite},
-    {"codec", codec_suite},   {"compress", compress_suite}, {"kernels", kernels_suite},       {"linear", linear_suite},
-    {"nn", nn_suite},         {"safe", safe_suite},         {"optim", optim_suite},           {"data", data_suite},
-    {"io", io_suite},         {"train", train_suite},       {"growth", growth_suite},         {"prune", prune_suite},
-    {"repair", repair_suite}, {"tune", tune_suite},
+    {"base", base_suite},
+    {"tensor", tensor_suite},
+    {"operations", operations_suite},
+    {"limits", limits_suite},
+    {"codec", codec_suite},
+    {"axes", axes_suite},
+    {"compress", compress_suite},
+    {"specification", specification_suite},
+    {"kernels", kernels_suite},
+    {"linear", linear_suite},
+    {"nn", nn_suite},
+    {"safe", safe_suite},
+    {"optim", optim_suite},
+    {"data", data_suite},
+    {"io", io_suite},
+    {"train", train_suite},
+    {"growth", growth_suite},
+    {"prune", prune_suite},
+    {"repair", repair_suite},
+    {"tune", tune_suite},
 };
 
 int main(int argc, char **argv) {

@@ -317,7 +317,8 @@ START_TEST(test_prune_to_bytes) {
 }
 END_TEST
 
-/* Half of the coefficients take about half of the memory and of the file, whose positions are stored in the same form. */
+/* Half of the coefficients take about half of the memory and of the file, whose positions are stored in the same
+ * form. */
 START_TEST(test_half_takes_half) {
     rbe_model *model = rbe_model_new();
     rbe_model_add(model, rbe_linear_new(256, 320, &(rbe_linear_options){.ratio = 8, .group = (size_t)_i}));

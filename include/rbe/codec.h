@@ -110,8 +110,8 @@ typedef struct rbe_compress_options {
  * K largest of each block, or with `ratio` the largest of the whole matrix (with group > 1 by their energy summed
  * over the group's rows); then alpha and the kept coefficients together by least squares. INVALID_ARGUMENT,
  * NUMERICAL_INSTABILITY (index of the first weight or sample that is not finite; or a coefficient, the sum over a
- * block, too large for a float), INSUFFICIENT_MEMORY, INSUFFICIENT_COMPRESSION (ratio and minimum). *blocks is the caller's, to be freed by rbe_blocks_free; NULL on
- * failure. */
+ * block, too large for a float), INSUFFICIENT_MEMORY, INSUFFICIENT_COMPRESSION (ratio and minimum). *blocks is the
+ * caller's, to be freed by rbe_blocks_free; NULL on failure. */
 RBE_API rbe_status rbe_compress(rbe_blocks **blocks, const float *weights, size_t out, size_t in,
                                 const rbe_compress_options *options);
 

@@ -149,7 +149,8 @@ typedef struct rbe_safe_options {
  * inputs (NUMERICAL_INSTABILITY with index and value), the memory it takes (INSUFFICIENT_MEMORY with both numbers
  * in MB), the compressed matrix (CORRUPTED_BLOCK with index and reason), outputs. If the compressed product fails,
  * or gives values that are not finite, the matrix is decompressed a block row at a time and multiplied by BLAS, if
- * the memory suffices for that; it is counted and `warn` is told. y->data is the caller's; it holds no result unless RBE_OK is returned. */
+ * the memory suffices for that; it is counted and `warn` is told. y->data is the caller's; it holds no result unless
+ * RBE_OK is returned. */
 RBE_API rbe_status rbe_linear_forward_safe(const rbe_layer *layer, const rbe_tensor *x, rbe_tensor *y,
                                            const rbe_safe_options *options);
 
