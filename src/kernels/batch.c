@@ -25,12 +25,15 @@ typedef struct layout {
     size_t threads;
 } layout;
 
+/* Floats up to a whole number of vectors. */
+static size_t padded(size_t floats) { return (floats + PANEL_STEP - 1) / PANEL_STEP * PANEL_STEP; }
+
 static size_t at_most(size_t value, size_t limit) { return value < limit ? value : limit; }
 
 static layout layout_of(const rbe_plan *plan, size_t rows) {
     layout l;
     size_t pair_rows = (plan->grid_rows + plan->grid_cols) * plan->block_rows;
-    l.width = at_most(PANEL_WIDTH, (rows + PANEL_STEP - 1) / PANEL_STEP * PANEL_STEP);
+    l.width = at_most(PANEL_WIDTH, padded(rows));
     while (l.width > PANEL_STEP && pair_rows * l.width * sizeof(float) > PANEL_PAIR_BYTES) l.width -= PANEL_STEP;
     l.panels = l.width > 0 ? (rows + l.width - 1) / l.width : 0;
     l.input_floats = plan->grid_cols * plan->block_rows * l.width;
@@ -51,8 +54,7 @@ static size_t panel_rows(const layout *l, size_t panel, size_t rows) {
 /* ---- forward ------------------------------------------------------------------------------------------------- */
 
 size_t rbe_small_floats(const rbe_plan *plan, size_t rows) {
-    size_t x_lanes = (plan->grid_cols * rows + PANEL_STEP - 1) / PANEL_STEP * PANEL_STEP;
-    size_t y_lanes = (plan->grid_rows * rows + PANEL_STEP - 1) / PANEL_STEP * PANEL_STEP;
+    size_t x_lanes = padded(plan->grid_cols * rows), y_lanes = padded(plan->grid_rows * rows);
     return plan->block_rows * (x_lanes + y_lanes) + PANEL_STEP;
 }
 
@@ -94,8 +96,6 @@ void rbe_plan_forward(const rbe_plan *plan, const rbe_blocks *w, const float *bi
 }
 
 /* ---- backward ------------------------------------------------------------------------------------------------ */
-
-static size_t padded(size_t floats) { return (floats + PANEL_STEP - 1) / PANEL_STEP * PANEL_STEP; }
 
 static size_t alpha_count(const rbe_blocks *w) { return w->alpha ? RBE_BASIS_COUNT * w->grid_rows * w->grid_cols : 0; }
 
