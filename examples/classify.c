@@ -3,10 +3,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
-#include "common.h"
+#include "experiment.h"
 #include "operand.h"
 #include "rbe/io.h"
 
@@ -31,12 +30,6 @@ static settings read_settings(int argc, char **argv) {
                   sizeof options / sizeof *options);
     if (!s.model) example_fail(2, "expected a model file before the options");
     return s;
-}
-
-static double seconds_now(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
 /* ---- types of stored values ---------------------------------------------------------------------------------- */
@@ -80,9 +73,9 @@ int main(int argc, char **argv) {
     example_require(rbe_dataset_read_folder(&data, s.data, s.train));
 
     rbe_evaluation found;
-    double start = seconds_now();
+    double start = experiment_now();
     example_require(rbe_evaluate(model, &data, s.batch, &found));
-    double seconds = seconds_now() - start;
+    double seconds = experiment_now() - start;
     printf("%-10s %.2f +- %.2f %%  (%zu %s samples)\n", "accuracy", 100 * (1 - found.error),
            100 * found.error_uncertainty, found.count, s.train ? "training" : "test");
     printf("%-10s %.2f +- %.2f %%\n", "error", 100 * found.error, 100 * found.error_uncertainty);

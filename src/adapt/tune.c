@@ -12,6 +12,7 @@
 
 #include "adapt/timing.h"
 #include "base/alloc.h"
+#include "base/failure.h"
 #include "base/gemm.h"
 #include "nn/linear.h"
 #include "rbe/adapt.h"
@@ -214,11 +215,10 @@ static rbe_status check(const tuning *t) {
             return rbe_fail(RBE_INVALID_ARGUMENT, "block size: expected powers of two, 8 .. 256, found %zu",
                             o->blocks[n]);
     size_t in = t->layer->base.in;
-    for (size_t n = 0; n < t->count * in; n++)
-        if (!isfinite(t->samples[n]))
-            return rbe_fail(RBE_NUMERICAL_INSTABILITY, "block size: sample %zu, input %zu is %g", n / in, n % in,
-                            (double)t->samples[n]);
-    return RBE_OK;
+    size_t n = rbe_first_nonfinite(t->samples, t->count * in);
+    if (n == t->count * in) return RBE_OK;
+    return rbe_fail(RBE_NUMERICAL_INSTABILITY, "block size: sample %zu, input %zu is %g", n / in, n % in,
+                    (double)t->samples[n]);
 }
 
 rbe_status rbe_optimize_block_size(rbe_layer *layer, const float *samples, size_t count,
