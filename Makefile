@@ -23,9 +23,9 @@ OPTIMIZE ?= -O3
 # -mtune=generic: tuning for znver3, which gcc 12 does by itself on Zen, halves the speed of the kernels.
 # -fno-math-errno: without it no compiler vectorises the square roots of Adam.
 CFLAGS ?= $(OPTIMIZE) -g -mtune=generic -fno-math-errno
-ALL_CFLAGS = -std=c11 $(WARNINGS) $(CFLAGS) -fopenmp -fPIC -fvisibility=hidden -D_DEFAULT_SOURCE -D_POSIX_C_SOURCE=200809L \
+ALL_CFLAGS = -std=c11 $(WARNINGS) $(CFLAGS) -fopenmp-simd -pthread -fPIC -fvisibility=hidden -D_GNU_SOURCE \
              -Iinclude -Isrc -I$(BUILD)/gen $(PACKAGE_CFLAGS) $(SANITIZE)
-LIBS = $(PACKAGE_LIBS) -lm -fopenmp
+LIBS = $(PACKAGE_LIBS) -lm -pthread
 
 GENERATORS := $(wildcard src/kernels/gen_*.c)
 SOURCES := $(filter-out $(GENERATORS),$(wildcard src/*/*.c))
