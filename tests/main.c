@@ -11,6 +11,7 @@ static const struct {
     Suite *(*make)(void);
 } suites[] = {
     {"base", base_suite},
+    {"parallel", parallel_suite},
     {"tensor", tensor_suite},
     {"operations", operations_suite},
     {"limits", limits_suite},

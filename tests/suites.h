@@ -5,6 +5,7 @@
 #include <check.h>
 
 Suite *base_suite(void);
+Suite *parallel_suite(void);
 Suite *tensor_suite(void);
 Suite *operations_suite(void);
 Suite *limits_suite(void);
