@@ -28,6 +28,7 @@ static const struct {
     {"train", train_suite},
     {"misuse", misuse_suite},
     {"growth", growth_suite},
+    {"sensitivity", sensitivity_suite},
     {"prune", prune_suite},
     {"repair", repair_suite},
     {"tune", tune_suite},

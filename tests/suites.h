@@ -25,5 +25,6 @@ Suite *data_suite(void);
 Suite *io_suite(void);
 Suite *train_suite(void);
 Suite *misuse_suite(void);
+Suite *sensitivity_suite(void);
 
 #endif
