@@ -25,5 +25,7 @@ Suite *tune_suite(void);
 Suite *data_suite(void);
 Suite *io_suite(void);
 Suite *train_suite(void);
+Suite *misuse_suite(void);
+Suite *sensitivity_suite(void);
 
 #endif

@@ -21,6 +21,9 @@ extern "C" {
  *
  *     fraction(step) = fraction (1 + cos(pi step / (stop steps))) / 2, none after stop * steps
  *
+ * A layer whose coefficients the optimiser does not train, or trains at a rate of 0 (lr_scale, or the optimiser's own),
+ * is left alone: positions and values stay.
+ *
  * The gradient at empty positions comes from up to 128 rows of one batch: the backward pass between the two calls
  * of rbe_growth_step that surround it. It is computed one block row at a time. */
 typedef struct rbe_growth rbe_growth;
@@ -58,7 +61,8 @@ RBE_API size_t rbe_growth_group(double ratio);
 
 /* Mean gradient and diagonal Fisher information F = mean of (d loss of one sample / d c)^2 of every stored
  * coefficient, over the samples added. It describes the model as it is while they are added: it is made for one
- * pruning. */
+ * pruning. Once a layer's positions have changed (growth, pruning, another block size) it is refused, by rbe_prune and
+ * by rbe_sensitivity_add. */
 typedef struct rbe_sensitivity rbe_sensitivity;
 
 /* The model must outlive it. INVALID_ARGUMENT if there is no compressed layer. NULL on failure. */
@@ -66,7 +70,8 @@ RBE_API rbe_sensitivity *rbe_sensitivity_new(const rbe_model *model);
 RBE_API void rbe_sensitivity_free(rbe_sensitivity *sensitivity); /* NULL is allowed */
 
 /* Runs a batch (rows x features, a class each) forward and backward, without dropout. Each row is a sample.
- * Gradients that an optimiser's step still has to use would be lost: INVALID_ARGUMENT if there are any. */
+ * Gradients that an optimiser's step still has to use would be lost: INVALID_ARGUMENT if there are any. A batch that
+ * fails adds nothing. */
 RBE_API rbe_status rbe_sensitivity_add(rbe_sensitivity *sensitivity, rbe_tensor x, const int32_t *labels);
 
 RBE_API size_t rbe_sensitivity_samples(const rbe_sensitivity *sensitivity);

@@ -109,9 +109,19 @@ static void linear_destroy(rbe_layer *base) {
     rbe_blocks_free(layer->blocks);
 }
 
-static const rbe_layer_type linear_type = {
-    "rbe",         linear_forward, linear_tape_bytes, linear_scratch_bytes, linear_structure_bytes, linear_table_bytes,
-    linear_destroy};
+/* W and b uncompressed. */
+static size_t linear_dense_bytes(const rbe_layer *base) {
+    return (base->in * base->out + (base->has_bias ? base->out : 0)) * sizeof(float);
+}
+
+static const rbe_layer_type linear_type = {"rbe",
+                                           linear_forward,
+                                           linear_tape_bytes,
+                                           linear_scratch_bytes,
+                                           linear_structure_bytes,
+                                           linear_table_bytes,
+                                           linear_destroy,
+                                           linear_dense_bytes};
 
 /* ---- making one ---------------------------------------------------------------------------------------------- */
 
