@@ -26,6 +26,7 @@ static const struct {
     {"data", data_suite},
     {"io", io_suite},
     {"train", train_suite},
+    {"positions", positions_suite},
     {"growth", growth_suite},
     {"prune", prune_suite},
     {"repair", repair_suite},

@@ -2,6 +2,7 @@
  *
  * Whatever changes the positions of a layer moves its values, gradients and the optimiser's moments along with
  * them; memory that is no longer needed is freed. Every call either does its work or leaves the layer as it was.
+ * A forward pass from before such a change has no backward pass any more: rbe_backward answers INVALID_ARGUMENT.
  */
 #ifndef RBE_ADAPT_H
 #define RBE_ADAPT_H

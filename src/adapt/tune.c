@@ -240,7 +240,10 @@ rbe_status rbe_optimize_block_size(rbe_layer *layer, const float *samples, size_
     rbe_pin_blas();
     rbe_status status = judge(&t);
     if (status == RBE_OK) {
-        if (t.report.chosen > 0) exchange(t.layer, rbe_layer_as_linear(t.layers[t.report.chosen]));
+        if (t.report.chosen > 0) {
+            exchange(t.layer, rbe_layer_as_linear(t.layers[t.report.chosen]));
+            rbe_linear_blocks_changed(t.layer);
+        }
         if (report) *report = t.report;
     }
     for (size_t n = 1; n < t.report.count; n++) rbe_layer_free(t.layers[n]);

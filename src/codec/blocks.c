@@ -314,14 +314,29 @@ static rbe_status check_starts(const rbe_blocks *b) {
                     block_index(b, (b->groups - 1) * b->group, 0), values, b->value_count);
 }
 
-static rbe_status check_list(const rbe_blocks *b, size_t n) {
-    size_t g = n / b->block, rows = rbe_group_rows(b, g), first = b->list_start[n], last = b->list_start[n + 1];
+static rbe_status check_columns(const rbe_blocks *b, size_t n) {
+    size_t first = b->list_start[n], last = b->list_start[n + 1];
     for (size_t k = first; k < last; k++) {
         size_t column = rbe_column_at(b, k);
         if (column >= b->grid_cols * b->block || (k > first && column <= rbe_column_at(b, k - 1)))
-            return rbe_fail(
-                RBE_CORRUPTED_BLOCK, "block %zu: entry %zu of list %zu has column %zu, expected ascending below %zu",
-                block_index(b, g * b->group, column), k - first, n % b->block, column, b->grid_cols * b->block);
+            return rbe_fail(RBE_CORRUPTED_BLOCK,
+                            "block %zu: entry %zu of list %zu has column %zu, expected ascending below %zu",
+                            block_index(b, n / b->block * b->group, column), k - first, n % b->block, column,
+                            b->grid_cols * b->block);
+    }
+    return RBE_OK;
+}
+
+rbe_status rbe_blocks_check_positions(const rbe_blocks *b) {
+    RBE_TRY(check_starts(b));
+    for (size_t n = 0; n < b->groups * b->block; n++) RBE_TRY(check_columns(b, n));
+    return RBE_OK;
+}
+
+static rbe_status check_values(const rbe_blocks *b, size_t n) {
+    size_t g = n / b->block, rows = rbe_group_rows(b, g);
+    for (size_t k = b->list_start[n]; k < b->list_start[n + 1]; k++) {
+        size_t column = rbe_column_at(b, k);
         for (size_t m = 0; m < rows; m++) {
             float value = *rbe_entry_value(b, g, k, m);
             if (!isfinite(value))
@@ -335,8 +350,8 @@ static rbe_status check_list(const rbe_blocks *b, size_t n) {
 
 rbe_status rbe_blocks_check(const rbe_blocks *b) {
     if (!b) return rbe_fail(RBE_INVALID_ARGUMENT, "the compressed matrix is NULL");
-    RBE_TRY(check_starts(b));
-    for (size_t n = 0; n < b->groups * b->block; n++) RBE_TRY(check_list(b, n));
+    RBE_TRY(rbe_blocks_check_positions(b));
+    for (size_t n = 0; n < b->groups * b->block; n++) RBE_TRY(check_values(b, n));
     for (size_t n = 0; b->alpha && n < b->grid_rows * b->grid_cols; n++)
         for (size_t l = 0; l < RBE_BASIS_COUNT; l++) {
             float alpha = *rbe_block_alpha(b, n / b->grid_cols, n % b->grid_cols, l);
