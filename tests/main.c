@@ -27,6 +27,7 @@ static const struct {
     {"io", io_suite},
     {"train", train_suite},
     {"positions", positions_suite},
+    {"extremes", extremes_suite},
     {"growth", growth_suite},
     {"prune", prune_suite},
     {"repair", repair_suite},

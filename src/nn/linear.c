@@ -195,7 +195,10 @@ static rbe_status draw_values(rbe_blocks *b, double init_scale, uint64_t seed) {
     double deviation = init_scale * sqrt(2.0 / (double)b->input_axis.length * positions_per_value(b));
     for (size_t n = 0; n < b->value_count; n++) b->values[n] = (float)(deviation * rbe_rng_normal(rng));
     rbe_rng_free(rng);
-    return RBE_OK;
+    size_t bad = rbe_first_nonfinite(b->values, b->value_count);
+    if (bad == b->value_count) return RBE_OK;
+    return rbe_fail(RBE_NUMERICAL_INSTABILITY, "init_scale: %g makes coefficient %zu too large for a float", init_scale,
+                    bad);
 }
 
 rbe_layer *rbe_linear_new(size_t in, size_t out, const rbe_linear_options *options) {
