@@ -28,6 +28,8 @@ static const struct {
     {"io", io_suite},
     {"train", train_suite},
     {"misuse", misuse_suite},
+    {"positions", positions_suite},
+    {"extremes", extremes_suite},
     {"growth", growth_suite},
     {"sensitivity", sensitivity_suite},
     {"prune", prune_suite},

@@ -18,6 +18,8 @@ Suite *linear_suite(void);
 Suite *nn_suite(void);
 Suite *safe_suite(void);
 Suite *optim_suite(void);
+Suite *positions_suite(void);
+Suite *extremes_suite(void);
 Suite *growth_suite(void);
 Suite *prune_suite(void);
 Suite *repair_suite(void);

@@ -2,6 +2,7 @@
  *
  * Whatever changes the positions of a layer moves its values, gradients and the optimiser's moments along with
  * them; memory that is no longer needed is freed. Every call either does its work or leaves the layer as it was.
+ * A forward pass from before such a change has no backward pass any more: rbe_backward answers INVALID_ARGUMENT.
  */
 #ifndef RBE_ADAPT_H
 #define RBE_ADAPT_H
@@ -138,7 +139,7 @@ typedef struct rbe_gradual rbe_gradual;
 typedef struct rbe_gradual_options {
     rbe_prune_options prune; /* score (magnitude or random), per_layer, no_absorption, seed */
     double final;            /* share that is gone in the end, 0 .. 1 */
-    size_t begin, end;       /* steps; begin < end */
+    size_t begin, end;       /* steps; begin < end <= SIZE_MAX / 2 */
     size_t every;            /* default: a twentieth of them */
 } rbe_gradual_options;
 
@@ -157,7 +158,8 @@ typedef struct rbe_layer_shape {
 
 /* Divides `values` among layers in proportion to in + out, at most in * out each; what a layer cannot use goes to
  * the others, and what nobody can use is left over. (In proportion to in * out a narrow last layer would starve.)
- * INSUFFICIENT_COMPRESSION if a layer would get none. */
+ * INSUFFICIENT_COMPRESSION if a layer would get none. An in * out that no size_t holds counts as SIZE_MAX; the widths
+ * must add up to less (INVALID_ARGUMENT). */
 RBE_API rbe_status rbe_budget_values(const rbe_layer_shape *shapes, size_t count, size_t values, size_t *budgets);
 
 /* The largest number of values, least .. most, for which `measure` reports at most `bytes`: of a file, say, which

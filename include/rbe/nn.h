@@ -107,7 +107,9 @@ typedef struct rbe_linear_options {
     size_t overlap;                   /* 0 .. B/2, of neighbouring blocks */
     size_t image_height, image_width; /* the inputs are an image, taken by its 2-D DCT: in = height * width */
     bool no_bias;
-    double init_scale;      /* g of c ~ N(0, g^2 2/in B^2/K); default 0.7. alpha starts at 0. */
+    double
+        init_scale; /* g of c ~ N(0, g^2 2/in B^2/K); default 0.7. alpha starts at 0. NUMERICAL_INSTABILITY if a float
+                               cannot hold a coefficient */
     size_t batch_threshold; /* inputs of fewer rows take the small-batch path; default by measurement */
     bool use_cache;         /* keep the transformed input for the backward pass instead of computing it again */
     uint64_t seed;          /* of positions and values */
