@@ -17,6 +17,10 @@ void rbe_parallel(size_t threads, size_t tasks, rbe_task *run, void *context);
 /* The same for ranges of `count` items: pieces of `piece` items (the last may be shorter), on rbe_threads() threads.
  * Pieces depend on the count alone, so sums of pieces have the same bits for any number of threads. */
 typedef void rbe_range_task(void *context, size_t first, size_t count);
+
+/* Values of a piece where each takes a few instructions: some microseconds of work. */
+#define RBE_PIECE ((size_t)16384)
+
 void rbe_parallel_ranges(size_t count, size_t piece, rbe_range_task *run, void *context);
 
 /* What has been run since the program began, for tests and benchmarks. */

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/parallel.h"
 #include "base/splitmix.h"
 #include "rbe/data.h"
 
@@ -92,16 +93,25 @@ static void copy_sample(const rbe_dataset *data, size_t sample, float *restrict 
     for (size_t j = 0; j < features; j++) x[j] = (float)pixels[j] / 255.0f;
 }
 
+enum { SAMPLES_OF_A_TASK = 16 };
+
+/* Rows of the next batch. */
+static void fill_rows(void *context, size_t first, size_t count) {
+    rbe_batches *batches = context;
+    const rbe_dataset *data = batches->data;
+    for (size_t r = first; r < first + count; r++) {
+        size_t place = batches->next + r, sample = batches->order ? batches->order[place] : place;
+        copy_sample(data, sample, batches->x + r * data->features);
+        batches->labels[r] = data->labels[sample];
+    }
+}
+
 bool rbe_batches_next(rbe_batches *batches, rbe_batch *batch) {
     if (!batches) return false;
     const rbe_dataset *data = batches->data;
     size_t left = data->count - batches->next, rows = left < batches->batch ? left : batches->batch;
     if (rows == 0) return false;
-    for (size_t r = 0; r < rows; r++) {
-        size_t place = batches->next + r, sample = batches->order ? batches->order[place] : place;
-        copy_sample(data, sample, batches->x + r * data->features);
-        batches->labels[r] = data->labels[sample];
-    }
+    rbe_parallel_ranges(rows, SAMPLES_OF_A_TASK, fill_rows, batches);
     batches->next += rows;
     *batch = (rbe_batch){rbe_tensor_2d(batches->x, rows, data->features), batches->labels, rows};
     return true;

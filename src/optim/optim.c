@@ -10,6 +10,7 @@
 #include "base/alloc.h"
 #include "base/failure.h"
 #include "base/norm.h"
+#include "base/parallel.h"
 #include "optim/optim_internal.h"
 
 /* ---- methods by name ----------------------------------------------------------------------------------------- */
@@ -134,10 +135,33 @@ void rbe_optim_free(rbe_optim *optim) {
 
 /* ---- the step ------------------------------------------------------------------------------------------------ */
 
+/* A sum of squares is that of at most PARTS pieces, each of which a task adds up. */
+enum { PARTS = 64 };
+
+typedef struct square_sums {
+    const float *values;
+    size_t piece;
+    double part[PARTS];
+} square_sums;
+
+static void sum_piece(void *context, size_t first, size_t count) {
+    square_sums *s = context;
+    s->part[first / s->piece] = rbe_sum_of_squares(s->values + first, count);
+}
+
+static double sum_of_squares(const float *values, size_t count) {
+    square_sums s = {.values = values, .piece = count / PARTS + 1};
+    if (s.piece < RBE_PIECE) s.piece = RBE_PIECE;
+    rbe_parallel_ranges(count, s.piece, sum_piece, &s);
+    double sum = 0.0;
+    for (size_t n = 0; n < PARTS; n++) sum += s.part[n];
+    return sum;
+}
+
 /* Adds the squares of one parameter's gradient, or says where it is not finite. */
 static rbe_status add_squares(const rbe_param *p, double *sum) {
     if (!p->grad || !p->grad_set) return RBE_OK;
-    double squares = rbe_sum_of_squares(p->grad, p->count);
+    double squares = sum_of_squares(p->grad, p->count);
     *sum += squares;
     if (isfinite(squares)) return RBE_OK;
     size_t at = rbe_first_nonfinite(p->grad, p->count);
@@ -157,9 +181,20 @@ static rbe_status check_squares(const rbe_param *p, double factor) {
     return RBE_OK;
 }
 
+typedef struct scaling {
+    float *values;
+    float factor;
+} scaling;
+
+static void scale_piece(void *context, size_t first, size_t count) {
+    const scaling *s = context;
+    for (size_t i = first; i < first + count; i++) s->values[i] *= s->factor;
+}
+
 static void scale_gradient(rbe_param *p, float factor) {
     if (!p->grad || !p->grad_set) return;
-    for (size_t i = 0; i < p->count; i++) p->grad[i] *= factor;
+    scaling s = {p->grad, factor};
+    rbe_parallel_ranges(p->count, RBE_PIECE, scale_piece, &s);
 }
 
 rbe_status rbe_clip_global_norm(rbe_param *const *params, size_t count, float limit, float *norm) {
