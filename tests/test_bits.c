@@ -55,7 +55,7 @@ static rbe_model *make_model(const recipe *r) {
     rbe_linear_options first = r->first, second = r->second;
     first.seed = 1;
     second.seed = 2;
-    if (r->dropout) rbe_model_add(model, rbe_dropout_new(FEATURES, 0.2f));
+    if (r->dropout) rbe_model_add(model, rbe_dropout_new(0.2f));
     rbe_model_add(model, r->dense ? rbe_dense_new(FEATURES, 130, &(rbe_dense_options){.seed = 1})
                                   : rbe_linear_new(FEATURES, 130, &first));
     rbe_model_apply(model, rbe_relu);
