@@ -448,6 +448,25 @@ START_TEST(test_growth_leaves_what_is_not_trained) {
 }
 END_TEST
 
+/* Whatever changes the number of coefficients: one's own rate keeps its proportion to the usual one, 0 stays 0. */
+START_TEST(test_own_rates_outlive_pruning) {
+    static const float own[][2] = {{1.0f, 1.0f}, {0.0f, 1.0f}, {1.0f, 0.0f}, {0.5f, 3.0f}};
+    fixture f;
+    fixture_init(&f, &usual, rbe_adam);
+    rbe_param *coefficients = &f.layer->params[0], *alpha = f.layer->alpha;
+    coefficients->lr_scale *= own[_i][0];
+    alpha->lr_scale *= own[_i][1];
+    for (int n = 0; n < 2; n++) require_ok(rbe_prune(f.model, f.optim, &(rbe_prune_options){.amount = 0.3}, NULL));
+    const rbe_blocks *b = f.layer->blocks;
+    const double positions = (double)(b->grid_rows * b->block * b->grid_cols * b->block);
+    const float usual_rate = (float)sqrt(positions / (double)b->value_count);
+    ck_assert_float_eq_tol(coefficients->lr_scale, own[_i][0] * usual_rate, 1e-6f * usual_rate);
+    ck_assert_float_eq_tol(alpha->lr_scale, own[_i][1] * usual_rate, 3e-6f * usual_rate);
+    if (_i == 0) ck_assert(coefficients->lr_scale == usual_rate && alpha->lr_scale == usual_rate);
+    fixture_free(&f);
+}
+END_TEST
+
 /* Two optimisers, each with a growth of its own, share a model. */
 START_TEST(test_growth_of_two_optimisers) {
     fixture f;
@@ -530,6 +549,7 @@ Suite *growth_suite(void) {
     tcase_add_test(growth, test_growth_when_allocations_fail);
     tcase_add_test(growth, test_growth_group);
     tcase_add_loop_test(growth, test_growth_leaves_what_is_not_trained, 0, WAYS);
+    tcase_add_loop_test(growth, test_own_rates_outlive_pruning, 0, 4);
     tcase_add_test(growth, test_growth_of_two_optimisers);
     tcase_add_loop_test(growth, test_growth_and_pruning_together, 0, 2);
     suite_add_tcase(suite, growth);

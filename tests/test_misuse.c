@@ -194,6 +194,7 @@ START_TEST(optimisers_of_something_else_are_refused) {
     ck_assert_ok(rbe_fit(model, part, &data, NULL, NULL, NULL));
     ck_assert(head->value[0] != head_before);
     ck_assert(body->value[0] == untouched && foreign->value[0] == trained_before);
+    ck_assert(!body->grad_set); /* the sum of all steps would spoil the next training */
     rbe_optim_free(part);
     rbe_model_free(model);
     rbe_model_free(other);
@@ -280,11 +281,12 @@ static const struct data_case {
     bool has_pixels, has_values, has_labels;
     const char *text;
 } data_cases[] = {
-    {SAMPLES, FEATURES, false, false, true, "neither pixels nor values"},
-    {SAMPLES, FEATURES, true, true, true, "pixels and values"},
-    {SAMPLES, FEATURES, false, true, false, "no labels"},
-    {SAMPLES, 0, false, true, true, "found 0 of 20 samples"},
+    {SAMPLES, FEATURES, false, false, true, "either pixels or values, found neither"},
+    {SAMPLES, FEATURES, true, true, true, "either pixels or values, found both"},
+    {SAMPLES, FEATURES, false, true, false, "the labels are NULL"},
+    {SAMPLES, 0, false, true, true, "samples and features, and no more than can be addressed, found 20 and 0"},
     {SAMPLES, SIZE_MAX / 8, false, true, true, "addressed"},
+    {0, FEATURES, false, true, true, "found 0 and 6"},
 };
 
 START_TEST(incomplete_data_are_refused) {
@@ -302,6 +304,12 @@ START_TEST(incomplete_data_are_refused) {
     ck_assert_ptr_null(rbe_batches_new(&data, BATCH, true, 1));
     ck_assert_fails(rbe_evaluate(model, &data, BATCH, &e), RBE_INVALID_ARGUMENT, c->text);
     ck_assert_fails(train(model, &data), RBE_INVALID_ARGUMENT, c->text);
+    const rbe_dataset whole = samples(); /* as test data: before the first step */
+    rbe_optim *optim = rbe_optim_new(rbe_sgd, model, NULL);
+    rbe_fit_result result;
+    ck_assert_fails(rbe_fit(model, optim, &whole, &data, NULL, &result), RBE_INVALID_ARGUMENT, c->text);
+    ck_assert_uint_eq(result.steps, 0);
+    rbe_optim_free(optim);
     rbe_model_free(model);
     ck_assert_uint_eq(rbe_memory().current, 0);
 }

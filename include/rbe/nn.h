@@ -56,7 +56,7 @@ RBE_API rbe_var *rbe_layer_forward(const rbe_layer *layer, rbe_var *x);
 RBE_API void rbe_layer_free(rbe_layer *layer);
 
 RBE_API const char *rbe_layer_name(const rbe_layer *layer);
-RBE_API void rbe_layer_set_name(rbe_layer *layer, const char *name); /* a model keeps it */
+RBE_API void rbe_layer_set_name(rbe_layer *layer, const char *name); /* a model keeps it; NULL changes nothing */
 RBE_API const char *rbe_layer_kind(const rbe_layer *layer);          /* "dense", "rbe", ... */
 
 /* Input and output width; 0 where the layer takes any. */

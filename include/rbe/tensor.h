@@ -105,7 +105,8 @@ RBE_API const float *rbe_grad(const rbe_var *var);
 
 /* Computes the gradients of `loss`, a variable of one value, with respect to every variable it depends on. Reports
  * the tape's first error, if there is one, instead. Gradients of layer parameters are added to those that the
- * parameter holds already, until the optimiser's step consumes them. */
+ * parameter holds already, until the optimiser's step consumes them. A pass that fails on its way leaves a part of its
+ * gradients there: clear the parameters' grad_set before the next one (rbe_fit does). */
 RBE_API rbe_status rbe_backward(rbe_var *loss);
 
 /* ---- operations: each with its formula; every one has a backward --------------------------------------------- */

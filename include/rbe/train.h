@@ -91,7 +91,8 @@ typedef struct rbe_fit_result {
     size_t steps; /* steps done */
 } rbe_fit_result;
 
-/* Trains. test may be NULL. NUMERICAL_INSTABILITY names the step, the layer and the operation that first gave a
+/* Trains. test may be NULL. Gradients that the optimiser does not consume can be used by on_step, and are dropped after
+ * it. NUMERICAL_INSTABILITY names the step, the layer and the operation that first gave a
  * value that is not finite; the parameters are then those before that step. If the evaluation finds it first, it
  * names the epoch, and the parameters are those after it. The log is complete up to the failure.
  *

@@ -6,7 +6,7 @@
 
 #include "base/alloc.h"
 #include "base/failure.h"
-#include "rbe/data.h"
+#include "data/dataset.h"
 
 void rbe_dataset_free(rbe_dataset *data) {
     if (!data) return;
@@ -16,6 +16,18 @@ void rbe_dataset_free(rbe_dataset *data) {
         rbe_free(data->labels);
     }
     *data = (rbe_dataset){0};
+}
+
+rbe_status rbe_dataset_check(const char *who, const rbe_dataset *data) {
+    if (!data) return rbe_fail(RBE_INVALID_ARGUMENT, "%s: the data set is NULL", who);
+    if (data->count < 1 || data->features < 1 || data->features > PTRDIFF_MAX / sizeof(float) / data->count)
+        return rbe_fail(RBE_INVALID_ARGUMENT,
+                        "%s: expected samples and features, and no more than can be addressed, found %zu and %zu", who,
+                        data->count, data->features);
+    if (!data->labels) return rbe_fail(RBE_INVALID_ARGUMENT, "%s: the labels are NULL", who);
+    if (!data->pixels != !data->values) return RBE_OK;
+    return rbe_fail(RBE_INVALID_ARGUMENT, "%s: expected either pixels or values, found %s", who,
+                    data->pixels ? "both" : "neither");
 }
 
 static rbe_status check_samples(const float *values, const int32_t *labels, size_t count, size_t features,

@@ -71,7 +71,7 @@ rbe_param *rbe_layer_param(const rbe_layer *layer, size_t n) {
 }
 
 void rbe_layer_set_name(rbe_layer *layer, const char *name) {
-    if (!layer) return;
+    if (!layer || !name) return;
     rbe_layer_set_default_name(layer, name);
     layer->named = true;
 }

@@ -133,14 +133,23 @@ static const rbe_layer_type linear_type = {"rbe",
 /* ---- making one ---------------------------------------------------------------------------------------------- */
 
 /* B^2 / K, with the number of positions of the whole padded matrix over that of its values. */
-static double positions_per_value(const rbe_blocks *b) {
-    size_t values = b->value_count ? b->value_count : 1;
-    return (double)(b->grid_rows * b->block) * (double)(b->grid_cols * b->block) / (double)values;
+static double positions_per_value(const rbe_blocks *b, size_t values) {
+    double positions = (double)(b->grid_rows * b->block) * (double)(b->grid_cols * b->block);
+    return positions / (double)(values ? values : 1);
+}
+
+/* The scale of a coefficient's rate, and of an alpha's, in a layer of that many coefficients. */
+static float usual_rate(const rbe_blocks *b, size_t values) { return (float)sqrt(positions_per_value(b, values)); }
+
+/* The usual rate becomes the new one; one that a user has set keeps its proportion to it, and 0 stays 0. */
+static void follow_rate(rbe_param *param, float before, float after) {
+    param->lr_scale = param->lr_scale == before ? after : param->lr_scale * (after / before);
 }
 
 void rbe_linear_blocks_changed(rbe_linear_layer *layer) {
     const rbe_blocks *b = layer->blocks;
     rbe_param *coefficients = &layer->params[0];
+    float before = usual_rate(b, coefficients->count), after = usual_rate(b, b->value_count);
     if (coefficients->count != b->value_count) {
         rbe_free(coefficients->grad);
         coefficients->grad = NULL;
@@ -148,8 +157,8 @@ void rbe_linear_blocks_changed(rbe_linear_layer *layer) {
     }
     coefficients->value = b->values;
     coefficients->count = b->value_count;
-    coefficients->lr_scale = (float)sqrt(positions_per_value(b));
-    if (layer->alpha) layer->alpha->lr_scale = coefficients->lr_scale;
+    follow_rate(coefficients, before, after);
+    if (layer->alpha) follow_rate(layer->alpha, before, after);
     layer->generation++;
     RBE_ASSERT(rbe_blocks_check_positions(b) == RBE_OK);
 }
@@ -158,17 +167,17 @@ void rbe_linear_blocks_changed(rbe_linear_layer *layer) {
 static void set_params(rbe_linear_layer *layer, float *bias) {
     const rbe_blocks *b = layer->blocks;
     rbe_param *next = layer->params;
-    *next++ = (rbe_param){.part = "coefficients"};
+    float rate = usual_rate(b, b->value_count);
+    *next++ = (rbe_param){.part = "coefficients", .value = b->values, .count = b->value_count, .lr_scale = rate};
     if (b->alpha) {
+        size_t count = RBE_BASIS_COUNT * b->grid_rows * b->grid_cols;
         layer->alpha = next++;
-        *layer->alpha =
-            (rbe_param){.part = "alpha", .value = b->alpha, .count = RBE_BASIS_COUNT * b->grid_rows * b->grid_cols};
+        *layer->alpha = (rbe_param){.part = "alpha", .value = b->alpha, .count = count, .lr_scale = rate};
     }
     if (bias) {
         layer->bias = next++;
         *layer->bias = (rbe_param){.part = "bias", .value = bias, .count = layer->base.out, .lr_scale = 1.0f};
     }
-    rbe_linear_blocks_changed(layer);
     layer->base.params = layer->params;
     layer->base.param_count = (size_t)(next - layer->params);
     layer->base.has_bias = bias != NULL;
@@ -202,7 +211,7 @@ static rbe_layer *assemble(rbe_blocks *blocks, float *bias, const rbe_linear_opt
 static rbe_status draw_values(rbe_blocks *b, double init_scale, uint64_t seed) {
     rbe_rng *rng = rbe_rng_new(seed, VALUE_STREAM);
     if (!rng) return rbe_last_status();
-    double deviation = init_scale * sqrt(2.0 / (double)b->input_axis.length * positions_per_value(b));
+    double deviation = init_scale * sqrt(2.0 / (double)b->input_axis.length * positions_per_value(b, b->value_count));
     for (size_t n = 0; n < b->value_count; n++) b->values[n] = (float)(deviation * rbe_rng_normal(rng));
     rbe_rng_free(rng);
     size_t bad = rbe_first_nonfinite(b->values, b->value_count);

@@ -1,6 +1,7 @@
 /* Loss and error of a model over a whole data set, without gradients. */
 #include <math.h>
 
+#include "data/dataset.h"
 #include "train/batch.h"
 #include "train/memory.h"
 #include "train/tally.h"
@@ -25,11 +26,10 @@ static rbe_status run(const rbe_model *model, rbe_tape *tape, rbe_batches *batch
 
 rbe_status rbe_evaluate(const rbe_model *model, const rbe_dataset *data, size_t batch, rbe_evaluation *evaluation) {
     RBE_TRY(rbe_model_status(model));
-    if (!data || data->count == 0 || batch == 0 || !evaluation)
-        return rbe_fail(RBE_INVALID_ARGUMENT,
-                        "rbe_evaluate: expected samples, a batch of 1 or more and a result, "
-                        "found %zu samples and a batch of %zu",
-                        data ? data->count : 0, batch);
+    RBE_TRY(rbe_dataset_check("rbe_evaluate", data));
+    if (batch == 0 || !evaluation)
+        return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_evaluate: expected a batch of 1 or more and a result, found %zu%s",
+                        batch, evaluation ? "" : " and NULL");
     if (batch > data->count) batch = data->count;
     rbe_tally tally = {0};
     rbe_tape *tape = rbe_tape_new(&(rbe_tape_options){.inference = true});

@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "base/failure.h"
+#include "data/dataset.h"
 #include "optim/optim_internal.h"
 #include "train/batch.h"
 #include "train/log.h"
@@ -52,8 +53,8 @@ static rbe_status check_arguments(const rbe_model *model, const rbe_optim *optim
                                   const rbe_dataset *test) {
     RBE_TRY(rbe_model_status(model));
     if (!optim) return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_fit: the optimiser is NULL: it could not be made");
-    if (!train || train->count == 0) return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_fit: there are no training samples");
-    if (test && test->count == 0) return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_fit: the test data have no samples");
+    RBE_TRY(rbe_dataset_check("rbe_fit: training data", train));
+    if (test) RBE_TRY(rbe_dataset_check("rbe_fit: test data", test));
     if (test && (test->features != train->features || test->classes != train->classes))
         return rbe_fail(RBE_INPUT_DIMENSION_MISMATCH,
                         "rbe_fit: training samples have %zu features and %d classes, test samples %zu and %d",
@@ -144,6 +145,13 @@ static rbe_status report_step(training *t) {
     return call_back(t, o->on_step);
 }
 
+/* What no step has consumed - of parameters that the optimiser does not train, of a step that failed - is of no use to
+ * the next one. */
+static void forget_gradients(rbe_model *model) {
+    rbe_param *param;
+    for (size_t n = 0; (param = rbe_model_param(model, n)); n++) param->grad_set = false;
+}
+
 static rbe_status run_steps(training *t, rbe_tape *tape, rbe_batches *batches) {
     RBE_TRY(rbe_tape_reserve(tape, rbe_step_tape_bytes(t->model, t->options.batch)));
     rbe_batch batch;
@@ -153,6 +161,7 @@ static rbe_status run_steps(training *t, rbe_tape *tape, rbe_batches *batches) {
         RBE_TRY(train_step(t, tape, &batch));
         t->steps_done++;
         RBE_TRY(report_step(t));
+        forget_gradients(t->model);
     }
     return RBE_OK;
 }
@@ -194,12 +203,6 @@ static rbe_status run_epochs(training *t, rbe_evaluation *test) {
         RBE_TRY(call_back(t, t->options.on_epoch));
     }
     return RBE_OK;
-}
-
-/* A training that failed may leave gradients behind that no step has consumed. */
-static void forget_gradients(rbe_model *model) {
-    rbe_param *param;
-    for (size_t n = 0; (param = rbe_model_param(model, n)); n++) param->grad_set = false;
 }
 
 rbe_status rbe_fit(rbe_model *model, rbe_optim *optim, const rbe_dataset *train, const rbe_dataset *test,
