@@ -107,17 +107,16 @@ typedef struct rbe_linear_options {
     size_t overlap;                   /* 0 .. B/2, of neighbouring blocks */
     size_t image_height, image_width; /* the inputs are an image, taken by its 2-D DCT: in = height * width */
     bool no_bias;
-    double
-        init_scale; /* g of c ~ N(0, g^2 2/in B^2/K); default 0.7. alpha starts at 0. NUMERICAL_INSTABILITY if a float
-                               cannot hold a coefficient */
+    double init_scale;      /* g of c ~ N(0, g^2 2/in B^2/K); default 0.7. alpha starts at 0. */
     size_t batch_threshold; /* inputs of fewer rows take the small-batch path; default by measurement */
     bool use_cache;         /* keep the transformed input for the backward pass instead of computing it again */
     uint64_t seed;          /* of positions and values */
 } rbe_linear_options;
 
 /* A layer with random positions: in every row of S the same number of columns (to one), drawn without replacement
- * with probability ~ 1 / (1 + frequency), of an image 1 / (B + place in the zigzag order); the same seed gives the
- * same positions on every machine. */
+ * with probability ~ 1 / (1 + frequency), of an image 1 / (B + place in the zigzag order), with the identity along
+ * the inputs, which has no frequencies, the same for each input; the same seed gives the same positions on every
+ * machine. NUMERICAL_INSTABILITY if init_scale makes coefficients too large for a float. */
 RBE_API rbe_layer *rbe_linear_new(size_t in, size_t out, const rbe_linear_options *options);
 
 /* A layer from a compressed matrix, which it takes over (also when it fails: the matrix is freed then). `bias` is

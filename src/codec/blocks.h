@@ -18,6 +18,13 @@
 
 #define RBE_COLUMN_PADDING 16 /* zero entries behind the last column: kernels may look ahead */
 
+/* How random columns are weighted where the transform of the inputs is the identity; elsewhere the rules are the same.
+ * The numbers stand in files. */
+typedef enum rbe_pattern_rule {
+    RBE_PATTERN_BY_PLACE = 1, /* as if the place within a block were a frequency */
+    RBE_PATTERN_BY_INPUT = 2  /* all inputs alike */
+} rbe_pattern_rule;
+
 struct rbe_blocks {
     size_t out, in;                       /* of what is cut into blocks: W' = E_out W E_in^T */
     rbe_axis_map output_axis, input_axis; /* E; `length` is the width of W itself */
@@ -37,6 +44,7 @@ struct rbe_blocks {
     bool drawn;
     size_t drawn_limit;
     uint64_t drawn_seed;
+    rbe_pattern_rule drawn_rule;
 };
 
 static inline size_t rbe_group_rows(const rbe_blocks *b, size_t g) {

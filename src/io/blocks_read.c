@@ -51,6 +51,12 @@ rbe_status rbe_unpack_number(rbe_unpack *u, const char *name, uint64_t least, ui
     return RBE_OK;
 }
 
+/* A number that may be missing: then it stays as it is. */
+static rbe_status read_optional(rbe_unpack *u, const char *name, uint64_t most, size_t *number) {
+    if (!cJSON_GetObjectItemCaseSensitive(u->json, name)) return RBE_OK;
+    return rbe_unpack_number(u, name, 1, most, number);
+}
+
 /* Entries are sorted by name: compares one with "owner.part". */
 static int compare_part(const char *entry, const char *owner, const char *part) {
     size_t length = strlen(owner);
@@ -197,6 +203,7 @@ static rbe_status read_deltas(rbe_unpack *u, rbe_blocks *b, rbe_part deltas, rbe
 typedef struct pattern {
     uint64_t seed;
     size_t limit;
+    rbe_pattern_rule rule;
 } pattern;
 
 static rbe_status read_pattern(rbe_unpack *u, pattern *p) {
@@ -207,11 +214,14 @@ static rbe_status read_pattern(rbe_unpack *u, pattern *p) {
         sound = *text >= '0' && *text <= '9' && !__builtin_mul_overflow(p->seed, (uint64_t)10, &p->seed) &&
                 !__builtin_add_overflow(p->seed, (uint64_t)(*text - '0'), &p->seed);
     if (!sound) return rbe_unpack_fail(u, "seed: expected the digits of a number below 2^64");
+    size_t rule = RBE_PATTERN_BY_PLACE; /* of older files, which do not say */
+    RBE_TRY(read_optional(u, "pattern", RBE_PATTERN_BY_INPUT, &rule));
+    p->rule = (rbe_pattern_rule)rule;
     return rbe_unpack_number(u, "limit", 1, RBE_JSON_MOST, &p->limit);
 }
 
 static rbe_status draw(rbe_unpack *u, rbe_blocks *b, const pattern *p, rbe_part values) {
-    RBE_TRY(rbe_blocks_draw_positions(b, p->limit, p->seed));
+    RBE_TRY(rbe_blocks_draw_pattern(b, p->limit, p->seed, p->rule));
     if (b->value_count == values.info->count) return RBE_OK;
     return rbe_unpack_fail(u, "tensor %s: expected %zu values, as limit says, found %zu", values.info->name,
                            b->value_count, values.info->count);
@@ -223,12 +233,6 @@ static rbe_status read_transform(rbe_unpack *u, const char *name, const rbe_tran
     const char *value = rbe_json_string(rbe_unpack_member(u, name));
     *transform = rbe_transform_named(value);
     return *transform ? RBE_OK : rbe_unpack_fail(u, "%s: %s", name, rbe_last_error());
-}
-
-/* A number that may be missing: then it is 0. */
-static rbe_status read_optional(rbe_unpack *u, const char *name, uint64_t most, size_t *number) {
-    if (!cJSON_GetObjectItemCaseSensitive(u->json, name)) return RBE_OK;
-    return rbe_unpack_number(u, name, 1, most, number);
 }
 
 /* A matrix has tables as long as its inputs, whatever it stores. */
