@@ -16,6 +16,7 @@ Suite *kernels_suite(void);
 Suite *linear_suite(void);
 Suite *nn_suite(void);
 Suite *safe_suite(void);
+Suite *threads_suite(void);
 Suite *optim_suite(void);
 Suite *growth_suite(void);
 Suite *prune_suite(void);
