@@ -24,6 +24,7 @@ static const struct {
     {"linear", linear_suite},
     {"nn", nn_suite},
     {"safe", safe_suite},
+    {"threads", threads_suite},
     {"optim", optim_suite},
     {"data", data_suite},
     {"io", io_suite},
