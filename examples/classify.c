@@ -45,9 +45,10 @@ static void compare_stores(const rbe_model *model, const rbe_dataset *data, size
     if (!mkdtemp(folder)) example_fail(1, "cannot create a folder in /tmp");
     snprintf(path, sizeof path, "%s/model", folder);
     double dense = (double)rbe_model_describe_cost(model).dense_bytes;
-    printf("\nHow often the file is smaller than dense f32 weights, with positions as deltas and as small as can be:\n"
+    printf("\nBytes of the file, with positions as deltas and in the smallest form; how many times smaller than dense "
+           "f32:\n"
            "%-8s %13s %8s %10s %8s %11s %7s\n",
-           "values", "delta bytes", "smaller", "min. bytes", "smaller", "error [%]", "change");
+           "type", "deltas", "smaller", "smallest", "smaller", "error [%]", "change");
     for (int store = RBE_STORE_F32; store <= RBE_STORE_INT8; store++) {
         size_t deltas = save(model, path, (rbe_save_options){(rbe_store)store, RBE_POSITIONS_DELTA});
         size_t smallest = save(model, path, (rbe_save_options){(rbe_store)store, RBE_POSITIONS_SMALLEST});

@@ -166,7 +166,7 @@ static rbe_model *compressed_model(const settings *s, const rbe_dataset *data, c
                                                rbe_layer_outputs(a), rbe_layer_inputs(a), rbe_layer_param(b, 0)->value,
                                                rbe_layer_outputs(b), NULL));
     }
-    printf("\nHow often each layer has fewer values and bytes than dense, its relative errors, and the time:\n"
+    printf("\nHow many times fewer values and bytes than the dense layer; relative errors:\n"
            "%-12s %8s %8s %10s %10s %9s  %s\n",
            "layer", "values", "bytes", "of W", "of outputs", "seconds", "transforms");
     rbe_model *model = rbe_model_new();

@@ -157,12 +157,11 @@ static void draw_frequencies(FILE *gnuplot, const rbe_blocks *blocks, double to)
 /* Curves of what has been written by write_energy. */
 static void draw_energy(FILE *gnuplot, bool original, bool stored, double from) {
     place(gnuplot, from, 0.975, floor_of_all, curves_top);
-    fprintf(
-        gnuplot,
-        "set title 'energy of the largest values'\nset xlabel 'values kept [%% of inputs x outputs]'\n"
-        "set ylabel 'energy kept [%%]' offset 1\nset format y '%%g'\nset ytics 20\nset yrange [0:100]\n"
-        "set autoscale x\nset logscale x\nset xtics (0.01, 0.1, 1, 10, 100)\nset grid lc rgb '#dddddd' lt 1\n"
-        "set key at graph 0.03,0.97 left top Left reverse samplen 1.2\nplot ");
+    fprintf(gnuplot,
+            "set title 'energy of the largest values'\nset xlabel 'values kept [%% of inputs x outputs]'\n"
+            "set ylabel 'energy kept [%%]' offset 1\nset format y '%%g'\nset ytics 20\nset yrange [0:100]\n"
+            "set autoscale x\nset logscale x\nset xtics (0.01, 0.1, 1, 10, 100)\nset grid lc rgb '#dddddd' lt 1\n"
+            "set key at graph 0.03,0.97 left top Left reverse samplen 1.2\nplot ");
     if (original) fprintf(gnuplot, "$of_original with lines lw 4 lc rgb '#888888' title 'original', ");
     if (stored) fprintf(gnuplot, "$of_stored with lines lw 4 lc rgb '#d7301f' title 'coefficients', ");
     fprintf(gnuplot, "$of_weights with lines lw 4 lc rgb '#2166ac' title '%s'\n", stored ? "decompressed" : "weights");
