@@ -2,7 +2,7 @@
  * reads them back by rbe_tensor_file_read_blocks, `inspect` shows them; src/io/FORMAT.md, section 9, says how they
  * are stored.
  *
- * By default nothing is harmed: a matrix gets the fewest values that keep its relative error at 0.1, and stays dense if
+ * The defaults do no harm: a matrix gets the fewest values that keep its relative error at 0.1, and stays dense if
  * that saves no bytes. So does a matrix with a side shorter than a block, and the last one of a chain of layers, whose
  * outputs are a network's answers.
  */

@@ -12,7 +12,7 @@
 enum { MOST_PIXELS = 400, CURVE_POINTS = 400 };
 
 /* Edges of the panels, as shares of the picture. */
-static const double left = 0.105, right = 0.87, gap = 0.025, maps_top = 0.88, curves_top = 0.46, floor_of_all = 0.11;
+static const double left = 0.105, right = 0.87, gap = 0.025, maps_top = 0.88, curves_top = 0.46, curves_bottom = 0.11;
 
 double relative_difference(const float *w, const float *original, size_t count) {
     double difference = 0.0, whole = 0.0;
@@ -27,17 +27,22 @@ double relative_difference(const float *w, const float *original, size_t count) 
 
 static size_t cell(size_t size) { return (size + MOST_PIXELS - 1) / MOST_PIXELS; }
 
-/* $NAME: the matrix as rows of numbers, coarsened to means of cells if it is larger than a picture. */
+/* Mean of a cell of the matrix, whose first row and column are given. */
+static double cell_mean(const float *w, size_t rows, size_t columns, size_t row, size_t column) {
+    size_t last_row = fmin(rows, row + cell(rows)), last_column = fmin(columns, column + cell(columns));
+    double sum = 0.0;
+    for (size_t i = row; i < last_row; i++)
+        for (size_t j = column; j < last_column; j++) sum += (double)w[i * columns + j];
+    return sum / (double)((last_row - row) * (last_column - column));
+}
+
+/* $NAME: the matrix as rows of numbers, coarsened to means of cells if it is larger than a picture. gnuplot draws
+ * nothing smaller than 2 x 2: a single row or column is written twice, and the second is outside of the axes. */
 static void write_matrix(FILE *gnuplot, const char *name, const float *w, size_t rows, size_t columns) {
     fprintf(gnuplot, "$%s << END\n", name);
-    for (size_t r = 0; r < rows; r += cell(rows)) {
-        for (size_t c = 0; c < columns; c += cell(columns)) {
-            size_t last_row = fmin(rows, r + cell(rows)), last_column = fmin(columns, c + cell(columns));
-            double sum = 0.0;
-            for (size_t i = r; i < last_row; i++)
-                for (size_t j = c; j < last_column; j++) sum += (double)w[i * columns + j];
-            fprintf(gnuplot, "%.4g ", sum / (double)((last_row - r) * (last_column - c)));
-        }
+    for (size_t r = 0; r < rows || r == 1; r += cell(rows)) {
+        for (size_t c = 0; c < columns || c == 1; c += cell(columns))
+            fprintf(gnuplot, "%.4g ", cell_mean(w, rows, columns, r < rows ? r : 0, c < columns ? c : 0));
         fprintf(gnuplot, "\n");
     }
     fprintf(gnuplot, "END\n");
@@ -137,12 +142,12 @@ static void draw_maps(FILE *gnuplot, double bottom, const rbe_layer *layer, floa
     write_matrix(gnuplot, "original", original, out, in);
     write_matrix(gnuplot, "error", w, out, in);
     draw_map(gnuplot, 0, 3, bottom, layer, "original", "original");
-    draw_map(gnuplot, 1, 3, bottom, layer, "w", "decompressed");
+    draw_map(gnuplot, 1, 3, bottom, layer, "w", rbe_linear_blocks(layer) ? "decompressed" : "weights");
     draw_map(gnuplot, 2, 3, bottom, layer, "error", title);
 }
 
 static void draw_frequencies(FILE *gnuplot, const rbe_blocks *blocks, double to) {
-    place(gnuplot, left, to, floor_of_all, curves_top);
+    place(gnuplot, left, to, curves_bottom, curves_top);
     write_frequencies(gnuplot, blocks);
     write_axis(gnuplot, 'x', rbe_blocks_describe(blocks).block);
     write_axis(gnuplot, 'y', rbe_blocks_describe(blocks).block);
@@ -151,12 +156,12 @@ static void draw_frequencies(FILE *gnuplot, const rbe_blocks *blocks, double to)
             "set format y '%%g'\nset cbrange [0:*]\nset cbtics\n"
             "set palette defined (0 'white', 0.2 '#fdbb84', 0.5 '#d7301f', 1 '#3f0000')\n"
             "set colorbox user origin %g,%g size 0.018,%g\nplot $frequencies matrix with image notitle\n",
-            to + 0.012, floor_of_all, curves_top - floor_of_all);
+            to + 0.012, curves_bottom, curves_top - curves_bottom);
 }
 
 /* Curves of what has been written by write_energy. */
 static void draw_energy(FILE *gnuplot, bool original, bool stored, double from) {
-    place(gnuplot, from, 0.975, floor_of_all, curves_top);
+    place(gnuplot, from, 0.975, curves_bottom, curves_top);
     fprintf(gnuplot,
             "set title 'energy of the largest values'\nset xlabel 'values kept [%% of inputs x outputs]'\n"
             "set ylabel 'energy kept [%%]' offset 1\nset format y '%%g'\nset ytics 20\nset yrange [0:100]\n"
@@ -211,8 +216,7 @@ static void write_picture(FILE *gnuplot, const char *path, const rbe_layer *laye
 void draw_layer(const char *path, const rbe_layer *layer, const float *original) {
     fflush(stdout);
     signal(SIGPIPE, SIG_IGN); /* if there is no gnuplot: pclose says so */
-    FILE *gnuplot = popen("gnuplot", "w");
-    if (!gnuplot) example_fail(1, "gnuplot cannot be started");
+    FILE *gnuplot = example_need(popen("gnuplot", "w"));
     write_picture(gnuplot, path, layer, original);
     if (pclose(gnuplot) != 0) example_fail(1, "%s: gnuplot failed, or is not installed (scripts/deps.sh)", path);
 }
