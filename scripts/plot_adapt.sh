@@ -94,7 +94,6 @@ growth() {
     done
     axis_of_bytes 'file of the trained model' 7
     echo "set ytics (1, 1.5, 2, 3, 5, 7, 10, 15, 20, 30, 50, 70, 100)"
-    echo "set title 'Test error against size, by how positions are chosen'"
     echo "set ylabel 'test error [%]'"
     echo "plot \\"
     curve grown 1 'compressed, grown positions'
