@@ -73,6 +73,8 @@ expect "make_digits, unknown option" 2 "Try 'make_digits --help'" "$make_digits"
 expect "help" 0 '^  --epochs N' "$train" --help
 expect "unknown option" 2 "Try 'train_digits --help'" "$train" --frobnicate
 expect "missing value" 2 "requires an argument" "$train" --epochs
+expect "short help" 0 '^  -h, --help' "$train" -h
+expect "unknown short option" 2 "Try 'train_digits --help'" "$train" -x
 expect "argument without option" 2 'unexpected argument "data"' "$train" data
 
 # ---- values ------------------------------------------------------------------------------------------------------
@@ -86,6 +88,12 @@ expect "epochs beyond any number" 2 '--epochs: expected' "$train" --epochs 99999
 expect "empty value" 2 '--batch: expected' "$train" --batch ''
 expect "learning rate nan" 2 '--lr: expected a number.*found "nan"' "$train" --lr nan
 expect "learning rate zero" 2 '--lr: expected' "$train" --lr 0
+expect "learning rate in hexadecimal digits" 2 '--lr: expected.*found "0x10"' "$train" --lr 0x10
+expect "learning rate after a space" 2 '--lr: expected.*found " 3"' "$train" --lr ' 3'
+expect "learning rate, infinite" 2 '--lr: expected.*found "inf"' "$train" --lr inf
+expect "seed" 2 '--seed: expected a whole number 0 .. 18446744073709551615, found "-1"' "$train" --seed -1
+expect "seed beyond any" 2 '--seed: expected' "$train" --seed 18446744073709551616
+expect "epochs after a space" 2 '--epochs: expected.*found " 3"' "$train" --epochs ' 3'
 expect "ratio below 1" 2 '--ratio: expected a number 1 ' "$train" --ratio 0.5
 expect "ratio and coeffs" 2 'exclude each other' "$train" --ratio 8 --coeffs 8
 expect "ratio and budget" 2 'exclude each other' "$train" --ratio 8 --budget 100000
@@ -96,16 +104,32 @@ expect "dropout of everything" 2 '--dropout: expected' "$train" --dropout 1
 expect "block" 2 '--block: expected a power of two, found 48' "$train" --block 48
 expect "layer" 2 '--layer: expected dense|rbe, found "sparse"' "$train" --layer sparse
 expect "beginning of a choice" 2 '--layer: expected' "$train" --layer de
-expect "transform" 2 '--transform: .*haar' "$train" --transform fourier
+expect "all of a choice" 2 '--layer: expected dense|rbe, found "dense|rbe"' "$train" --layer 'dense|rbe'
+expect "transform" 2 '--transform: expected dct, haar' "$train" --transform fourier
 expect "hidden" 2 '--hidden: expected' "$train" --hidden 300,,100
 expect "hidden, end" 2 '--hidden: expected' "$train" --hidden 300,
 expect "hidden, zero" 2 '--hidden: expected' "$train" --hidden 300,0
 expect "hidden, many" 2 '--hidden: expected at most' "$train" --hidden 9,9,9,9,9,9,9,9,9
 expect "threads" 2 '--threads: expected' "$train" --threads 0
-for option in --growth --image '--budget 100000' '--prune-schedule 0.5'; do
+for option in --growth --image '--budget 100000' '--prune-schedule 0.5' '--ratio 16' '--coeffs 8' '--block 32' '--group 1' \
+    '--transform dct' '--alpha on'; do
     # shellcheck disable=SC2086 # an option and its value
-    expect "dense $option" 2 'need --layer rbe' "$train" --layer dense $option
+    expect "dense $option" 2 "^train_digits: ${option%% *} needs --layer rbe" "$train" --layer dense $option
 done
+
+# A default is stated once.
+for program in train_digits growth prune_sweep tune_blocks compress_digits compress_weights classify make_digits; do
+    "$build/examples/$program" --help > "$work/output"
+    check "$program --help: one default an option" test "$(grep -c 'default.*default' "$work/output")" -eq 0
+done
+
+# ---- output ------------------------------------------------------------------------------------------------------
+
+if [ -w /dev/full ]; then
+    for program in 'train_digits --help' 'make_digits --help' hello "make_digits --dump $data"; do
+        expect "$program > /dev/full" 1 "^${program%% *}: .*output" sh -c "'$build'/examples/$program > /dev/full"
+    done
+fi
 
 # ---- files -------------------------------------------------------------------------------------------------------
 
@@ -127,6 +151,11 @@ mkdir -p "$work/taken/log.csv"
 expect "log.csv is a folder" 1 '^train_digits: IO_ERROR: .*log.csv.*directory' tiny --out "$work/taken"
 expect "out is made with its parents" 0 'test error' tiny --out "$work/a/b//c/"
 check "log is there" test -s "$work/a/b/c/log.csv"
+
+if [ -w /dev/full ]; then
+    expect "training > /dev/full" 1 '^train_digits: .*output' \
+        sh -c "'$train' --data '$data' --epochs 1 --hidden 32 --threads 1 --json > /dev/full"
+fi
 
 # ---- training ----------------------------------------------------------------------------------------------------
 
@@ -179,13 +208,52 @@ expect "classify --stores" 0 '^int8  *[0-9]* .* [-+][0-9]*\.[0-9][0-9]$' \
 expect "classify, json" 0 '^{"program":"classify","error":[0-9.]*,.*"samples":200}' \
     "$classify" "$work/model.safetensors" --data "$data" --train --json
 expect "classify without a model" 2 'expected a model file' "$classify" --data "$data"
+expect "classify, options first" 0 '^accuracy .*(100 test samples)' \
+    "$classify" --data "$data" --threads 1 "$work/model.safetensors"
+expect "classify two models" 2 'unexpected argument "b"' "$classify" "$work/model.safetensors" b
 expect "classify another file" 1 '^classify: BAD_FORMAT: ' "$classify" "$data/train-images-idx3-ubyte.gz"
 expect "inspect without a file" 2 'expected a model file' "$inspect"
 expect "inspect a missing file" 1 "^inspect: IO_ERROR: .*$work/none" "$inspect" "$work/none"
-expect "a model is not compressed by name" 1 'this file is compressed already' \
-    "$compress" "$work/model.safetensors" -o "$work/out.safetensors"
+if [ -w /dev/full ]; then
+    for program in inspect "classify --data $data"; do
+        expect "$program > /dev/full" 1 "^${program%% *}: .*output" \
+            sh -c "'$build'/examples/$program '$work/model.safetensors' > /dev/full"
+    done
+fi
 expect "compress_weights without an input" 2 'expected a safetensors file' "$compress" --out "$work/x"
 expect "compress_weights without an output" 2 'expected --out' "$compress" "$work/x"
+cp "$work/model.safetensors" "$work/kept.safetensors"
+ln -s kept.safetensors "$work/link.safetensors"
+for name in kept link; do
+    expect "compress_weights onto its input, $name" 2 'is the input' \
+        "$compress" "$work/kept.safetensors" -o "$work/$name.safetensors" --expand
+done
+check "the input is left" cmp "$work/model.safetensors" "$work/kept.safetensors"
+
+# A trained network: by default nothing is lost, whatever is asked for.
+expect "a model is no file of matrices" 1 'found a model of this library: --expand' \
+    "$compress" "$work/model.safetensors" -o "$work/out.safetensors"
+expect "expand a dense model" 0 '^0\.weight  *32 x 784 ' \
+    "$compress" --expand -o "$work/plain.safetensors" "$work/model.safetensors"
+expect "its weights are the model's" 0 '^0\.weight .* 0\.0000  *inf$' \
+    "$inspect" "$work/plain.safetensors" --against "$work/model.safetensors"
+expect "trained weights" 1 'no matrix was compressed.*--calibrate' \
+    "$compress" "$work/plain.safetensors" -o "$work/nothing.safetensors"
+check "nothing is written then" test ! -e "$work/nothing.safetensors"
+expect "trained weights, by a ratio" 0 'warning: 1 of 1 .* above 0.1.*--calibrate' \
+    "$compress" "$work/plain.safetensors" -o "$work/rough.safetensors" --ratio 16 --block 8
+expect "the last layer is left alone" 0 '^2\.weight  *dense ' "$inspect" "$work/rough.safetensors"
+expect "but for --select" 0 '^2\.weight .* times smaller' \
+    "$compress" "$work/plain.safetensors" -o "$work/all.safetensors" --ratio 4 --block 8 --select '*'
+expect "matrices are compressed already" 1 'compressed already: --expand' \
+    "$compress" "$work/rough.safetensors" -o "$work/x.safetensors" --ratio 2
+expect "expand matrices" 0 '^0\.weight  *32 x 784 ' \
+    "$compress" "$work/all.safetensors" -o "$work/expanded.safetensors" --expand
+expect "they are those of the compressed ones" 0 '^2\.weight .* 0\.0000  *inf$' \
+    "$inspect" "$work/all.safetensors" --against "$work/expanded.safetensors"
+expect "expand with a ratio" 2 '--ratio: .* is only expanded' \
+    "$compress" "$work/all.safetensors" -o "$work/x.safetensors" --expand --ratio 2
+
 expect "compress_weights, two budgets" 2 'exclude each other' "$compress" x -o y --ratio 8 --coeffs 8
 expect "compress_weights, store" 2 'expected f32|f16|bf16|int8, found "f8"' "$compress" x -o y --store f8
 
@@ -199,7 +267,8 @@ if "$python" "$root/tests/write_weights.py" "$work/in.safetensors" "$work/inputs
     cp "$work/output" "$work/table"
     check "a row for each matrix" grep -q '^fc\.weight  *48 x 64  .* dct, dct$' "$work/table"
     check "half floats are read" grep -q '^half  *20 x 30 ' "$work/table"
-    check "only matrices have rows" test "$(wc -l < "$work/table")" -eq 5
+    check "a ratio that hurts is warned of" grep -q '^compress_weights: warning: 1 of 3 matrices' "$work/table"
+    check "only matrices have rows" test "$(grep -cv warning "$work/table")" -eq 5
     expect "inspect the result" 0 '^fc.weight  *rbe  *64 -> 48  *16 ' "$inspect" "$work/out.safetensors"
     expect "inspect against the original" 0 '^fc.weight .* 0\.0[0-9]*  *[0-9.]*$' \
         "$inspect" "$work/out.safetensors" --against "$work/in.safetensors"
@@ -213,7 +282,10 @@ if "$python" "$root/tests/write_weights.py" "$work/in.safetensors" "$work/inputs
     expect "select nothing" 1 'no matrix is called "x\*"' tool --select 'x*' -o "$work/none.safetensors"
     check "nothing is written then" test ! -e "$work/none.safetensors"
     expect "too little compression" 0 '^half .* copied: compression ratio ' \
-        tool --target-error 0.01 -o "$work/target.safetensors"
+        tool --target-error 0.01 --select '*' -o "$work/target.safetensors"
+    expect "smaller than a block" 0 '^half .* copied: smaller than a block' tool -o "$work/default.safetensors"
+    check "biases are expanded, too" "$python" "$root/tests/write_weights.py" \
+        --same "$work/model.safetensors" "$work/plain.safetensors" 0.weight 0.bias 2.weight 2.bias
     expect "calibrate" 0 "^fc.weight .*, outputs' error 0\.[0-9]*$" \
         tool --calibrate "$work/inputs.npy" --expand --ratio 20 -o "$work/fitted.safetensors"
     check "the mean output is kept" "$python" "$root/tests/write_weights.py" \
@@ -226,7 +298,8 @@ if "$python" "$root/tests/write_weights.py" "$work/in.safetensors" "$work/inputs
     if command -v gnuplot > /dev/null; then
         expect "inspect --plot" 0 'pictures' "$inspect" "$work/out.safetensors" --against "$work/in.safetensors" \
             --plot "$work/pictures"
-        check "three pictures" test -s "$work/pictures/layer1.png" -a -s "$work/pictures/layer3.png"
+        check "three pictures" test -s "$work/pictures/1-fc.weight.png" -a -s "$work/pictures/3-wide.png"
+        check "and nothing else" test "$(find "$work/pictures" -type f | wc -l)" -eq 3
     fi
 else
     echo "programs.sh: no Python with NumPy was found: compress_weights is hardly tested"
@@ -254,7 +327,22 @@ check_stored "dense" "$work/stored"
 expect "with dropout, stored" 0 'test error' tiny --dropout 0.2 --out "$work/stored"
 check_stored "with dropout" "$work/stored"
 
-for options in '' --growth '--growth --store int8' '--prune-schedule 0.5' '--growth --prune-schedule 0.5 --store f16'; do
+expect "an int8 model, expanded" 0 '^0\.weight' \
+    "$compress" "$work/int8/model.safetensors" --expand -o "$work/int8.safetensors"
+expect "it is the model" 0 '^fc1 .* 0\.0000  *inf$' \
+    "$inspect" "$work/int8/model.safetensors" --against "$work/int8.safetensors"
+
+expect "a budget alone" 0 \
+    '^for 16,113 bytes: --hidden 320 --growth --image --group 4 --dropout 0.1 --epochs 1 --lr 0.006 --store int8$' \
+    "$train" --data "$data" --threads 1 --budget 16113 --epochs 1
+expect "a large budget" 0 '^for 2,000,000 bytes: --hidden 1024 ' \
+    "$train" --data "$data" --threads 1 --budget 2000000 --epochs 1
+expect "a budget and options" 0 '^for 16,113 bytes: --group 2 --dropout 0 --epochs 1 --lr 0.01 --store f16$' \
+    tiny --budget 16113 --no-growth --no-image --group 2 --dropout 0 --lr 0.01 --store f16
+expect "--no-growth against --growth" 2 'exclude' "$train" --growth --no-growth
+
+for options in '' '--no-growth --store f32' --no-image '--no-growth --prune-schedule 0.5' \
+    '--growth --prune-schedule 0.5 --store f16'; do
     for budget in 7000 20000; do
         # shellcheck disable=SC2086 # several options
         expect "budget of $budget $options" 0 'test error' tiny $options --budget $budget --batch 10 --out "$work/budget"
