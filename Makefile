@@ -30,7 +30,8 @@ LIBS = $(PACKAGE_LIBS) -lm -fopenmp
 GENERATORS := $(wildcard src/kernels/gen_*.c)
 SOURCES := $(filter-out $(GENERATORS),$(wildcard src/*/*.c))
 OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o)
-EXAMPLE_SHARED := $(wildcard examples/common.c examples/experiment.c examples/recipe.c)
+EXAMPLE_SHARED := $(wildcard examples/common.c examples/experiment.c examples/recipe.c examples/sweep.c \
+    examples/thresholds.c)
 EXAMPLES := $(patsubst examples/%.c,$(BUILD)/examples/%,$(filter-out $(EXAMPLE_SHARED),$(wildcard examples/*.c)))
 EXAMPLE_COMMON := $(EXAMPLE_SHARED:%.c=$(BUILD)/%.o)
 TESTS := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/*.c))

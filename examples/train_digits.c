@@ -28,6 +28,8 @@ static settings read_settings(int argc, char **argv) {
         {"growth", EXAMPLE_FLAG, &r->grow, NULL, "rbe: move unused coefficients to where the loss wants some", 0, 0},
         {"prune-schedule", EXAMPLE_REAL, &r->prune, "P", "rbe: share of the coefficients removed during training", 0,
          1},
+        {"prune-threshold", EXAMPLE_REAL, &r->threshold, "T", "rbe: or remove those of magnitude T or less", 0, 1e30},
+        {"relative", EXAMPLE_FLAG, &r->relative, NULL, "T is in units of each layer's root mean square", 0, 0},
         {"store", EXAMPLE_TEXT, &s.store_name, "f32|f16|bf16|int8", "how the file holds the values", 0, 0},
         {"threads", EXAMPLE_COUNT, &s.threads, "N", "threads (default: one per processor)", 1, 1024},
         {"out", EXAMPLE_TEXT, &s.out, "DIR", "folder for model.safetensors and log.csv; created", 0, 0},
@@ -43,8 +45,10 @@ static settings read_settings(int argc, char **argv) {
     r->dense = strcmp(s.layer, "dense") == 0;
     if ((r->ratio > 0) + (r->coeffs > 0) + (s.budget > 0) > 1)
         example_fail(2, "--ratio, --coeffs and --budget exclude each other");
-    if (r->dense && (r->grow || r->image || r->prune > 0 || s.budget > 0))
-        example_fail(2, "--growth, --image, --prune-schedule and --budget need --layer rbe");
+    if (r->dense && (r->grow || r->image || r->prune > 0 || r->threshold > 0 || s.budget > 0))
+        example_fail(2, "--growth, --image, --prune-schedule, --prune-threshold and --budget need --layer rbe");
+    if (r->prune > 0 && r->threshold > 0) example_fail(2, "--prune-schedule and --prune-threshold exclude each other");
+    if (r->relative && r->threshold == 0) example_fail(2, "--relative needs --prune-threshold");
     if (r->ratio == 0) r->ratio = 16;
     recipe_check(r);
     rbe_store_named(s.store_name, &s.store);
