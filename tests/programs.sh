@@ -299,6 +299,10 @@ small="--data $data --threads 1 --epochs 1 --batch 50 --hidden 32"
         '^{"program":"prune_sweep","threshold":0.5,"relative":true,"knee":[a-z]*,"removed_percent":.*"speed":[0-9.]*}$' \
         "$build/examples/prune_sweep" $small --threshold 0.5 --relative --single --json
 }
+expect "prune_sweep, thresholds of a stored model" 0 '^1\.2  *[0-9.]* %  ' \
+    "$build/examples/prune_sweep" --data "$data" --threads 1 --load "$work/f32/model.safetensors" \
+    --threshold 0.3,1.2 --relative --out "$work/loaded"
+check "there is no dense network of its shape" grep -q '^1\.2,1,.*,,' "$work/loaded/prune_thresholds.csv"
 # What every table of thresholds must say: the thresholds rise and with them the shares removed, of each layer and of
 # all; values and bytes fall; one row is the knee, the last whose loss is within a standard error, or none is.
 check_thresholds() { # FILE
@@ -371,6 +375,9 @@ if command -v gnuplot > /dev/null; then
             "$work/plot/$kind.png"
         check "picture of $kind" test -s "$work/plot/$kind.png" -a -s "$work/plot/$kind.svg"
     done
+    check "plot_adapt.sh without a dense network" sh "$root/scripts/plot_adapt.sh" prune_thresholds \
+        "$work/loaded/prune_thresholds.csv" "$work/plot/loaded.png"
+    check "pictures leave nothing behind" test "$(find "$work/plot" -type f ! -name '*.png' ! -name '*.svg' | wc -l)" -eq 0
     expect "plot_training.sh" 0 "$work/plot/x.png" sh "$root/scripts/plot_training.sh" "$work/plot/x.png" \
         "$work/first/log.csv" "$work/third/log.csv:it's another"
     check "picture" test -s "$work/plot/x.png" -a -s "$work/plot/x.svg"
