@@ -136,8 +136,12 @@ rbe_optim_options recipe_optim_options(const recipe *r) {
 static void start_changes(const recipe *r, training *t, size_t steps) {
     if (r->grow && !r->dense)
         t->growth = example_need(rbe_growth_new(t->model, t->optim, &(rbe_growth_options){.steps = steps}));
-    if (r->prune > 0) {
-        const rbe_gradual_options gradual = {.final = r->prune, .begin = steps / 10, .end = steps * 3 / 4 + 1};
+    if (r->prune > 0 || r->threshold > 0) {
+        rbe_gradual_options gradual = {.final = r->prune, .begin = steps / 10, .end = steps * 3 / 4 + 1};
+        if (r->threshold > 0) {
+            gradual.prune = (rbe_prune_options){.by = RBE_PRUNE_THRESHOLD, .relative = r->relative};
+            gradual.final = r->threshold;
+        }
         t->gradual = example_need(rbe_gradual_new(t->model, t->optim, &gradual));
     }
 }
@@ -209,7 +213,7 @@ static rbe_status untrained_bytes(void *user, size_t values, size_t *bytes) {
 
 void recipe_fit_to_bytes(recipe *r, const rbe_dataset *data, rbe_store store, size_t bytes) {
     measurement m = {.recipe = *r, .data = data, .save = {.store = store}};
-    if (r->grow) m.save.positions = RBE_POSITIONS_DELTA;
+    if (r->grow || r->threshold > 0) m.save.positions = RBE_POSITIONS_DELTA;
     size_t least = 0; /* a value for each hidden unit */
     for (size_t n = 0; n < r->hidden.count; n++) least += r->hidden.value[n];
     example_require(rbe_budget_fit(bytes, least, dense_values(r, data), untrained_bytes, &m, &r->values));

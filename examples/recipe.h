@@ -16,7 +16,9 @@ typedef struct recipe {
     size_t block, group; /* group 0: what does best */
     const char *transform, *alpha;
     bool image, grow; /* image: the first layer takes its inputs as one */
-    double prune;     /* share of the coefficients that gradual pruning takes */
+    double prune;     /* share of the coefficients that gradual pruning takes; or: */
+    double threshold; /* those of magnitude up to that go, gradually; 0: none */
+    bool relative;    /* the threshold is in units of each layer's root mean square */
     double dropout;   /* of the inputs and of every hidden layer */
     size_t epochs, batch;
     double lr; /* 0: what does best for the kind of layer */

@@ -39,6 +39,8 @@ static settings read_settings(int argc, char **argv) {
         {"no-image", EXAMPLE_FLAG, &s.no_image, NULL, "rbe: with --budget, do not choose --image", 0, 0},
         {"prune-schedule", EXAMPLE_REAL, &r->prune, "P", "rbe: share of the coefficients removed during training", 0,
          1},
+        {"prune-threshold", EXAMPLE_REAL, &r->threshold, "T", "rbe: or remove those of magnitude T or less", 0, 1e30},
+        {"relative", EXAMPLE_FLAG, &r->relative, NULL, "T is in units of each layer's root mean square", 0, 0},
         {"store", EXAMPLE_TEXT, &s.store_name, "f32|f16|bf16|int8", "how the file holds the values", 0, 0},
         {"threads", EXAMPLE_COUNT, &s.threads, "N", "threads (default: one per processor)", 1, 1024},
         {"out", EXAMPLE_TEXT, &s.out, "DIR", "folder for model.safetensors and log.csv; created", 0, 0},
@@ -57,6 +59,8 @@ static settings read_settings(int argc, char **argv) {
     if (r->dense) check_dense();
     if ((s.no_growth && r->grow) || (s.no_image && r->image))
         example_fail(2, "--growth and --image exclude their --no-");
+    if (r->prune > 0 && r->threshold > 0) example_fail(2, "--prune-schedule and --prune-threshold exclude each other");
+    if (r->relative && r->threshold == 0) example_fail(2, "--relative needs --prune-threshold");
     if (r->ratio == 0) r->ratio = 16;
     recipe_check(r);
     if (s.budget > 0 && !example_given("store")) s.store_name = "int8";

@@ -98,6 +98,9 @@ expect "ratio below 1" 2 '--ratio: expected a number 1 ' "$train" --ratio 0.5
 expect "ratio and coeffs" 2 'exclude each other' "$train" --ratio 8 --coeffs 8
 expect "ratio and budget" 2 'exclude each other' "$train" --ratio 8 --budget 100000
 expect "budget in kilobytes" 2 '--budget: expected a whole number, found "16k"' "$train" --budget 16k
+expect "threshold below 0" 2 '--prune-threshold: expected a number 0 .. ' "$train" --prune-threshold=-1
+expect "threshold and share" 2 'exclude each other' "$train" --prune-threshold 1 --prune-schedule 0.5
+expect "relative to nothing" 2 '--relative needs --prune-threshold' "$train" --relative
 expect "prune everything and more" 2 '--prune-schedule: expected a number 0 .. 1' "$train" --prune-schedule 1.5
 expect "store" 2 '--store: expected f32|f16|bf16|int8, found "int4"' "$train" --store int4
 expect "dropout of everything" 2 '--dropout: expected' "$train" --dropout 1
@@ -111,8 +114,8 @@ expect "hidden, end" 2 '--hidden: expected' "$train" --hidden 300,
 expect "hidden, zero" 2 '--hidden: expected' "$train" --hidden 300,0
 expect "hidden, many" 2 '--hidden: expected at most' "$train" --hidden 9,9,9,9,9,9,9,9,9
 expect "threads" 2 '--threads: expected' "$train" --threads 0
-for option in --growth --image '--budget 100000' '--prune-schedule 0.5' '--ratio 16' '--coeffs 8' '--block 32' '--group 1' \
-    '--transform dct' '--alpha on'; do
+for option in --growth --image '--budget 100000' '--prune-schedule 0.5' '--prune-threshold 0.5' '--ratio 16' '--coeffs 8' \
+    '--block 32' '--group 1' '--transform dct' '--alpha on'; do
     # shellcheck disable=SC2086 # an option and its value
     expect "dense $option" 2 "^train_digits: ${option%% *} needs --layer rbe" "$train" --layer dense $option
 done
@@ -356,6 +359,12 @@ expect "budget beyond a model" 0 'test error' tiny --budget 1000000000 --alpha o
 expect "pruned to nothing" 0 '^values  *362$' tiny --prune-schedule 1 --alpha off --out "$work/stored"
 check_stored "pruned to nothing" "$work/stored"
 expect "half of it pruned" 0 '^values  *1,1[0-9][0-9]$' tiny --prune-schedule 0.5 --alpha off
+expect "pruned at a threshold beyond all" 0 '^values  *362$' tiny --prune-threshold 100 --alpha off
+expect "pruned at a relative threshold beyond all" 0 '^values  *362$' tiny --prune-threshold 1e6 --relative --alpha off
+expect "pruned at a threshold of nothing" 0 '^values  *1,930$' tiny --prune-threshold 1e-30 --alpha off
+expect "pruned at a threshold" 0 '^values  *[89][0-9][0-9]$' \
+    tiny --prune-threshold 1 --relative --alpha off --group 1 --out "$work/stored"
+check_stored "pruned at a threshold" "$work/stored"
 
 # ---- experiments -------------------------------------------------------------------------------------------------
 
@@ -368,9 +377,59 @@ small="--data $data --threads 1 --epochs 1 --batch 50 --hidden 32"
         "$build/examples/growth" $small --ratios 8 --seeds 1 --quiet --only grown --json
     expect "prune_sweep" 0 '^fisher  *50 %  refit' \
         "$build/examples/prune_sweep" $small --percent 50,90 --samples 100 --seeds 2 --out "$work/experiments"
-    expect "prune_sweep, json" 0 '^{"program":"prune_sweep","score":"random","percent":50,"repair":"absorbed",.*}$' \
+    expect "prune_sweep, json" 0 '^{"program":"prune_sweep","score":"random","removed_percent":50,"repair":"absorbed",.*}$' \
         "$build/examples/prune_sweep" $small --percent 50 --samples 100 --json
+    expect "prune_sweep, thresholds" 0 '^\(knee: [0-9.e+]*, the largest\|no knee: every\) threshold' \
+        "$build/examples/prune_sweep" $small --threshold 0.1,0.02,0.05,1e9,0 --seeds 2 --out "$work/experiments"
+    expect "prune_sweep, relative thresholds" 0 '^1\.2  *[0-9.]* %  *[0-9.]* %  ' \
+        "$build/examples/prune_sweep" $small --threshold auto --relative --seeds 2 --out "$work/relative"
+    expect "prune_sweep, thresholds, json" 0 \
+        '^{"program":"prune_sweep","threshold":0.5,"relative":true,"knee":[a-z]*,"removed_percent":.*"speed":[0-9.]*}$' \
+        "$build/examples/prune_sweep" $small --threshold 0.5 --relative --single --json
 }
+expect "prune_sweep, thresholds of a stored model" 0 '^1\.2  *[0-9.]* %  ' \
+    "$build/examples/prune_sweep" --data "$data" --threads 1 --load "$work/f32/model.safetensors" \
+    --threshold 0.3,1.2 --relative --out "$work/loaded"
+check "there is no dense network of its shape" grep -q '^1\.2,1,.*,,' "$work/loaded/prune_thresholds.csv"
+# What every table of thresholds must say: the thresholds rise and with them the shares removed, of each layer and of
+# all; values and bytes fall; one row is the knee, the last whose loss is within a standard error, or none is.
+check_thresholds() { # FILE
+    awk -F, '
+        NR == 1 {
+            for (n = 1; n <= NF; n++) at[$n] = n
+            split("threshold relative knee removed_percent test_error original_error standard_error dense_error " \
+                "values memory_bytes file_bytes speed removed_percent_fc1", wanted, " ")
+            for (n in wanted) if (!(wanted[n] in at)) { print "no column " wanted[n]; bad = 1 }
+            next
+        }
+        NR > 2 && ($at["threshold"] <= threshold || $at["removed_percent"] < removed ||
+            $at["removed_percent_fc1"] < layer || $at["values"] > values || $at["memory_bytes"] > bytes) {
+            print "not monotone in line " NR
+            bad = 1
+        }
+        {
+            threshold = $at["threshold"]; removed = $at["removed_percent"]; layer = $at["removed_percent_fc1"]
+            values = $at["values"]; bytes = $at["memory_bytes"]
+            if ($at["test_error"] - $at["original_error"] <= $at["standard_error"] + 0.0001) expected = NR
+            if ($at["knee"]) { found = NR; knees++ }
+            if (!($at["speed"] > 0 && $at["dense_error"] != "")) bad = 1
+        }
+        END { exit bad || knees > 1 || found != expected || NR < 4 }' "$1"
+}
+check "prune_thresholds.csv" check_thresholds "$work/experiments/prune_thresholds.csv"
+check "nothing goes at a threshold of 0" grep -q '^0,0,[01],0\.0000,' "$work/experiments/prune_thresholds.csv"
+check "everything goes at a threshold of 1e9" grep -q '^1e+09,0,0,100\.0000,' "$work/experiments/prune_thresholds.csv"
+check "prune_thresholds.csv, relative" check_thresholds "$work/relative/prune_thresholds.csv"
+check "10 relative thresholds" test "$(grep -c '^[0-9.]*,1,' "$work/relative/prune_thresholds.csv")" -eq 10
+sweep=$build/examples/prune_sweep
+expect "thresholds in words" 2 '--threshold: expected numbers >= 0 like 0.1,0.2, or auto, found "low"' \
+    "$sweep" --threshold low
+expect "threshold below 0" 2 '--threshold: expected' "$sweep" --threshold 0.1,-1
+expect "threshold nan" 2 '--threshold: expected' "$sweep" --threshold nan
+expect "thresholds, end" 2 '--threshold: expected' "$sweep" --threshold 0.1,
+expect "thresholds and shares" 2 'exclude each other' "$sweep" --threshold 0.1 --percent 50
+expect "thresholds and samples" 2 'exclude each other' "$sweep" --threshold 0.1 --samples 50
+expect "relative shares" 2 '--relative needs --threshold' "$sweep" --percent 50 --relative
 expect "tune_blocks" 0 '^chosen' "$build/examples/tune_blocks" --in 64 --out-width 64 --samples 8 --rounds 3 \
     --blocks 8,16,32 --groups 1 --out "$work/experiments"
 expect "tune_blocks, json" 0 '^{"program":"tune_blocks","given":true,.*}$' \
@@ -399,11 +458,14 @@ expect "plot_adapt.sh, another file" 1 'another first line' \
     sh "$root/scripts/plot_adapt.sh" growth "$work/file" "$work/x.png"
 expect "experiments.sh without a build" 1 'run make first' sh "$root/scripts/experiments.sh" "$work/nothing"
 if command -v gnuplot > /dev/null; then
-    for kind in growth prune_sweep tune_blocks; do
+    for kind in growth prune_sweep prune_thresholds tune_blocks; do
         check "plot_adapt.sh $kind" sh "$root/scripts/plot_adapt.sh" $kind "$work/experiments/$kind.csv" \
             "$work/plot/$kind.png"
         check "picture of $kind" test -s "$work/plot/$kind.png" -a -s "$work/plot/$kind.svg"
     done
+    check "plot_adapt.sh without a dense network" sh "$root/scripts/plot_adapt.sh" prune_thresholds \
+        "$work/loaded/prune_thresholds.csv" "$work/plot/loaded.png"
+    check "pictures leave nothing behind" test "$(find "$work/plot" -type f ! -name '*.png' ! -name '*.svg' | wc -l)" -eq 0
     expect "plot_training.sh" 0 "$work/plot/x.png" sh "$root/scripts/plot_training.sh" "$work/plot/x.png" \
         "$work/first/log.csv" "$work/third/log.csv:it's another"
     check "picture" test -s "$work/plot/x.png" -a -s "$work/plot/x.svg"

@@ -88,7 +88,7 @@ typedef enum rbe_prune_score {
 
 typedef enum rbe_prune_by {
     RBE_PRUNE_FRACTION,  /* amount: share of the stored coefficients that goes, 0 .. 1 */
-    RBE_PRUNE_THRESHOLD, /* amount: scores at or below it go */
+    RBE_PRUNE_THRESHOLD, /* amount: scores at or below it go; see `relative` */
     RBE_PRUNE_TO_BYTES   /* amount: bytes that rbe_model_describe_cost may count afterwards */
 } rbe_prune_by;
 
@@ -97,6 +97,8 @@ typedef struct rbe_prune_options {
     rbe_prune_score score;
     rbe_prune_by by;
     double amount;
+    bool relative;  /* of a threshold for magnitudes: the amount is in units of each layer's root mean square, the
+                       root of the mean of c^2 over all its stored coefficients; default: in units of c */
     bool per_layer; /* every layer gives the same share; default: ranked over the whole network */
     /* Default: an entry, that is all values of a group at one position, is judged as a whole (by the mean score,
      * of magnitudes the root mean square) and its memory is freed. With single_values each value is judged by
@@ -130,15 +132,19 @@ RBE_API rbe_status rbe_prune(rbe_model *model, rbe_optim *optim, const rbe_prune
 RBE_API rbe_status rbe_adaptive_coefficient_pruning(rbe_layer *layer, rbe_optim *optim, double threshold,
                                                     size_t *removed);
 
-/* Share of the coefficients that are gone after step number `step` of a gradual pruning (Zhu and Gupta 2017):
+/* Share of the coefficients that are gone after step number `step` of a gradual pruning (Zhu and Gupta 2017), or the
+ * threshold at that step:
  *     final (1 - (1 - u)^3),  u = (step + 1 - begin) / (end - begin) within [0, 1] */
 RBE_API double rbe_prune_schedule(double final, size_t begin, size_t end, size_t step);
 
 typedef struct rbe_gradual rbe_gradual;
 
+/* By a share or by a threshold (prune.by). A relative threshold is in units of the layer's root mean square at each
+ * step, for which coefficients that are already gone count as zeros: otherwise each step would raise the unit, and
+ * a threshold of 1 would take everything in the end. */
 typedef struct rbe_gradual_options {
-    rbe_prune_options prune; /* score (magnitude or random), per_layer, no_absorption, seed */
-    double final;            /* share that is gone in the end, 0 .. 1 */
+    rbe_prune_options prune; /* score (magnitude or random), by, relative, per_layer, no_absorption, seed */
+    double final;            /* share that is gone in the end, 0 .. 1; or the threshold in the end */
     size_t begin, end;       /* steps; begin < end <= SIZE_MAX / 2 */
     size_t every;            /* default: a twentieth of them */
 } rbe_gradual_options;
