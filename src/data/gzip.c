@@ -157,8 +157,6 @@ rbe_status rbe_writer_finish(rbe_writer *writer) {
     return rbe_atomic_finish(&writer->file);
 }
 
-rbe_status rbe_writer_commit(rbe_writer *writer) { return rbe_atomic_commit(&writer->file); }
-
 void rbe_writer_discard(rbe_writer *writer) {
     if (writer->deflating) deflateEnd(&writer->z);
     rbe_atomic_discard(&writer->file);

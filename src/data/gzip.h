@@ -39,11 +39,8 @@ typedef struct rbe_writer {
 rbe_status rbe_writer_open(rbe_writer *writer, const char *path);
 rbe_status rbe_writer_write(rbe_writer *writer, const void *bytes, size_t count);
 
-/* Ends the gzip data and brings them to the disk. */
+/* Ends the gzip data and brings them to the disk. What follows is rbe_atomic_commit of the writer's file. */
 rbe_status rbe_writer_finish(rbe_writer *writer);
-
-/* Puts the finished file in the place of the old one. */
-rbe_status rbe_writer_commit(rbe_writer *writer);
 
 /* Frees everything; a temporary file that was not committed is removed. An all-zero writer is allowed. */
 void rbe_writer_discard(rbe_writer *writer);

@@ -189,8 +189,7 @@ rbe_status rbe_dataset_write_idx(const rbe_dataset *data, const char *image_path
     rbe_writer images = {0}, labels = {0};
     rbe_status status = write_images(&images, data, image_path);
     if (status == RBE_OK) status = write_labels(&labels, data, label_path);
-    if (status == RBE_OK) status = rbe_writer_commit(&images);
-    if (status == RBE_OK) status = rbe_writer_commit(&labels);
+    if (status == RBE_OK) status = rbe_atomic_commit((rbe_atomic_file *const[]){&images.file, &labels.file}, 2);
     rbe_writer_discard(&images);
     rbe_writer_discard(&labels);
     return status;

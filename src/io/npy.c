@@ -243,7 +243,7 @@ static rbe_status write_file(rbe_atomic_file *file, const char *path, const rbe_
         RBE_TRY(rbe_atomic_write(file, chunk, piece * sizeof(float)));
     }
     RBE_TRY(rbe_atomic_finish(file));
-    return rbe_atomic_commit(file);
+    return rbe_atomic_commit(&file, 1);
 }
 
 rbe_status rbe_npy_write(const char *path, const rbe_tensor *tensor) {

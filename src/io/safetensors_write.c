@@ -177,7 +177,7 @@ static rbe_status write_file(rbe_atomic_file *file, const char *path, char *head
     RBE_TRY(write_header(file, header, l->checksums));
     for (size_t n = 0; n < l->count; n++) RBE_TRY(stream(&l->tensors[n], NULL, file));
     RBE_TRY(rbe_atomic_finish(file));
-    return rbe_atomic_commit(file);
+    return rbe_atomic_commit(&file, 1);
 }
 
 void rbe_order_tensors(rbe_stored_tensor *tensors, size_t count) {
