@@ -32,6 +32,9 @@ rbe_model *load_bytes(bytes b);
 /* The file that rbe_model_save writes. */
 bytes saved(const rbe_model *model, rbe_store store, rbe_store_positions positions);
 
+/* The same file without the keys of its checksums. */
+void rename_checksums(bytes b);
+
 /* Changes, moves, inserts or removes some bytes; `room` bytes may be used. */
 void mutate(bytes *b, size_t room, rbe_rng *rng);
 

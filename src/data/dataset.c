@@ -66,6 +66,7 @@ static rbe_status find_file(char *path, size_t room, const char *folder, const c
 }
 
 rbe_status rbe_dataset_read_folder(rbe_dataset *data, const char *folder, bool train) {
+    if (!data || !folder) return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_dataset_read_folder: a pointer is NULL");
     *data = (rbe_dataset){0};
     size_t room = strlen(folder) + 64;
     char *images = rbe_alloc(2, room);

@@ -10,7 +10,7 @@
 typedef struct rbe_reader {
     const char *path; /* borrowed */
     int file;
-    uint64_t file_bytes; /* size on disk, 0 if unknown */
+    uint64_t file_bytes; /* size on disk */
     bool compressed;     /* the file begins like a gzip file */
     bool cut;            /* it ended inside of a gzip member */
     bool member_ended;
@@ -18,7 +18,7 @@ typedef struct rbe_reader {
     uint8_t *buffer;
 } rbe_reader;
 
-/* IO_ERROR if the file cannot be opened or read. On failure there is nothing to close. */
+/* IO_ERROR if it is not a regular file that can be opened and read. On failure there is nothing to close. */
 rbe_status rbe_reader_open(rbe_reader *reader, const char *path);
 
 /* Reads `wanted` bytes, fewer only at the end of the file. IO_ERROR; BAD_FORMAT for gzip data that are damaged, the
