@@ -157,7 +157,7 @@ static const struct {
     {0, "\"in\":75", "\"in\":75.5", "stage 0: in"},
     {0, "\"in\":75", "\"in\":\"75\"", "stage 0: in"},
     {0, "\"in\":75", "\"in\":16777217", "stage 0: in"},
-    {0, "\"in\":75", "\"in\":16777216", "stage 0: in: 16777216 inputs are too many for a file of this size"},
+    {0, "\"in\":75", "\"in\":16777216", "0.alpha: expected the shape"},
     {0, "\"in\":75", "\"in\":81", "0.alpha: expected the shape [7, 11, 8]"},
     {0, "\"out\":50", "\"out\":49", "0.bias: expected the shape [49]"},
     {0, "\"out\":50", "\"out\":1000000", "0.alpha: expected the shape"},
@@ -177,7 +177,7 @@ static const struct {
     {0, "\"group\":3", "\"group\":3,\"overlap\":4", "0.alpha: expected the shape"},
     {0, "\"group\":3", "\"group\":3,\"image_height\":75", "stage 0: image: expected height x width"},
     {0, "\"group\":3", "\"group\":3,\"image_height\":5,\"image_width\":16", "stage 0: image"},
-    {0, "\"in\":75", "\"in\":100000,\"image_height\":100000,\"image_width\":1", "inputs are too many"},
+    {0, "\"in\":75", "\"in\":100000,\"image_height\":100000,\"image_width\":1", "0.alpha: expected the shape"},
     {0, "{\"kind\":\"relu\"}", "{\"kind\":\"relu\",\"name\":\"a\"}", "stage 1: its description has a member"},
     {0, "{\"kind\":\"relu\"}", "{\"kind\":\"dropout\"}", "stage 1: name"},
     {0, "{\"kind\":\"relu\"},", "", "is missing"},
@@ -381,9 +381,13 @@ START_TEST(other_files_are_no_models) {
     ck_assert_ptr_null(rbe_model_load(path));
     assert_failed(RBE_BAD_FORMAT,
                   "other: a safetensors file, but not of this library: expected rbe.format model, found none");
-    ck_assert_ok(rbe_tensor_file_save(path, NULL, 0, metadata, 3, false));
-    ck_assert_ptr_null(rbe_model_load(path));
-    assert_failed(RBE_BAD_FORMAT, "checksums are missing");
+    ck_assert_int_eq(rbe_tensor_file_save(path, NULL, 0, metadata, 3, false), RBE_INVALID_ARGUMENT);
+    ck_assert_ok(rbe_tensor_file_save(path, NULL, 0, metadata, 3, true));
+    bytes b = read_whole(path);
+    rename_checksums(b);
+    ck_assert_ptr_null(load_bytes(b));
+    assert_failed(RBE_BAD_FORMAT, "metadata rbe.format, but the checksums are missing");
+    free(b.data);
     ck_assert_ok(rbe_tensor_file_save(path, NULL, 0, metadata, 2, true));
     ck_assert_ptr_null(rbe_model_load(path));
     assert_failed(RBE_BAD_FORMAT, "JSON");
@@ -391,6 +395,149 @@ START_TEST(other_files_are_no_models) {
     rbe_model *model = rbe_model_load(path);
     ck_assert_msg(model != NULL, "%s", rbe_last_error());
     rbe_model_free(model);
+}
+END_TEST
+
+/* [59]: whatever byte of a file with checksums is changed, the reader says so, or the file says the same as before. */
+START_TEST(every_byte_counts) {
+    static const float values[] = {1.5f, -2.0f, 3.25f};
+    static const uint8_t small[] = {1, 2, 3, 4, 5};
+    const rbe_stored_tensor tensors[] = {{.name = "a", .dtype = RBE_F32, .dims = 1, .shape = {3}, .values = values},
+                                         {.name = "b", .dtype = RBE_U8, .dims = 1, .shape = {5}, .values = small}};
+    const rbe_metadata metadata = {"made by", "a test"};
+    const char *path = scratch_path("bytes");
+    ck_assert_ok(rbe_tensor_file_save(path, tensors, 2, &metadata, 1, true));
+    bytes b = read_whole(path);
+    size_t noticed = 0;
+    for (size_t at = 0; at < b.count; at++) {
+        uint8_t kept = b.data[at];
+        for (int change = 1; change < 256; change++) {
+            b.data[at] = kept ^ (uint8_t)change;
+            rbe_tensor_file *file = open_bytes(b);
+            float found[3];
+            uint8_t found_small[5];
+            bool same = file && rbe_tensor_file_find(file, "a") == 0 && rbe_tensor_file_find(file, "b") == 1 &&
+                        rbe_tensor_file_at(file, 0)->bytes == sizeof found &&
+                        rbe_tensor_file_at(file, 1)->bytes == sizeof found_small;
+            ck_assert_msg(!file || same, "byte %zu as %d: another header is accepted", at, b.data[at]);
+            bool read = file && rbe_tensor_file_read(file, 0, found) == RBE_OK &&
+                        rbe_tensor_file_read(file, 1, found_small) == RBE_OK;
+            ck_assert_msg(
+                !read || (memcmp(found, values, sizeof found) == 0 && memcmp(found_small, small, sizeof small) == 0),
+                "byte %zu as %d: other values are accepted", at, b.data[at]);
+            ck_assert_msg(!file || file->checksums, "byte %zu as %d: the checksums are off", at, b.data[at]);
+            noticed += !read;
+            rbe_tensor_file_close(file);
+        }
+        b.data[at] = kept;
+    }
+    ck_assert_uint_eq(noticed, 255 * b.count);
+    rename_checksums(b); /* two bytes and more: metadata of other names are anybody's */
+    rbe_tensor_file *foreign = open_bytes(b);
+    ck_assert_msg(foreign != NULL, "%s", rbe_last_error());
+    rbe_tensor_file_close(foreign);
+    free(b.data);
+}
+END_TEST
+
+/* ---- memory -------------------------------------------------------------------------------------------------- */
+
+/* A model of compressed layers of these widths, without values: a file of hardly more than its header. */
+static bytes hollow_model(const size_t *widths, size_t layers) {
+    const uint8_t zeros[256] = {0};
+    char *stages = malloc(layers * 256), (*names)[2][32] = malloc(layers * sizeof *names);
+    rbe_stored_tensor *tensors = calloc(2 * layers, sizeof *tensors);
+    size_t length = 0;
+    for (size_t n = 0; n < layers; n++) {
+        length +=
+            (size_t)sprintf(stages + length,
+                            "%c{\"kind\":\"rbe\",\"name\":\"\",\"in\":%zu,\"out\":%zu,\"block\":256,\"group\":%zu,"
+                            "\"row_transform\":\"dct\",\"column_transform\":\"dct\"}",
+                            n ? ',' : '[', widths[n], widths[n + 1], (widths[n + 1] + 255) / 256);
+        for (size_t t = 0; t < 2; t++) {
+            sprintf(names[n][t], "%zu.%s", n, t ? "deltas" : "values");
+            tensors[t * layers + n] = (rbe_stored_tensor){
+                .name = names[n][t], .dtype = t ? RBE_U8 : RBE_F32, .dims = 1, .shape = {256 * t}, .values = zeros};
+        }
+    }
+    strcpy(stages + length, "]");
+    const rbe_metadata metadata[] = {{"rbe.format", "model"}, {"rbe.version", "1"}, {"rbe.stages", stages}};
+    const char *path = scratch_path("hollow");
+    ck_assert_ok(rbe_tensor_file_save(path, tensors, 2 * layers, metadata, 3, true));
+    free(stages);
+    free(names);
+    free(tensors);
+    return read_whole(path);
+}
+
+START_TEST(small_files_are_no_large_models) { /* [63] */
+    const size_t widths[] = {784, 1 << 24, 10}, pruned[] = {784, 300, 100, 10};
+    size_t tables[201];
+    for (size_t n = 0; n < 201; n++) tables[n] = 1;
+    bytes b = hollow_model(widths, 2);
+    ck_assert_uint_lt(b.count, 2000);
+    rbe_memory_reset_peak();
+    size_t before = rbe_memory().current;
+    ck_assert_ptr_null(load_bytes(b));
+    assert_failed(RBE_BAD_FORMAT, "stage 0: it takes");
+    ck_assert_uint_lt(rbe_memory().peak - before, 20 * b.count);
+    rbe_set_max_read_bytes((size_t)3 << 30); /* for those who want it */
+    rbe_model *model = load_bytes(b);
+    rbe_set_max_read_bytes(0);
+    ck_assert_msg(model != NULL, "%s", rbe_last_error());
+    rbe_model_free(model);
+    free(b.data);
+
+    b = hollow_model(tables, 200); /* half a megabyte of tables for each */
+    rbe_memory_reset_peak();
+    ck_assert_ptr_null(load_bytes(b));
+    assert_failed(RBE_BAD_FORMAT, "it takes");
+    ck_assert_uint_lt(rbe_memory().peak - before, 34 << 20);
+    free(b.data);
+
+    b = hollow_model(pruned, 3); /* what pruning may leave */
+    model = load_bytes(b);
+    ck_assert_msg(model != NULL, "%s", rbe_last_error());
+    rbe_model_free(model);
+    free(b.data);
+}
+END_TEST
+
+/* The smallest limit under which a file is read is no less than what reading it takes. */
+START_TEST(limits_hold) { /* [63] */
+    static const rbe_linear_options layers[] = {{.block = 8, .ratio = 4, .alpha = RBE_ALPHA_ON},
+                                                {.block = 256, .ratio = 16, .alpha = RBE_ALPHA_ON},
+                                                {.block = 256, .ratio = 300, .group = 1, .overlap = 100},
+                                                {.block = 16, .ratio = 8, .image_height = 30, .image_width = 40},
+                                                {.block = 8, .ratio = 2, .group = 1, .seed = 3}};
+    for (size_t n = 0; n < 2 * sizeof layers / sizeof *layers; n++) {
+        rbe_model *model = rbe_model_new();
+        rbe_model_add(model, rbe_linear_new(1200, 700, &layers[n / 2]));
+        rbe_model_add(model, rbe_dense_new(700, 70, NULL));
+        ck_assert_ok(rbe_model_status(model));
+        bytes b = saved(model, n % 2 ? RBE_STORE_F32 : RBE_STORE_INT8, RBE_POSITIONS_SMALLEST);
+        rbe_model_free(model);
+        size_t before = rbe_memory().current, high = (size_t)16 * b.count;
+        if (high < 1 << 25) high = 1 << 25;
+        for (size_t low = 0; high - low > 1000;) {
+            size_t middle = low + (high - low) / 2;
+            rbe_set_max_read_bytes(middle);
+            rbe_memory_reset_peak();
+            model = load_bytes(b);
+            size_t taken = rbe_memory().peak - before, extra = 1 << 20;
+            rbe_model_free(model);
+            ck_assert_msg(taken <= middle + extra, "%zu: %zu bytes under a limit of %zu", n, taken, middle);
+            if (model)
+                high = middle;
+            else
+                low = middle;
+        }
+        rbe_set_max_read_bytes(0);
+        model = load_bytes(b);
+        ck_assert_msg(model != NULL, "%zu: %s", n, rbe_last_error());
+        rbe_model_free(model);
+        free(b.data);
+    }
 }
 END_TEST
 
@@ -404,5 +551,8 @@ TCase *io_damage_case(void) {
     tcase_add_loop_test(damage, forged_models_are_refused_or_sound, 0, KINDS);
     tcase_add_loop_test(damage, valid_files_take_little_memory, 0, KINDS);
     tcase_add_test(damage, other_files_are_no_models);
+    tcase_add_test(damage, every_byte_counts);
+    tcase_add_test(damage, small_files_are_no_large_models);
+    tcase_add_test(damage, limits_hold);
     return damage;
 }

@@ -32,9 +32,13 @@ RBE_API rbe_status rbe_dataset_from_floats(rbe_dataset *data, const float *value
                                            size_t features, int32_t classes);
 
 /* Reads an IDX image file (magic 0x00000803, unsigned bytes, count x height x width) and an IDX label file (magic
- * 0x00000801), each plain or gzip-compressed (told by content, not by name). IO_ERROR for a file that cannot be
- * opened; BAD_FORMAT, with the file's name and what was expected and found, for a wrong magic number, a truncated
- * or overlong file, counts that differ, or a label out of range. On failure *data is empty. */
+ * 0x00000801), each plain or gzip-compressed (told by content, not by name). IO_ERROR for what cannot be opened or is
+ * not a regular file; BAD_FORMAT, with the file's name and what was expected and found, for a wrong magic number, a
+ * truncated or overlong file, counts that differ, or a label out of range. On failure *data is empty.
+ *
+ * A file whose header promises more than 64 times its size in memory, and more than 16 MiB, is refused with
+ * BAD_FORMAT before memory is taken (MNIST's images are 5 times their compressed files; gzip can reach 1000 times).
+ * rbe_set_max_read_bytes (rbe/base.h) sets another bound. Buffers of at most 1 MiB come on top. */
 RBE_API rbe_status rbe_dataset_read_idx(rbe_dataset *data, const char *image_path, const char *label_path,
                                         int32_t classes);
 
@@ -45,7 +49,7 @@ RBE_API rbe_status rbe_dataset_read_folder(rbe_dataset *data, const char *folder
 
 /* Writes images and labels as gzip-compressed IDX files without a time stamp: the same data give the same bytes
  * with the same zlib. Both files are on disk before either takes its name; a half-written one never replaces a good
- * one. Needs `pixels`. */
+ * one. What is replaced, and how, says rbe/io.h under "Writing". Needs `pixels`. */
 RBE_API rbe_status rbe_dataset_write_idx(const rbe_dataset *data, const char *image_path, const char *label_path);
 
 /* `count` handwritten-looking digits, 28 x 28, classes 0 .. 9 in turn before a seeded shuffle: strokes, affine and

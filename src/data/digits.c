@@ -257,6 +257,7 @@ static void write_digit(uint8_t *pixels, int digit, rbe_rng *rng) {
 }
 
 rbe_status rbe_digits_generate(rbe_dataset *data, size_t count, uint64_t seed) {
+    if (!data) return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_digits_generate: the result pointer is NULL");
     *data = (rbe_dataset){0};
     if (count < 1 || count > UINT32_MAX / 2)
         return rbe_fail(RBE_INVALID_ARGUMENT, "expected 1 .. 2^31 - 1 digits, found %zu", count);

@@ -10,6 +10,9 @@
 
 enum { RBE_BLOCKS_PARTS = 5 /* tensors of a matrix, at most */, RBE_MAX_WIDTH = 1 << 24 };
 
+/* A model that is loaded will be run: its bound of memory counts the inputs and outputs of so many samples. */
+enum { RBE_COUNTED_SAMPLES = 16 };
+
 /* Metadata of every file that holds compressed matrices. */
 #define RBE_FORMAT_KEY "rbe.format"
 #define RBE_VERSION_KEY "rbe.version"
@@ -61,7 +64,8 @@ typedef struct rbe_unpack {
     bool *used; /* tensors that have been taken; NULL if nobody asks */
     rbe_owner owner;
     const cJSON *json;
-    int members; /* of the JSON object that have been read */
+    int members;    /* of the JSON object that have been read */
+    uint64_t *room; /* memory that may still be taken, for all owners of the file */
 } rbe_unpack;
 
 /* A tensor of the owner: its number in the file and its description. */
@@ -72,6 +76,9 @@ typedef struct rbe_part {
 
 /* BAD_FORMAT, with the file's name and the owner before the text. */
 rbe_status rbe_unpack_fail(const rbe_unpack *unpack, const char *format, ...) RBE_PRINTF(2, 3);
+
+/* Takes so many bytes of the room: BAD_FORMAT if it has fewer. Called before the memory itself is taken. */
+rbe_status rbe_unpack_take(const rbe_unpack *unpack, uint64_t bytes);
 
 /* A member of the owner's object; NULL without. */
 const cJSON *rbe_unpack_member(rbe_unpack *unpack, const char *name);

@@ -36,6 +36,17 @@ rbe_status rbe_unpack_fail(const rbe_unpack *u, const char *format, ...) {
     return rbe_fail(RBE_BAD_FORMAT, "%s: %s %s: %s", u->file->source.name, u->owner.kind, u->owner.name, text);
 }
 
+rbe_status rbe_unpack_take(const rbe_unpack *u, uint64_t bytes) {
+    if (bytes > *u->room)
+        return rbe_unpack_fail(u,
+                               "it takes %llu bytes of memory, expected at most %llu for a file of %llu "
+                               "(rbe_set_max_read_bytes)",
+                               (unsigned long long)bytes, (unsigned long long)*u->room,
+                               (unsigned long long)u->file->source.bytes);
+    *u->room -= bytes;
+    return RBE_OK;
+}
+
 const cJSON *rbe_unpack_member(rbe_unpack *u, const char *name) {
     const cJSON *item = cJSON_GetObjectItemCaseSensitive(u->json, name);
     if (item) u->members++;
@@ -245,6 +256,12 @@ static rbe_status check_tables(const rbe_unpack *u, const rbe_block_plan *plan) 
     return rbe_unpack_fail(u, "in: %zu inputs are too many for a file of this size", plan->in);
 }
 
+/* A number that may be missing: then it is 0. */
+static rbe_status read_optional(rbe_unpack *u, const char *name, uint64_t most, size_t *number) {
+    if (!cJSON_GetObjectItemCaseSensitive(u->json, name)) return RBE_OK;
+    return rbe_unpack_number(u, name, 1, most, number);
+}
+
 static rbe_status read_geometry(rbe_unpack *u, size_t in, size_t out, bool has_alpha, rbe_block_plan *plan) {
     rbe_compress_options o = {.coeffs = 1, .alpha = has_alpha ? RBE_ALPHA_ON : RBE_ALPHA_OFF};
     RBE_TRY(rbe_unpack_number(u, "block", 8, 256, &o.block));
@@ -255,7 +272,7 @@ static rbe_status read_geometry(rbe_unpack *u, size_t in, size_t out, bool has_a
     RBE_TRY(read_optional(u, "image_height", in, &o.image_height));
     RBE_TRY(read_optional(u, "image_width", in, &o.image_width));
     if (rbe_block_plan_make(plan, out, in, &o, 1) != RBE_OK) return rbe_unpack_fail(u, "%s", rbe_last_error());
-    if (plan->group == o.group) return check_tables(u, plan);
+    if (plan->group == o.group) return RBE_OK;
     return rbe_unpack_fail(u, "group: expected at most %zu, found %zu", plan->grid_rows, o.group);
 }
 
@@ -276,6 +293,21 @@ typedef struct parts {
     bool has_pattern;
     pattern pattern;
 } parts;
+
+/* What a matrix and a layer that is made of it take, however little they store: the values and, at most as many,
+ * columns; alphas, and a copy in another order; pointers of lists; the columns' weights while positions are drawn;
+ * what transforms an image; the transforms of the blocks and the moments of the basis (rbe_plan_new, rbe_moments_new);
+ * inputs and outputs. Not counted is what is freed at once and has a bound of its own. */
+static uint64_t bytes_of_matrix(const rbe_block_plan *plan, const parts *p) {
+    const uint64_t block = plan->block, lists = (plan->grid_rows + plan->group - 1) / plan->group * block;
+    const uint64_t columns = plan->grid_cols * block, rows = plan->grid_rows * block;
+    const uint64_t height = plan->image_height, width = plan->image_width;
+    uint64_t bytes = 8 * (uint64_t)p->values.info->count + 4 * lists + 4 * plan->grid_cols + 8 * block * block + 16384;
+    if (plan->has_alpha) bytes += 8 * RBE_BASIS_COUNT * plan->grid_rows * plan->grid_cols + 256 * block;
+    if (p->has_pattern) bytes += 20 * columns;
+    if (height > 0) bytes += 4 * (height * height + width * width) + sizeof(rbe_image_frequency) * plan->in;
+    return bytes + sizeof(float) * RBE_COUNTED_SAMPLES * (rows + columns);
+}
 
 /* One of the three forms of positions is there and not smaller than the lists that it describes. */
 static rbe_status check_positions(rbe_unpack *u, const rbe_block_plan *plan, parts *p) {
@@ -321,6 +353,7 @@ static rbe_status read_blocks(rbe_unpack *u, size_t in, size_t out, rbe_blocks *
     if (p.alpha.info) RBE_TRY(rbe_unpack_shape(u, "alpha", p.alpha, 3, alphas));
     RBE_TRY(rbe_unpack_shape(u, "values", p.values, 1, p.values.info ? &p.values.info->count : NULL));
     RBE_TRY(check_positions(u, &plan, &p));
+    RBE_TRY(rbe_unpack_take(u, bytes_of_matrix(&plan, &p)));
     *blocks = rbe_blocks_new(&plan);
     return *blocks ? fill_blocks(u, *blocks, &p) : RBE_INSUFFICIENT_MEMORY;
 }
