@@ -24,11 +24,10 @@ OPTIMIZE ?= -O3
 # -fno-math-errno: without it no compiler vectorises the square roots of Adam.
 CFLAGS ?= $(OPTIMIZE) -g -mtune=generic -fno-math-errno
 ALL_CFLAGS = -std=c11 $(WARNINGS) $(CFLAGS) -fopenmp -fPIC -fvisibility=hidden -D_DEFAULT_SOURCE -D_POSIX_C_SOURCE=200809L \
-             -Iinclude -Isrc -I$(BUILD)/gen $(PACKAGE_CFLAGS) $(SANITIZE)
+             -Iinclude -Isrc $(PACKAGE_CFLAGS) $(SANITIZE)
 LIBS = $(PACKAGE_LIBS) -lm -fopenmp
 
-GENERATORS := $(wildcard src/kernels/gen_*.c)
-SOURCES := $(filter-out $(GENERATORS),$(wildcard src/*/*.c))
+SOURCES := $(wildcard src/*/*.c)
 OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o)
 EXAMPLE_SHARED := $(wildcard examples/common.c examples/experiment.c examples/recipe.c)
 EXAMPLES := $(patsubst examples/%.c,$(BUILD)/examples/%,$(filter-out $(EXAMPLE_SHARED),$(wildcard examples/*.c)))
@@ -48,9 +47,12 @@ all: $(STATIC) $(SHARED) examples
 
 $(BUILD)/%_avx512.o: ISA_FLAGS = -mavx512f -mavx512vl -mavx512dq -mavx512bw -mavx2 -mfma
 $(BUILD)/%_avx2.o: ISA_FLAGS = -mavx2 -mfma
-# Short loops, written in vectors throughout: these passes find nothing there, and cost a tenth of the time.
-PLAIN := $(shell for f in -fno-tree-vectorize -fno-tree-pre; do \
-    $(CC) -Werror $$f -fsyntax-only -x c /dev/null 2> /dev/null && echo $$f; done)
+# Passes that find nothing in loops written in vectors, and a copy of a recursive transform for every length: they cost
+# time and text. The panels have a loop that needs the vectoriser (lists.h).
+accepted = $(shell for f in $(1); do $(CC) -Werror $$f -fsyntax-only -x c /dev/null 2> /dev/null && echo $$f; done)
+NO_COPIES := $(call accepted,-fno-ipa-cp-clone)
+PLAIN := $(call accepted,-fno-tree-vectorize -fno-tree-pre)
+$(BUILD)/src/kernels/methods_%.o: CFLAGS += $(NO_COPIES)
 $(BUILD)/src/kernels/narrow_%.o: CFLAGS += $(PLAIN)
 
 $(BUILD)/%.o: %.c Makefile
@@ -65,17 +67,6 @@ $(SHARED): $(OBJECTS)
 	$(CC) -shared -Wl,-soname,librbe.so.$(SOVERSION) $(LDFLAGS) $(SANITIZE) $^ $(LIBS) -o $@
 	ln -sf $(notdir $@) $(BUILD)/librbe.so.$(SOVERSION)
 	ln -sf $(notdir $@) $(BUILD)/librbe.so
-
-# Straight-line transforms: the generator runs on the building machine, its output is not committed.
-$(BUILD)/gen_dct: src/kernels/gen_dct.c
-	@mkdir -p $(@D)
-	$(CC) -std=c11 -O1 $(WARNINGS) $< -lm -o $@
-
-$(BUILD)/gen/dct.inc: $(BUILD)/gen_dct
-	@mkdir -p $(@D)
-	$< > $@
-
-$(filter $(BUILD)/src/kernels/%,$(OBJECTS)): | $(BUILD)/gen/dct.inc
 
 # ---- programs ----------------------------------------------------------------------------------------------------
 

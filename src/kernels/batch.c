@@ -53,11 +53,6 @@ static size_t panel_rows(const layout *l, size_t panel, size_t rows) {
 
 /* ---- forward ------------------------------------------------------------------------------------------------- */
 
-size_t rbe_small_floats(const rbe_plan *plan, size_t rows) {
-    size_t x_lanes = padded(plan->grid_cols * rows), y_lanes = padded(plan->grid_rows * rows);
-    return plan->block_rows * (x_lanes + y_lanes) + PANEL_STEP;
-}
-
 size_t rbe_plan_forward_bytes(const rbe_plan *plan, const rbe_blocks *w, size_t rows) {
     (void)w;
     layout l = layout_of(plan, rows);
@@ -79,7 +74,7 @@ void rbe_plan_forward(const rbe_plan *plan, const rbe_blocks *w, const float *bi
                       float *y, float *cache, void *scratch) {
     const rbe_methods *isa = rbe_isa();
     if (rows < plan->batch_threshold && !cache) {
-        if (rows > 0) rbe_isa_forward_small(w->group)(plan, w, bias, x, rows, y, scratch);
+        if (rows > 0) rbe_forward_small(plan, w, bias, x, rows, y, scratch);
         return;
     }
     const layout l = layout_of(plan, rows);

@@ -61,8 +61,18 @@ typedef struct rbe_panels {
     size_t x_panel, y_panel;
 } rbe_panels;
 
-typedef void rbe_forward_small(const rbe_plan *plan, const rbe_blocks *w, const float *bias, const float *x,
-                               size_t rows, float *y, float *scratch);
+/* The transformed rows of a small batch and where their products go. */
+typedef struct rbe_small_batch {
+    const float *coefficients, *moments; /* of the first row */
+    size_t columns;                      /* coefficients of a row */
+    size_t moment_stride;                /* from a moment to the next */
+    float *y;                            /* rows of lanes, a frequency or moment each; the first one's of the group */
+    size_t y_stride;
+} rbe_small_batch;
+
+/* All lists of group g. */
+typedef void rbe_small_product(const rbe_plan *plan, const rbe_blocks *w, size_t g, const rbe_small_batch *b,
+                               size_t rows);
 
 /* The work on panels. Lanes of the last vector beyond `rows` hold zeros or are not looked at. */
 typedef struct rbe_methods {
@@ -82,8 +92,13 @@ typedef struct rbe_methods {
                             float *values);
     /* the same for its alphas */
     void (*gradient_alpha)(const rbe_plan *plan, const rbe_blocks *w, const rbe_panels *panels, size_t g, float *alpha);
-    /* the whole forward product of a few rows */
-    rbe_forward_small *forward_small;
+    /* coefficients (rows x blocks * B) and moments (rows of lanes) of a few rows */
+    void (*analyze_small)(const rbe_axis *axis, const float *x, size_t rows, size_t length, size_t blocks,
+                          float *coefficients, float *moments);
+    /* the reverse, from rows of lanes; `bias` (or NULL) is added to every row */
+    void (*synthesize_small)(const rbe_axis *axis, const float *yh, const float *bias, size_t rows, size_t length,
+                             size_t blocks, float *y);
+    rbe_small_product *product_small;
 } rbe_methods;
 
 extern const rbe_methods rbe_methods_portable;
@@ -91,20 +106,25 @@ extern const rbe_methods rbe_methods_portable;
 extern const rbe_methods rbe_methods_avx2, rbe_methods_avx512;
 
 /* Vectors of 4 and of 8 floats with the instructions of a set whose own are longer. */
-extern rbe_forward_small rbe_forward_small_4_avx2, rbe_forward_small_4_avx512, rbe_forward_small_8_avx512;
+extern rbe_small_product rbe_small_product_4_avx2, rbe_small_product_4_avx512, rbe_small_product_8_avx512;
 #endif
 
 /* The methods in use. */
 const rbe_methods *rbe_isa(void);
 
-/* The product of a few rows for groups of so many block rows: with shorter vectors if those of the instruction set in
+/* The products of a few rows for groups of so many block rows: with shorter vectors if those of the instruction set in
  * use would be half empty. */
-rbe_forward_small *rbe_isa_forward_small(size_t group);
+rbe_small_product *rbe_isa_small_product(size_t group);
 
 /* Switches to the instruction set of this name; false if the machine lacks it or the name is unknown. For tests. */
 bool rbe_isa_select(const char *name);
 
-/* Floats of the scratch of forward_small. */
+/* Floats between the rows of lanes of a small batch. */
+static inline size_t rbe_small_stride(size_t lanes) { return (lanes + 15) / 16 * 16; }
+
+/* The whole forward product of a few rows, and the floats of its scratch. */
+void rbe_forward_small(const rbe_plan *plan, const rbe_blocks *w, const float *bias, const float *x, size_t rows,
+                       float *y, float *scratch);
 size_t rbe_small_floats(const rbe_plan *plan, size_t rows);
 
 #endif
