@@ -3,6 +3,7 @@
 #   make            static and shared library, examples
 #   make check      tests                   make sanitize   tests under ASan and UBSan
 #   make fuzz       the readers of files against random damage
+#   make pressure   the library when memory is short: requests that fail, a limited address space
 #   make bench-codec   compression: memory, accuracy, speed
 #   make demo       the main job: trains dense and compressed digits classifiers, draws the curves
 #   make experiments   growth, pruning, block sizes: tables and pictures, on DATA=data
@@ -23,9 +24,9 @@ OPTIMIZE ?= -O3
 # -mtune=generic: tuning for znver3, which gcc 12 does by itself on Zen, halves the speed of the kernels.
 # -fno-math-errno: without it no compiler vectorises the square roots of Adam.
 CFLAGS ?= $(OPTIMIZE) -g -mtune=generic -fno-math-errno
-ALL_CFLAGS = -std=c11 $(WARNINGS) $(CFLAGS) -fopenmp -fPIC -fvisibility=hidden -D_DEFAULT_SOURCE -D_POSIX_C_SOURCE=200809L \
+ALL_CFLAGS = -std=c11 $(WARNINGS) $(CFLAGS) -fopenmp-simd -pthread -fPIC -fvisibility=hidden -D_GNU_SOURCE \
              -Iinclude -Isrc $(PACKAGE_CFLAGS) $(SANITIZE)
-LIBS = $(PACKAGE_LIBS) -lm -fopenmp
+LIBS = $(PACKAGE_LIBS) -lm -pthread
 
 SOURCES := $(wildcard src/*/*.c)
 OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o)
@@ -37,7 +38,7 @@ BENCH_SHARED := $(patsubst %.c,$(BUILD)/%.o,$(filter-out tests/bench/bench_%,$(w
 STATIC := $(BUILD)/librbe.a
 SHARED := $(BUILD)/librbe.so.$(VERSION)
 
-.PHONY: all examples check sanitize fuzz run-fuzzers demo experiments bench install uninstall format lint headers data clean
+.PHONY: all examples check pressure sanitize fuzz run-fuzzers demo experiments bench install uninstall format lint headers data clean
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -83,7 +84,16 @@ CHECK_LIBS := $(shell pkg-config --libs check 2>/dev/null)
 $(BUILD)/tests/run: $(TESTS) $(STATIC)
 	$(CC) $(LDFLAGS) $(SANITIZE) $^ $(CHECK_LIBS) $(LIBS) -o $@
 
-check: $(BUILD)/tests/run examples headers
+# The library when memory is short, in a program whose malloc fails; PRESSURE=--short runs some of the cases.
+PRESSURE ?=
+PRESSURE_OBJECTS := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/memory/*.c))
+$(BUILD)/tests/pressure: $(PRESSURE_OBJECTS) $(STATIC)
+	$(CC) $(LDFLAGS) $^ $(LIBS) -o $@
+
+pressure: $(BUILD)/tests/pressure
+	$< $(PRESSURE)
+
+check: $(BUILD)/tests/run $(BUILD)/tests/pressure examples headers
 	$(BUILD)/tests/run
 	sh tests/programs.sh $(BUILD)
 

@@ -497,8 +497,6 @@ START_TEST(fewer_threads_than_asked_for_change_nothing) {
     ck_assert_ok(rbe_set_threads(4));
     blocks = NULL;
     rbe_status status = RBE_OK;
-#pragma omp parallel num_threads(2)
-#pragma omp single
     status = rbe_compress(&blocks, w, n, n, &(rbe_compress_options){.ratio = 16.0});
     ck_assert_int_eq(status, RBE_OK);
     several = decompressed(blocks);

@@ -146,6 +146,7 @@ static rbe_status see_backward(void *user, const rbe_linear_layer *layer, const 
         memset(score, 0, positions * sizeof *score);
         for (size_t m = 0; m < rbe_group_rows(b, g); m++) {
             const float *gradient = rbe_spectrum_block_row(&spectrum, g * b->group + m);
+            if (!gradient) return rbe_last_status();
             for (size_t n = 0; n < positions; n++) score[n] += gradient[n] * gradient[n];
         }
         for (size_t i = 0; i < b->block; i++) choose_candidates(l, g * b->block + i, score + i * columns, columns);

@@ -23,6 +23,7 @@ static rbe_status see_backward(void *user, const rbe_linear_layer *layer, const 
     float scale = (float)(l->scale * l->scale);
     for (size_t p = 0; p < b->grid_rows; p++) {
         const float *sums = rbe_spectrum_block_row(&spectrum, p);
+        if (!sums) return rbe_last_status();
         size_t g = p / b->group, m = p % b->group;
         for (size_t i = 0; i < b->block; i++)
             for (size_t k = b->list_start[g * b->block + i]; k < b->list_start[g * b->block + i + 1]; k++)

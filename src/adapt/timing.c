@@ -2,18 +2,12 @@
 #include "adapt/timing.h"
 
 #include <stdlib.h>
-#include <time.h>
 
 #include "base/alloc.h"
+#include "base/clock.h"
 #include "rbe/adapt.h"
 
 enum { WARM_UP = 2, AUTOTUNE_ROUNDS = 15 };
-
-static double now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 static int ascending(const void *a, const void *b) {
     double x = *(const double *)a, y = *(const double *)b;
@@ -25,9 +19,9 @@ static rbe_status run_rounds(rbe_layer *const *layers, size_t count, rbe_tensor 
     for (size_t round = 0; round < WARM_UP + rounds; round++)
         for (size_t n = 0; n < count; n++) {
             rbe_var *input = rbe_input(tape, x);
-            double start = now();
+            double start = rbe_seconds();
             rbe_layer_forward(layers[n], input);
-            if (round >= WARM_UP) times[n * rounds + round - WARM_UP] = now() - start;
+            if (round >= WARM_UP) times[n * rounds + round - WARM_UP] = rbe_seconds() - start;
             rbe_status status = rbe_tape_status(tape);
             if (status != RBE_OK) return rbe_fail(status, "%s", rbe_tape_error(tape));
             rbe_tape_reset(tape);

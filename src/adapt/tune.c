@@ -13,7 +13,7 @@
 #include "adapt/timing.h"
 #include "base/alloc.h"
 #include "base/failure.h"
-#include "base/gemm.h"
+#include "base/blas.h"
 #include "nn/linear.h"
 #include "rbe/adapt.h"
 
@@ -237,8 +237,9 @@ rbe_status rbe_optimize_block_size(rbe_layer *layer, const float *samples, size_
         o->block_count = sizeof default_blocks / sizeof *default_blocks;
     }
     RBE_TRY(check(&t));
-    rbe_pin_blas();
+    RBE_TRY(rbe_blas_enter(1));
     rbe_status status = judge(&t);
+    rbe_blas_leave(1);
     if (status == RBE_OK) {
         if (t.report.chosen > 0) exchange(t.layer, rbe_layer_as_linear(t.layers[t.report.chosen]));
         if (report) *report = t.report;

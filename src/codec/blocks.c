@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "base/alloc.h"
-#include "base/gemm.h"
 
 /* ---- geometry and budget ------------------------------------------------------------------------------------- */
 
@@ -86,7 +85,6 @@ static rbe_status make_axes(rbe_blocks *b, const rbe_block_plan *plan) {
 }
 
 rbe_blocks *rbe_blocks_new(const rbe_block_plan *plan) {
-    rbe_pin_blas(); /* whatever multiplies compressed matrices by BLAS comes after their making */
     rbe_blocks *b = rbe_alloc_zeroed(1, sizeof *b);
     if (!b) return NULL;
     bool whole = make_axes(b, plan) == RBE_OK;

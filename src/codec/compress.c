@@ -1,9 +1,9 @@
 /* The public face of compression: options, the choice of transforms, the search for a budget, the report. */
 #include <math.h>
-#include <omp.h>
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/clock.h"
 #include "base/failure.h"
 #include "codec/compressor.h"
 
@@ -160,14 +160,14 @@ static rbe_compress_report report_of(const outcome *o, double start) {
                                  .value_ratio =
                                      (double)info.out * (double)info.in / (double)(info.coefficients + info.alphas),
                                  .byte_ratio = byte_ratio(o->blocks),
-                                 .seconds = omp_get_wtime() - start,
+                                 .seconds = rbe_seconds() - start,
                                  .row_transform = info.row_transform,
                                  .column_transform = info.column_transform};
 }
 
 static rbe_status compress(rbe_blocks **blocks, float *bias, rbe_compress_report *report, const rbe_row_source *source,
                            const rbe_compress_options *options) {
-    double start = omp_get_wtime();
+    double start = rbe_seconds();
     task t = {.source = source};
     if (options) t.options = *options;
     RBE_TRY(check_options(&t.options));

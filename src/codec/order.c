@@ -3,7 +3,6 @@
  * Greedy: from unit 0 on, always to the nearest unit not placed yet, by the distance of their rows in the first
  * matrix, |a - b|^2 = |a|^2 + |b|^2 - 2 a.b. The next layer's columns follow, so the network computes the same.
  */
-#include <cblas.h>
 #include <math.h>
 #include <string.h>
 
@@ -47,11 +46,9 @@ rbe_status rbe_order_hidden_units(float *weights1, float *bias1, size_t hidden, 
     float *copy = rbe_alloc(hidden * in, sizeof *copy);
     size_t *found = rbe_alloc(hidden, sizeof *found);
     bool *placed = rbe_alloc(hidden, sizeof *placed);
-    bool whole = gram && copy && found && placed;
-    if (whole) {
-        rbe_pin_blas();
-        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)hidden, (int)hidden, (int)in, 1.0f, weights1, (int)in,
-                    weights1, (int)in, 0.0f, gram, (int)hidden);
+    rbe_status status = gram && copy && found && placed ? RBE_OK : RBE_INSUFFICIENT_MEMORY;
+    if (status == RBE_OK) status = rbe_gemm(false, true, hidden, hidden, in, weights1, weights1, false, gram);
+    if (status == RBE_OK) {
         find_order(gram, hidden, found, placed);
         permute_rows(weights1, hidden, in, found, copy);
         if (bias1) permute_rows(bias1, hidden, 1, found, copy);
@@ -62,5 +59,5 @@ rbe_status rbe_order_hidden_units(float *weights1, float *bias1, size_t hidden, 
     rbe_free(copy);
     rbe_free(found);
     rbe_free(placed);
-    return whole ? RBE_OK : RBE_INSUFFICIENT_MEMORY;
+    return status;
 }

@@ -27,12 +27,6 @@ rbe_status rbe_layer_require_grads(const rbe_layer *layer) {
     return RBE_OK;
 }
 
-void rbe_bias_gradient(const float *dy, size_t rows, size_t columns, bool add, float *restrict sum) {
-    if (!add) memset(sum, 0, columns * sizeof *sum);
-    for (size_t n = 0; n < rows; n++)
-        for (size_t i = 0; i < columns; i++) sum[i] += dy[n * columns + i];
-}
-
 rbe_var *rbe_layer_forward(const rbe_layer *layer, rbe_var *x) {
     if (!x) return NULL;
     if (!rbe_ok(x)) return &x->tape->inert;

@@ -46,7 +46,4 @@ rbe_status rbe_layer_require_grads(const rbe_layer *layer);
 /* The probability of a dropout layer; false for another kind. */
 bool rbe_dropout_probability(const rbe_layer *layer, float *probability);
 
-/* sum = (add ? sum : 0) + the sum of the rows of dy (rows x columns): the gradient of a bias. */
-void rbe_bias_gradient(const float *dy, size_t rows, size_t columns, bool add, float *restrict sum);
-
 #endif

@@ -50,10 +50,10 @@ static rbe_status linear_backward(rbe_var *self) {
     gradients.add_parameters = add_to_gradients(&layer->base);
     gradients.values = layer->params[0].grad;
     gradients.alpha = layer->alpha ? layer->alpha->grad : NULL;
-    gradients.bias = layer->bias ? layer->bias->grad : NULL;
+    float *bias = layer->bias ? layer->bias->grad : NULL;
     rbe_status status = rbe_linear_backward_product(layer, rbe_tape_arena(self), x->value.data, context->cache,
-                                                    self->grad, rows, &gradients);
-    /* What failed for lack of memory has written nothing: gradients that were there stay, others stay unset. */
+                                                    self->grad, rows, &gradients, bias);
+    /* What failed has written nothing: gradients that were there stay, others stay unset. */
     if (status != RBE_OK && !gradients.add_parameters)
         for (size_t n = 0; n < layer->base.param_count; n++) layer->base.params[n].grad_set = false;
     return status;
@@ -71,7 +71,7 @@ static rbe_var *linear_forward(const rbe_layer *base, rbe_var *x) {
     rbe_arena *arena = rbe_tape_arena(y);
     linear_context *context = y->context;
     if (layer->use_cache && y->needs_grad) {
-        context->cache = rbe_arena_take(arena, 1, rbe_plan_cache_bytes(layer->plan, layer->blocks, rows));
+        context->cache = rbe_arena_take(arena, 1, rbe_plan_cache_bytes(layer->plan, rows));
         if (!context->cache) return rbe_tape_fail_last(y);
     }
     if (rbe_linear_forward_product(layer, arena, x->value.data, rows, y->value.data, context->cache) != RBE_OK)
@@ -83,7 +83,7 @@ static rbe_var *linear_forward(const rbe_layer *base, rbe_var *x) {
 static size_t linear_tape_bytes(const rbe_layer *base, size_t rows, size_t columns) {
     (void)columns;
     const rbe_linear_layer *layer = (const rbe_linear_layer *)base;
-    size_t cache = layer->use_cache ? rbe_aligned(rbe_plan_cache_bytes(layer->plan, layer->blocks, rows)) : 0;
+    size_t cache = layer->use_cache ? rbe_aligned(rbe_plan_cache_bytes(layer->plan, rows)) : 0;
     return rbe_node_bytes(rows * base->out, true) + rbe_aligned(sizeof(linear_context)) + cache;
 }
 

@@ -8,8 +8,8 @@
  * the evaluation after it can use the same memory; the tape is reserved in one piece, and a step allocates nothing.
  */
 #include <math.h>
-#include <omp.h>
 
+#include "base/clock.h"
 #include "train/log.h"
 #include "train/memory.h"
 #include "train/progress.h"
@@ -98,7 +98,7 @@ static rbe_status call_back(const training *t, rbe_progress_callback callback) {
 
 static rbe_status report_step(training *t) {
     const rbe_fit_options *o = &t->options;
-    t->progress.seconds = omp_get_wtime() - t->start;
+    t->progress.seconds = rbe_seconds() - t->start;
     rbe_bar_step(&t->bar, &t->progress);
     if (o->log_every > 0 && (t->progress.step + 1) % o->log_every == 0) RBE_TRY(rbe_log_step(&t->log, &t->progress));
     return call_back(t, o->on_step);
@@ -119,7 +119,7 @@ static rbe_status run_steps(training *t, rbe_tape *tape, rbe_batches *batches) {
 
 static rbe_status train_epoch(training *t) {
     const rbe_fit_options *o = &t->options;
-    double start = omp_get_wtime();
+    double start = rbe_seconds();
     t->tally = (rbe_tally){0};
     /* Dropout draws other masks in each epoch. */
     rbe_tape *tape = rbe_tape_new(&(rbe_tape_options){.seed = o->seed + ((uint64_t)t->progress.epoch << 32)});
@@ -127,7 +127,7 @@ static rbe_status train_epoch(training *t) {
     rbe_status status = batches ? run_steps(t, tape, batches) : rbe_last_status();
     rbe_batches_free(batches);
     rbe_tape_free(tape);
-    t->training_seconds += omp_get_wtime() - start;
+    t->training_seconds += rbe_seconds() - start;
     return status;
 }
 
@@ -148,7 +148,7 @@ static rbe_status run_epochs(training *t, rbe_evaluation *test) {
             RBE_TRY(evaluate(t, test));
             t->progress.test = test;
         }
-        t->progress.seconds = omp_get_wtime() - t->start;
+        t->progress.seconds = rbe_seconds() - t->start;
         RBE_TRY(rbe_log_epoch(&t->log, &t->progress));
         rbe_bar_epoch(&t->bar, &t->progress);
         RBE_TRY(call_back(t, t->options.on_epoch));
@@ -177,7 +177,7 @@ rbe_status rbe_fit(rbe_model *model, rbe_optim *optim, const rbe_dataset *train,
 
     float own_rate = rbe_optim_lr(optim);
     rbe_evaluation last_test = {0};
-    t.start = omp_get_wtime();
+    t.start = rbe_seconds();
     rbe_status status = run_epochs(&t, &last_test);
     if (status != RBE_OK) forget_gradients(model);
     rbe_optim_set_lr(optim, own_rate);
