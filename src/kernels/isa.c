@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "kernels/kernels.h"
 #include "kernels/plan.h"
 
 static const rbe_methods *_Atomic chosen;

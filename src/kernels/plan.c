@@ -1,5 +1,6 @@
 /* Plans: the tables that the transforms of a geometry need. */
 #include "kernels/plan.h"
+#include "kernels/kernels.h"
 
 #include <gsl/gsl_wavelet.h>
 #include <math.h>

@@ -19,6 +19,7 @@
 #include "base/alloc.h"
 #include "codec/blocks.h"
 #include "codec/positions.h"
+#include "kernels/kernels.h"
 #include "kernels/plan.h"
 
 enum { WIDTH = 64, MAX_SAMPLES = 4096 }; /* WIDTH: rows of a panel, as batches are cut */
@@ -76,12 +77,13 @@ static void free_subject(subject *s) {
 /* One forward product, panel by panel. */
 static void run(subject *s, const float *x, float *y, size_t rows) {
     const rbe_methods *isa = rbe_isa();
+    const rbe_grouped w = rbe_blocks_grouped(s->w);
     for (size_t start = 0; start + WIDTH <= rows; start += WIDTH) {
         double time[METHODS + 1];
         time[ANALYZE] = now();
         isa->analyze(&s->plan->input, x + start * s->w->in, WIDTH, s->w->in, s->xh, WIDTH);
         time[PRODUCT] = now();
-        isa->product(s->plan, s->w, s->xh, s->yh, WIDTH, WIDTH);
+        isa->product(s->plan, &w, s->xh, s->yh, WIDTH, WIDTH);
         time[SYNTHESIZE] = now();
         isa->synthesize(&s->plan->output, s->yh, WIDTH, NULL, false, y + start * s->w->out, WIDTH, s->w->out);
         time[METHODS] = now();
