@@ -36,11 +36,10 @@ OPTIMIZE ?= $(if $(DEBUG),-O1,-O3)
 # -fno-math-errno: without it no compiler vectorises the square roots of Adam.
 CFLAGS ?= $(OPTIMIZE) -g -mtune=generic -fno-math-errno
 ALL_CFLAGS = -std=c11 $(WARNINGS) $(CFLAGS) -fopenmp-simd -pthread -fPIC -fvisibility=hidden -D_GNU_SOURCE \
-             -Iinclude -Isrc -I$(BUILD)/gen $(PACKAGE_CFLAGS) $(SANITIZE) $(if $(DEBUG),-DRBE_DEBUG)
+             -Iinclude -Isrc $(PACKAGE_CFLAGS) $(SANITIZE) $(if $(DEBUG),-DRBE_DEBUG)
 LIBS = $(PACKAGE_LIBS) -lm -pthread
 
-GENERATORS := $(wildcard src/kernels/gen_*.c)
-SOURCES := $(filter-out $(GENERATORS),$(wildcard src/*/*.c))
+SOURCES := $(wildcard src/*/*.c)
 OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o)
 EXAMPLE_SHARED := $(wildcard examples/common.c examples/experiment.c examples/recipe.c examples/tensors.c \
                              examples/draw_layer.c examples/sweep.c examples/thresholds.c)
@@ -68,13 +67,16 @@ AVX512 := -mavx512f -mavx512vl -mavx512dq -mavx512bw -mavx2 -mfma
 AVX2 := -mavx2 -mfma
 $(BUILD)/%_avx512.o: ISA_FLAGS = $(AVX512)
 $(BUILD)/%_avx2.o: ISA_FLAGS = $(AVX2)
-# Short loops, written in vectors throughout: these passes find nothing there, and cost a tenth of the time.
-PLAIN := $(shell for f in -fno-tree-vectorize -fno-tree-pre; do \
-    $(CC) -Werror $$f -fsyntax-only -x c /dev/null 2> /dev/null && echo $$f; done)
+# Passes that find nothing in loops written in vectors, and a copy of a recursive transform for every length: they cost
+# time and text. The panels have a loop that needs the vectoriser (lists.h).
+accepted = $(shell for f in $(1); do $(CC) -Werror $$f -fsyntax-only -x c /dev/null 2> /dev/null && echo $$f; done)
+NO_COPIES := $(call accepted,-fno-ipa-cp-clone)
+PLAIN := $(call accepted,-fno-tree-vectorize -fno-tree-pre)
+$(BUILD)/src/kernels/methods_%.o: CFLAGS += $(NO_COPIES)
 $(BUILD)/src/kernels/narrow_%.o: CFLAGS += $(PLAIN)
 
 # All that commands are made of; written when it differs from last time.
-FLAGS = $(CC) $(AR) $(ALL_CFLAGS) $(AVX512) $(AVX2) $(PLAIN) $(INSTRUMENT) $(LDFLAGS) $(LIBS)
+FLAGS = $(CC) $(AR) $(ALL_CFLAGS) $(AVX512) $(AVX2) $(NO_COPIES) $(PLAIN) $(INSTRUMENT) $(LDFLAGS) $(LIBS)
 $(BUILD)/flags: FORCE
 	@mkdir -p $(@D)
 	@printf '%s\n' '$(subst ','\'',$(FLAGS))' | cmp -s - $@ || printf '%s\n' '$(subst ','\'',$(FLAGS))' > $@
@@ -94,18 +96,6 @@ $(SHARED): $(OBJECTS)
 	$(Q)$(CC) -shared -Wl,-soname,librbe.so.$(SOVERSION) $(LDFLAGS) $(SANITIZE) $^ $(LIBS) -o $@
 	@ln -sf $(notdir $@) $(BUILD)/librbe.so.$(SOVERSION)
 	@ln -sf $(notdir $@) $(BUILD)/librbe.so
-
-# Straight-line transforms: the generator runs on the building machine, its output is not committed.
-$(BUILD)/gen_dct: src/kernels/gen_dct.c $(BUILD)/flags
-	@mkdir -p $(@D)
-	$(call say,CC,$<)
-	$(Q)$(CC) -std=c11 -O1 $(WARNINGS) $< -lm -o $@
-
-$(BUILD)/gen/dct.inc: $(BUILD)/gen_dct
-	@mkdir -p $(@D)
-	$(Q)$< > $@
-
-$(filter $(BUILD)/src/kernels/%,$(OBJECTS)): | $(BUILD)/gen/dct.inc
 
 # ---- programs ----------------------------------------------------------------------------------------------------
 

@@ -13,11 +13,12 @@
 #ifndef RBE_CODEC_BASIS_H
 #define RBE_CODEC_BASIS_H
 
+#include "codec/grouped.h"
 #include "rbe/codec.h"
 
 #define RBE_MOMENT_TOLERANCE 1e-5
-#define RBE_EVEN_COUNT 4
-#define RBE_MAX_RANK 16
+
+_Static_assert(RBE_ALPHA_FUNCTIONS == RBE_BASIS_COUNT, "the kernels' count of basis functions");
 
 /* Every function is even: only its values at c < B/2 are kept, value[c] = value[B-1-c]. */
 typedef struct rbe_moments {

@@ -14,9 +14,8 @@
 
 #include "codec/axis.h"
 #include "codec/basis.h"
+#include "codec/grouped.h"
 #include "codec/transform.h"
-
-#define RBE_COLUMN_PADDING 16 /* zero entries behind the last column: kernels may look ahead */
 
 /* How random columns are weighted where the transform of the inputs is the identity; elsewhere the rules are the same.
  * The numbers stand in files. */
@@ -47,9 +46,25 @@ struct rbe_blocks {
     rbe_pattern_rule drawn_rule;
 };
 
+/* What the kernels see of it. */
+static inline rbe_grouped rbe_blocks_grouped(const rbe_blocks *b) {
+    return (rbe_grouped){.out = b->out,
+                         .in = b->in,
+                         .block = b->block,
+                         .grid_rows = b->grid_rows,
+                         .grid_cols = b->grid_cols,
+                         .group = b->group,
+                         .groups = b->groups,
+                         .list_start = b->list_start,
+                         .columns16 = b->columns16,
+                         .columns32 = b->columns32,
+                         .values = b->values,
+                         .alpha = b->alpha};
+}
+
 static inline size_t rbe_group_rows(const rbe_blocks *b, size_t g) {
-    size_t rest = b->grid_rows - g * b->group;
-    return rest < b->group ? rest : b->group;
+    const rbe_grouped w = rbe_blocks_grouped(b);
+    return rbe_grouped_rows(&w, g);
 }
 
 static inline size_t rbe_column_at(const rbe_blocks *b, size_t entry) {
@@ -58,12 +73,14 @@ static inline size_t rbe_column_at(const rbe_blocks *b, size_t entry) {
 
 /* Values of entry 0 of group g; entries follow each other at a distance of rbe_group_rows(b, g). */
 static inline size_t rbe_group_values(const rbe_blocks *b, size_t g) {
-    return (size_t)b->list_start[g * b->block] * b->group;
+    const rbe_grouped w = rbe_blocks_grouped(b);
+    return rbe_grouped_values(&w, g);
 }
 
 /* Alphas of group g. */
 static inline size_t rbe_group_alpha(const rbe_blocks *b, size_t g) {
-    return g * b->group * RBE_BASIS_COUNT * b->grid_cols;
+    const rbe_grouped w = rbe_blocks_grouped(b);
+    return rbe_grouped_alpha(&w, g);
 }
 
 static inline void rbe_set_column(rbe_blocks *b, size_t entry, size_t column) {

@@ -12,6 +12,7 @@
 
 #include "base/alloc.h"
 #include "base/parallel.h"
+#include "kernels/kernels.h"
 #include "kernels/plan.h"
 
 #define PANEL_WIDTH 64              /* rows of a panel, at most */
@@ -62,7 +63,7 @@ static size_t panel_rows(const rbe_layout *l, size_t panel) { return at_most(l->
 /* What all tasks of one product share. */
 typedef struct batch {
     const rbe_plan *plan;
-    const rbe_blocks *w;
+    const rbe_grouped *w;
     const rbe_methods *isa;
     const rbe_layout *layout;
     const float *bias, *x, *dy;
@@ -75,11 +76,6 @@ typedef struct batch {
 } batch;
 
 /* ---- forward ------------------------------------------------------------------------------------------------- */
-
-size_t rbe_small_floats(const rbe_plan *plan, size_t rows) {
-    size_t x_lanes = padded(plan->grid_cols * rows), y_lanes = padded(plan->grid_rows * rows);
-    return plan->block_rows * (x_lanes + y_lanes) + PANEL_STEP;
-}
 
 size_t rbe_plan_forward_bytes(const rbe_plan *plan, const rbe_layout *l) {
     size_t floats = at_most(l->threads, l->panels) * (l->input_floats + l->output_floats);
@@ -105,12 +101,13 @@ static void forward_panel(void *context, size_t panel, size_t worker) {
 
 void rbe_plan_forward(const rbe_plan *plan, const rbe_blocks *w, const rbe_layout *layout, const float *bias,
                       const float *x, float *y, float *cache, void *scratch) {
+    const rbe_grouped grouped = rbe_blocks_grouped(w);
     if (layout->rows < plan->batch_threshold && !cache) {
-        if (layout->rows > 0) rbe_isa_forward_small(w->group)(plan, w, bias, x, layout->rows, y, scratch);
+        if (layout->rows > 0) rbe_forward_small(plan, &grouped, bias, x, layout->rows, y, scratch);
         return;
     }
     batch b = {.plan = plan,
-               .w = w,
+               .w = &grouped,
                .isa = rbe_isa(),
                .layout = layout,
                .bias = bias,
@@ -178,12 +175,12 @@ static rbe_panels run_of(const batch *b, size_t n) {
 static bool starts_at_zero(const batch *b) { return b->first_panel == 0 && !b->gradients->add_parameters; }
 
 static void add_values(const batch *b, size_t group, size_t first) {
-    const rbe_blocks *w = b->w;
+    const rbe_grouped *w = b->w;
     const size_t count = at_most(b->list_step, w->block - first);
     const uint32_t *start = w->list_start + group * w->block;
     if (starts_at_zero(b)) {
-        size_t rows = rbe_group_rows(w, group);
-        memset(b->gradients->values + rbe_group_values(w, group) + (start[first] - start[0]) * rows, 0,
+        size_t rows = rbe_grouped_rows(w, group);
+        memset(b->gradients->values + rbe_grouped_values(w, group) + (start[first] - start[0]) * rows, 0,
                (start[first + count] - start[first]) * rows * sizeof(float));
     }
     for (size_t n = 0; n < b->panel_count; n += b->layout->run) {
@@ -193,10 +190,10 @@ static void add_values(const batch *b, size_t group, size_t first) {
 }
 
 static void add_alphas(const batch *b, size_t group) {
-    const rbe_blocks *w = b->w;
+    const rbe_grouped *w = b->w;
     if (starts_at_zero(b))
-        memset(b->gradients->alpha + rbe_group_alpha(w, group), 0,
-               RBE_BASIS_COUNT * w->grid_cols * rbe_group_rows(w, group) * sizeof(float));
+        memset(b->gradients->alpha + rbe_grouped_alpha(w, group), 0,
+               RBE_ALPHA_FUNCTIONS * w->grid_cols * rbe_grouped_rows(w, group) * sizeof(float));
     for (size_t n = 0; n < b->panel_count; n += b->layout->run) {
         const rbe_panels run = run_of(b, n);
         b->isa->gradient_alpha(b->plan, w, &run, group, b->gradients->alpha);
@@ -214,10 +211,11 @@ static void add_gradients(void *context, size_t task, size_t worker) {
 
 void rbe_plan_backward(const rbe_plan *plan, const rbe_blocks *w, const rbe_layout *layout, const float *x,
                        const float *cache, const float *dy, const rbe_gradients *gradients, void *scratch) {
+    const rbe_grouped grouped = rbe_blocks_grouped(w);
     const bool sums = gradients->values || gradients->alpha;
     if (!sums && !gradients->dx) return;
     batch b = {.plan = plan,
-               .w = w,
+               .w = &grouped,
                .isa = rbe_isa(),
                .layout = layout,
                .x = x,

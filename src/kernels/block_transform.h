@@ -8,38 +8,9 @@
 
 #include <math.h>
 
+#include "kernels/dct.h"
 #include "kernels/plan.h"
 #include "kernels/vector.h"
-
-/* ---- DCT ----------------------------------------------------------------------------------------------------- */
-
-/* Sanitizers would take minutes to instrument these thousands of loads and stores, all of the form
- * rows + k * stride. */
-#define STRAIGHT_LINE __attribute__((no_sanitize("address", "undefined"))) static
-
-#include "dct.inc"
-
-static void dct_analysis(size_t block, const vec *x, float *rows, size_t stride) {
-    switch (block) {
-    case 8: dct_analysis_8(x, rows, stride); break;
-    case 16: dct_analysis_16(x, rows, stride); break;
-    case 32: dct_analysis_32(x, rows, stride); break;
-    case 64: dct_analysis_64(x, rows, stride); break;
-    case 128: dct_analysis_128(x, rows, stride); break;
-    default: dct_analysis_256(x, rows, stride);
-    }
-}
-
-static void dct_synthesis(size_t block, const float *rows, size_t stride, vec *x) {
-    switch (block) {
-    case 8: dct_synthesis_8(rows, stride, x); break;
-    case 16: dct_synthesis_16(rows, stride, x); break;
-    case 32: dct_synthesis_32(rows, stride, x); break;
-    case 64: dct_synthesis_64(rows, stride, x); break;
-    case 128: dct_synthesis_128(rows, stride, x); break;
-    default: dct_synthesis_256(rows, stride, x);
-    }
-}
 
 /* ---- wavelets ------------------------------------------------------------------------------------------------ */
 
@@ -175,8 +146,9 @@ static void matrix_synthesis(const rbe_axis *axis, const float *rows, size_t str
 
 /* May overwrite x. */
 static void block_analysis(const rbe_axis *axis, vec *x, float *rows, size_t stride) {
+    vec work[DCT_WORK(RBE_MAX_BLOCK)];
     switch (axis->method) {
-    case RBE_AXIS_DCT: dct_analysis(axis->block, x, rows, stride); break;
+    case RBE_AXIS_DCT: dct2(axis->matrix, axis->matrix + axis->block, axis->block, x, rows, stride, work); break;
     case RBE_AXIS_WAVELET: wavelet_analysis(axis, x, rows, stride); break;
     case RBE_AXIS_WALSH: walsh_analysis(axis, x, rows, stride); break;
     case RBE_AXIS_IDENTITY:
@@ -187,8 +159,9 @@ static void block_analysis(const rbe_axis *axis, vec *x, float *rows, size_t str
 }
 
 static void block_synthesis(const rbe_axis *axis, const float *rows, size_t stride, vec *x) {
+    vec work[DCT_WORK(RBE_MAX_BLOCK)];
     switch (axis->method) {
-    case RBE_AXIS_DCT: dct_synthesis(axis->block, rows, stride, x); break;
+    case RBE_AXIS_DCT: dct2_back(axis->matrix, axis->matrix + axis->block, axis->block, rows, stride, x, work); break;
     case RBE_AXIS_WAVELET: wavelet_synthesis(axis, rows, stride, x); break;
     case RBE_AXIS_WALSH: walsh_synthesis(axis, rows, stride, x); break;
     case RBE_AXIS_IDENTITY:

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "kernels/kernels.h"
 #include "kernels/plan.h"
 
 static const rbe_methods *_Atomic chosen;
@@ -41,16 +42,16 @@ bool rbe_isa_select(const char *name) {
     return methods != NULL;
 }
 
-rbe_forward_small *rbe_isa_forward_small(size_t group) {
+rbe_small_product *rbe_isa_small_product(size_t group) {
     const rbe_methods *methods = rbe_isa();
 #if defined(__x86_64__)
-    if (methods == &rbe_methods_avx512 && group <= 4) return rbe_forward_small_4_avx512;
-    if (methods == &rbe_methods_avx512 && group <= 8) return rbe_forward_small_8_avx512;
-    if (methods == &rbe_methods_avx2 && group <= 4) return rbe_forward_small_4_avx2;
+    if (methods == &rbe_methods_avx512 && group <= 4) return rbe_small_product_4_avx512;
+    if (methods == &rbe_methods_avx512 && group <= 8) return rbe_small_product_8_avx512;
+    if (methods == &rbe_methods_avx2 && group <= 4) return rbe_small_product_4_avx2;
 #else
     (void)group;
 #endif
-    return methods->forward_small;
+    return methods->product_small;
 }
 
 const char *rbe_isa_name(void) { return rbe_isa()->name; }

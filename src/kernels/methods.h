@@ -2,7 +2,8 @@
 #include "kernels/gradient.h"
 #include "kernels/product.h"
 #include "kernels/row_panel.h"
-#include "kernels/small_batch.h"
+#include "kernels/small_product.h"
+#include "kernels/small_transform.h"
 
 const rbe_methods METHODS = {
     .name = METHODS_NAME,
@@ -12,5 +13,7 @@ const rbe_methods METHODS = {
     .product_transposed = product_transposed,
     .gradient_values = gradient_values,
     .gradient_alpha = gradient_alpha,
-    .forward_small = forward_small,
+    .analyze_small = analyze_small,
+    .synthesize_small = synthesize_small,
+    .product_small = small_group,
 };

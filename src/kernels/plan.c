@@ -1,5 +1,6 @@
 /* Plans: the tables that the transforms of a geometry need. */
 #include "kernels/plan.h"
+#include "kernels/kernels.h"
 
 #include <gsl/gsl_wavelet.h>
 #include <math.h>
@@ -10,6 +11,8 @@
 /* Without moments the rows of a block would be a power of two, and rows of different blocks would compete for the
  * same few lines of the first-level cache. */
 #define SPARE_ROWS 2
+
+#define PI 3.14159265358979323846
 
 /* ---- transforms ---------------------------------------------------------------------------------------------- */
 
@@ -48,10 +51,29 @@ static void set_hadamard_rows(rbe_axis *axis, const double *matrix) {
     }
 }
 
+/* The factors of dct.h with the scale, then without. */
+static void set_dct_factors(size_t block, float *factors) {
+    for (int plain = 0; plain < 2; plain++, factors += block) {
+        double scale = plain ? 1.0 : sqrt(2.0 / (double)block);
+        factors[0] = (float)(plain ? 1.0 : scale / sqrt(2.0));
+        factors[1] = (float)(scale * cos(PI / 4.0));
+        for (size_t m = 2; m < block; m *= 2)
+            for (size_t i = 0; i < m / 2; i++) {
+                double angle = (double)(2 * i + 1) * PI / (double)(4 * m);
+                factors[m + i] = (float)(scale * cos(angle));
+                factors[m + m / 2 + i] = (float)(scale * sin(angle));
+            }
+    }
+}
+
 /* `work` holds B x B doubles, `matrix` as many floats. */
 static void set_transform(rbe_axis *axis, const rbe_transform *transform, double *work, float *matrix) {
     axis->method = method_of(transform, axis->block);
     if (axis->method == RBE_AXIS_WAVELET) set_filters(axis, transform);
+    if (axis->method == RBE_AXIS_DCT) {
+        set_dct_factors(axis->block, matrix);
+        axis->matrix = matrix;
+    }
     if (axis->method != RBE_AXIS_WALSH && axis->method != RBE_AXIS_MATRIX) return;
     transform->fill(transform, axis->block, work);
     if (axis->method == RBE_AXIS_WALSH) {

@@ -2,11 +2,13 @@
 #ifndef RBE_KERNELS_PLAN_H
 #define RBE_KERNELS_PLAN_H
 
-#include "kernels/kernels.h"
+#include <stdbool.h>
+
+#include "codec/grouped.h"
 
 #define RBE_MAX_BLOCK 256
 #define RBE_MAX_TAPS 20
-#define RBE_MAX_PAIRS (RBE_BASIS_COUNT + RBE_MAX_RANK)
+#define RBE_MAX_PAIRS (RBE_ALPHA_FUNCTIONS + RBE_MAX_RANK)
 
 typedef enum rbe_axis_method {
     RBE_AXIS_DCT,
@@ -41,7 +43,7 @@ enum { RBE_SEPARABLE_PAIRS = 8 };
 static const rbe_alpha_pair rbe_separable_pairs[RBE_SEPARABLE_PAIRS] = {{0, 0, 0}, {1, 0, 1}, {3, 0, 2}, {6, 0, 3},
                                                                         {2, 1, 0}, {5, 1, 1}, {4, 2, 0}, {6, 3, 0}};
 
-struct rbe_plan {
+typedef struct rbe_plan {
     size_t block, log2_block;
     size_t grid_rows, grid_cols;
     size_t block_rows; /* of both axes */
@@ -50,7 +52,7 @@ struct rbe_plan {
     rbe_alpha_pair pair[RBE_MAX_PAIRS]; /* sorted by row */
     const uint32_t *block_index;        /* 0, 1, .. grid_cols - 1, then RBE_COLUMN_PADDING zeros */
     rbe_axis input, output;
-};
+} rbe_plan;
 
 /* Panels of the same run of rows, `width` floats a row: panel n starts at x + n * x_panel and y + n * y_panel. */
 typedef struct rbe_panels {
@@ -61,8 +63,18 @@ typedef struct rbe_panels {
     size_t x_panel, y_panel;
 } rbe_panels;
 
-typedef void rbe_forward_small(const rbe_plan *plan, const rbe_blocks *w, const float *bias, const float *x,
-                               size_t rows, float *y, float *scratch);
+/* The transformed rows of a small batch and where their products go. */
+typedef struct rbe_small_batch {
+    const float *coefficients, *moments; /* of the first row */
+    size_t columns;                      /* coefficients of a row */
+    size_t moment_stride;                /* from a moment to the next */
+    float *y;                            /* rows of lanes, a frequency or moment each; the first one's of the group */
+    size_t y_stride;
+} rbe_small_batch;
+
+/* All lists of group g. */
+typedef void rbe_small_product(const rbe_plan *plan, const rbe_grouped *w, size_t g, const rbe_small_batch *b,
+                               size_t rows);
 
 /* The work on panels. Lanes of the last vector beyond `rows` hold zeros or are not looked at. */
 typedef struct rbe_methods {
@@ -73,17 +85,23 @@ typedef struct rbe_methods {
     void (*synthesize)(const rbe_axis *axis, const float *panel, size_t width, const float *bias, bool add,
                        float *target, size_t rows, size_t length);
     /* y = S x, written to every row that synthesize reads */
-    void (*product)(const rbe_plan *plan, const rbe_blocks *w, const float *x, float *y, size_t width, size_t rows);
+    void (*product)(const rbe_plan *plan, const rbe_grouped *w, const float *x, float *y, size_t width, size_t rows);
     /* x += S^T y */
-    void (*product_transposed)(const rbe_plan *plan, const rbe_blocks *w, const float *y, float *x, size_t width,
+    void (*product_transposed)(const rbe_plan *plan, const rbe_grouped *w, const float *y, float *x, size_t width,
                                size_t rows);
     /* values += sum over rows of y x^T at the positions of group g's lists of frequencies first .. first + count - 1 */
-    void (*gradient_values)(const rbe_plan *plan, const rbe_blocks *w, const rbe_panels *panels, size_t g, size_t first,
-                            size_t count, float *values);
+    void (*gradient_values)(const rbe_plan *plan, const rbe_grouped *w, const rbe_panels *panels, size_t g,
+                            size_t first, size_t count, float *values);
     /* the same for the alphas of group g */
-    void (*gradient_alpha)(const rbe_plan *plan, const rbe_blocks *w, const rbe_panels *panels, size_t g, float *alpha);
-    /* the whole forward product of a few rows */
-    rbe_forward_small *forward_small;
+    void (*gradient_alpha)(const rbe_plan *plan, const rbe_grouped *w, const rbe_panels *panels, size_t g,
+                           float *alpha);
+    /* coefficients (rows x blocks * B) and moments (rows of lanes) of a few rows */
+    void (*analyze_small)(const rbe_axis *axis, const float *x, size_t rows, size_t length, size_t blocks,
+                          float *coefficients, float *moments);
+    /* the reverse, from rows of lanes; `bias` (or NULL) is added to every row */
+    void (*synthesize_small)(const rbe_axis *axis, const float *yh, const float *bias, size_t rows, size_t length,
+                             size_t blocks, float *y);
+    rbe_small_product *product_small;
 } rbe_methods;
 
 extern const rbe_methods rbe_methods_portable;
@@ -91,20 +109,25 @@ extern const rbe_methods rbe_methods_portable;
 extern const rbe_methods rbe_methods_avx2, rbe_methods_avx512;
 
 /* Vectors of 4 and of 8 floats with the instructions of a set whose own are longer. */
-extern rbe_forward_small rbe_forward_small_4_avx2, rbe_forward_small_4_avx512, rbe_forward_small_8_avx512;
+extern rbe_small_product rbe_small_product_4_avx2, rbe_small_product_4_avx512, rbe_small_product_8_avx512;
 #endif
 
 /* The methods in use. */
 const rbe_methods *rbe_isa(void);
 
-/* The product of a few rows for groups of so many block rows: with shorter vectors if those of the instruction set in
+/* The products of a few rows for groups of so many block rows: with shorter vectors if those of the instruction set in
  * use would be half empty. */
-rbe_forward_small *rbe_isa_forward_small(size_t group);
+rbe_small_product *rbe_isa_small_product(size_t group);
 
 /* Switches to the instruction set of this name; false if the machine lacks it or the name is unknown. For tests. */
 bool rbe_isa_select(const char *name);
 
-/* Floats of the scratch of forward_small. */
+/* Floats between the rows of lanes of a small batch. */
+static inline size_t rbe_small_stride(size_t lanes) { return (lanes + 15) / 16 * 16; }
+
+/* The whole forward product of a few rows, and the floats of its scratch. */
+void rbe_forward_small(const rbe_plan *plan, const rbe_grouped *w, const float *bias, const float *x, size_t rows,
+                       float *y, float *scratch);
 size_t rbe_small_floats(const rbe_plan *plan, size_t rows);
 
 #endif

@@ -16,6 +16,7 @@
 #endif
 
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
+#define NOINLINE static __attribute__((noinline))
 
 /* For loops of constant length over arrays of vectors that shall live in registers. */
 #if defined(__clang__)
@@ -42,6 +43,8 @@ ALWAYS_INLINE void store_quad(float *to, quad v) { *(quad_in_memory *)(void *)to
 
 ALWAYS_INLINE vec splat(float s) { return _mm512_set1_ps(s); }
 ALWAYS_INLINE vec multiply_add(vec a, vec b, vec c) { return _mm512_fmadd_ps(a, b, c); }
+ALWAYS_INLINE vec multiply_subtract(vec a, vec b, vec c) { return _mm512_fmsub_ps(a, b, c); }
+ALWAYS_INLINE vec subtract_product(vec c, vec a, vec b) { return _mm512_fnmadd_ps(a, b, c); }
 
 ALWAYS_INLINE quad quad_of(vec v, int n) {
     switch (n) {
@@ -74,6 +77,8 @@ ALWAYS_INLINE void store_first(float *to, vec v, lane_mask mask) { _mm512_mask_s
 
 ALWAYS_INLINE vec splat(float s) { return _mm256_set1_ps(s); }
 ALWAYS_INLINE vec multiply_add(vec a, vec b, vec c) { return _mm256_fmadd_ps(a, b, c); }
+ALWAYS_INLINE vec multiply_subtract(vec a, vec b, vec c) { return _mm256_fmsub_ps(a, b, c); }
+ALWAYS_INLINE vec subtract_product(vec c, vec a, vec b) { return _mm256_fnmadd_ps(a, b, c); }
 
 ALWAYS_INLINE quad quad_of(vec v, int n) { return n == 0 ? _mm256_castps256_ps128(v) : _mm256_extractf128_ps(v, 1); }
 ALWAYS_INLINE vec pairs_low(vec a, vec b) { return _mm256_unpacklo_ps(a, b); }
@@ -99,8 +104,12 @@ ALWAYS_INLINE void store_first(float *to, vec v, lane_mask mask) { _mm256_maskst
 ALWAYS_INLINE vec splat(float s) { return (vec){s, s, s, s}; }
 #if defined(__FMA__)
 ALWAYS_INLINE vec multiply_add(vec a, vec b, vec c) { return _mm_fmadd_ps(a, b, c); }
+ALWAYS_INLINE vec multiply_subtract(vec a, vec b, vec c) { return _mm_fmsub_ps(a, b, c); }
+ALWAYS_INLINE vec subtract_product(vec c, vec a, vec b) { return _mm_fnmadd_ps(a, b, c); }
 #else
 ALWAYS_INLINE vec multiply_add(vec a, vec b, vec c) { return a * b + c; }
+ALWAYS_INLINE vec multiply_subtract(vec a, vec b, vec c) { return a * b - c; }
+ALWAYS_INLINE vec subtract_product(vec c, vec a, vec b) { return c - a * b; }
 #endif
 
 ALWAYS_INLINE quad quad_of(vec v, int n) {

@@ -18,6 +18,7 @@
 #include "codec/positions.h"
 #include "interleaved.h"
 #include "kernels/kernels.h"
+#include "parts.h"
 #include "step.h"
 
 typedef enum product { FORWARD, INPUT_GRADIENT, WEIGHT_GRADIENT, BACKWARD, MATVEC, PRODUCTS } product;
@@ -28,7 +29,7 @@ typedef struct settings {
     const char *product, *transform, *alpha;
     example_sizes sizes;
     size_t n, block, coeffs, group, threads;
-    bool json, quick;
+    bool json, quick, parts;
 } settings;
 
 /* One layer, compressed and dense, with the data of one batch. */
@@ -328,12 +329,18 @@ int main(int argc, char **argv) {
         {"transform", EXAMPLE_TEXT, &s.transform, "NAME", "of both axes", 0, 0},
         {"alpha", EXAMPLE_TEXT, &s.alpha, "on|off", "the eight basis functions", 0, 0},
         {"threads", EXAMPLE_COUNT, &s.threads, "T", "of both the compressed and the dense product", 1, 1024},
+        {"parts", EXAMPLE_FLAG, &s.parts, NULL, "where the time of the forward product goes; one thread", 0, 0},
         {"quick", EXAMPLE_FLAG, &s.quick, NULL, "fewer rounds", 0, 0},
         {"json", EXAMPLE_FLAG, &s.json, NULL, "one JSON object per line instead of a table", 0, 0},
     };
     example_parse(argc, argv, "Times the compressed linear layer against OpenBLAS.", options,
                   sizeof options / sizeof options[0]);
     example_require(rbe_set_threads((int)s.threads));
+    if (s.parts) {
+        for (size_t i = 0; i < s.sizes.count; i++)
+            bench_parts(s.transform, s.sizes.value[i], s.n > 0 ? s.n : 1024, s.block, s.coeffs, s.group, s.quick);
+        return 0;
+    }
     if (strcmp(s.product, "step") == 0) {
         for (size_t i = 0; i < s.sizes.count; i++) bench_training_step(&s, s.sizes.value[i]);
         return 0;

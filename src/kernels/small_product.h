@@ -1,86 +1,14 @@
-/* The forward product of a few rows: vectors hold the block rows of a group, not samples.
+/* The products of a few rows with the lists: vectors hold the block rows of a group, not samples.
  *
  *     y_n[.. group ..] = sum_k values[k][.. group ..] xh_n[column k]
  *
- * Every value is loaded once for several rows. The transforms work on a block a lane, whichever row it belongs to: lane
- * n * blocks + q is block q of row n. Coefficients of the inputs are put back in the order of the columns, so that a
- * column is an index; moments, and all of the outputs, stay as they are, one row of lanes for each.
+ * Every value is loaded once for several rows. Compiled for vectors of each length that suits a group: small_batch.c.
  */
-#ifndef RBE_KERNELS_SMALL_BATCH_H
-#define RBE_KERNELS_SMALL_BATCH_H
+#ifndef RBE_KERNELS_SMALL_PRODUCT_H
+#define RBE_KERNELS_SMALL_PRODUCT_H
 
-#include "kernels/lanes.h"
-#include "kernels/lists.h"
-
-/* Floats between the rows of lanes. */
-static size_t small_stride(size_t lanes) { return (lanes + 15) / 16 * 16; }
-
-/* Goes through the blocks of all rows, one after the other: where the next one starts and how long it is. */
-typedef struct block_walk {
-    size_t block, length, start; /* of the block within its row */
-    size_t offset;               /* of the block within all rows */
-} block_walk;
-
-ALWAYS_INLINE size_t walk_valid(const block_walk *at) { return smaller(at->block, at->length - at->start); }
-
-ALWAYS_INLINE void walk_on(block_walk *at) {
-    at->offset += walk_valid(at);
-    at->start += at->block;
-    if (at->start >= at->length) at->start = 0;
-}
-
-/* coefficients: rows x (blocks * B); moments: as rows of lanes. */
-static void analyze_small(const rbe_axis *axis, const float *x, size_t rows, size_t length, size_t blocks,
-                          float *coefficients, float *moments) {
-    size_t lanes = blocks * rows, stride = small_stride(lanes), block = axis->block;
-    float copies[LANES][RBE_MAX_BLOCK];
-    _Alignas(64) float turned[RBE_MAX_BLOCK * LANES];
-    block_walk at = {.block = block, .length = length};
-    for (size_t first = 0; first < lanes; first += LANES) {
-        const float *lane[LANES];
-        for (size_t s = 0; s < LANES; s++) {
-            lane[s] = zero_block;
-            if (first + s >= lanes) continue;
-            lane[s] = padded(x + at.offset, walk_valid(&at), block, copies[s]);
-            walk_on(&at);
-        }
-        analyze_lanes(axis, lane, turned, LANES, moments + first, stride);
-        /* Where a vector is longer than a block, each store is mended by the next one. */
-        for (size_t c = 0; c < block; c += LANES) {
-            vec r[LANES];
-            UNROLL for (size_t s = 0; s < LANES; s++) r[s] = load(turned + (c + s) * LANES);
-            transpose(r);
-            UNROLL for (size_t s = 0; s < LANES; s++) store(coefficients + (first + s) * block + c, r[s]);
-        }
-    }
-}
-
-static void synthesize_small(const rbe_axis *axis, const float *yh, const float *bias, size_t rows, size_t length,
-                             size_t blocks, float *y) {
-    size_t lanes = blocks * rows, stride = small_stride(lanes), block = axis->block;
-    float copies[LANES][RBE_MAX_BLOCK];
-    block_walk at = {.block = block, .length = length};
-    for (size_t first = 0; first < lanes; first += LANES) {
-        const block_walk before = at;
-        const float *addend[LANES];
-        float *lane[LANES];
-        for (size_t s = 0; s < LANES; s++) {
-            lane[s] = copies[s];
-            addend[s] = zero_block;
-            if (first + s >= lanes) continue;
-            size_t valid = walk_valid(&at);
-            if (is_whole(valid, block)) lane[s] = y + at.offset;
-            if (bias) addend[s] = padded(bias + at.start, valid, block, copies[s]);
-            walk_on(&at);
-        }
-        synthesize_lanes(axis, yh + first, stride, addend, lane);
-        at = before;
-        for (size_t s = 0; s < LANES && first + s < lanes; s++, walk_on(&at)) {
-            size_t valid = walk_valid(&at);
-            if (!is_whole(valid, block)) memcpy(y + at.offset, lane[s], valid * sizeof(float));
-        }
-    }
-}
+#include "kernels/plan.h"
+#include "kernels/vector.h"
 
 /* The block rows of a group that are worked on at once: 1 or 2 whole vectors, or the first lanes of one. */
 typedef struct small_lanes {
@@ -210,21 +138,12 @@ ALWAYS_INLINE void small_moments(small_part p, small_lanes l, const rbe_plan *pl
     }
 }
 
-/* The coefficients of some rows and where their products go. */
-typedef struct small_batch {
-    const float *coefficients, *moments; /* of the first row */
-    size_t columns;                      /* coefficients of a row */
-    size_t moment_stride;                /* from a moment to the next */
-    float *y;                            /* rows of lanes, a frequency or moment each; the first one's of the group */
-    size_t y_stride;
-} small_batch;
-
 /* `rows` rows by the block rows of group g from m on. */
-ALWAYS_INLINE void small_tile(const rbe_plan *plan, const rbe_blocks *w, size_t g, size_t m, small_lanes l,
-                              small_batch b, size_t rows, size_t sums) {
+ALWAYS_INLINE void small_tile(const rbe_plan *plan, const rbe_grouped *w, size_t g, size_t m, small_lanes l,
+                              rbe_small_batch b, size_t rows, size_t sums) {
     const uint32_t *start = w->list_start + g * plan->block;
-    small_part p = {.values = w->values + rbe_group_values(w, g) + m,
-                    .value_step = rbe_group_rows(w, g),
+    small_part p = {.values = w->values + rbe_grouped_values(w, g) + m,
+                    .value_step = rbe_grouped_rows(w, g),
                     .x_step = b.columns,
                     .y = b.y + m,
                     .y_step = plan->grid_rows,
@@ -234,15 +153,15 @@ ALWAYS_INLINE void small_tile(const rbe_plan *plan, const rbe_blocks *w, size_t 
     else
         small_frequencies(p, l, NULL, w->columns32 + *start, start + 1, plan->block, b.coefficients, rows, sums);
     if (!w->alpha) return;
-    p.values = w->alpha + rbe_group_alpha(w, g) + m;
+    p.values = w->alpha + rbe_grouped_alpha(w, g) + m;
     p.y += plan->block * b.y_stride;
     for (size_t n = 0; n < rows; n++, p.y += plan->grid_rows)
         small_moments(p, l, plan, b.moments + n * plan->grid_cols, b.moment_stride);
 }
 
 /* Values are streamed once for up to 8 / vectors rows. */
-ALWAYS_INLINE void small_rows(const rbe_plan *plan, const rbe_blocks *w, size_t g, size_t m, small_lanes l,
-                              small_batch b, size_t rows) {
+ALWAYS_INLINE void small_rows(const rbe_plan *plan, const rbe_grouped *w, size_t g, size_t m, small_lanes l,
+                              rbe_small_batch b, size_t rows) {
     while (rows > 0) {
         size_t most = 8 / l.vectors, done = rows >= most ? most : rows >= 4 ? 4 : rows >= 2 ? 2 : 1;
         switch (done) {
@@ -259,29 +178,13 @@ ALWAYS_INLINE void small_rows(const rbe_plan *plan, const rbe_blocks *w, size_t 
 }
 
 /* Two vectors at once where one is shorter than a cache line: or else every line of values would be fetched twice. */
-static void small_group(const rbe_plan *plan, const rbe_blocks *w, size_t g, const small_batch *b, size_t rows) {
-    size_t m = 0, count = rbe_group_rows(w, g);
+static void small_group(const rbe_plan *plan, const rbe_grouped *w, size_t g, const rbe_small_batch *b, size_t rows) {
+    size_t m = 0, count = rbe_grouped_rows(w, g);
     for (; LANES == 8 && m + 2 * LANES <= count; m += 2 * LANES)
         small_rows(plan, w, g, m, (small_lanes){.vectors = 2, .whole = true}, *b, rows);
     for (; m + LANES <= count; m += LANES)
         small_rows(plan, w, g, m, (small_lanes){.vectors = 1, .whole = true}, *b, rows);
     if (m < count) small_rows(plan, w, g, m, (small_lanes){.vectors = 1, .mask = first_lanes(count - m)}, *b, rows);
-}
-
-static void forward_small(const rbe_plan *plan, const rbe_blocks *w, const float *bias, const float *x, size_t rows,
-                          float *y, float *scratch) {
-    size_t x_stride = small_stride(plan->grid_cols * rows), y_stride = small_stride(plan->grid_rows * rows);
-    float *yh = scratch, *moments = yh + plan->block_rows * y_stride;
-    float *coefficients = moments + plan->input.moments * x_stride;
-    small_batch b = {.coefficients = coefficients,
-                     .moments = moments,
-                     .columns = plan->grid_cols * plan->block,
-                     .moment_stride = x_stride,
-                     .y = yh,
-                     .y_stride = y_stride};
-    analyze_small(&plan->input, x, rows, w->in, plan->grid_cols, coefficients, moments);
-    for (size_t g = 0; g < w->groups; g++, b.y += w->group) small_group(plan, w, g, &b, rows);
-    synthesize_small(&plan->output, yh, bias, rows, w->out, plan->grid_rows, y);
 }
 
 #endif
