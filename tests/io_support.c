@@ -1,4 +1,3 @@
-#define _GNU_SOURCE /* memmem */
 #include "io_support.h"
 
 #include <dirent.h>

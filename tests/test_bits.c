@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/parallel.h"
+#include "codec/blocks.h"
 #include "kernels/plan.h"
 #include "rbe/adapt.h"
 #include "rbe/train.h"

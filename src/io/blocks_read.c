@@ -246,22 +246,6 @@ static rbe_status read_transform(rbe_unpack *u, const char *name, const rbe_tran
     return *transform ? RBE_OK : rbe_unpack_fail(u, "%s: %s", name, rbe_last_error());
 }
 
-/* A matrix has tables as long as its inputs, whatever it stores. */
-static rbe_status check_tables(const rbe_unpack *u, const rbe_block_plan *plan) {
-    uint64_t room = rbe_file_room(u->file->source.bytes), side = plan->image_height;
-    if (plan->image_width > side) side = plan->image_width;
-    if (plan->grid_cols <= room / sizeof(uint32_t) && side * side <= room / sizeof(float) &&
-        (side == 0 || plan->in <= room / sizeof(rbe_image_frequency)))
-        return RBE_OK;
-    return rbe_unpack_fail(u, "in: %zu inputs are too many for a file of this size", plan->in);
-}
-
-/* A number that may be missing: then it is 0. */
-static rbe_status read_optional(rbe_unpack *u, const char *name, uint64_t most, size_t *number) {
-    if (!cJSON_GetObjectItemCaseSensitive(u->json, name)) return RBE_OK;
-    return rbe_unpack_number(u, name, 1, most, number);
-}
-
 static rbe_status read_geometry(rbe_unpack *u, size_t in, size_t out, bool has_alpha, rbe_block_plan *plan) {
     rbe_compress_options o = {.coeffs = 1, .alpha = has_alpha ? RBE_ALPHA_ON : RBE_ALPHA_OFF};
     RBE_TRY(rbe_unpack_number(u, "block", 8, 256, &o.block));

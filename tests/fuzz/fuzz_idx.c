@@ -1,7 +1,6 @@
 /* IDX files, plain or gzip-compressed. The first two bytes of an input are the length of the label file, which
  * follows; the rest is the image file. Both lie in files without names.
  */
-#define _GNU_SOURCE
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
