@@ -448,21 +448,32 @@ START_TEST(test_growth_leaves_what_is_not_trained) {
 }
 END_TEST
 
-/* Whatever changes the number of coefficients: one's own rate keeps its proportion to the usual one, 0 stays 0. */
-START_TEST(test_own_rates_outlive_pruning) {
-    static const float own[][2] = {{1.0f, 1.0f}, {0.0f, 1.0f}, {1.0f, 0.0f}, {0.5f, 3.0f}};
+/* Pruning, another block size: one's own rate keeps its proportion to the usual one, 0 stays 0. */
+START_TEST(test_own_rates_outlive_changes) {
+    static const float ways[][2] = {{1.0f, 1.0f}, {0.0f, 1.0f}, {1.0f, 0.0f}, {0.5f, 3.0f}};
+    const float *own = ways[_i % 4];
     fixture f;
     fixture_init(&f, &usual, rbe_adam);
-    rbe_param *coefficients = &f.layer->params[0], *alpha = f.layer->alpha;
-    coefficients->lr_scale *= own[_i][0];
-    alpha->lr_scale *= own[_i][1];
+    f.layer->params[0].lr_scale *= own[0];
+    f.layer->alpha->lr_scale *= own[1];
+    f.layer->bias->lr_scale = 0.25f;
     for (int n = 0; n < 2; n++) require_ok(rbe_prune(f.model, f.optim, &(rbe_prune_options){.amount = 0.3}, NULL));
+    if (_i >= 4) {
+        static float smooth[IN * OUT];
+        for (size_t i = 0; i < IN * OUT; i++) smooth[i] = (float)(i % IN) * 0.1f;
+        const rbe_tune_options tune = {
+            .blocks = (const size_t[]){16}, .block_count = 1, .accuracy = 1.0, .rounds = 1, .weights = smooth};
+        require_ok(rbe_optimize_block_size(&f.layer->base, f.x, ROWS, &tune, NULL));
+        ck_assert_uint_eq(f.layer->blocks->block, 16);
+    }
     const rbe_blocks *b = f.layer->blocks;
     const double positions = (double)(b->grid_rows * b->block * b->grid_cols * b->block);
+    const rbe_param *coefficients = &f.layer->params[0], *alpha = f.layer->alpha;
     const float usual_rate = (float)sqrt(positions / (double)b->value_count);
-    ck_assert_float_eq_tol(coefficients->lr_scale, own[_i][0] * usual_rate, 1e-6f * usual_rate);
-    ck_assert_float_eq_tol(alpha->lr_scale, own[_i][1] * usual_rate, 3e-6f * usual_rate);
-    if (_i == 0) ck_assert(coefficients->lr_scale == usual_rate && alpha->lr_scale == usual_rate);
+    ck_assert_float_eq_tol(coefficients->lr_scale, own[0] * usual_rate, 1e-6f * usual_rate);
+    if (alpha) ck_assert_float_eq_tol(alpha->lr_scale, own[1] * usual_rate, 3e-6f * usual_rate);
+    if (_i % 4 == 0) ck_assert(coefficients->lr_scale == usual_rate && (!alpha || alpha->lr_scale == usual_rate));
+    ck_assert(f.layer->bias->lr_scale == 0.25f);
     fixture_free(&f);
 }
 END_TEST
@@ -549,7 +560,7 @@ Suite *growth_suite(void) {
     tcase_add_test(growth, test_growth_when_allocations_fail);
     tcase_add_test(growth, test_growth_group);
     tcase_add_loop_test(growth, test_growth_leaves_what_is_not_trained, 0, WAYS);
-    tcase_add_loop_test(growth, test_own_rates_outlive_pruning, 0, 4);
+    tcase_add_loop_test(growth, test_own_rates_outlive_changes, 0, 8);
     tcase_add_test(growth, test_growth_of_two_optimisers);
     tcase_add_loop_test(growth, test_growth_and_pruning_together, 0, 2);
     suite_add_tcase(suite, growth);

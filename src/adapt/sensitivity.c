@@ -12,24 +12,8 @@
 
 #include "adapt/spectrum.h"
 #include "base/alloc.h"
-#include "base/splitmix.h"
 #include "nn/layer.h"
 #include "tensor/node.h"
-
-/* ---- positions ----------------------------------------------------------------------------------------------- */
-
-/* A number that names the places at which values stand: the shape of the grid and every list. Changes of positions
- * change it, whatever made them. */
-static uint64_t name_positions(const rbe_blocks *b) {
-    const size_t grid[] = {b->block, b->grid_rows, b->grid_cols, b->group, b->entries};
-    uint64_t name = 0;
-    for (size_t n = 0; n < sizeof grid / sizeof *grid; n++) name = rbe_splitmix64(name ^ grid[n]);
-    for (size_t n = 0; n <= b->groups * b->block; n++) name = rbe_splitmix64(name ^ b->list_start[n]);
-    for (size_t k = 0; k < b->entries; k++) name = rbe_splitmix64(name ^ rbe_column_at(b, k));
-    return name;
-}
-
-static bool same_positions(const rbe_layer_sensitivity *l) { return name_positions(l->layer->blocks) == l->positions; }
 
 /* ---- a batch ------------------------------------------------------------------------------------------------- */
 
@@ -94,7 +78,7 @@ static rbe_status check_layers(const rbe_sensitivity *s) {
                             param->name);
     for (size_t n = 0; n < s->count; n++) {
         const rbe_linear_layer *layer = s->layers[n].layer;
-        if (!same_positions(&s->layers[n]))
+        if (layer->generation != s->layers[n].generation)
             return rbe_fail(RBE_INVALID_ARGUMENT, "sensitivity: the positions of %s have changed", layer->base.name);
         if (layer->probe.see)
             return rbe_fail(RBE_INVALID_ARGUMENT, "sensitivity: the backward passes of %s are watched by somebody else",
@@ -129,7 +113,7 @@ static rbe_status fill(rbe_sensitivity *s) {
         rbe_layer_sensitivity *l = &s->layers[s->count++];
         l->layer = linear;
         l->value_count = linear->blocks->value_count;
-        l->positions = name_positions(linear->blocks);
+        l->generation = linear->generation;
         l->batch_squares = rbe_alloc(l->value_count, sizeof *l->batch_squares);
         l->squares = rbe_alloc_zeroed(l->value_count, sizeof *l->squares);
         l->gradient = rbe_alloc_zeroed(l->value_count, sizeof *l->gradient);
@@ -165,7 +149,7 @@ const rbe_layer_sensitivity *rbe_sensitivity_of(const rbe_sensitivity *s, const 
     for (size_t n = 0; s && n < s->count; n++) {
         const rbe_layer_sensitivity *l = &s->layers[n];
         if (l->layer != layer) continue;
-        if (s->samples > 0 && same_positions(l)) return l;
+        if (s->samples > 0 && l->generation == layer->generation) return l;
         rbe_fail(RBE_INVALID_ARGUMENT, "sensitivity of %s: %s", name,
                  s->samples == 0 ? "no samples were added" : "its positions have changed since");
         return NULL;

@@ -8,8 +8,8 @@
 /* Sums over all samples seen, in the layout of blocks->values. */
 typedef struct rbe_layer_sensitivity {
     rbe_linear_layer *layer;
-    size_t value_count;   /* of the layer when this was made */
-    uint64_t positions;   /* names those that it had then */
+    size_t value_count;   /* of the layer when this was made, */
+    uint64_t generation;  /* and of its lists */
     float *squares;       /* of the gradient of one sample's loss */
     float *gradient;      /* of one sample's loss */
     float *batch_squares; /* of the batch at hand alone, until its backward pass has come to its end */

@@ -13,8 +13,8 @@
 
 #include "adapt/timing.h"
 #include "base/alloc.h"
-#include "base/failure.h"
 #include "base/blas.h"
+#include "base/failure.h"
 #include "nn/linear.h"
 #include "rbe/adapt.h"
 
@@ -176,7 +176,14 @@ static void own_parameters(rbe_linear_layer *layer, const rbe_linear_layer *from
     layer->bias = layer->bias ? layer->params + (layer->bias - from->params) : NULL;
 }
 
-/* What makes the two layers' matrices changes places; name, probe and counters stay. */
+/* Rates that a user may have set stay with the layer. */
+static void keep_rates(rbe_linear_layer *layer, const rbe_linear_layer *kept) {
+    layer->params[0].lr_scale = kept->params[0].lr_scale;
+    if (layer->alpha) layer->alpha->lr_scale = kept->alpha ? kept->params[1].lr_scale : kept->usual_rate;
+    if (layer->bias) layer->bias->lr_scale = kept->params[kept->base.param_count - 1].lr_scale;
+}
+
+/* What makes the two layers' matrices changes places; name, rates, probe and counters stay. */
 static void exchange(rbe_linear_layer *a, rbe_linear_layer *b) {
     rbe_linear_layer kept = *a;
     memcpy(a->params, b->params, sizeof a->params);
@@ -186,6 +193,7 @@ static void exchange(rbe_linear_layer *a, rbe_linear_layer *b) {
     a->plan = b->plan;
     a->base.param_count = b->base.param_count;
     own_parameters(a, b);
+    keep_rates(a, &kept);
     memcpy(b->params, kept.params, sizeof b->params);
     b->alpha = kept.alpha;
     b->bias = kept.bias;

@@ -133,13 +133,13 @@ static const rbe_layer_type linear_type = {"rbe",
 /* ---- making one ---------------------------------------------------------------------------------------------- */
 
 /* B^2 / K, with the number of positions of the whole padded matrix over that of its values. */
-static double positions_per_value(const rbe_blocks *b, size_t values) {
-    double positions = (double)(b->grid_rows * b->block) * (double)(b->grid_cols * b->block);
-    return positions / (double)(values ? values : 1);
+static double positions_per_value(const rbe_blocks *b) {
+    size_t values = b->value_count ? b->value_count : 1;
+    return (double)(b->grid_rows * b->block) * (double)(b->grid_cols * b->block) / (double)values;
 }
 
-/* The scale of a coefficient's rate, and of an alpha's, in a layer of that many coefficients. */
-static float usual_rate(const rbe_blocks *b, size_t values) { return (float)sqrt(positions_per_value(b, values)); }
+/* The scale of a coefficient's rate, and of an alpha's. */
+static float usual_rate(const rbe_blocks *b) { return (float)sqrt(positions_per_value(b)); }
 
 /* The usual rate becomes the new one; one that a user has set keeps its proportion to it, and 0 stays 0. */
 static void follow_rate(rbe_param *param, float before, float after) {
@@ -149,7 +149,7 @@ static void follow_rate(rbe_param *param, float before, float after) {
 void rbe_linear_blocks_changed(rbe_linear_layer *layer) {
     const rbe_blocks *b = layer->blocks;
     rbe_param *coefficients = &layer->params[0];
-    float before = usual_rate(b, coefficients->count), after = usual_rate(b, b->value_count);
+    float before = layer->usual_rate, after = usual_rate(b);
     if (coefficients->count != b->value_count) {
         rbe_free(coefficients->grad);
         coefficients->grad = NULL;
@@ -159,6 +159,7 @@ void rbe_linear_blocks_changed(rbe_linear_layer *layer) {
     coefficients->count = b->value_count;
     follow_rate(coefficients, before, after);
     if (layer->alpha) follow_rate(layer->alpha, before, after);
+    layer->usual_rate = after;
     layer->generation++;
     RBE_ASSERT(rbe_blocks_check_positions(b) == RBE_OK);
 }
@@ -167,7 +168,7 @@ void rbe_linear_blocks_changed(rbe_linear_layer *layer) {
 static void set_params(rbe_linear_layer *layer, float *bias) {
     const rbe_blocks *b = layer->blocks;
     rbe_param *next = layer->params;
-    float rate = usual_rate(b, b->value_count);
+    float rate = layer->usual_rate = usual_rate(b);
     *next++ = (rbe_param){.part = "coefficients", .value = b->values, .count = b->value_count, .lr_scale = rate};
     if (b->alpha) {
         size_t count = RBE_BASIS_COUNT * b->grid_rows * b->grid_cols;
@@ -211,7 +212,7 @@ static rbe_layer *assemble(rbe_blocks *blocks, float *bias, const rbe_linear_opt
 static rbe_status draw_values(rbe_blocks *b, double init_scale, uint64_t seed) {
     rbe_rng *rng = rbe_rng_new(seed, VALUE_STREAM);
     if (!rng) return rbe_last_status();
-    double deviation = init_scale * sqrt(2.0 / (double)b->input_axis.length * positions_per_value(b, b->value_count));
+    double deviation = init_scale * sqrt(2.0 / (double)b->input_axis.length * positions_per_value(b));
     for (size_t n = 0; n < b->value_count; n++) b->values[n] = (float)(deviation * rbe_rng_normal(rng));
     rbe_rng_free(rng);
     size_t bad = rbe_first_nonfinite(b->values, b->value_count);
