@@ -4,7 +4,7 @@
 #   make check          all tests, several at a time (as -j says, or one for each processor): the suites of tests/main.c
 #                       and "programs", the command lines; of these SUITE="name ..." runs some, make suites lists them
 #   make sanitize       the suites under ASan and UBSan            (SUITE too)
-#   make tsan           the suite "threads" under ThreadSanitizer  (SUITE too)
+#   make tsan           "threads" and "parallel" under ThreadSanitizer (SUITE too)
 #   make pressure       the library when memory is short: requests that fail, a limited address space
 #                       (PRESSURE=--short: some of the cases)
 #   make fuzz           the readers of files against random damage (FUZZ_SECONDS=60 each; needs clang)
@@ -35,9 +35,9 @@ OPTIMIZE ?= $(if $(DEBUG),-O1,-O3)
 # -mtune=generic: tuning for znver3, which gcc 12 does by itself on Zen, halves the speed of the kernels.
 # -fno-math-errno: without it no compiler vectorises the square roots of Adam.
 CFLAGS ?= $(OPTIMIZE) -g -mtune=generic -fno-math-errno
-ALL_CFLAGS = -std=c11 $(WARNINGS) $(CFLAGS) -fopenmp -fPIC -fvisibility=hidden -D_DEFAULT_SOURCE -D_POSIX_C_SOURCE=200809L \
+ALL_CFLAGS = -std=c11 $(WARNINGS) $(CFLAGS) -fopenmp-simd -pthread -fPIC -fvisibility=hidden -D_GNU_SOURCE \
              -Iinclude -Isrc -I$(BUILD)/gen $(PACKAGE_CFLAGS) $(SANITIZE) $(if $(DEBUG),-DRBE_DEBUG)
-LIBS = $(PACKAGE_LIBS) -lm -fopenmp
+LIBS = $(PACKAGE_LIBS) -lm -pthread
 
 GENERATORS := $(wildcard src/kernels/gen_*.c)
 SOURCES := $(filter-out $(GENERATORS),$(wildcard src/*/*.c))
@@ -160,9 +160,8 @@ SANITIZERS = -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-fr
 sanitize:
 	@$(MAKE) BUILD=$(BUILD)/sanitize OPTIMIZE=-O1 SANITIZE="$(SANITIZERS)" SUITE="$(filter-out programs,$(SUITE))" run-suites
 
-# What the caller's own threads do at once. gcc's ThreadSanitizer sees no barrier of OpenMP: threads inside a product
-# are held to equal bits by other suites.
-TSAN_SUITE = $(if $(filter command line environment,$(origin SUITE)),$(SUITE),threads)
+# What the caller's own threads do at once, and the pool.
+TSAN_SUITE = $(if $(filter command line environment,$(origin SUITE)),$(SUITE),threads parallel)
 tsan:
 	@TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1 $(MAKE) BUILD=$(BUILD)/tsan OPTIMIZE=-O1 \
 	    SANITIZE="-fsanitize=thread" SUITE="$(TSAN_SUITE)" run-suites

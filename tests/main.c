@@ -11,6 +11,7 @@ static const struct {
     Suite *(*make)(void);
 } suites[] = {
     {"base", base_suite},
+    {"parallel", parallel_suite},
     {"tensor", tensor_suite},
     {"operations", operations_suite},
     {"limits", limits_suite},
@@ -27,7 +28,11 @@ static const struct {
     {"data", data_suite},
     {"io", io_suite},
     {"train", train_suite},
+    {"misuse", misuse_suite},
+    {"positions", positions_suite},
+    {"extremes", extremes_suite},
     {"growth", growth_suite},
+    {"sensitivity", sensitivity_suite},
     {"prune", prune_suite},
     {"repair", repair_suite},
     {"tune", tune_suite},

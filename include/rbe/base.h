@@ -119,10 +119,18 @@ RBE_API uint32_t rbe_rng_below(rbe_rng *rng, uint32_t bound); /* in [0, bound); 
 
 /* ---- threads ------------------------------------------------------------------------------------------------- */
 
-/* How many threads the library's products use, 1 .. 1024; the default is OpenMP's (the number of processors, or
- * OMP_NUM_THREADS). Forward products give the same bits for any number. OpenBLAS, whose results would depend on it,
- * is set to one thread per call (openblas_set_num_threads) at the first dense product or compressed matrix; the
- * library shares out the calls. */
+#define RBE_MAX_THREADS 256
+
+/* How many threads the library's loops use, 1 .. RBE_MAX_THREADS; INVALID_ARGUMENT otherwise. The default is the number
+ * of processors that the process may run on, or the quota of its control group if that is smaller. The results are the
+ * same bits for any number.
+ *
+ * The calling thread works too; helper threads are made when a loop first needs them, and where the system refuses
+ * one, fewer do the work. They serve one loop at a time: of several threads that call the library at once, one has the
+ * helpers and the others work alone. After fork the child makes helpers of its own.
+ *
+ * OpenBLAS, whose results depend on its number of threads, works on one thread inside of the library; the number that
+ * the host program has set is in force again when the library returns. */
 RBE_API rbe_status rbe_set_threads(int threads);
 RBE_API int rbe_threads(void);
 

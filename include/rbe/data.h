@@ -10,7 +10,8 @@ extern "C" {
 
 /* `count` samples, at least one, of `features` values and one label each. Images are kept as the bytes they come
  * in, a quarter of their float form; a batch turns them into floats. Exactly one of `pixels` and `values` is set.
- * The functions that fill one overwrite the struct: free it before it is used again. */
+ * The functions that fill one overwrite the struct: free it before it is used again. You may also fill one in yourself,
+ * with arrays of your own: they stay yours. */
 typedef struct rbe_dataset {
     size_t count;
     size_t features;
@@ -19,9 +20,11 @@ typedef struct rbe_dataset {
     uint8_t *pixels;      /* count x features, 0 .. 255; a batch holds pixel / 255 */
     float *values;        /* count x features */
     int32_t *labels;      /* count */
+    bool owned;           /* the arrays are the library's: set by the functions that fill a data set, else false */
 } rbe_dataset;
 
-RBE_API void rbe_dataset_free(rbe_dataset *data); /* and clears the struct */
+/* Frees the arrays if they are the library's (`owned`), and clears the struct. NULL is allowed. */
+RBE_API void rbe_dataset_free(rbe_dataset *data);
 
 /* Copies `values` (count x features) and `labels`. NUMERICAL_INSTABILITY names sample and feature of the first
  * value that is not finite, INVALID_ARGUMENT the first label outside of 0 .. classes - 1. */
@@ -61,7 +64,8 @@ typedef struct rbe_batch {
     size_t rows;
 } rbe_batch; /* lives until the next call on its rbe_batches */
 
-/* The data are borrowed and must outlive it. batch >= 1. NULL on failure. */
+/* The data are borrowed and must outlive it. batch >= 1. NULL on failure: INVALID_ARGUMENT for data without samples,
+ * features or labels, or without exactly one of pixels and values. */
 RBE_API rbe_batches *rbe_batches_new(const rbe_dataset *data, size_t batch, bool shuffle, uint64_t seed);
 RBE_API void rbe_batches_free(rbe_batches *batches); /* NULL is allowed */
 

@@ -22,8 +22,8 @@ static size_t count_coefficients(const rbe_model *model) {
 }
 
 double rbe_prune_schedule(double final, size_t begin, size_t end, size_t step) {
-    if (step + 1 <= begin) return 0.0;
-    double rest = step + 1 < end ? 1.0 - (double)(step + 1 - begin) / (double)(end - begin) : 0.0;
+    if (step < begin) return 0.0;
+    double rest = step < end && step + 1 < end ? 1.0 - (double)(step + 1 - begin) / (double)(end - begin) : 0.0;
     return final * (1.0 - rest * rest * rest);
 }
 
@@ -48,6 +48,9 @@ static rbe_status check_options(const rbe_gradual_options *o) {
     if (o->begin >= o->end)
         return rbe_fail(RBE_INVALID_ARGUMENT, "gradual pruning: expected begin < end, found %zu and %zu", o->begin,
                         o->end);
+    if (o->end > SIZE_MAX / 2)
+        return rbe_fail(RBE_INVALID_ARGUMENT, "gradual pruning: expected an end of at most %zu, found %zu",
+                        SIZE_MAX / 2, o->end);
     if (o->prune.single_values || (o->prune.score != RBE_PRUNE_MAGNITUDE && o->prune.score != RBE_PRUNE_RANDOM))
         return rbe_fail(RBE_INVALID_ARGUMENT, "gradual pruning: expected magnitude or random scores of whole entries");
     return RBE_OK;

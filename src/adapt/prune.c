@@ -304,7 +304,7 @@ static rbe_status collect_inputs(const pruning *p, const rbe_model *model, rbe_t
         const rbe_stage *s = &model->stages[n];
         pruned_layer *l = s->layer ? find_layer(p, s->layer) : NULL;
         if (l && !l->inputs && rbe_tape_status(tape) == RBE_OK) RBE_TRY(copy_inputs(l, rbe_value(x)));
-        x = s->layer ? rbe_layer_forward(s->layer, x) : s->operation(x);
+        x = rbe_model_stage_forward(model, n, x);
     }
     if (rbe_tape_status(tape) != RBE_OK) return rbe_fail(rbe_tape_status(tape), "%s", rbe_tape_error(tape));
     return RBE_OK;

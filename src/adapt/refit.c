@@ -35,11 +35,11 @@ static void workspace_free(workspace *w) {
 
 static rbe_status map_mean(workspace *w) {
     const rbe_axis_map *axis = &w->b->input_axis;
-    w->mean = rbe_alloc_zeroed(w->strips.width + axis->length + rbe_axis_scratch(axis, 1), sizeof(float));
+    w->mean = rbe_alloc_zeroed(w->strips.width + axis->length + rbe_axis_scratch(axis, 1, 1), sizeof(float));
     if (!w->mean) return rbe_last_status();
     float *plain = w->mean + w->strips.width;
     for (size_t c = 0; c < axis->length; c++) plain[c] = (float)w->inputs.mean[c];
-    rbe_axis_apply(axis, plain, 1, w->mean, plain + axis->length);
+    rbe_axis_apply(axis, plain, 1, 1, w->mean, plain + axis->length);
     return RBE_OK;
 }
 

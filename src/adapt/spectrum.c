@@ -8,8 +8,9 @@
 #include "adapt/spectrum.h"
 
 #include <cblas.h>
+#include <limits.h>
 
-#include "base/gemm.h"
+#include "base/blas.h"
 
 /* target (rows x B, leading dimension `step`) = source (rows x `width`, leading dimension `length`) matrix^T */
 static void transform_rows(const float *source, size_t rows, size_t width, size_t length, const float *matrix,
@@ -42,27 +43,32 @@ static float *take_matrix(const rbe_transform *transform, size_t block, rbe_aren
 
 rbe_status rbe_spectrum_open(rbe_spectrum *s, const rbe_blocks *b, const float *x, const float *dy, size_t rows,
                              bool squares, rbe_arena *scratch) {
+    if (rows > INT_MAX)
+        return rbe_fail(RBE_INVALID_ARGUMENT, "spectrum: expected at most %d rows, found %zu", INT_MAX, rows);
     *s = (rbe_spectrum){.blocks = b, .dy = dy, .rows = rows, .columns = b->grid_cols * b->block, .squares = squares};
-    rbe_pin_blas();
     s->left = take_matrix(b->row_transform, b->block, scratch);
     s->xh = rbe_arena_take(scratch, rows * s->columns, sizeof(float));
     s->dyh = rbe_arena_take(scratch, rows * b->block, sizeof(float));
     s->sums = rbe_arena_take(scratch, b->block * s->columns, sizeof(float));
     float *right = take_matrix(b->column_transform, b->block, scratch);
     if (!s->left || !s->xh || !s->dyh || !s->sums || !right) return rbe_last_status();
+    RBE_TRY(rbe_blas_enter(1));
     for (size_t q = 0; q < b->grid_cols; q++)
         transform_rows(x + q * b->block, rows, width_of_block(b->in, b->block, q), b->in, right, b->block,
                        s->xh + q * b->block, s->columns);
+    rbe_blas_leave(1);
     if (squares) square(s->xh, rows * s->columns);
     return RBE_OK;
 }
 
 const float *rbe_spectrum_block_row(rbe_spectrum *s, size_t p) {
     const rbe_blocks *b = s->blocks;
+    if (rbe_blas_enter(1) != RBE_OK) return NULL;
     transform_rows(s->dy + p * b->block, s->rows, width_of_block(b->out, b->block, p), b->out, s->left, b->block,
                    s->dyh, b->block);
     if (s->squares) square(s->dyh, s->rows * b->block);
     cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, (int)b->block, (int)s->columns, (int)s->rows, 1.0f, s->dyh,
                 (int)b->block, s->xh, (int)s->columns, 0.0f, s->sums, (int)s->columns);
+    rbe_blas_leave(1);
     return s->sums;
 }

@@ -2,18 +2,12 @@
 #include "adapt/timing.h"
 
 #include <stdlib.h>
-#include <time.h>
 
 #include "base/alloc.h"
+#include "base/clock.h"
 #include "rbe/adapt.h"
 
 enum { WARM_UP = 2, AUTOTUNE_ROUNDS = 15 };
-
-static double now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 static int ascending(const void *a, const void *b) {
     double x = *(const double *)a, y = *(const double *)b;
@@ -25,9 +19,9 @@ static rbe_status run_rounds(rbe_layer *const *layers, size_t count, rbe_tensor 
     for (size_t round = 0; round < WARM_UP + rounds; round++)
         for (size_t n = 0; n < count; n++) {
             rbe_var *input = rbe_input(tape, x);
-            double start = now();
+            double start = rbe_seconds();
             rbe_layer_forward(layers[n], input);
-            if (round >= WARM_UP) times[n * rounds + round - WARM_UP] = now() - start;
+            if (round >= WARM_UP) times[n * rounds + round - WARM_UP] = rbe_seconds() - start;
             rbe_status status = rbe_tape_status(tape);
             if (status != RBE_OK) return rbe_fail(status, "%s", rbe_tape_error(tape));
             rbe_tape_reset(tape);
@@ -40,7 +34,7 @@ rbe_status rbe_time_layers(rbe_layer *const *layers, size_t count, const float *
     /* Inputs are never written. */
     rbe_tensor input = rbe_tensor_2d((float *)(uintptr_t)x, rows, layers[0]->in);
     rbe_tape *tape = rbe_tape_new(&(rbe_tape_options){.inference = true});
-    double *times = rbe_alloc(count * rounds, sizeof *times);
+    double *times = rbe_alloc(rbe_product(count, rounds), sizeof *times);
     rbe_status status = tape && times ? run_rounds(layers, count, input, rounds, tape, times) : RBE_INSUFFICIENT_MEMORY;
     for (size_t n = 0; n < count && status == RBE_OK; n++) {
         qsort(times + n * rounds, rounds, sizeof *times, ascending);
@@ -73,7 +67,7 @@ rbe_status rbe_linear_autotune(const rbe_layer *layer, size_t rows, rbe_autotune
     if (!rbe_linear_blocks(layer) || rows == 0 || !report)
         return rbe_fail(RBE_INVALID_ARGUMENT, "autotune: expected a compressed layer, rows and a report");
     rbe_layer *dense = rbe_dense_new(layer->in, layer->out, &(rbe_dense_options){.no_bias = !layer->has_bias});
-    float *x = rbe_alloc(rows * layer->in, sizeof *x);
+    float *x = rbe_alloc(rbe_product(rows, layer->in), sizeof *x);
     rbe_status status = RBE_INSUFFICIENT_MEMORY;
     if (dense && x) {
         for (size_t n = 0; n < rows * layer->in; n++) x[n] = (float)(n % 31) / 31.0f - 0.5f;

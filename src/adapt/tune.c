@@ -7,13 +7,14 @@
  * of bytes, seconds and errors, each in its unit, would be ruled by whichever number is large.)
  */
 #include <cblas.h>
+#include <limits.h>
 #include <math.h>
 #include <string.h>
 
 #include "adapt/timing.h"
 #include "base/alloc.h"
 #include "base/failure.h"
-#include "base/gemm.h"
+#include "base/blas.h"
 #include "nn/linear.h"
 #include "rbe/adapt.h"
 
@@ -201,6 +202,8 @@ static rbe_status check(const tuning *t) {
     if (!t->layer) return rbe_fail(RBE_INVALID_ARGUMENT, "block size: expected a compressed layer");
     if (!t->samples || t->count == 0)
         return rbe_fail(RBE_INVALID_ARGUMENT, "block size: expected samples of the layer's inputs, found none");
+    if (t->count > INT_MAX)
+        return rbe_fail(RBE_INVALID_ARGUMENT, "block size: expected at most %d samples, found %zu", INT_MAX, t->count);
     const double weights[] = {o->memory, o->speed, o->accuracy};
     for (int n = 0; n < 3; n++)
         if (!(weights[n] >= 0.0 && isfinite(weights[n])))
@@ -237,10 +240,14 @@ rbe_status rbe_optimize_block_size(rbe_layer *layer, const float *samples, size_
         o->block_count = sizeof default_blocks / sizeof *default_blocks;
     }
     RBE_TRY(check(&t));
-    rbe_pin_blas();
+    RBE_TRY(rbe_blas_enter(1));
     rbe_status status = judge(&t);
+    rbe_blas_leave(1);
     if (status == RBE_OK) {
-        if (t.report.chosen > 0) exchange(t.layer, rbe_layer_as_linear(t.layers[t.report.chosen]));
+        if (t.report.chosen > 0) {
+            exchange(t.layer, rbe_layer_as_linear(t.layers[t.report.chosen]));
+            rbe_linear_blocks_changed(t.layer);
+        }
         if (report) *report = t.report;
     }
     for (size_t n = 1; n < t.report.count; n++) rbe_layer_free(t.layers[n]);

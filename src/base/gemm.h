@@ -3,14 +3,12 @@
 #define RBE_BASE_GEMM_H
 
 #include <stdbool.h>
-#include <stddef.h>
 
-/* C = op(A) op(B) + (add ? C : 0), all row-major and contiguous; op(A) is m x k, op(B) k x n, C m x n. */
-void rbe_gemm(bool transpose_a, bool transpose_b, size_t m, size_t n, size_t k, const float *a, const float *b,
-              bool add, float *c);
+#include "rbe/base.h"
 
-/* Keeps OpenBLAS to one thread per call from now on. rbe_gemm, rbe_cholesky and the making of a compressed matrix do
- * so themselves; for whatever calls OpenBLAS without any of them before. */
-void rbe_pin_blas(void);
+/* C = op(A) op(B) + (add ? C : 0), all row-major and contiguous; op(A) is m x k, op(B) k x n, C m x n. INVALID_ARGUMENT
+ * if a row is longer than INT_MAX, INSUFFICIENT_MEMORY as rbe_blas_enter: then C is as it was. */
+rbe_status rbe_gemm(bool transpose_a, bool transpose_b, size_t m, size_t n, size_t k, const float *a, const float *b,
+                    bool add, float *c);
 
 #endif

@@ -2,10 +2,12 @@
 #include "codec/activations.h"
 
 #include <cblas.h>
+#include <limits.h>
 #include <math.h>
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/blas.h"
 #include "base/failure.h"
 #include "codec/solve.h"
 
@@ -43,7 +45,11 @@ static rbe_status from_moments(rbe_inputs *inputs, const double *moments, const 
             status = rbe_fail(RBE_NUMERICAL_INSTABILITY, "moment (%zu, %zu) is %g", n / in, n % in, moments[n]);
     }
     /* A ridge of the size of float rounding: covariances are often singular. */
-    if (status == RBE_OK) status = rbe_cholesky(in, factor, 1e-7 * fmax(trace, 0.0) / (double)in, factor + in * in);
+    if (status == RBE_OK) status = rbe_blas_enter(1);
+    if (status == RBE_OK) {
+        status = rbe_cholesky(in, factor, 1e-7 * fmax(trace, 0.0) / (double)in, factor + in * in);
+        rbe_blas_leave(1);
+    }
     for (size_t r = 0; r < in && status == RBE_OK; r++)
         for (size_t c = 0; c < in; c++) inputs->rows[r * in + c] = c < r ? 0.0f : (float)factor[c * in + r];
     rbe_free(factor);
@@ -58,6 +64,8 @@ rbe_status rbe_inputs_new(rbe_inputs *inputs, size_t in, const rbe_compress_opti
     if (!o->moments && (!o->samples || o->sample_count < 2))
         return rbe_fail(RBE_INVALID_ARGUMENT, "samples: expected at least 2, found %zu%s", o->sample_count,
                         o->samples ? "" : " without data");
+    if (!o->moments && o->sample_count > INT_MAX)
+        return rbe_fail(RBE_INVALID_ARGUMENT, "samples: expected at most %d, found %zu", INT_MAX, o->sample_count);
     *inputs = (rbe_inputs){.count = o->moments ? in : o->sample_count, .in = in};
     inputs->rows = rbe_alloc(inputs->count * in, sizeof *inputs->rows);
     inputs->mean = rbe_alloc_zeroed(in, sizeof *inputs->mean);
@@ -86,7 +94,7 @@ static void mirror(size_t size, double *a) {
 static void add_covariance(double *covariance, const rbe_strips *s, const float *rows, size_t count, float *mapped,
                            double *x, double *xh) {
     const rbe_blocks *b = s->b;
-    rbe_axis_apply(&b->input_axis, rows, count, mapped, mapped + CHUNK * b->in);
+    rbe_axis_apply(&b->input_axis, rows, count, 1, mapped, mapped + CHUNK * b->in);
     memset(x, 0, count * s->width * sizeof *x);
     for (size_t n = 0; n < count; n++)
         for (size_t c = 0; c < b->in; c++) x[n * s->width + c] = (double)mapped[n * b->in + c];
@@ -98,7 +106,7 @@ static void add_covariance(double *covariance, const rbe_strips *s, const float 
 
 static rbe_status fill_covariance(rbe_activations *a, const rbe_inputs *inputs, const rbe_strips *s) {
     const rbe_axis_map *axis = &s->b->input_axis;
-    float *mapped = rbe_alloc(CHUNK * s->b->in + rbe_axis_scratch(axis, CHUNK), sizeof *mapped);
+    float *mapped = rbe_alloc(CHUNK * s->b->in + rbe_axis_scratch(axis, CHUNK, 1), sizeof *mapped);
     double *x = rbe_alloc(2 * CHUNK * s->width, sizeof *x);
     rbe_status status = mapped && x ? RBE_OK : RBE_INSUFFICIENT_MEMORY;
     memset(a->covariance, 0, a->width * a->width * sizeof(double));

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/parallel.h"
 #include "codec/transform.h"
 
 /* ---- making -------------------------------------------------------------------------------------------------- */
@@ -96,9 +97,11 @@ static void overlap_adjoint(const rbe_axis_map *a, const float *mapped, float *x
 
 /* ---- image --------------------------------------------------------------------------------------------------- */
 
-enum { IMAGE_CHUNK = 64 }; /* images that are transformed together */
+enum { CHUNK = 16 }; /* rows that a task maps; images are transformed together */
 
-static size_t chunk_of(size_t rows) { return rows < IMAGE_CHUNK ? rows : IMAGE_CHUNK; }
+static size_t chunk_of(size_t rows) { return rows < CHUNK ? rows : CHUNK; }
+
+static size_t chunks_of(size_t rows) { return (rows + CHUNK - 1) / CHUNK; }
 
 static void multiply(CBLAS_TRANSPOSE ta, CBLAS_TRANSPOSE tb, size_t m, size_t n, size_t k, const float *a,
                      const float *b, float *c) {
@@ -138,41 +141,63 @@ static void image_adjoint(const rbe_axis_map *a, const float *mapped, size_t cou
 
 /* ---- the maps ------------------------------------------------------------------------------------------------ */
 
-size_t rbe_axis_scratch(const rbe_axis_map *a, size_t rows) {
-    return a->kind == RBE_AXIS_MAP_IMAGE ? 2 * chunk_of(rows) * a->length : 0;
+size_t rbe_axis_scratch(const rbe_axis_map *a, size_t rows, size_t threads) {
+    if (threads > chunks_of(rows)) threads = chunks_of(rows);
+    return a->kind == RBE_AXIS_MAP_IMAGE ? threads * 2 * chunk_of(rows) * a->length : 0;
 }
 
-void rbe_axis_apply(const rbe_axis_map *a, const float *x, size_t rows, float *mapped, float *scratch) {
-    if (a->kind == RBE_AXIS_MAP_NONE) memcpy(mapped, x, rows * a->length * sizeof(float));
-    if (a->kind == RBE_AXIS_MAP_OVERLAP) {
-#pragma omp parallel for num_threads(rbe_threads()) schedule(static)
-        for (size_t n = 0; n < rows; n++) overlap_apply(a, x + n * a->length, mapped + n * a->mapped);
-    }
-    if (a->kind != RBE_AXIS_MAP_IMAGE) return;
-    for (size_t n = 0; n < rows; n += IMAGE_CHUNK) {
-        size_t count = chunk_of(rows - n);
-        image_apply(a, x + n * a->length, count, mapped + n * a->mapped, scratch, scratch + count * a->length);
-    }
+/* What the tasks of one map share: rows of x and of the mapped axis, one of which is read. */
+typedef struct mapping {
+    const rbe_axis_map *axis;
+    size_t rows;
+    const float *from, *bias;
+    float *to, *scratch;
+    bool add;
+} mapping;
+
+static float *chunk_scratch(const mapping *m, size_t worker) {
+    return m->scratch + worker * 2 * chunk_of(m->rows) * m->axis->length;
 }
 
-static void adjoint_start(size_t length, const float *bias, bool add, float *x) {
-    if (!add && !bias) memset(x, 0, length * sizeof(float));
-    if (!add && bias) memcpy(x, bias, length * sizeof(float));
-    for (size_t c = 0; add && bias && c < length; c++) x[c] += bias[c];
+static void apply_chunk(void *context, size_t chunk, size_t worker) {
+    const mapping *m = context;
+    const rbe_axis_map *a = m->axis;
+    size_t first = chunk * CHUNK, count = chunk_of(m->rows - first);
+    const float *x = m->from + first * a->length;
+    float *mapped = m->to + first * a->mapped, *lines = chunk_scratch(m, worker);
+    if (a->kind == RBE_AXIS_MAP_IMAGE) image_apply(a, x, count, mapped, lines, lines + count * a->length);
+    for (size_t n = 0; a->kind == RBE_AXIS_MAP_OVERLAP && n < count; n++)
+        overlap_apply(a, x + n * a->length, mapped + n * a->mapped);
+    if (a->kind == RBE_AXIS_MAP_NONE) memcpy(mapped, x, count * a->length * sizeof(float));
 }
 
-void rbe_axis_adjoint(const rbe_axis_map *a, const float *mapped, size_t rows, const float *bias, bool add, float *x,
-                      float *scratch) {
-#pragma omp parallel for num_threads(rbe_threads()) schedule(static)
-    for (size_t n = 0; n < rows; n++) {
-        adjoint_start(a->length, bias, add, x + n * a->length);
-        if (a->kind == RBE_AXIS_MAP_NONE)
-            cblas_saxpy((int)a->length, 1.0f, mapped + n * a->mapped, 1, x + n * a->length, 1);
-        if (a->kind == RBE_AXIS_MAP_OVERLAP) overlap_adjoint(a, mapped + n * a->mapped, x + n * a->length);
-    }
-    if (a->kind != RBE_AXIS_MAP_IMAGE) return;
-    for (size_t n = 0; n < rows; n += IMAGE_CHUNK) {
-        size_t count = chunk_of(rows - n);
-        image_adjoint(a, mapped + n * a->mapped, count, x + n * a->length, scratch, scratch + count * a->length);
-    }
+void rbe_axis_apply(const rbe_axis_map *a, const float *x, size_t rows, size_t threads, float *mapped, float *scratch) {
+    mapping m = {.axis = a, .rows = rows, .from = x, .to = mapped, .scratch = scratch};
+    rbe_parallel(threads, chunks_of(rows), apply_chunk, &m);
+}
+
+static void adjoint_start(const mapping *m, float *x) {
+    size_t length = m->axis->length;
+    if (!m->add && !m->bias) memset(x, 0, length * sizeof(float));
+    if (!m->add && m->bias) memcpy(x, m->bias, length * sizeof(float));
+    for (size_t c = 0; m->add && m->bias && c < length; c++) x[c] += m->bias[c];
+}
+
+static void adjoint_chunk(void *context, size_t chunk, size_t worker) {
+    const mapping *m = context;
+    const rbe_axis_map *a = m->axis;
+    size_t first = chunk * CHUNK, count = chunk_of(m->rows - first);
+    const float *mapped = m->from + first * a->mapped;
+    float *x = m->to + first * a->length, *lines = chunk_scratch(m, worker);
+    for (size_t n = 0; n < count; n++) adjoint_start(m, x + n * a->length);
+    if (a->kind == RBE_AXIS_MAP_IMAGE) image_adjoint(a, mapped, count, x, lines, lines + count * a->length);
+    for (size_t n = 0; a->kind == RBE_AXIS_MAP_OVERLAP && n < count; n++)
+        overlap_adjoint(a, mapped + n * a->mapped, x + n * a->length);
+    for (size_t n = 0; a->kind == RBE_AXIS_MAP_NONE && n < count * a->length; n++) x[n] += mapped[n];
+}
+
+void rbe_axis_adjoint(const rbe_axis_map *a, const float *mapped, size_t rows, size_t threads, const float *bias,
+                      bool add, float *x, float *scratch) {
+    mapping m = {.axis = a, .rows = rows, .from = mapped, .to = x, .scratch = scratch, .bias = bias, .add = add};
+    rbe_parallel(threads, chunks_of(rows), adjoint_chunk, &m);
 }

@@ -54,14 +54,16 @@ static inline size_t rbe_axis_start(const rbe_axis_map *axis, size_t block, size
 /* Window at element t of block n; 1 unless blocks overlap. */
 float rbe_axis_window(const rbe_axis_map *axis, size_t n, size_t t);
 
-/* Floats of scratch that apply and adjoint need for `rows` rows. */
-size_t rbe_axis_scratch(const rbe_axis_map *axis, size_t rows);
+/* Floats of scratch that apply and adjoint need for `rows` rows on at most `threads` threads. Images go through
+ * OpenBLAS: the caller has entered it (base/blas.h) for so many callers. */
+size_t rbe_axis_scratch(const rbe_axis_map *axis, size_t rows, size_t threads);
 
 /* mapped (rows x mapped) = x E^T,  x: rows x length */
-void rbe_axis_apply(const rbe_axis_map *axis, const float *x, size_t rows, float *mapped, float *scratch);
+void rbe_axis_apply(const rbe_axis_map *axis, const float *x, size_t rows, size_t threads, float *mapped,
+                    float *scratch);
 
 /* x (+)= mapped E + bias in every row; bias may be NULL, `add` keeps what x holds. */
-void rbe_axis_adjoint(const rbe_axis_map *axis, const float *mapped, size_t rows, const float *bias, bool add, float *x,
-                      float *scratch);
+void rbe_axis_adjoint(const rbe_axis_map *axis, const float *mapped, size_t rows, size_t threads, const float *bias,
+                      bool add, float *x, float *scratch);
 
 #endif

@@ -104,4 +104,8 @@ rbe_blocks *rbe_blocks_new(const rbe_block_plan *plan);
  * INVALID_ARGUMENT for more than 2^32 - 1 entries. */
 rbe_status rbe_blocks_allocate(rbe_blocks *blocks);
 
+/* The part of rbe_blocks_check that looks at the lists: CORRUPTED_BLOCK unless they hold all entries and values, and
+ * ascend within the matrix. */
+rbe_status rbe_blocks_check_positions(const rbe_blocks *blocks);
+
 #endif

@@ -14,12 +14,14 @@
 
 #include <cblas.h>
 #include <math.h>
-#include <omp.h>
+#include <pthread.h>
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/blas.h"
 #include "base/failure.h"
 #include "base/norm.h"
+#include "base/parallel.h"
 #include "codec/solve.h"
 
 /* ---- making -------------------------------------------------------------------------------------------------- */
@@ -48,10 +50,10 @@ static void worker_free(rbe_group_worker *w) {
 
 static rbe_status make_workers(rbe_compressor *c) {
     size_t count = c->source->concurrent && c->inputs->count == 0 ? (size_t)rbe_threads() : 1;
-    if (count > c->shape->groups) count = c->shape->groups;
+    count = rbe_blas_callers(count < c->shape->groups ? count : c->shape->groups);
     c->workers = rbe_alloc_zeroed(count, sizeof *c->workers);
     if (!c->workers) return rbe_last_status();
-    c->worker_count = (int)count;
+    c->worker_count = count;
     size_t capacity = c->inputs->count > 0 ? c->shape->group : 1;
     for (size_t n = 0; n < count; n++) RBE_TRY(worker_new(&c->workers[n], c->shape, capacity));
     return RBE_OK;
@@ -71,7 +73,7 @@ rbe_status rbe_compressor_new(rbe_compressor *c, const rbe_row_source *source, c
 
 void rbe_compressor_free(rbe_compressor *c) {
     rbe_activations_free(&c->activations);
-    for (int n = 0; n < c->worker_count; n++) worker_free(&c->workers[n]);
+    for (size_t n = 0; n < c->worker_count; n++) worker_free(&c->workers[n]);
     rbe_free(c->workers);
     rbe_blocks_free(c->shape);
     *c = (rbe_compressor){0};
@@ -145,24 +147,29 @@ static void keep_of_blocks(const rbe_compressor *c, rbe_group_worker *w) {
     }
 }
 
+typedef struct counting {
+    const rbe_compressor *compressor;
+    const rbe_selection *selection;
+} counting;
+
+static void count_group(void *context, size_t g, size_t worker) {
+    const counting *shared = context;
+    rbe_group_worker *w = &shared->compressor->workers[worker];
+    rbe_selection own = *shared->selection;
+    own.histogram = w->histogram;
+    rbe_scores scores = score_group(shared->compressor, w, g);
+    rbe_selection_count(&own, &scores);
+}
+
 /* The threshold of the whole matrix. Each worker counts for itself; the first one's histogram, which the selection
- * clears, gets all. OpenMP may run fewer threads than there are workers: those that do not run count nothing. */
+ * clears, gets all. */
 static void find_threshold(const rbe_compressor *c, rbe_selection *selection) {
     rbe_selection_start(selection, c->plan.value_limit, RBE_COARSE_DIGIT, c->workers[0].histogram);
     do {
-        for (int n = 1; n < c->worker_count; n++) rbe_selection_clear(selection, c->workers[n].histogram);
-#pragma omp parallel num_threads(c->worker_count)
-        {
-            rbe_group_worker *w = &c->workers[omp_get_thread_num()];
-            rbe_selection own = *selection;
-            own.histogram = w->histogram;
-#pragma omp for schedule(dynamic, 1)
-            for (size_t g = 0; g < c->shape->groups; g++) {
-                rbe_scores scores = score_group(c, w, g);
-                rbe_selection_count(&own, &scores);
-            }
-        }
-        for (int n = 1; n < c->worker_count; n++) rbe_selection_merge(selection, c->workers[n].histogram);
+        for (size_t n = 1; n < c->worker_count; n++) rbe_selection_clear(selection, c->workers[n].histogram);
+        counting shared = {c, selection};
+        rbe_parallel(c->worker_count, c->shape->groups, count_group, &shared);
+        for (size_t n = 1; n < c->worker_count; n++) rbe_selection_merge(selection, c->workers[n].histogram);
     } while (rbe_selection_next(selection));
 }
 
@@ -291,29 +298,59 @@ static rbe_status store_group(rbe_compressor *c, rbe_group_worker *w, rbe_blocks
     return RBE_OK;
 }
 
-/* Positions at the threshold are given to the first groups: marking waits for its turn. */
-static rbe_status store_groups(rbe_compressor *c, rbe_blocks *b, stored_group *stored) {
+/* What the tasks of storing share: groups mark their positions in turn, since those at the threshold are given to the
+ * first groups. */
+typedef struct storing {
+    rbe_compressor *compressor;
+    rbe_blocks *blocks;
+    stored_group *stored;
     rbe_selection selection;
-    rbe_status status = RBE_OK;
-    if (c->plan.coeffs == 0) find_threshold(c, &selection);
-#pragma omp parallel for ordered schedule(dynamic, 1) num_threads(c->worker_count)
-    for (size_t g = 0; g < b->groups; g++) {
-        rbe_group_worker *w = &c->workers[omp_get_thread_num()];
-        rbe_scores scores = score_group(c, w, g);
-        if (c->plan.coeffs > 0) {
-            keep_of_blocks(c, w);
-        } else {
-#pragma omp ordered
-            rbe_selection_mark(&selection, &scores, w->keep);
-        }
-        rbe_status own = store_group(c, w, b, g, &stored[g]);
-        if (own == RBE_OK) continue;
-#pragma omp atomic write
-        status = own;
-    }
+    pthread_mutex_t lock;
+    pthread_cond_t next_turn;
+    size_t turn;
+    rbe_status status;
+} storing;
+
+/* Tasks are claimed in ascending order: those before this one are being run. */
+static void mark_in_turn(storing *s, size_t g, const rbe_scores *scores, uint8_t *keep) {
+    pthread_mutex_lock(&s->lock);
+    while (s->turn != g) pthread_cond_wait(&s->next_turn, &s->lock);
+    rbe_selection_mark(&s->selection, scores, keep);
+    s->turn++;
+    pthread_cond_broadcast(&s->next_turn);
+    pthread_mutex_unlock(&s->lock);
+}
+
+static void store_one(void *context, size_t g, size_t worker) {
+    storing *s = context;
+    rbe_compressor *c = s->compressor;
+    rbe_group_worker *w = &c->workers[worker];
+    rbe_scores scores = score_group(c, w, g);
+    if (c->plan.coeffs > 0)
+        keep_of_blocks(c, w);
+    else
+        mark_in_turn(s, g, &scores, w->keep);
+    rbe_status status = store_group(c, w, s->blocks, g, &s->stored[g]);
+    if (status == RBE_OK) return;
+    pthread_mutex_lock(&s->lock);
+    s->status = status;
+    pthread_mutex_unlock(&s->lock);
+}
+
+static rbe_status store_groups(rbe_compressor *c, rbe_blocks *b, stored_group *stored) {
+    storing s = {.compressor = c,
+                 .blocks = b,
+                 .stored = stored,
+                 .lock = PTHREAD_MUTEX_INITIALIZER,
+                 .next_turn = PTHREAD_COND_INITIALIZER,
+                 .status = RBE_OK};
+    if (c->plan.coeffs == 0) find_threshold(c, &s.selection);
+    rbe_parallel(c->worker_count, b->groups, store_one, &s);
+    pthread_cond_destroy(&s.next_turn);
+    pthread_mutex_destroy(&s.lock);
     /* The text of a failure in another thread is lost. */
-    if (status != RBE_OK && c->worker_count > 1) rbe_fail(status, "compress: %s", rbe_status_message(status));
-    return status;
+    if (s.status != RBE_OK && c->worker_count > 1) rbe_fail(s.status, "compress: %s", rbe_status_message(s.status));
+    return s.status;
 }
 
 /* A coefficient gathers a whole block: it may be no float where every weight is one. */

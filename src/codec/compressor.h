@@ -23,7 +23,7 @@ typedef struct rbe_compressor {
     const rbe_inputs *inputs; /* count 0: none */
     rbe_activations activations;
     rbe_group_worker *workers; /* one with activations, or where only one can read */
-    int worker_count;
+    size_t worker_count;
 } rbe_compressor;
 
 rbe_status rbe_compressor_new(rbe_compressor *c, const rbe_row_source *source, const rbe_inputs *inputs,

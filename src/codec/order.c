@@ -3,7 +3,6 @@
  * Greedy: from unit 0 on, always to the nearest unit not placed yet, by the distance of their rows in the first
  * matrix, |a - b|^2 = |a|^2 + |b|^2 - 2 a.b. The next layer's columns follow, so the network computes the same.
  */
-#include <cblas.h>
 #include <math.h>
 #include <string.h>
 
@@ -40,18 +39,17 @@ static void permute_rows(float *rows, size_t hidden, size_t length, const size_t
 rbe_status rbe_order_hidden_units(float *weights1, float *bias1, size_t hidden, size_t in, float *weights2, size_t out,
                                   size_t *order) {
     if (!weights1 || !weights2) return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_order_hidden_units: a pointer is NULL");
-    if (hidden < 1 || in < 1 || out < 1)
-        return rbe_fail(RBE_INVALID_ARGUMENT, "hidden units: expected extents of at least 1, found %zu x %zu and %zu",
-                        hidden, in, out);
+    const size_t most = (size_t)1 << 24; /* as of all matrices: BLAS counts in int */
+    if (hidden < 1 || in < 1 || out < 1 || hidden > most || in > most || out > most)
+        return rbe_fail(RBE_INVALID_ARGUMENT, "hidden units: expected extents of 1 .. %zu, found %zu x %zu and %zu",
+                        most, hidden, in, out);
     float *gram = rbe_alloc(hidden * hidden, sizeof *gram);
     float *copy = rbe_alloc(hidden * in, sizeof *copy);
     size_t *found = rbe_alloc(hidden, sizeof *found);
     bool *placed = rbe_alloc(hidden, sizeof *placed);
-    bool whole = gram && copy && found && placed;
-    if (whole) {
-        rbe_pin_blas();
-        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)hidden, (int)hidden, (int)in, 1.0f, weights1, (int)in,
-                    weights1, (int)in, 0.0f, gram, (int)hidden);
+    rbe_status status = gram && copy && found && placed ? RBE_OK : RBE_INSUFFICIENT_MEMORY;
+    if (status == RBE_OK) status = rbe_gemm(false, true, hidden, hidden, in, weights1, weights1, false, gram);
+    if (status == RBE_OK) {
         find_order(gram, hidden, found, placed);
         permute_rows(weights1, hidden, in, found, copy);
         if (bias1) permute_rows(bias1, hidden, 1, found, copy);
@@ -62,5 +60,5 @@ rbe_status rbe_order_hidden_units(float *weights1, float *bias1, size_t hidden, 
     rbe_free(copy);
     rbe_free(found);
     rbe_free(placed);
-    return whole ? RBE_OK : RBE_INSUFFICIENT_MEMORY;
+    return status;
 }

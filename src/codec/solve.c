@@ -1,6 +1,5 @@
 /* Cholesky through the LAPACK in OpenBLAS: GSL's would call its error handler for an indefinite matrix. */
 #include "codec/solve.h"
-#include "base/gemm.h"
 
 #include <openblas_config.h>
 
@@ -12,7 +11,6 @@ static char triangle[] = "U";
 
 rbe_status rbe_cholesky(size_t size, double *a, double ridge, double *diagonal) {
     double largest = 0.0;
-    rbe_pin_blas();
     for (size_t i = 0; i < size; i++) {
         diagonal[i] = a[i * size + i];
         largest = fmax(largest, diagonal[i]);

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/blas.h"
 
 /* OpenBLAS takes one thread for at most so many multiplications. */
 enum { ONE_THREAD = 262144 };
@@ -65,7 +66,7 @@ static sizes sizes_of(const rbe_blocks *b) {
     /* room for the eight Psi_l too */
     n.half = block * block * (b->grid_cols < RBE_BASIS_COUNT ? RBE_BASIS_COUNT : b->grid_cols);
     n.doubles = 4 * n.square + 2 * n.psi + n.half;
-    n.floats = block * (b->input_axis.length + b->in) + rbe_axis_scratch(&b->input_axis, block);
+    n.floats = block * (b->input_axis.length + b->in) + rbe_axis_scratch(&b->input_axis, block, 1);
     return n;
 }
 
@@ -73,6 +74,8 @@ rbe_status rbe_strips_new(rbe_strips *s, const rbe_blocks *b) {
     const sizes n = sizes_of(b);
     size_t block = b->block;
     *s = (rbe_strips){.b = b, .width = b->grid_cols * block};
+    RBE_TRY(rbe_blas_enter(1));
+    s->inside_blas = true;
     s->row_analysis = rbe_alloc(n.doubles, sizeof(double));
     s->rows = rbe_alloc(n.floats, sizeof(float));
     if (!s->row_analysis || !s->rows) {
@@ -97,6 +100,7 @@ rbe_status rbe_strips_new(rbe_strips *s, const rbe_blocks *b) {
 }
 
 void rbe_strips_free(rbe_strips *s) {
+    if (s->inside_blas) rbe_blas_leave(1);
     rbe_free(s->row_analysis);
     rbe_free(s->rows);
     *s = (rbe_strips){0};
@@ -111,7 +115,7 @@ void rbe_strip_cut(rbe_strips *s, const rbe_row_source *source, size_t p, double
     source->read(source->self, first, count, s->rows);
     const float *mapped = s->rows;
     if (b->input_axis.kind != RBE_AXIS_MAP_NONE) {
-        rbe_axis_apply(&b->input_axis, s->rows, count, s->mapped, s->scratch);
+        rbe_axis_apply(&b->input_axis, s->rows, count, 1, s->mapped, s->scratch);
         mapped = s->mapped;
     }
     memset(strip, 0, b->block * s->width * sizeof *strip);
@@ -165,7 +169,7 @@ void rbe_strip_decompress(rbe_strips *s, const rbe_blocks *b, size_t p, double *
     float *mapped = b->input_axis.kind == RBE_AXIS_MAP_NONE ? rows : s->mapped;
     for (size_t r = 0; r < block; r++)
         for (size_t c = 0; c < b->in; c++) mapped[r * b->in + c] = (float)strip[r * s->width + c];
-    if (mapped != rows) rbe_axis_adjoint(&b->input_axis, mapped, block, NULL, false, rows, s->scratch);
+    if (mapped != rows) rbe_axis_adjoint(&b->input_axis, mapped, block, 1, NULL, false, rows, s->scratch);
 }
 
 size_t rbe_block_reader_bytes(const rbe_blocks *b) {

@@ -19,7 +19,8 @@ typedef struct rbe_row_source {
     bool concurrent; /* several threads may read at once */
 } rbe_row_source;
 
-/* Tables and scratch for the strips of one geometry. One thread at a time. */
+/* Tables and scratch for the strips of one geometry, and a place among the callers of OpenBLAS, from new to free. One
+ * thread at a time. */
 typedef struct rbe_strips {
     const rbe_blocks *b;
     size_t width;
@@ -29,6 +30,7 @@ typedef struct rbe_strips {
     double *psi_hat;                          /* [i][l][j]: La Psi_l Ra^T */
     double *half;                             /* a strip between two products */
     float *rows, *mapped, *scratch;           /* B rows of W, and of W E_in^T; of the axis map */
+    bool inside_blas;
 } rbe_strips;
 
 rbe_status rbe_strips_new(rbe_strips *s, const rbe_blocks *b);

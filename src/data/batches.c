@@ -23,16 +23,27 @@ struct rbe_batches {
     int32_t *labels; /* batch */
 };
 
+static rbe_status check_data(const rbe_dataset *data, size_t batch) {
+    if (!data) return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_batches_new: the data set is NULL");
+    if (batch < 1 || data->count < 1 || data->count > UINT32_MAX)
+        return rbe_fail(RBE_INVALID_ARGUMENT,
+                        "batches need a size of at least 1 and 1 .. 2^32 - 1 samples, found %zu and %zu", batch,
+                        data->count);
+    if (!data->pixels == !data->values || !data->labels)
+        return rbe_fail(RBE_INVALID_ARGUMENT, "batches need labels and either pixels or values, found %s",
+                        !data->labels  ? "no labels"
+                        : data->pixels ? "pixels and values"
+                                       : "neither pixels nor values");
+    if (data->features < 1 || data->features > PTRDIFF_MAX / sizeof(float) / data->count)
+        return rbe_fail(
+            RBE_INVALID_ARGUMENT,
+            "batches need at least one feature, and no more than can be addressed, found %zu of %zu samples",
+            data->features, data->count);
+    return RBE_OK;
+}
+
 rbe_batches *rbe_batches_new(const rbe_dataset *data, size_t batch, bool shuffle, uint64_t seed) {
-    if (!data) {
-        rbe_fail(RBE_INVALID_ARGUMENT, "rbe_batches_new: the data set is NULL");
-        return NULL;
-    }
-    if (batch < 1 || data->count < 1 || data->count > UINT32_MAX) {
-        rbe_fail(RBE_INVALID_ARGUMENT, "batches need a size of at least 1 and 1 .. 2^32 - 1 samples, found %zu and %zu",
-                 batch, data->count);
-        return NULL;
-    }
+    if (check_data(data, batch) != RBE_OK) return NULL;
     if (batch > data->count) batch = data->count;
     rbe_batches *batches = rbe_alloc_zeroed(1, sizeof(rbe_batches));
     if (!batches) return NULL;

@@ -10,9 +10,11 @@
 
 void rbe_dataset_free(rbe_dataset *data) {
     if (!data) return;
-    rbe_free(data->pixels);
-    rbe_free(data->values);
-    rbe_free(data->labels);
+    if (data->owned) {
+        rbe_free(data->pixels);
+        rbe_free(data->values);
+        rbe_free(data->labels);
+    }
     *data = (rbe_dataset){0};
 }
 
@@ -43,7 +45,7 @@ rbe_status rbe_dataset_from_floats(rbe_dataset *data, const float *values, const
     if (!data) return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_dataset_from_floats: the result pointer is NULL");
     *data = (rbe_dataset){0};
     RBE_TRY(check_samples(values, labels, count, features, classes));
-    rbe_dataset made = {.count = count, .features = features, .classes = classes};
+    rbe_dataset made = {.count = count, .features = features, .classes = classes, .owned = true};
     made.values = rbe_alloc(count * features, sizeof(float));
     if (made.values) made.labels = rbe_alloc(count, sizeof(int32_t));
     if (!made.labels) {
@@ -66,6 +68,9 @@ static rbe_status find_file(char *path, size_t room, const char *folder, const c
 }
 
 rbe_status rbe_dataset_read_folder(rbe_dataset *data, const char *folder, bool train) {
+    if (!data || !folder)
+        return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_dataset_read_folder: the %s is NULL",
+                        data ? "folder" : "result pointer");
     *data = (rbe_dataset){0};
     size_t room = strlen(folder) + 64;
     char *images = rbe_alloc(2, room);

@@ -129,7 +129,7 @@ static rbe_status read_both(rbe_dataset *data, const char *image_path, const cha
 }
 
 rbe_status rbe_dataset_read_idx(rbe_dataset *data, const char *image_path, const char *label_path, int32_t classes) {
-    *data = (rbe_dataset){.classes = classes};
+    *data = (rbe_dataset){.classes = classes, .owned = true};
     rbe_status status = RBE_OK;
     if (classes < 1) status = rbe_fail(RBE_INVALID_ARGUMENT, "expected at least 1 class, found %d", (int)classes);
     if (status == RBE_OK) status = read_both(data, image_path, label_path);

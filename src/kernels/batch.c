@@ -1,55 +1,78 @@
-/* Products of a whole batch: the rows are cut into panels, and the panels go to the threads.
+/* Products of a whole batch, cut into tasks that any thread may take.
  *
- * Forward and dX need a panel at a time: transform, multiply, transform back. The result of a row does not depend
- * on its neighbours in the panel, nor on the thread. The gradients sum over all rows: each thread takes a range of
- * panels and sums it, run by run, into gradients of its own, which are added up in the order of the threads. Threads
- * wait for each other only twice, so that one that is held up does not hold up the others again and again.
+ * The rows are cut into panels. Forward and dX are a task for each panel: transform, multiply, transform back; a row's
+ * result does not depend on its neighbours in the panel.
+ *
+ * The gradients sum over all rows. Panels form runs; a run's transformed X and dY are made by one loop over its panels,
+ * and a second loop over the lists of positions adds the run to the gradients. Each list is summed by one task, run
+ * after run: the order of the sums depends on the shapes alone. One thread takes a run at a time, which then stays in
+ * the second-level cache; several take as many as give all of them work.
  */
-#include <omp.h>
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/parallel.h"
 #include "kernels/plan.h"
 
 #define PANEL_WIDTH 64              /* rows of a panel, at most */
 #define PANEL_STEP 16               /* a multiple of every vector's length */
 #define PANEL_PAIR_BYTES (2u << 20) /* of input and output panel together, for the second-level cache */
+#define LEAST_TASKS 16              /* that a loop should have, so that so many threads find work */
 #define RUN_BYTES (640u << 10)      /* of the panels that are summed without a break */
-#define RUN_PANELS 8
-
-/* How a batch is cut. */
-typedef struct layout {
-    size_t width, panels;
-    size_t input_floats, output_floats; /* of one panel */
-    size_t run;                         /* panels summed without a break */
-    size_t threads;
-} layout;
+#define RUN_PANELS 8                /* of PANEL_WIDTH rows */
+#define TOGETHER_BYTES (4u << 20)   /* of the runs that several threads work on together */
 
 /* Floats up to a whole number of vectors. */
 static size_t padded(size_t floats) { return (floats + PANEL_STEP - 1) / PANEL_STEP * PANEL_STEP; }
 
 static size_t at_most(size_t value, size_t limit) { return value < limit ? value : limit; }
 
-static layout layout_of(const rbe_plan *plan, size_t rows) {
-    layout l;
-    size_t pair_rows = (plan->grid_rows + plan->grid_cols) * plan->block_rows;
-    l.width = at_most(PANEL_WIDTH, padded(rows));
-    while (l.width > PANEL_STEP && pair_rows * l.width * sizeof(float) > PANEL_PAIR_BYTES) l.width -= PANEL_STEP;
-    l.panels = l.width > 0 ? (rows + l.width - 1) / l.width : 0;
+static size_t at_least(size_t value, size_t limit) { return value > limit ? value : limit; }
+
+static size_t parts(size_t count, size_t size) { return count / size + (count % size > 0); }
+
+/* Narrow panels read all coefficients for fewer rows each, which costs little; so short batches have more of them. */
+static size_t width_for_tasks(size_t width, size_t rows) {
+    while (width > PANEL_STEP && width % (2 * PANEL_STEP) == 0 && parts(rows, width) < LEAST_TASKS) width /= 2;
+    return width;
+}
+
+rbe_layout rbe_plan_layout(const rbe_plan *plan, size_t rows) {
+    rbe_layout l = {.rows = rows, .threads = (size_t)rbe_threads()};
+    const size_t pair_bytes = (plan->grid_rows + plan->grid_cols) * plan->block_rows * sizeof(float);
+    size_t width = at_least(at_most(PANEL_WIDTH, padded(rows)), PANEL_STEP);
+    while (width > PANEL_STEP && pair_bytes * width > PANEL_PAIR_BYTES) width -= PANEL_STEP;
+    size_t run_rows = width * at_most(at_least(RUN_BYTES / (pair_bytes * width), 1), RUN_PANELS);
+    l.width = width_for_tasks(width, rows);
+    l.panels = parts(rows, l.width);
     l.input_floats = plan->grid_cols * plan->block_rows * l.width;
     l.output_floats = plan->grid_rows * plan->block_rows * l.width;
-    l.threads = at_most((size_t)rbe_threads(), l.panels);
-    size_t run = RUN_BYTES / ((l.input_floats + l.output_floats) * sizeof(float) + 1);
-    l.run = run < 1 ? 1 : at_most(run, RUN_PANELS);
-    if (l.threads > 0) l.run = at_most(l.run, (l.panels + l.threads - 1) / l.threads);
+    l.run = at_least(at_most(run_rows / l.width, l.panels), 1);
+    l.runs = parts(l.panels, l.run);
+    l.runs_together = at_most(l.runs, 1);
+    if (l.threads > 1) {
+        size_t bytes = at_least(TOGETHER_BYTES, l.threads * RUN_BYTES);
+        l.runs_together = at_most(at_least(bytes / (pair_bytes * l.width * l.run), 1), l.runs);
+    }
     return l;
 }
 
-static size_t panel_start(const layout *l, size_t panel) { return panel * l->width; }
+static size_t panel_rows(const rbe_layout *l, size_t panel) { return at_most(l->width, l->rows - panel * l->width); }
 
-static size_t panel_rows(const layout *l, size_t panel, size_t rows) {
-    return at_most(l->width, rows - panel_start(l, panel));
-}
+/* What all tasks of one product share. */
+typedef struct batch {
+    const rbe_plan *plan;
+    const rbe_blocks *w;
+    const rbe_methods *isa;
+    const rbe_layout *layout;
+    const float *bias, *x, *dy;
+    float *y, *cache;
+    const float *cached;
+    float *panels; /* scratch */
+    const rbe_gradients *gradients;
+    size_t first_panel, panel_count; /* of the runs that are worked on */
+    size_t list_parts, list_step;    /* a group's lists are so many tasks, of so many frequencies each */
+} batch;
 
 /* ---- forward ------------------------------------------------------------------------------------------------- */
 
@@ -58,163 +81,157 @@ size_t rbe_small_floats(const rbe_plan *plan, size_t rows) {
     return plan->block_rows * (x_lanes + y_lanes) + PANEL_STEP;
 }
 
-size_t rbe_plan_forward_bytes(const rbe_plan *plan, const rbe_blocks *w, size_t rows) {
-    (void)w;
-    layout l = layout_of(plan, rows);
-    size_t floats = l.threads * (l.input_floats + l.output_floats);
-    if (rows < plan->batch_threshold) {
-        size_t small = rbe_small_floats(plan, rows);
-        if (small > floats) floats = small;
-    }
+size_t rbe_plan_forward_bytes(const rbe_plan *plan, const rbe_layout *l) {
+    size_t floats = at_most(l->threads, l->panels) * (l->input_floats + l->output_floats);
+    if (l->rows < plan->batch_threshold) floats = at_least(floats, rbe_small_floats(plan, l->rows));
     return rbe_aligned(floats * sizeof(float));
 }
 
-size_t rbe_plan_cache_bytes(const rbe_plan *plan, const rbe_blocks *w, size_t rows) {
-    (void)w;
-    layout l = layout_of(plan, rows);
+size_t rbe_plan_cache_bytes(const rbe_plan *plan, size_t rows) {
+    rbe_layout l = rbe_plan_layout(plan, rows);
     return rbe_aligned(l.panels * l.input_floats * sizeof(float));
 }
 
-void rbe_plan_forward(const rbe_plan *plan, const rbe_blocks *w, const float *bias, const float *x, size_t rows,
-                      float *y, float *cache, void *scratch) {
-    const rbe_methods *isa = rbe_isa();
-    if (rows < plan->batch_threshold && !cache) {
-        if (rows > 0) rbe_isa_forward_small(w->group)(plan, w, bias, x, rows, y, scratch);
+static void forward_panel(void *context, size_t panel, size_t worker) {
+    const batch *b = context;
+    const rbe_layout *l = b->layout;
+    const size_t in = b->w->in, out = b->w->out, start = panel * l->width, rows = panel_rows(l, panel);
+    float *own = b->panels + worker * (l->input_floats + l->output_floats);
+    float *xh = b->cache ? b->cache + panel * l->input_floats : own, *yh = own + l->input_floats;
+    b->isa->analyze(&b->plan->input, b->x + start * in, rows, in, xh, l->width);
+    b->isa->product(b->plan, b->w, xh, yh, l->width, rows);
+    b->isa->synthesize(&b->plan->output, yh, l->width, b->bias, false, b->y + start * out, rows, out);
+}
+
+void rbe_plan_forward(const rbe_plan *plan, const rbe_blocks *w, const rbe_layout *layout, const float *bias,
+                      const float *x, float *y, float *cache, void *scratch) {
+    if (layout->rows < plan->batch_threshold && !cache) {
+        if (layout->rows > 0) rbe_isa_forward_small(w->group)(plan, w, bias, x, layout->rows, y, scratch);
         return;
     }
-    const layout l = layout_of(plan, rows);
-    float *panels = scratch;
-#pragma omp parallel for schedule(dynamic) num_threads((int)l.threads) if (l.threads > 1)
-    for (size_t panel = 0; panel < l.panels; panel++) {
-        float *own = panels + (size_t)omp_get_thread_num() * (l.input_floats + l.output_floats);
-        float *xh = cache ? cache + panel * l.input_floats : own, *yh = own + l.input_floats;
-        size_t start = panel_start(&l, panel), count = panel_rows(&l, panel, rows);
-        isa->analyze(&plan->input, x + start * w->in, count, w->in, xh, l.width);
-        isa->product(plan, w, xh, yh, l.width, count);
-        isa->synthesize(&plan->output, yh, l.width, bias, false, y + start * w->out, count, w->out);
-    }
+    batch b = {.plan = plan,
+               .w = w,
+               .isa = rbe_isa(),
+               .layout = layout,
+               .bias = bias,
+               .x = x,
+               .y = y,
+               .cache = cache,
+               .panels = scratch};
+    rbe_parallel(layout->threads, layout->panels, forward_panel, &b);
 }
 
 /* ---- backward ------------------------------------------------------------------------------------------------ */
 
-static size_t alpha_count(const rbe_blocks *w) { return w->alpha ? RBE_BASIS_COUNT * w->grid_rows * w->grid_cols : 0; }
-
-/* Gradients of values, alphas and bias side by side. */
-static size_t parameter_floats(const rbe_blocks *w) {
-    return padded(w->value_count) + padded(alpha_count(w)) + padded(w->out);
+/* The panels of the runs that are worked on together. */
+size_t rbe_plan_backward_bytes(const rbe_plan *plan, const rbe_layout *l) {
+    (void)plan;
+    size_t panels = at_most(l->runs_together * l->run, l->panels);
+    return rbe_aligned(panels * (l->input_floats + l->output_floats) * sizeof(float));
 }
 
-/* The panels of a run for each thread, and gradients for each thread but the first, which uses the caller's. */
-size_t rbe_plan_backward_bytes(const rbe_plan *plan, const rbe_blocks *w, size_t rows) {
-    layout l = layout_of(plan, rows);
-    if (l.threads == 0) return 0;
-    size_t floats = l.threads * l.run * (l.input_floats + l.output_floats) + (l.threads - 1) * parameter_floats(w);
-    return rbe_aligned(floats * sizeof(float));
-}
+static float *input_panel(const batch *b, size_t n) { return b->panels + n * b->layout->input_floats; }
 
-/* The gradients of the parameters that thread number `thread` sums: those that the caller wants. */
-static rbe_gradients gradients_of(const rbe_blocks *w, const rbe_gradients *wanted, float *others, size_t thread) {
-    if (thread == 0) return *wanted;
-    float *own = others + (thread - 1) * parameter_floats(w);
-    rbe_gradients g = *wanted;
-    if (g.values) g.values = own;
-    if (g.alpha) g.alpha = own + padded(w->value_count);
-    if (g.bias) g.bias = own + padded(w->value_count) + padded(alpha_count(w));
-    return g;
+static float *output_panel(const batch *b, size_t n) {
+    const rbe_layout *l = b->layout;
+    return b->panels + at_most(l->runs_together * l->run, l->panels) * l->input_floats + n * l->output_floats;
 }
-
-static void clear_parameters(const rbe_blocks *w, const rbe_gradients *g) {
-    if (g->values) memset(g->values, 0, w->value_count * sizeof(float));
-    if (g->alpha) memset(g->alpha, 0, alpha_count(w) * sizeof(float));
-    if (g->bias) memset(g->bias, 0, w->out * sizeof(float));
-}
-
-static void sum_rows(const float *rows, size_t count, size_t length, float *sum) {
-    for (size_t n = 0; n < count; n++)
-        for (size_t o = 0; o < length; o++) sum[o] += rows[n * length + o];
-}
-
-/* What all threads of one backward product share. */
-typedef struct batch {
-    const rbe_plan *plan;
-    const rbe_blocks *w;
-    const rbe_methods *isa;
-    layout layout;
-    const float *x, *cache, *dy;
-    size_t rows;
-} batch;
 
 /* dX of one panel, made in `dxh`. */
-static void input_gradient(const batch *b, size_t panel, const float *yh, float *dxh, const rbe_gradients *g) {
-    const layout *l = &b->layout;
-    size_t start = panel_start(l, panel), count = panel_rows(l, panel, b->rows), in = b->w->in;
+static void input_gradient(const batch *b, size_t panel, const float *yh, float *dxh) {
+    const rbe_layout *l = b->layout;
+    const rbe_gradients *g = b->gradients;
+    const size_t in = b->w->in, rows = panel_rows(l, panel);
     memset(dxh, 0, l->input_floats * sizeof *dxh);
-    b->isa->product_transposed(b->plan, b->w, yh, dxh, l->width, count);
-    b->isa->synthesize(&b->plan->input, dxh, l->width, NULL, g->add_dx, g->dx + start * in, count, in);
+    b->isa->product_transposed(b->plan, b->w, yh, dxh, l->width, rows);
+    b->isa->synthesize(&b->plan->input, dxh, l->width, NULL, g->add_dx, g->dx + panel * l->width * in, rows, in);
 }
 
-/* Everything for the `count` panels of a run: xh and yh are panels of the thread's own. A panel of xh is that of dX
- * before. */
-static void backward_run(const batch *b, size_t first, size_t count, float *xh, float *yh, const rbe_gradients *g) {
-    const layout *l = &b->layout;
+/* Transformed dY and X of the n-th panel that is worked on. A panel of X is that of dX before. */
+static void backward_panel(void *context, size_t n, size_t worker) {
+    (void)worker;
+    const batch *b = context;
+    const rbe_layout *l = b->layout;
+    const rbe_gradients *g = b->gradients;
+    const size_t panel = b->first_panel + n, start = panel * l->width, rows = panel_rows(l, panel);
+    const size_t in = b->w->in, out = b->w->out;
+    float *xh = input_panel(b, n), *yh = output_panel(b, n);
+    b->isa->analyze(&b->plan->output, b->dy + start * out, rows, out, yh, l->width);
+    if (g->dx) input_gradient(b, panel, yh, xh);
+    if ((g->values || g->alpha) && !b->cached)
+        b->isa->analyze(&b->plan->input, b->x + start * in, rows, in, xh, l->width);
+}
+
+/* The panels of the run that begins with the n-th panel. */
+static rbe_panels run_of(const batch *b, size_t n) {
+    const rbe_layout *l = b->layout;
+    const size_t first = b->first_panel + n, count = at_most(l->run, b->panel_count - n);
+    return (rbe_panels){.count = count,
+                        .width = l->width,
+                        .rows = at_most((first + count) * l->width, l->rows) - first * l->width,
+                        .x = b->cached ? b->cached + first * l->input_floats : input_panel(b, n),
+                        .y = output_panel(b, n),
+                        .x_panel = l->input_floats,
+                        .y_panel = l->output_floats};
+}
+
+static bool starts_at_zero(const batch *b) { return b->first_panel == 0 && !b->gradients->add_parameters; }
+
+static void add_values(const batch *b, size_t group, size_t first) {
     const rbe_blocks *w = b->w;
-    bool sums = g->values || g->alpha;
-    for (size_t n = 0; n < count; n++) {
-        size_t start = panel_start(l, first + n), rows = panel_rows(l, first + n, b->rows);
-        float *x_panel = xh + n * l->input_floats, *y_panel = yh + n * l->output_floats;
-        const float *dy = b->dy + start * w->out;
-        if (g->bias) sum_rows(dy, rows, w->out, g->bias);
-        if (sums || g->dx) b->isa->analyze(&b->plan->output, dy, rows, w->out, y_panel, l->width);
-        if (g->dx) input_gradient(b, first + n, y_panel, x_panel, g);
-        if (sums && !b->cache) b->isa->analyze(&b->plan->input, b->x + start * w->in, rows, w->in, x_panel, l->width);
+    const size_t count = at_most(b->list_step, w->block - first);
+    const uint32_t *start = w->list_start + group * w->block;
+    if (starts_at_zero(b)) {
+        size_t rows = rbe_group_rows(w, group);
+        memset(b->gradients->values + rbe_group_values(w, group) + (start[first] - start[0]) * rows, 0,
+               (start[first + count] - start[first]) * rows * sizeof(float));
     }
-    const rbe_panels run = {.count = count,
-                            .width = l->width,
-                            .rows = at_most(panel_start(l, first + count), b->rows) - panel_start(l, first),
-                            .x = b->cache ? b->cache + first * l->input_floats : xh,
-                            .y = yh,
-                            .x_panel = l->input_floats,
-                            .y_panel = l->output_floats};
-    for (size_t group = 0; group < w->groups; group++) {
-        if (g->values) b->isa->gradient_values(b->plan, w, &run, group, g->values);
-        if (g->alpha) b->isa->gradient_alpha(b->plan, w, &run, group, g->alpha);
+    for (size_t n = 0; n < b->panel_count; n += b->layout->run) {
+        const rbe_panels run = run_of(b, n);
+        b->isa->gradient_values(b->plan, w, &run, group, first, count, b->gradients->values);
     }
 }
 
-/* total[i] += the other threads' sums, in their order, for this thread's share of the i. */
-static void add_share(float *total, const float *others, size_t step, size_t count, size_t threads) {
-#pragma omp for schedule(static) nowait
-    for (size_t i = 0; i < count; i++)
-        for (size_t t = 0; t + 1 < threads; t++) total[i] += others[t * step + i];
-}
-
-/* Once all threads have come here. */
-static void add_threads(const rbe_blocks *w, const rbe_gradients *total, float *others, size_t threads) {
-    const size_t step = parameter_floats(w);
-    const rbe_gradients second = gradients_of(w, total, others, 1);
-#pragma omp barrier
-    if (total->values) add_share(total->values, second.values, step, w->value_count, threads);
-    if (total->alpha) add_share(total->alpha, second.alpha, step, alpha_count(w), threads);
-    if (total->bias) add_share(total->bias, second.bias, step, w->out, threads);
-}
-
-void rbe_plan_backward(const rbe_plan *plan, const rbe_blocks *w, const float *x, const float *cache, const float *dy,
-                       size_t rows, const rbe_gradients *gradients, void *scratch) {
-    const batch b = {plan, w, rbe_isa(), layout_of(plan, rows), x, cache, dy, rows};
-    const layout *l = &b.layout;
-    const size_t pair = l->run * (l->input_floats + l->output_floats);
-    float *panels = scratch, *others = panels + l->threads * pair;
-    if (!gradients->add_parameters) clear_parameters(w, gradients);
-
-#pragma omp parallel num_threads((int)l->threads) if (l->threads > 1)
-    {
-        const size_t thread = (size_t)omp_get_thread_num(), team = (size_t)omp_get_num_threads();
-        const rbe_gradients own = gradients_of(w, gradients, others, thread);
-        if (thread > 0) clear_parameters(w, &own);
-        float *xh = panels + thread * pair, *yh = xh + l->run * l->input_floats;
-        size_t end = (thread + 1) * l->panels / team;
-        for (size_t first = thread * l->panels / team; first < end; first += l->run)
-            backward_run(&b, first, at_most(l->run, end - first), xh, yh, &own);
-        if (team > 1) add_threads(w, gradients, others, team);
+static void add_alphas(const batch *b, size_t group) {
+    const rbe_blocks *w = b->w;
+    if (starts_at_zero(b))
+        memset(b->gradients->alpha + rbe_group_alpha(w, group), 0,
+               RBE_BASIS_COUNT * w->grid_cols * rbe_group_rows(w, group) * sizeof(float));
+    for (size_t n = 0; n < b->panel_count; n += b->layout->run) {
+        const rbe_panels run = run_of(b, n);
+        b->isa->gradient_alpha(b->plan, w, &run, group, b->gradients->alpha);
     }
+}
+
+/* A group's tasks are its parts of lists, then its alphas. */
+static void add_gradients(void *context, size_t task, size_t worker) {
+    (void)worker;
+    const batch *b = context;
+    const size_t group = task / (b->list_parts + 1), part = task % (b->list_parts + 1);
+    if (part < b->list_parts && b->gradients->values) add_values(b, group, part * b->list_step);
+    if (part == b->list_parts && b->gradients->alpha) add_alphas(b, group);
+}
+
+void rbe_plan_backward(const rbe_plan *plan, const rbe_blocks *w, const rbe_layout *layout, const float *x,
+                       const float *cache, const float *dy, const rbe_gradients *gradients, void *scratch) {
+    const bool sums = gradients->values || gradients->alpha;
+    if (!sums && !gradients->dx) return;
+    batch b = {.plan = plan,
+               .w = w,
+               .isa = rbe_isa(),
+               .layout = layout,
+               .x = x,
+               .dy = dy,
+               .cached = cache,
+               .panels = scratch,
+               .gradients = gradients};
+    b.list_step = at_least(w->block * at_most(w->groups, LEAST_TASKS) / LEAST_TASKS, 1);
+    b.list_parts = parts(w->block, b.list_step);
+    const size_t step = layout->runs_together * layout->run;
+    do {
+        b.panel_count = at_most(step, layout->panels - b.first_panel);
+        rbe_parallel(layout->threads, b.panel_count, backward_panel, &b);
+        if (sums) rbe_parallel(layout->threads, w->groups * (b.list_parts + 1), add_gradients, &b);
+        b.first_panel += step;
+    } while (b.first_panel < layout->panels);
 }

@@ -143,10 +143,10 @@ static void gradient_list(const rbe_panels *panels, const list *l, size_t y_at, 
     }
 }
 
-static void gradient_values(const rbe_plan *plan, const rbe_blocks *w, const rbe_panels *panels, size_t g,
-                            float *values) {
+static void gradient_values(const rbe_plan *plan, const rbe_blocks *w, const rbe_panels *panels, size_t g, size_t first,
+                            size_t count, float *values) {
     size_t block_step = plan->block_rows * panels->width;
-    for (size_t i = 0; i < plan->block; i++) {
+    for (size_t i = first; i < first + count; i++) {
         list l = frequency_list(plan, w, g, i);
         gradient_list(panels, &l, g * w->group * block_step + i * panels->width, block_step, values);
     }

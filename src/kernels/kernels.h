@@ -2,7 +2,7 @@
  *
  *     forward    Y = X W^T + b            X: rows x in,  Y: rows x out, all row-major and contiguous
  *     backward   dX = dY W                dS[k, m] = sum_n dYh[n, i] Xh[n, column(k)] at the stored positions
- *                dalpha (orthonormal coordinates) = <Psi_l, dY_p^T X_q>        db = sum_n dY
+ *                dalpha (orthonormal coordinates) = <Psi_l, dY_p^T X_q>
  *
  * A panel of T rows is transformed block by block (Xh_q = X_q R^T, with the moments of the alpha part as further
  * rows), multiplied sparsely, and transformed back, while everything stays in the second-level cache; W and dW are
@@ -27,31 +27,44 @@ void rbe_plan_free(rbe_plan *plan);
 size_t rbe_plan_batch_threshold(const rbe_plan *plan);
 void rbe_plan_set_batch_threshold(rbe_plan *plan, size_t rows);
 
-/* Scratch bytes for `rows` rows with the present number of threads. */
-size_t rbe_plan_forward_bytes(const rbe_plan *plan, const rbe_blocks *w, size_t rows);
-size_t rbe_plan_backward_bytes(const rbe_plan *plan, const rbe_blocks *w, size_t rows);
+/* How a batch of rows is cut, and how many threads share it: decided once for a product, so that the scratch memory and
+ * the work agree whatever rbe_set_threads does meanwhile. Panels and runs depend on the shapes alone; only how many runs
+ * are worked on together depends on the threads. */
+typedef struct rbe_layout {
+    size_t rows;
+    size_t width, panels;               /* a panel is `width` rows */
+    size_t input_floats, output_floats; /* of one panel */
+    size_t run, runs;                   /* panels whose gradients are summed without a break, and how many such runs */
+    size_t runs_together;
+    size_t threads;
+} rbe_layout;
+
+rbe_layout rbe_plan_layout(const rbe_plan *plan, size_t rows);
+
+/* Scratch bytes of a product. */
+size_t rbe_plan_forward_bytes(const rbe_plan *plan, const rbe_layout *layout);
+size_t rbe_plan_backward_bytes(const rbe_plan *plan, const rbe_layout *layout);
 
 /* Bytes of the transformed input that a forward product can leave for its backward (64-byte aligned). */
-size_t rbe_plan_cache_bytes(const rbe_plan *plan, const rbe_blocks *w, size_t rows);
+size_t rbe_plan_cache_bytes(const rbe_plan *plan, size_t rows);
 
 /* bias (out values) and cache may be NULL. The result is bitwise the same for any number of threads. */
-void rbe_plan_forward(const rbe_plan *plan, const rbe_blocks *w, const float *bias, const float *x, size_t rows,
-                      float *y, float *cache, void *scratch);
+void rbe_plan_forward(const rbe_plan *plan, const rbe_blocks *w, const rbe_layout *layout, const float *bias,
+                      const float *x, float *y, float *cache, void *scratch);
 
 /* What a backward product writes; a NULL pointer: not wanted. `add_dx` adds to dx instead of overwriting it,
- * `add_parameters` does so for the three others. */
+ * `add_parameters` does so for the two others. */
 typedef struct rbe_gradients {
     float *dx;     /* rows x in */
     float *values; /* layout of rbe_blocks.values */
     float *alpha;  /* layout of rbe_blocks.alpha */
-    float *bias;   /* out */
     bool add_dx, add_parameters;
 } rbe_gradients;
 
-/* x may be NULL if cache holds what the forward product of the same x left there. Sums run in a fixed order: the
- * same bits for the same number of threads. */
-void rbe_plan_backward(const rbe_plan *plan, const rbe_blocks *w, const float *x, const float *cache, const float *dy,
-                       size_t rows, const rbe_gradients *gradients, void *scratch);
+/* x may be NULL if cache holds what the forward product of the same x left there. Sums run in an order that depends on
+ * the shapes alone: bitwise the same for any number of threads. */
+void rbe_plan_backward(const rbe_plan *plan, const rbe_blocks *w, const rbe_layout *layout, const float *x,
+                       const float *cache, const float *dy, const rbe_gradients *gradients, void *scratch);
 
 /* The instruction set in use: "avx512", "avx2" or "portable"; the environment variable RBE_ISA may name a lower one
  * than the machine has (read once, at the first call). */

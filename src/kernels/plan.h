@@ -77,10 +77,10 @@ typedef struct rbe_methods {
     /* x += S^T y */
     void (*product_transposed)(const rbe_plan *plan, const rbe_blocks *w, const float *y, float *x, size_t width,
                                size_t rows);
-    /* values += sum over rows of y x^T at the positions of the lists of group g */
-    void (*gradient_values)(const rbe_plan *plan, const rbe_blocks *w, const rbe_panels *panels, size_t g,
-                            float *values);
-    /* the same for its alphas */
+    /* values += sum over rows of y x^T at the positions of group g's lists of frequencies first .. first + count - 1 */
+    void (*gradient_values)(const rbe_plan *plan, const rbe_blocks *w, const rbe_panels *panels, size_t g, size_t first,
+                            size_t count, float *values);
+    /* the same for the alphas of group g */
     void (*gradient_alpha)(const rbe_plan *plan, const rbe_blocks *w, const rbe_panels *panels, size_t g, float *alpha);
     /* the whole forward product of a few rows */
     rbe_forward_small *forward_small;

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/column_sums.h"
 #include "base/failure.h"
 #include "base/gemm.h"
 #include "nn/layer.h"
@@ -23,18 +24,18 @@ static rbe_status dense_backward(rbe_var *self) {
     size_t rows = rbe_tensor_rows(&x->value);
     RBE_TRY(rbe_layer_require_grads(layer));
     rbe_param *weights = &layer->params[0], *bias = &layer->params[1];
-    rbe_gemm(true, false, layer->out, layer->in, rows, self->grad, x->value.data, weights->grad_set, weights->grad);
+    RBE_TRY(rbe_gemm(true, false, layer->out, layer->in, rows, self->grad, x->value.data, weights->grad_set,
+                     weights->grad));
     weights->grad_set = true;
     if (layer->has_bias) {
-        rbe_bias_gradient(self->grad, rows, layer->out, bias->grad_set, bias->grad);
+        rbe_column_sums(self->grad, rows, layer->out, bias->grad_set, bias->grad);
         bias->grad_set = true;
     }
     if (!x->needs_grad) return RBE_OK;
     bool add;
     float *dx = rbe_grad_target(x, &add);
     if (!dx) return rbe_last_status();
-    rbe_gemm(false, false, rows, layer->in, layer->out, self->grad, weights->value, add, dx);
-    return RBE_OK;
+    return rbe_gemm(false, false, rows, layer->in, layer->out, self->grad, weights->value, add, dx);
 }
 
 static rbe_var *dense_forward(const rbe_layer *layer, rbe_var *x) {
@@ -49,8 +50,9 @@ static rbe_var *dense_forward(const rbe_layer *layer, rbe_var *x) {
     if (layer->has_bias)
         for (size_t n = 0; n < rows; n++)
             memcpy(y->value.data + n * layer->out, layer->params[1].value, layer->out * sizeof(float));
-    rbe_gemm(false, true, rows, layer->out, layer->in, x->value.data, layer->params[0].value, layer->has_bias,
-             y->value.data);
+    if (rbe_gemm(false, true, rows, layer->out, layer->in, x->value.data, layer->params[0].value, layer->has_bias,
+                 y->value.data) != RBE_OK)
+        return rbe_tape_fail_last(y);
     return y;
 }
 
@@ -63,7 +65,8 @@ static void dense_destroy(rbe_layer *layer) {
     for (size_t n = 0; n < layer->param_count; n++) rbe_free(layer->params[n].value);
 }
 
-static const rbe_layer_type dense_type = {"dense", dense_forward, dense_tape_bytes, NULL, NULL, NULL, dense_destroy};
+static const rbe_layer_type dense_type = {"dense", dense_forward, dense_tape_bytes, NULL,
+                                          NULL,    NULL,          dense_destroy,    NULL};
 
 /* A layer with uninitialised weights and a bias of zeros. */
 static dense_layer *dense_bare(size_t in, size_t out, bool bias, const char *name) {

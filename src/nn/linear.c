@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/assert.h"
 #include "base/failure.h"
 #include "codec/positions.h"
 #include "nn/linear_product.h"
@@ -22,6 +23,7 @@ enum { DEFAULT_GROUP = 16, VALUE_STREAM = 2 };
 /* What a forward product leaves for its backward. */
 typedef struct linear_context {
     float *cache;
+    uint64_t generation; /* of the layer */
 } linear_context;
 
 /* Says whether the parameters' gradients are to be added to; those without one join the others at zero. */
@@ -41,6 +43,10 @@ static rbe_status linear_backward(rbe_var *self) {
     const linear_context *context = self->context;
     rbe_var *x = self->parents[0];
     size_t rows = rbe_tensor_rows(&x->value);
+    if (context->generation != layer->generation)
+        return rbe_fail(RBE_INVALID_ARGUMENT,
+                        "%s: its positions have changed since the forward product, expected a new forward pass",
+                        layer->base.name);
     RBE_TRY(rbe_layer_require_grads(&layer->base));
     rbe_gradients gradients = {0};
     if (x->needs_grad) {
@@ -50,10 +56,10 @@ static rbe_status linear_backward(rbe_var *self) {
     gradients.add_parameters = add_to_gradients(&layer->base);
     gradients.values = layer->params[0].grad;
     gradients.alpha = layer->alpha ? layer->alpha->grad : NULL;
-    gradients.bias = layer->bias ? layer->bias->grad : NULL;
+    float *bias = layer->bias ? layer->bias->grad : NULL;
     rbe_status status = rbe_linear_backward_product(layer, rbe_tape_arena(self), x->value.data, context->cache,
-                                                    self->grad, rows, &gradients);
-    /* What failed for lack of memory has written nothing: gradients that were there stay, others stay unset. */
+                                                    self->grad, rows, &gradients, bias);
+    /* What failed has written nothing: gradients that were there stay, others stay unset. */
     if (status != RBE_OK && !gradients.add_parameters)
         for (size_t n = 0; n < layer->base.param_count; n++) layer->base.params[n].grad_set = false;
     return status;
@@ -70,8 +76,9 @@ static rbe_var *linear_forward(const rbe_layer *base, rbe_var *x) {
     rbe_node_has_parameters(y);
     rbe_arena *arena = rbe_tape_arena(y);
     linear_context *context = y->context;
+    context->generation = layer->generation;
     if (layer->use_cache && y->needs_grad) {
-        context->cache = rbe_arena_take(arena, 1, rbe_plan_cache_bytes(layer->plan, layer->blocks, rows));
+        context->cache = rbe_arena_take(arena, 1, rbe_plan_cache_bytes(layer->plan, rows));
         if (!context->cache) return rbe_tape_fail_last(y);
     }
     if (rbe_linear_forward_product(layer, arena, x->value.data, rows, y->value.data, context->cache) != RBE_OK)
@@ -83,7 +90,7 @@ static rbe_var *linear_forward(const rbe_layer *base, rbe_var *x) {
 static size_t linear_tape_bytes(const rbe_layer *base, size_t rows, size_t columns) {
     (void)columns;
     const rbe_linear_layer *layer = (const rbe_linear_layer *)base;
-    size_t cache = layer->use_cache ? rbe_aligned(rbe_plan_cache_bytes(layer->plan, layer->blocks, rows)) : 0;
+    size_t cache = layer->use_cache ? rbe_aligned(rbe_plan_cache_bytes(layer->plan, rows)) : 0;
     return rbe_node_bytes(rows * base->out, true) + rbe_aligned(sizeof(linear_context)) + cache;
 }
 
@@ -109,9 +116,19 @@ static void linear_destroy(rbe_layer *base) {
     rbe_blocks_free(layer->blocks);
 }
 
-static const rbe_layer_type linear_type = {
-    "rbe",         linear_forward, linear_tape_bytes, linear_scratch_bytes, linear_structure_bytes, linear_table_bytes,
-    linear_destroy};
+/* W and b uncompressed. */
+static size_t linear_dense_bytes(const rbe_layer *base) {
+    return (base->in * base->out + (base->has_bias ? base->out : 0)) * sizeof(float);
+}
+
+static const rbe_layer_type linear_type = {"rbe",
+                                           linear_forward,
+                                           linear_tape_bytes,
+                                           linear_scratch_bytes,
+                                           linear_structure_bytes,
+                                           linear_table_bytes,
+                                           linear_destroy,
+                                           linear_dense_bytes};
 
 /* ---- making one ---------------------------------------------------------------------------------------------- */
 
@@ -133,6 +150,8 @@ void rbe_linear_blocks_changed(rbe_linear_layer *layer) {
     coefficients->count = b->value_count;
     coefficients->lr_scale = (float)sqrt(positions_per_value(b));
     if (layer->alpha) layer->alpha->lr_scale = coefficients->lr_scale;
+    layer->generation++;
+    RBE_ASSERT(rbe_blocks_check_positions(b) == RBE_OK);
 }
 
 /* Weight decay is left out: at a learning rate scaled up it would shrink coefficients that much faster. */
@@ -186,7 +205,10 @@ static rbe_status draw_values(rbe_blocks *b, double init_scale, uint64_t seed) {
     double deviation = init_scale * sqrt(2.0 / (double)b->input_axis.length * positions_per_value(b));
     for (size_t n = 0; n < b->value_count; n++) b->values[n] = (float)(deviation * rbe_rng_normal(rng));
     rbe_rng_free(rng);
-    return RBE_OK;
+    size_t bad = rbe_first_nonfinite(b->values, b->value_count);
+    if (bad == b->value_count) return RBE_OK;
+    return rbe_fail(RBE_NUMERICAL_INSTABILITY, "init_scale: %g makes coefficient %zu too large for a float", init_scale,
+                    bad);
 }
 
 rbe_layer *rbe_linear_new(size_t in, size_t out, const rbe_linear_options *options) {

@@ -6,35 +6,46 @@
  */
 #include "nn/linear_product.h"
 
+#include "base/blas.h"
+#include "base/column_sums.h"
+
 /* `count` rows of a mapped axis and what its map needs beside them; NULL for an axis without a map. */
 typedef struct mapped_rows {
     const rbe_axis_map *axis;
     size_t count;
     float *rows, *scratch;
+    size_t threads;
 } mapped_rows;
 
-static size_t mapped_bytes(const rbe_axis_map *axis, size_t rows) {
+static size_t mapped_bytes(const rbe_axis_map *axis, size_t rows, size_t threads) {
     if (axis->kind == RBE_AXIS_MAP_NONE) return 0;
-    return rbe_aligned(rows * axis->mapped * sizeof(float)) + rbe_aligned(rbe_axis_scratch(axis, rows) * sizeof(float));
+    return rbe_aligned(rows * axis->mapped * sizeof(float)) +
+           rbe_aligned(rbe_axis_scratch(axis, rows, threads) * sizeof(float));
 }
 
-static rbe_status take_mapped(mapped_rows *m, rbe_arena *arena, const rbe_axis_map *axis, size_t rows) {
-    *m = (mapped_rows){.axis = axis, .count = rows};
+static rbe_status take_mapped(mapped_rows *m, rbe_arena *arena, const rbe_axis_map *axis, size_t rows, size_t threads) {
+    *m = (mapped_rows){.axis = axis, .count = rows, .threads = rbe_blas_callers(threads)};
     if (axis->kind == RBE_AXIS_MAP_NONE) return RBE_OK;
     m->rows = rbe_arena_take(arena, rows * axis->mapped, sizeof(float));
-    m->scratch = rbe_arena_take(arena, rbe_axis_scratch(axis, rows), sizeof(float));
+    m->scratch = rbe_arena_take(arena, rbe_axis_scratch(axis, rows, m->threads), sizeof(float));
     return m->rows && m->scratch ? RBE_OK : rbe_last_status();
+}
+
+/* Images are mapped by OpenBLAS. */
+static size_t map_callers(const rbe_blocks *b, size_t threads) {
+    bool images = b->input_axis.kind == RBE_AXIS_MAP_IMAGE || b->output_axis.kind == RBE_AXIS_MAP_IMAGE;
+    return images ? rbe_blas_callers(threads) : 0;
 }
 
 /* x E^T, or x itself. */
 static const float *apply(const mapped_rows *m, const float *x) {
     if (!m->rows) return x;
-    rbe_axis_apply(m->axis, x, m->count, m->rows, m->scratch);
+    rbe_axis_apply(m->axis, x, m->count, m->threads, m->rows, m->scratch);
     return m->rows;
 }
 
 static void adjoint(const mapped_rows *m, const float *bias, bool add, float *x) {
-    rbe_axis_adjoint(m->axis, m->rows, m->count, bias, add, x, m->scratch);
+    rbe_axis_adjoint(m->axis, m->rows, m->count, m->threads, bias, add, x, m->scratch);
 }
 
 static void count_products(const rbe_linear_layer *layer, size_t rows, uint64_t products) {
@@ -47,23 +58,27 @@ static void count_products(const rbe_linear_layer *layer, size_t rows, uint64_t 
 
 size_t rbe_linear_forward_bytes(const rbe_linear_layer *layer, size_t rows) {
     const rbe_blocks *b = layer->blocks;
-    return rbe_aligned(rbe_plan_forward_bytes(layer->plan, b, rows)) + mapped_bytes(&b->input_axis, rows) +
-           mapped_bytes(&b->output_axis, rows);
+    const rbe_layout l = rbe_plan_layout(layer->plan, rows);
+    return rbe_plan_forward_bytes(layer->plan, &l) + mapped_bytes(&b->input_axis, rows, l.threads) +
+           mapped_bytes(&b->output_axis, rows, l.threads);
 }
 
 rbe_status rbe_linear_forward_product(const rbe_linear_layer *layer, rbe_arena *arena, const float *x, size_t rows,
                                       float *y, float *cache) {
     const rbe_blocks *b = layer->blocks;
+    const rbe_layout l = rbe_plan_layout(layer->plan, rows);
     const float *bias = layer->bias ? layer->bias->value : NULL;
     rbe_arena_mark mark = rbe_arena_here(arena);
     mapped_rows in, out;
-    RBE_TRY(take_mapped(&in, arena, &b->input_axis, rows));
-    RBE_TRY(take_mapped(&out, arena, &b->output_axis, rows));
-    void *scratch = rbe_arena_take(arena, 1, rbe_plan_forward_bytes(layer->plan, b, rows));
+    RBE_TRY(take_mapped(&in, arena, &b->input_axis, rows, l.threads));
+    RBE_TRY(take_mapped(&out, arena, &b->output_axis, rows, l.threads));
+    void *scratch = rbe_arena_take(arena, 1, rbe_plan_forward_bytes(layer->plan, &l));
     if (!scratch) return rbe_last_status();
-    rbe_plan_forward(layer->plan, b, out.rows ? NULL : bias, apply(&in, x), rows, out.rows ? out.rows : y, cache,
+    RBE_TRY(rbe_blas_enter(map_callers(b, l.threads)));
+    rbe_plan_forward(layer->plan, b, &l, out.rows ? NULL : bias, apply(&in, x), out.rows ? out.rows : y, cache,
                      scratch);
     if (out.rows) adjoint(&out, bias, false, y);
+    rbe_blas_leave(map_callers(b, l.threads));
     rbe_arena_return(arena, mark);
     count_products(layer, rows, 1);
     return RBE_OK;
@@ -73,36 +88,40 @@ rbe_status rbe_linear_forward_product(const rbe_linear_layer *layer, rbe_arena *
 
 size_t rbe_linear_backward_bytes(const rbe_linear_layer *layer, size_t rows) {
     const rbe_blocks *b = layer->blocks;
-    return rbe_aligned(rbe_plan_backward_bytes(layer->plan, b, rows)) + 2 * mapped_bytes(&b->input_axis, rows) +
-           mapped_bytes(&b->output_axis, rows);
+    const rbe_layout l = rbe_plan_layout(layer->plan, rows);
+    return rbe_plan_backward_bytes(layer->plan, &l) + 2 * mapped_bytes(&b->input_axis, rows, l.threads) +
+           mapped_bytes(&b->output_axis, rows, l.threads);
 }
 
 rbe_status rbe_linear_backward_product(const rbe_linear_layer *layer, rbe_arena *arena, const float *x,
-                                       const float *cache, const float *dy, size_t rows, const rbe_gradients *g) {
+                                       const float *cache, const float *dy, size_t rows, const rbe_gradients *g,
+                                       float *bias) {
     const rbe_blocks *b = layer->blocks;
+    const rbe_layout l = rbe_plan_layout(layer->plan, rows);
     rbe_arena_mark mark = rbe_arena_here(arena);
     mapped_rows in, dx, out;
-    RBE_TRY(take_mapped(&in, arena, &b->input_axis, rows));
-    RBE_TRY(take_mapped(&dx, arena, &b->input_axis, rows));
-    RBE_TRY(take_mapped(&out, arena, &b->output_axis, rows));
-    void *scratch = rbe_arena_take(arena, 1, rbe_plan_backward_bytes(layer->plan, b, rows));
+    RBE_TRY(take_mapped(&in, arena, &b->input_axis, rows, l.threads));
+    RBE_TRY(take_mapped(&dx, arena, &b->input_axis, rows, l.threads));
+    RBE_TRY(take_mapped(&out, arena, &b->output_axis, rows, l.threads));
+    void *scratch = rbe_arena_take(arena, 1, rbe_plan_backward_bytes(layer->plan, &l));
     if (!scratch) return rbe_last_status();
     rbe_gradients inner = *g;
     if (dx.rows && g->dx) {
         inner.dx = dx.rows;
         inner.add_dx = false;
     }
-    if (out.rows && g->bias) {
-        inner.bias = NULL; /* the kernels' sum is over mapped outputs, which have no bias */
-        rbe_bias_gradient(dy, rows, b->output_axis.length, g->add_parameters, g->bias);
-    }
-    if (!cache || layer->probe.see) x = apply(&in, x);
-    dy = apply(&out, dy);
-    rbe_plan_backward(layer->plan, b, x, cache, dy, rows, &inner, scratch);
-    if (dx.rows && g->dx) adjoint(&dx, NULL, g->add_dx, g->dx);
-    count_products(layer, rows, g->dx ? 2 : 1);
+    RBE_TRY(rbe_blas_enter(map_callers(b, l.threads)));
+    const float *mapped_x = !cache || layer->probe.see ? apply(&in, x) : NULL, *mapped_dy = apply(&out, dy);
     rbe_status status = RBE_OK;
-    if (layer->probe.see) status = layer->probe.see(layer->probe.user, layer, x, dy, rows, arena);
+    /* The probe comes first: where it fails, nothing has been written. */
+    if (layer->probe.see) status = layer->probe.see(layer->probe.user, layer, mapped_x, mapped_dy, rows, arena);
+    if (status == RBE_OK) {
+        rbe_plan_backward(layer->plan, b, &l, mapped_x, cache, mapped_dy, &inner, scratch);
+        if (bias) rbe_column_sums(dy, rows, b->output_axis.length, g->add_parameters, bias);
+        if (dx.rows && g->dx) adjoint(&dx, NULL, g->add_dx, g->dx);
+        count_products(layer, rows, g->dx ? 2 : 1);
+    }
+    rbe_blas_leave(map_callers(b, l.threads));
     rbe_arena_return(arena, mark);
     return status;
 }

@@ -12,9 +12,10 @@ size_t rbe_linear_backward_bytes(const rbe_linear_layer *layer, size_t rows);
 rbe_status rbe_linear_forward_product(const rbe_linear_layer *layer, rbe_arena *arena, const float *x, size_t rows,
                                       float *y, float *cache);
 
-/* What rbe_plan_backward gives, dx and bias in the layer's widths; and the probe's view. x is read also with a
- * cache, if there is a probe. */
+/* What rbe_plan_backward gives, dx in the layer's width; the gradient of the bias (NULL: not wanted); and the probe's
+ * view. x is read also with a cache, if there is a probe. A call that fails has written nothing. */
 rbe_status rbe_linear_backward_product(const rbe_linear_layer *layer, rbe_arena *arena, const float *x,
-                                       const float *cache, const float *dy, size_t rows, const rbe_gradients *g);
+                                       const float *cache, const float *dy, size_t rows, const rbe_gradients *g,
+                                       float *bias);
 
 #endif

@@ -34,7 +34,7 @@ rbe_var *rbe_dropout(rbe_var *x, float probability) {
     if (!(probability >= 0.0f && probability < 1.0f))
         return rbe_tape_fail(x, RBE_INVALID_ARGUMENT, "dropout: expected a probability in 0 <= p < 1, found %g",
                              (double)probability);
-    if (!x || x->tape->inference || probability == 0.0f) return x;
+    if (!x || x->tape->inference || x->tape->drops_nothing || probability == 0.0f) return x;
     rbe_var *y = rbe_node_like("dropout", x, dropout_backward, sizeof(mask));
     if (!rbe_ok(y)) return y;
     const uint64_t draw = x->tape->draws++;

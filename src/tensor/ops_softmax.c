@@ -114,6 +114,11 @@ rbe_var *rbe_cross_entropy(rbe_var *logits, const int32_t *labels) {
     if (!rbe_operands_ok("cross_entropy", &logits, 1, &failed)) return failed;
     if (!labels) return rbe_tape_fail(logits, RBE_INVALID_ARGUMENT, "cross_entropy: the labels are NULL");
     size_t n = rbe_tensor_columns(&logits->value), rows = rbe_tensor_rows(&logits->value);
+    if (n < 2)
+        return rbe_tape_fail(logits, RBE_INVALID_ARGUMENT,
+                             "cross_entropy: expected at least 2 columns of logits, found %zu: of one class the "
+                             "probability is always 1 (use two outputs, or another loss)",
+                             n);
     for (size_t row = 0; row < rows; row++)
         if (labels[row] < 0 || (size_t)labels[row] >= n)
             return rbe_tape_fail(logits, RBE_INVALID_ARGUMENT,

@@ -1,7 +1,7 @@
 /* Loss and error of a model over a whole data set, without gradients. */
 #include <math.h>
 
-#include "tensor/node.h"
+#include "train/batch.h"
 #include "train/memory.h"
 #include "train/tally.h"
 
@@ -11,9 +11,8 @@ static rbe_status run(const rbe_model *model, rbe_tape *tape, rbe_batches *batch
     rbe_batch batch;
     rbe_batches_start(batches, 0);
     while (rbe_batches_next(batches, &batch)) {
-        rbe_var *logits = rbe_model_forward(model, rbe_input(tape, batch.x));
-        rbe_var *loss = rbe_cross_entropy(logits, batch.labels);
-        RBE_TRY(rbe_tape_report(tape));
+        rbe_var *logits, *loss;
+        RBE_TRY(rbe_batch_forward(model, tape, &batch, &logits, &loss));
         if (!isfinite(rbe_item(loss))) {
             rbe_tape_check_finite(tape);
             return rbe_fail(RBE_NUMERICAL_INSTABILITY, "evaluation: %s", rbe_last_error());

@@ -7,23 +7,19 @@
  *     E(p)^2 = 1 - 2 (t phi(t) + Q(t)),   Q(t) = p / 2
  *
  * with phi the density of the normal distribution and Q its upper tail. Times are taken in turns with a dense
- * product of 1024^3 (interleaved.h), one thread each; those of several threads in turns with one. Since the clock of a
- * busy machine says little about threads, the processor time of the busiest of them is also compared with that of one
- * thread alone: what free processors would take.
+ * product of 1024^3 (interleaved.h), one thread each; those of several threads in turns with one.
  */
 #include <cblas.h>
 #include <gsl/gsl_cdf.h>
 #include <math.h>
-#include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "../../examples/common.h"
 #include "interleaved.h"
 
-enum { SIZE = 1024, COUNT = SIZE * SIZE, SAMPLES = 4000, MAX_THREADS = 64, ROUNDS = 11 };
+enum { SIZE = 1024, COUNT = SIZE * SIZE, SAMPLES = 4000, MAX_THREADS = 64 };
 
 typedef struct settings {
     const char *data, *what;
@@ -238,53 +234,20 @@ static void run_dense(void *self) {
                 SIZE);
 }
 
-static double processor_time(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-/* Processor time of the busiest thread of a compression. Teams of one size consist of the same threads. */
-static double busiest_thread(const subject *b, int threads) {
-    double time[MAX_THREADS], most = 0.0;
-#pragma omp parallel num_threads(threads)
-    time[omp_get_thread_num()] = processor_time();
-    compress_once(b, threads);
-#pragma omp parallel num_threads(threads) reduction(max : most)
-    most = processor_time() - time[omp_get_thread_num()];
-    return most;
-}
-
-static int ascending(const void *a, const void *b) {
-    double left = *(const double *)a, right = *(const double *)b;
-    return (left > right) - (left < right);
-}
-
-/* That of several threads over that of one: the median. */
-static double busiest_share(const subject *b) {
-    double share[ROUNDS];
-    for (int n = 0; n < ROUNDS; n++) share[n] = busiest_thread(b, b->threads) / busiest_thread(b, 1);
-    qsort(share, ROUNDS, sizeof *share, ascending);
-    return share[ROUNDS / 2];
-}
-
 /* On one thread against the dense product, on more against one thread. */
 static void time_compression(const settings *s, subject *b, const char *what) {
     bool alone = s->threads == 1;
     bench_timing t = bench_interleaved(run_compression, alone ? run_dense : run_on_one_thread, b, alone, s->quick);
     double speed = COUNT * sizeof(float) / t.compressed * 1e-6;
-    double share = alone ? 1.0 : busiest_share(b);
     if (s->json)
-        printf(
-            "{\"case\":\"speed\",\"what\":\"%s\",\"block\":%zu,\"coeffs\":%zu,\"threads\":%zu,\"ms\":%.3f,"
-            "\"mb_per_s\":%.1f,\"%s\":%.3f,\"ratio\":%.3f,\"ratio_low\":%.3f,\"ratio_high\":%.3f,\"busiest\":%.3f}\n",
-            what, b->options.block, b->options.coeffs, s->threads, t.compressed * 1e3, speed,
-            alone ? "sgemm_ms" : "one_thread_ms", t.dense * 1e3, 1.0 / t.ratio, 1.0 / t.ratio_high, 1.0 / t.ratio_low,
-            share);
+        printf("{\"case\":\"speed\",\"what\":\"%s\",\"block\":%zu,\"coeffs\":%zu,\"threads\":%zu,\"ms\":%.3f,"
+               "\"mb_per_s\":%.1f,\"%s\":%.3f,\"ratio\":%.3f,\"ratio_low\":%.3f,\"ratio_high\":%.3f}\n",
+               what, b->options.block, b->options.coeffs, s->threads, t.compressed * 1e3, speed,
+               alone ? "sgemm_ms" : "one_thread_ms", t.dense * 1e3, 1.0 / t.ratio, 1.0 / t.ratio_high,
+               1.0 / t.ratio_low);
     else
-        printf("%-24s %5zu %5zu %9.2f %8.0f %9.2f %8.2f (%.2f - %.2f) %8.2f\n", what, b->options.block,
-               b->options.coeffs, t.compressed * 1e3, speed, t.dense * 1e3, 1.0 / t.ratio, 1.0 / t.ratio_high,
-               1.0 / t.ratio_low, share);
+        printf("%-24s %5zu %5zu %9.2f %8.0f %9.2f %8.2f (%.2f - %.2f)\n", what, b->options.block, b->options.coeffs,
+               t.compressed * 1e3, speed, t.dense * 1e3, 1.0 / t.ratio, 1.0 / t.ratio_high, 1.0 / t.ratio_low);
     fflush(stdout);
 }
 
@@ -292,7 +255,7 @@ static void compare_speed(const settings *s) {
     subject b = {random_matrix(s->seed), random_matrix(s->seed + 1), floats(COUNT), {0}, (int)s->threads};
     if (!s->json)
         printf("%zu thread%s, OpenBLAS for %s\nbudget                       B     K        ms     MB/s %9s    times "
-               "(quartiles)  busiest\n",
+               "(quartiles)\n",
                s->threads, s->threads == 1 ? "" : "s", openblas_get_corename(),
                s->threads == 1 ? "sgemm ms" : "1 thread");
     b.options = (rbe_compress_options){.block = 64, .coeffs = 256, .alpha = RBE_ALPHA_OFF};

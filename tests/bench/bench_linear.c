@@ -35,6 +35,7 @@ typedef struct settings {
 typedef struct subject {
     rbe_blocks *w;
     rbe_plan *plan;
+    rbe_layout layout;
     product product;
     size_t size, n;
     float *x, *dy;                  /* n x size */
@@ -82,7 +83,8 @@ static subject make_subject(const settings *s, product p, size_t size, size_t n,
     b.dense_y = floats(n * size);
     b.dense_dx = floats(n * size);
     b.dense_dw = floats(size * size);
-    size_t forward = rbe_plan_forward_bytes(b.plan, b.w, n), backward = rbe_plan_backward_bytes(b.plan, b.w, n);
+    b.layout = rbe_plan_layout(b.plan, n);
+    size_t forward = rbe_plan_forward_bytes(b.plan, &b.layout), backward = rbe_plan_backward_bytes(b.plan, &b.layout);
     b.scratch_bytes = forward > backward ? forward : backward;
     b.scratch = example_need(rbe_alloc(b.scratch_bytes, 1));
     return b;
@@ -103,13 +105,13 @@ static void run_compressed(void *of) {
     product p = b->product;
     rbe_gradients gradients = {0};
     if (p == FORWARD || p == MATVEC) {
-        rbe_plan_forward(b->plan, b->w, NULL, b->x, b->n, b->y, NULL, b->scratch);
+        rbe_plan_forward(b->plan, b->w, &b->layout, NULL, b->x, b->y, NULL, b->scratch);
         return;
     }
     if (p != WEIGHT_GRADIENT) gradients.dx = b->dx;
     if (p != INPUT_GRADIENT) gradients.values = b->values;
     if (p != INPUT_GRADIENT && b->w->alpha) gradients.alpha = b->alpha;
-    rbe_plan_backward(b->plan, b->w, b->x, NULL, b->dy, b->n, &gradients, b->scratch);
+    rbe_plan_backward(b->plan, b->w, &b->layout, b->x, NULL, b->dy, &gradients, b->scratch);
 }
 
 static void run_dense(void *of) {

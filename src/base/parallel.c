@@ -1,0 +1,210 @@
+/* The pool: helpers claim tasks from one atomic word, and the caller waits for claimed tasks only.
+ *
+ * The word holds how many workers may take part (16 bits) and how many tasks are not claimed yet (48 bits); a claim
+ * is a compare-and-swap that takes one off. A loop's function and context are read after a claim only, and a loop
+ * cannot end before its claimed tasks have: so a helper that comes late finds either a task that is still to be done
+ * or nothing. A helper that the system has taken off its core costs the rest of one task's time, at most.
+ *
+ * Helpers look for work for a moment after their last task, then sleep on a semaphore of their own. The pool serves
+ * one loop at a time: callers that find it taken run their loop alone, and so do loops inside tasks.
+ */
+#include "base/parallel.h"
+
+#include <pthread.h>
+#include <sched.h>
+#include <semaphore.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/clock.h"
+#include "base/threads.h"
+
+#define SPIN_SECONDS 50e-6
+#define STACK_BYTES ((size_t)2 << 20)
+#define REMAINING_BITS 48
+#define REMAINING_MASK (((uint64_t)1 << REMAINING_BITS) - 1)
+
+typedef struct helper {
+    size_t worker;
+    atomic_bool asleep; /* whoever turns it to false wakes the helper, or is the helper */
+    sem_t wake;
+} helper;
+
+static pthread_mutex_t pool_taken = PTHREAD_MUTEX_INITIALIZER;
+static helper helpers[RBE_MAX_THREADS - 1];
+static size_t helper_count; /* guarded by pool_taken, like the next five */
+static int refused_at;      /* rbe_thread_changes() when the system last refused a helper */
+static rbe_task *loop_run;
+static void *loop_context;
+static size_t loop_tasks;
+
+static _Atomic uint64_t loop_word;
+static atomic_size_t loop_finished;
+static atomic_size_t counted_loops, counted_tasks;
+static _Thread_local bool inside_task;
+
+/* ---- tasks --------------------------------------------------------------------------------------------------- */
+
+static bool has_work(uint64_t word, size_t worker) {
+    return (word & REMAINING_MASK) > 0 && worker < word >> REMAINING_BITS;
+}
+
+/* Runs tasks until none is left to claim. */
+static void work(size_t worker) {
+    uint64_t word = atomic_load_explicit(&loop_word, memory_order_acquire);
+    while (has_work(word, worker)) {
+        if (!atomic_compare_exchange_weak_explicit(&loop_word, &word, word - 1, memory_order_acq_rel,
+                                                   memory_order_acquire))
+            continue;
+        loop_run(loop_context, loop_tasks - (size_t)(word & REMAINING_MASK), worker);
+        atomic_fetch_add_explicit(&loop_finished, 1, memory_order_release);
+        word = atomic_load_explicit(&loop_word, memory_order_acquire);
+    }
+}
+
+static void pause_core(void) {
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#endif
+}
+
+/* ---- helpers ------------------------------------------------------------------------------------------------- */
+
+static bool finds_work(size_t worker) {
+    double end = rbe_seconds() + SPIN_SECONDS;
+    do {
+        for (int n = 0; n < 32; n++) {
+            if (has_work(atomic_load_explicit(&loop_word, memory_order_acquire), worker)) return true;
+            pause_core();
+        }
+    } while (rbe_seconds() < end);
+    return false;
+}
+
+static void sleep_until_woken(helper *self) {
+    atomic_store(&self->asleep, true);
+    /* Published before the flag was seen: nobody will wake this helper, unless somebody is just doing so. */
+    if (has_work(atomic_load(&loop_word), self->worker) && atomic_exchange(&self->asleep, false)) return;
+    while (sem_wait(&self->wake) != 0) {
+    }
+}
+
+static void *help(void *argument) {
+    helper *self = argument;
+    inside_task = true;
+    for (;;) {
+        work(self->worker);
+        if (!finds_work(self->worker)) sleep_until_woken(self);
+    }
+    return NULL;
+}
+
+/* Signals are for the threads of the host program. */
+static bool start_helper(helper *h) {
+    pthread_attr_t attributes;
+    pthread_t thread;
+    sigset_t all, old;
+    if (pthread_attr_init(&attributes) != 0) return false;
+    pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+    pthread_attr_setstacksize(&attributes, STACK_BYTES);
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    bool started = sem_init(&h->wake, 0, 0) == 0 && pthread_create(&thread, &attributes, help, h) == 0;
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    pthread_attr_destroy(&attributes);
+    return started;
+}
+
+/* A child after fork has none of the helpers, and the loop that the pool was in, if any, is its parent's. */
+static void reset_in_child(void) {
+    pthread_mutex_init(&pool_taken, NULL);
+    helper_count = 0;
+    atomic_store(&loop_word, 0);
+}
+
+static bool fork_is_safe;
+
+static void watch_forks(void) { fork_is_safe = pthread_atfork(NULL, NULL, reset_in_child) == 0; }
+
+/* As many helpers as are wanted, or as the system gives: a refusal is final until the number of threads is set anew. */
+static void provide_helpers(size_t wanted) {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, watch_forks);
+    if (!fork_is_safe || (refused_at != 0 && refused_at == rbe_thread_changes())) return;
+    for (; helper_count < wanted; helper_count++) {
+        helper *h = &helpers[helper_count];
+        h->worker = helper_count + 1;
+        atomic_store(&h->asleep, false);
+        if (!start_helper(h)) {
+            refused_at = rbe_thread_changes();
+            return;
+        }
+    }
+}
+
+static void wake_helpers(size_t wanted) {
+    for (size_t n = 0; n < wanted && n < helper_count; n++)
+        if (atomic_load(&helpers[n].asleep) && atomic_exchange(&helpers[n].asleep, false)) sem_post(&helpers[n].wake);
+}
+
+/* ---- loops --------------------------------------------------------------------------------------------------- */
+
+static void run_alone(size_t tasks, rbe_task *run, void *context) {
+    for (size_t task = 0; task < tasks; task++) run(context, task, 0);
+}
+
+/* A claimed task is being run: mostly it ends within microseconds, but its thread may have lost its core. */
+static void wait_for_claimed(size_t tasks) {
+    for (unsigned turn = 0; atomic_load_explicit(&loop_finished, memory_order_acquire) < tasks; turn++) {
+        if (turn < 2000)
+            pause_core();
+        else
+            sched_yield();
+    }
+}
+
+void rbe_parallel(size_t threads, size_t tasks, rbe_task *run, void *context) {
+    if (threads > tasks) threads = tasks;
+    atomic_fetch_add_explicit(&counted_loops, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&counted_tasks, tasks, memory_order_relaxed);
+    if (threads <= 1 || inside_task || pthread_mutex_trylock(&pool_taken) != 0) {
+        run_alone(tasks, run, context);
+        return;
+    }
+    provide_helpers(threads - 1);
+    loop_run = run;
+    loop_context = context;
+    loop_tasks = tasks;
+    atomic_store_explicit(&loop_finished, 0, memory_order_relaxed);
+    atomic_store(&loop_word, (uint64_t)threads << REMAINING_BITS | (uint64_t)tasks);
+    wake_helpers(threads - 1);
+    inside_task = true;
+    work(0);
+    inside_task = false;
+    wait_for_claimed(tasks);
+    pthread_mutex_unlock(&pool_taken);
+}
+
+typedef struct ranges {
+    rbe_range_task *run;
+    void *context;
+    size_t count, piece;
+} ranges;
+
+static void run_range(void *context, size_t task, size_t worker) {
+    (void)worker;
+    const ranges *r = context;
+    size_t first = task * r->piece, rest = r->count - first;
+    r->run(r->context, first, rest < r->piece ? rest : r->piece);
+}
+
+void rbe_parallel_ranges(size_t count, size_t piece, rbe_range_task *run, void *context) {
+    ranges r = {run, context, count, piece};
+    rbe_parallel((size_t)rbe_threads(), count / piece + (count % piece > 0), run_range, &r);
+}
+
+rbe_parallel_counts rbe_parallel_counted(void) {
+    return (rbe_parallel_counts){atomic_load(&counted_loops), atomic_load(&counted_tasks)};
+}

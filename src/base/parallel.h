@@ -1,0 +1,29 @@
+/* Parallel loops over tasks, on a pool of threads in which nobody waits for a helper that has claimed nothing. */
+#ifndef RBE_BASE_PARALLEL_H
+#define RBE_BASE_PARALLEL_H
+
+#include <stddef.h>
+
+/* One task. `worker` is below the loop's `threads`, and no two tasks run at the same time with the same one: it says
+ * which piece of scratch memory to use. What fails in a task is recorded in the context, since rbe_fail is
+ * thread-local. */
+typedef void rbe_task(void *context, size_t task, size_t worker);
+
+/* Runs tasks 0 .. tasks - 1, each exactly once, and returns when all are done. The calling thread takes part; up to
+ * threads - 1 helpers join it if they are free. Tasks are claimed in ascending order. Never fails: without helpers
+ * (none could be made, another loop has them, or the call comes from inside a task) the caller runs everything. */
+void rbe_parallel(size_t threads, size_t tasks, rbe_task *run, void *context);
+
+/* The same for ranges of `count` items: pieces of `piece` items (the last may be shorter), on rbe_threads() threads.
+ * Pieces depend on the count alone, so sums of pieces have the same bits for any number of threads. */
+typedef void rbe_range_task(void *context, size_t first, size_t count);
+void rbe_parallel_ranges(size_t count, size_t piece, rbe_range_task *run, void *context);
+
+/* What has been run since the program began, for tests and benchmarks. */
+typedef struct rbe_parallel_counts {
+    size_t loops, tasks;
+} rbe_parallel_counts;
+
+rbe_parallel_counts rbe_parallel_counted(void);
+
+#endif
