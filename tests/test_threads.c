@@ -1,5 +1,5 @@
-/* The caller's own threads: what may be used by several at once, one thread inside each product. Good by itself
- * (results are those of a thread alone, bit for bit), and what make tsan runs under ThreadSanitizer. */
+/* The caller's own threads: what may be used by several at once. Results are those of a thread alone, bit for bit;
+ * make tsan runs the suite under ThreadSanitizer. */
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -62,6 +62,14 @@ static void free_threads(worker *workers, size_t count) {
     for (size_t n = 0; n < count; n++) free(workers[n].values);
 }
 
+/* What a thread gets with nobody beside it, and one thread inside. */
+static float *alone(void *(*work)(void *), void *shared, size_t values) {
+    worker one;
+    rbe_set_threads(1);
+    run_threads(&one, 1, work, shared, values);
+    return one.values;
+}
+
 /* ---- serving: one const model, a tape for each thread ---------------------------------------------------------- */
 
 typedef struct service {
@@ -102,17 +110,17 @@ static const struct {
 enum { SERVICES = sizeof services / sizeof *services };
 
 START_TEST(a_model_serves_several_threads) {
-    worker workers[THREADS], alone = {0};
+    worker workers[THREADS];
     service s = {make_model(1), calloc((size_t)ROWS * IN, sizeof(float))};
     rbe_set_threads(1);
     fill_normal(s.x, (size_t)ROWS * IN, 1.0, 7);
     const size_t values = ROWS * services[_i].width;
     run_threads(workers, THREADS, services[_i].work, &s, values);
     for (size_t n = 0; n < THREADS; n++) {
-        alone = (worker){.shared = &s, .number = n, .values = calloc(values, sizeof(float))};
-        services[_i].work(&alone);
-        ck_assert_mem_eq(workers[n].values, alone.values, values * sizeof(float));
-        free(alone.values);
+        worker again = {.shared = &s, .number = n, .values = calloc(values, sizeof(float))};
+        services[_i].work(&again);
+        ck_assert_mem_eq(workers[n].values, again.values, values * sizeof(float));
+        free(again.values);
     }
     ck_assert_uint_ge(rbe_linear_count(rbe_model_layer(s.model, 0)).operation_count, 2 * THREADS * REPEATS);
     free_threads(workers, THREADS);
@@ -180,7 +188,7 @@ static void make_data(rbe_dataset *data) {
 }
 
 START_TEST(trainings_at_once_give_the_bits_of_one) {
-    worker workers[THREADS], alone;
+    worker workers[THREADS];
     rbe_dataset data = {0};
     rbe_set_threads(1);
     make_data(&data);
@@ -188,21 +196,21 @@ START_TEST(trainings_at_once_give_the_bits_of_one) {
     const size_t values = copy_params(model, NULL);
     rbe_model_free(model);
     run_threads(workers, THREADS, train, &data, values);
-    run_threads(&alone, 1, train, &data, values);
-    for (size_t n = 0; n < THREADS; n++) ck_assert_mem_eq(workers[n].values, alone.values, values * sizeof(float));
+    float *expected = alone(train, &data, values);
+    for (size_t n = 0; n < THREADS; n++) ck_assert_mem_eq(workers[n].values, expected, values * sizeof(float));
     free_threads(workers, THREADS);
-    free_threads(&alone, 1);
+    free(expected);
     rbe_dataset_free(&data);
 }
 END_TEST
 
 /* ---- settings changed meanwhile -------------------------------------------------------------------------------- */
 
-/* Reads and writes them until it is told to stop. */
+/* Reads and writes them until it is told to stop. [2] */
 static void *meddle(void *user) {
     atomic_bool *done = user;
-    while (!atomic_load(done)) {
-        rbe_set_threads(1);
+    for (int n = 0; !atomic_load(done); n++) {
+        rbe_set_threads(1 + n % 3);
         (void)rbe_threads();
         (void)rbe_memory();
         rbe_memory_reset_peak();
@@ -211,23 +219,26 @@ static void *meddle(void *user) {
     return NULL;
 }
 
-/* One thread inside: the setting is written all the time, and never changes. */
 START_TEST(settings_are_written_while_others_work) {
     worker workers[THREADS];
     pthread_t other;
     atomic_bool done = false;
     rbe_dataset data = {0};
     service s = {make_model(1), calloc((size_t)ROWS * IN, sizeof(float))};
-    rbe_set_threads(1);
     make_data(&data);
     fill_normal(s.x, (size_t)ROWS * IN, 1.0, 7);
+    const size_t outputs = (size_t)ROWS * HIDDEN, params = copy_params(s.model, NULL);
+    float *expected[] = {alone(serve_safely, &s, outputs), alone(train, &data, params)};
     ck_assert_int_eq(pthread_create(&other, NULL, meddle, &done), 0);
-    run_threads(workers, THREADS, serve, &s, ROWS * CLASSES);
+    run_threads(workers, THREADS, serve_safely, &s, outputs);
+    for (size_t n = 0; n < THREADS; n++) ck_assert_mem_eq(workers[n].values, expected[0], outputs * sizeof(float));
     free_threads(workers, THREADS);
-    run_threads(workers, 2, train, &data, copy_params(s.model, NULL));
+    run_threads(workers, 2, train, &data, params);
+    for (size_t n = 0; n < 2; n++) ck_assert_mem_eq(workers[n].values, expected[1], params * sizeof(float));
     free_threads(workers, 2);
     atomic_store(&done, true);
     ck_assert_int_eq(pthread_join(other, NULL), 0);
+    for (size_t n = 0; n < 2; n++) free(expected[n]);
     rbe_dataset_free(&data);
     rbe_model_free((rbe_model *)s.model);
     free(s.x);
