@@ -73,6 +73,8 @@ _Noreturn static void print_help(const char *purpose, const example_option *opti
         print_default(o);
         printf("\n");
     }
+    printf("  %-*s%s\n", HELP_COLUMN - 2, "--max-bytes N",
+           "most memory for the content of a file (default: a multiple of its size)");
     printf("  %-*s%s\n", HELP_COLUMN - 2, "--help", "print this and exit");
     exit(0);
 }
@@ -141,11 +143,14 @@ static void set_value(const example_option *o, const char *text) {
 void example_parse(int argc, char **argv, const char *purpose, const example_option *options, size_t count) {
     const char *slash = strrchr(argv[0], '/');
     program = slash ? slash + 1 : argv[0];
-    struct option table[MAX_OPTIONS + 2] = {{0}};
+    size_t max_bytes = 0;
+    const example_option limit = {"max-bytes", EXAMPLE_COUNT, &max_bytes, "N", NULL, 1, 1e15};
+    struct option table[MAX_OPTIONS + 3] = {{0}};
     if (count > MAX_OPTIONS) example_fail(1, "a program has at most %d options", MAX_OPTIONS);
     for (size_t n = 0; n < count; n++)
         table[n] = (struct option){.name = options[n].name, .has_arg = options[n].argument != NULL};
     table[count] = (struct option){.name = "help"};
+    table[count + 1] = (struct option){.name = limit.name, .has_arg = required_argument};
     int code, index = 0;
     while ((code = getopt_long(argc, argv, "", table, &index)) != -1) {
         if (code == '?') { /* getopt has said what is wrong */
@@ -153,8 +158,9 @@ void example_parse(int argc, char **argv, const char *purpose, const example_opt
             exit(2);
         }
         if ((size_t)index == count) print_help(purpose, options, count);
-        set_value(&options[index], optarg);
+        set_value((size_t)index < count ? &options[index] : &limit, optarg);
     }
+    if (max_bytes > 0) rbe_set_max_read_bytes(max_bytes);
     if (optind < argc) example_fail(2, "unexpected argument \"%s\"", argv[optind]);
 }
 

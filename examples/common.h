@@ -34,8 +34,9 @@ typedef struct example_option {
     double low, high; /* range of numbers, both ends included */
 } example_option;
 
-/* Reads the command line into the targets. --help prints all options and ends the program with 0; an unknown
- * option, a missing or bad value, or an argument without option prints a message and ends it with 2. */
+/* Reads the command line into the targets. Every program also knows --help, which prints all options and ends it with
+ * 0, and --max-bytes, which bounds the memory that a file may take. An unknown option, a missing or bad value, or an
+ * argument without option prints a message and ends the program with 2. */
 void example_parse(int argc, char **argv, const char *purpose, const example_option *options, size_t count);
 
 /* "program: message", and the end with that exit code; 2 adds a hint at --help. */

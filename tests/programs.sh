@@ -119,6 +119,12 @@ head -c 5000 "$data/train-images-idx3-ubyte.gz" > "$work/cut/train-images-idx3-u
 expect "truncated gzip file" 1 '^train_digits: [A-Z_]*: .*train-images-idx3-ubyte' "$train" --data "$work/cut"
 echo "not an image" > "$work/cut/train-images-idx3-ubyte.gz"
 expect "another file" 1 '^train_digits: BAD_FORMAT: .*train-images-idx3-ubyte' "$train" --data "$work/cut"
+rm "$work/cut/train-images-idx3-ubyte.gz"
+mkfifo "$work/cut/train-images-idx3-ubyte"
+expect "a FIFO" 1 '^train_digits: IO_ERROR: .*expected a regular file, found a FIFO' "$train" --data "$work/cut"
+expect "--max-bytes" 1 '^train_digits: BAD_FORMAT: .*expected at most 1000 in all' \
+    "$train" --data "$data" --max-bytes 1000
+expect "--max-bytes 0" 2 '--max-bytes: expected a whole number' "$train" --max-bytes 0
 
 : > "$work/file"
 expect "out is a file" 1 "$work/file" tiny --out "$work/file"
@@ -180,6 +186,8 @@ expect "classify, json" 0 '^{"program":"classify","error":[0-9.]*,.*"samples":20
     "$classify" "$work/model.safetensors" --data "$data" --train --json
 expect "classify without a model" 2 'expected a model file' "$classify" --data "$data"
 expect "classify another file" 1 '^classify: BAD_FORMAT: ' "$classify" "$data/train-images-idx3-ubyte.gz"
+expect "classify --max-bytes" 1 '^classify: BAD_FORMAT: .*model.safetensors.*(rbe_set_max_read_bytes)' \
+    "$classify" "$work/model.safetensors" --data "$data" --max-bytes 10000
 expect "inspect without a file" 2 'expected a model file' "$inspect"
 expect "inspect a missing file" 1 "^inspect: IO_ERROR: .*$work/none" "$inspect" "$work/none"
 expect "a model is not compressed by name" 1 'this file is compressed already' \
