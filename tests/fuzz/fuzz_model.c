@@ -8,7 +8,8 @@
 
 /* The contract of rbe/io.h: what the header describes, what that is, and what is used beside. */
 static size_t most_memory(size_t size) {
-    return (size_t)rbe_file_room(size) + (size_t)rbe_content_room(size) + ((size_t)1 << 20);
+    const size_t content = 16 * size > (size_t)1 << 25 ? 16 * size : (size_t)1 << 25;
+    return (size_t)rbe_file_room(size) + content + ((size_t)1 << 20);
 }
 
 static void read_tensors(const rbe_tensor_file *file) {
