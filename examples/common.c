@@ -93,6 +93,8 @@ _Noreturn static void print_help(const char *purpose, const example_option *opti
         if (options[n].kind == EXAMPLE_FILE) printf(" %s", options[n].name);
     printf("\n%s\n\n", purpose);
     for (size_t n = 0; n < count; n++) print_option(&options[n]);
+    printf("  %-*s%s\n", HELP_COLUMN - 2, "--max-bytes N",
+           "most memory for the content of a file (default: a multiple of its size)");
     printf("  %-*s%s\n", HELP_COLUMN - 2, "-h, --help", "print this and exit");
     exit(0);
 }
@@ -176,7 +178,9 @@ void example_parse(int argc, char **argv, const char *purpose, const example_opt
     const char *slash = strrchr(argv[0], '/');
     program = slash ? slash + 1 : argv[0];
     atexit(check_output);
-    struct option table[MAX_OPTIONS + 2] = {{0}}, *next = table;
+    size_t max_bytes = 0;
+    const example_option limit = {"max-bytes", EXAMPLE_COUNT, &max_bytes, "N", NULL, 1, 1e15};
+    struct option table[MAX_OPTIONS + 3] = {{0}}, *next = table;
     if (count > MAX_OPTIONS) example_fail(1, "a program has at most %d options", MAX_OPTIONS);
     size_t out = count; /* the number of --out */
     for (size_t n = 0; n < count; n++) {
@@ -185,6 +189,7 @@ void example_parse(int argc, char **argv, const char *purpose, const example_opt
             (struct option){.name = options[n].name, .has_arg = options[n].argument != NULL, .val = LONG + (int)n};
         if (strcmp(options[n].name, "out") == 0) out = n;
     }
+    *next++ = (struct option){.name = limit.name, .has_arg = required_argument, .val = 'm'};
     *next = (struct option){.name = "help", .val = 'h'};
     int code;
     while ((code = getopt_long(argc, argv, out < count ? "ho:" : "h", table, NULL)) != -1) {
@@ -193,10 +198,15 @@ void example_parse(int argc, char **argv, const char *purpose, const example_opt
             exit(2);
         }
         if (code == 'h') print_help(purpose, options, count);
+        if (code == 'm') {
+            set_value(&limit, optarg);
+            continue;
+        }
         size_t n = code == 'o' ? out : (size_t)(code - LONG);
         set_value(&options[n], optarg);
         given[n] = options[n].name;
     }
+    if (max_bytes > 0) rbe_set_max_read_bytes(max_bytes);
     set_files(argc, argv, options, count);
 }
 

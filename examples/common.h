@@ -36,8 +36,9 @@ typedef struct example_option {
     double low, high; /* range of numbers, both ends included */
 } example_option;
 
-/* Reads the command line into the targets. --help or -h prints all options and ends the program with 0; an unknown
- * option, a missing or bad value, a missing file, or an argument too many prints a message and ends it with 2.
+/* Reads the command line into the targets. Every program also knows --help and -h, which print all options and end it
+ * with 0, and --max-bytes, which bounds the memory that a file may take. An unknown option, a missing or bad value, a
+ * missing file, or an argument too many prints a message and ends the program with 2.
  *
  * From then on the program also fails, with 1, if what it has printed could not be written. */
 void example_parse(int argc, char **argv, const char *purpose, const example_option *options, size_t count);

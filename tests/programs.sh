@@ -146,6 +146,12 @@ head -c 5000 "$data/train-images-idx3-ubyte.gz" > "$work/cut/train-images-idx3-u
 expect "truncated gzip file" 1 '^train_digits: [A-Z_]*: .*train-images-idx3-ubyte' "$train" --data "$work/cut"
 echo "not an image" > "$work/cut/train-images-idx3-ubyte.gz"
 expect "another file" 1 '^train_digits: BAD_FORMAT: .*train-images-idx3-ubyte' "$train" --data "$work/cut"
+rm "$work/cut/train-images-idx3-ubyte.gz"
+mkfifo "$work/cut/train-images-idx3-ubyte"
+expect "a FIFO" 1 '^train_digits: IO_ERROR: .*expected a regular file, found a FIFO' "$train" --data "$work/cut"
+expect "--max-bytes" 1 '^train_digits: BAD_FORMAT: .*expected at most 1000 in all' \
+    "$train" --data "$data" --max-bytes 1000
+expect "--max-bytes 0" 2 '--max-bytes: expected a whole number' "$train" --max-bytes 0
 
 : > "$work/file"
 expect "out is a file" 1 "$work/file" tiny --out "$work/file"
@@ -215,6 +221,8 @@ expect "classify, options first" 0 '^accuracy .*(100 test samples)' \
     "$classify" --data "$data" --threads 1 "$work/model.safetensors"
 expect "classify two models" 2 'unexpected argument "b"' "$classify" "$work/model.safetensors" b
 expect "classify another file" 1 '^classify: BAD_FORMAT: ' "$classify" "$data/train-images-idx3-ubyte.gz"
+expect "classify --max-bytes" 1 '^classify: BAD_FORMAT: .*model.safetensors.*(rbe_set_max_read_bytes)' \
+    "$classify" "$work/model.safetensors" --data "$data" --max-bytes 10000
 expect "inspect without a file" 2 'expected a model file' "$inspect"
 expect "inspect a missing file" 1 "^inspect: IO_ERROR: .*$work/none" "$inspect" "$work/none"
 if [ -w /dev/full ]; then

@@ -467,6 +467,7 @@ START_TEST(failed_write_leaves_the_old_files) {
     char nowhere[PATH_ROOM];
     name_file(nowhere, "missing/file");
     ck_assert_int_eq(rbe_dataset_write_idx(&old, images, labels), RBE_OK);
+    ck_assert_int_eq(rbe_dataset_write_idx(&larger, images, images), RBE_INVALID_ARGUMENT);
     ck_assert_int_eq(rbe_dataset_write_idx(&larger, nowhere, labels), RBE_IO_ERROR);
     ck_assert_ptr_nonnull(strstr(rbe_last_error(), "missing/file: cannot create: No such file"));
     ck_assert_int_eq(rbe_dataset_write_idx(&larger, images, nowhere), RBE_IO_ERROR);

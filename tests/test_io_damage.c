@@ -479,7 +479,7 @@ START_TEST(small_files_are_no_large_models) { /* [63] */
     rbe_memory_reset_peak();
     size_t before = rbe_memory().current;
     ck_assert_ptr_null(load_bytes(b));
-    assert_failed(RBE_BAD_FORMAT, "stage 0: it takes");
+    assert_failed(RBE_BAD_FORMAT, "stage 0: a sample's inputs and outputs take");
     ck_assert_uint_lt(rbe_memory().peak - before, 20 * b.count);
     rbe_set_max_read_bytes((size_t)3 << 30); /* for those who want it */
     rbe_model *model = load_bytes(b);

@@ -19,11 +19,12 @@
  *
  * Reading. A file is not trusted; what is not a regular file is an IO_ERROR at once. Sizes, offsets, types, names,
  * checksums, positions and values are checked, each before memory is taken for what it describes. The memory is
- * bounded: the values of the header take at most 16 times the file's size, or 1 MiB; a model or a compressed matrix,
- * together with inputs and outputs of 16 samples, at most 16 times, or 32 MiB; beside them at most 1 MiB is used
- * while reading. rbe_set_max_read_bytes (rbe/base.h) sets another bound than these two. Failures are IO_ERROR (the
- * file cannot be opened or read), BAD_FORMAT (its content; the text names the file, the tensor and the reason) and
- * INSUFFICIENT_MEMORY. JSON is parsed by cJSON, whose temporary values come from malloc.
+ * bounded by the file's size: the values of its header take at most 16 times as much, or 1 MiB; a model or compressed
+ * matrix 16 times, or 32 MiB, and the inputs and outputs of all its layers 16 times, or 2 MiB, for each sample when
+ * it is run. rbe_set_max_read_bytes (rbe/base.h) sets another bound than each of these. At most 1 MiB is used beside
+ * them while reading. Failures are IO_ERROR (the file cannot be opened or read), BAD_FORMAT (its content; the text
+ * names the file, the tensor and the reason) and INSUFFICIENT_MEMORY. JSON is parsed by cJSON, whose temporary values
+ * come from malloc.
  */
 #ifndef RBE_IO_H
 #define RBE_IO_H

@@ -10,9 +10,6 @@
 
 enum { RBE_BLOCKS_PARTS = 5 /* tensors of a matrix, at most */, RBE_MAX_WIDTH = 1 << 24 };
 
-/* A model that is loaded will be run: its bound of memory counts the inputs and outputs of so many samples. */
-enum { RBE_COUNTED_SAMPLES = 16 };
-
 /* Metadata of every file that holds compressed matrices. */
 #define RBE_FORMAT_KEY "rbe.format"
 #define RBE_VERSION_KEY "rbe.version"
@@ -58,6 +55,13 @@ rbe_status rbe_no_description(rbe_owner owner);
 
 /* ---- into memory --------------------------------------------------------------------------------------------- */
 
+/* Memory that a file may still take: what is loaded, and the inputs and outputs of one sample when that is run. */
+typedef struct rbe_room {
+    uint64_t content, sample;
+} rbe_room;
+
+rbe_room rbe_room_of(const rbe_tensor_file *file);
+
 /* What is read. */
 typedef struct rbe_unpack {
     const rbe_tensor_file *file;
@@ -65,7 +69,7 @@ typedef struct rbe_unpack {
     rbe_owner owner;
     const cJSON *json;
     int members;    /* of the JSON object that have been read */
-    uint64_t *room; /* memory that may still be taken, for all owners of the file */
+    rbe_room *room; /* memory that may still be taken, for all owners of the file */
 } rbe_unpack;
 
 /* A tensor of the owner: its number in the file and its description. */
@@ -78,7 +82,7 @@ typedef struct rbe_part {
 rbe_status rbe_unpack_fail(const rbe_unpack *unpack, const char *format, ...) RBE_PRINTF(2, 3);
 
 /* Takes so many bytes of the room: BAD_FORMAT if it has fewer. Called before the memory itself is taken. */
-rbe_status rbe_unpack_take(const rbe_unpack *unpack, uint64_t bytes);
+rbe_status rbe_unpack_take(const rbe_unpack *unpack, rbe_room bytes);
 
 /* A member of the owner's object; NULL without. */
 const cJSON *rbe_unpack_member(rbe_unpack *unpack, const char *name);

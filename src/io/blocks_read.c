@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/input_file.h"
 #include "codec/positions.h"
 #include "io/blocks_code.h"
 #include "io/positions_code.h"
@@ -36,15 +37,25 @@ rbe_status rbe_unpack_fail(const rbe_unpack *u, const char *format, ...) {
     return rbe_fail(RBE_BAD_FORMAT, "%s: %s %s: %s", u->file->source.name, u->owner.kind, u->owner.name, text);
 }
 
-rbe_status rbe_unpack_take(const rbe_unpack *u, uint64_t bytes) {
-    if (bytes > *u->room)
+rbe_room rbe_room_of(const rbe_tensor_file *file) {
+    return (rbe_room){rbe_input_room(file->source.bytes, 16, (uint64_t)1 << 25),
+                      rbe_input_room(file->source.bytes, 16, (uint64_t)1 << 21)};
+}
+
+static rbe_status take(const rbe_unpack *u, const char *what, uint64_t bytes, uint64_t *room) {
+    if (bytes > *room)
         return rbe_unpack_fail(u,
-                               "it takes %llu bytes of memory, expected at most %llu for a file of %llu "
+                               "%s %llu bytes of memory, expected at most %llu for a file of %llu "
                                "(rbe_set_max_read_bytes)",
-                               (unsigned long long)bytes, (unsigned long long)*u->room,
+                               what, (unsigned long long)bytes, (unsigned long long)*room,
                                (unsigned long long)u->file->source.bytes);
-    *u->room -= bytes;
+    *room -= bytes;
     return RBE_OK;
+}
+
+rbe_status rbe_unpack_take(const rbe_unpack *u, rbe_room bytes) {
+    RBE_TRY(take(u, "a sample's inputs and outputs take", bytes.sample, &u->room->sample));
+    return take(u, "it takes", bytes.content, &u->room->content);
 }
 
 const cJSON *rbe_unpack_member(rbe_unpack *u, const char *name) {
@@ -280,9 +291,9 @@ typedef struct parts {
 
 /* What a matrix and a layer that is made of it take, however little they store: the values and, at most as many,
  * columns; alphas, and a copy in another order; pointers of lists; the columns' weights while positions are drawn;
- * what transforms an image; the transforms of the blocks and the moments of the basis (rbe_plan_new, rbe_moments_new);
- * inputs and outputs. Not counted is what is freed at once and has a bound of its own. */
-static uint64_t bytes_of_matrix(const rbe_block_plan *plan, const parts *p) {
+ * what transforms an image; the transforms of the blocks and the moments of the basis (rbe_plan_new, rbe_moments_new).
+ * Not counted is what is freed at once and has a bound of its own. */
+static rbe_room room_for_matrix(const rbe_block_plan *plan, const parts *p) {
     const uint64_t block = plan->block, lists = (plan->grid_rows + plan->group - 1) / plan->group * block;
     const uint64_t columns = plan->grid_cols * block, rows = plan->grid_rows * block;
     const uint64_t height = plan->image_height, width = plan->image_width;
@@ -290,7 +301,7 @@ static uint64_t bytes_of_matrix(const rbe_block_plan *plan, const parts *p) {
     if (plan->has_alpha) bytes += 8 * RBE_BASIS_COUNT * plan->grid_rows * plan->grid_cols + 256 * block;
     if (p->has_pattern) bytes += 20 * columns;
     if (height > 0) bytes += 4 * (height * height + width * width) + sizeof(rbe_image_frequency) * plan->in;
-    return bytes + sizeof(float) * RBE_COUNTED_SAMPLES * (rows + columns);
+    return (rbe_room){bytes + 12 * plan->out, sizeof(float) * (rows + columns)}; /* a bias, in two copies, and scales */
 }
 
 /* One of the three forms of positions is there and not smaller than the lists that it describes. */
@@ -337,7 +348,7 @@ static rbe_status read_blocks(rbe_unpack *u, size_t in, size_t out, rbe_blocks *
     if (p.alpha.info) RBE_TRY(rbe_unpack_shape(u, "alpha", p.alpha, 3, alphas));
     RBE_TRY(rbe_unpack_shape(u, "values", p.values, 1, p.values.info ? &p.values.info->count : NULL));
     RBE_TRY(check_positions(u, &plan, &p));
-    RBE_TRY(rbe_unpack_take(u, bytes_of_matrix(&plan, &p)));
+    RBE_TRY(rbe_unpack_take(u, room_for_matrix(&plan, &p)));
     *blocks = rbe_blocks_new(&plan);
     return *blocks ? fill_blocks(u, *blocks, &p) : RBE_INSUFFICIENT_MEMORY;
 }

@@ -156,7 +156,7 @@ rbe_status rbe_tensor_file_read_blocks(const rbe_tensor_file *file, const char *
     const char *text = rbe_tensor_file_metadata(file, key);
     rbe_free(key);
     if (!text) return rbe_fail(RBE_INVALID_ARGUMENT, "%s: there is no compressed matrix %s", file->source.name, name);
-    uint64_t room = rbe_content_room(file->source.bytes);
+    rbe_room room = rbe_room_of(file);
     rbe_unpack u = {.file = file, .owner = {"matrix", name}, .room = &room};
     cJSON *json;
     RBE_TRY(rbe_json_parse(&json, text, strlen(text), file->source.name, rbe_file_room(file->source.bytes)));

@@ -53,9 +53,8 @@ rbe_status rbe_tensors_write(const char *path, const rbe_stored_tensor *tensors,
 /* Puts tensors of wide values first: so all are aligned in a mapped file. Those of equal width stay in order. */
 void rbe_order_tensors(rbe_stored_tensor *tensors, size_t count);
 
-/* The memory that the JSON texts of a file of this size may take, and what they describe: a model, or a matrix. */
+/* The memory that the JSON texts of a file of this size may take. */
 uint64_t rbe_file_room(uint64_t file_bytes);
-uint64_t rbe_content_room(uint64_t file_bytes);
 
 /* BAD_FORMAT if the file has checksums and that of tensor number n is not `found`. */
 rbe_status rbe_tensor_entry_check(const rbe_tensor_file *file, size_t n, uint32_t found);

@@ -38,8 +38,6 @@ bool rbe_shape_bytes(rbe_dtype dtype, size_t dims, const size_t *shape, size_t *
 
 uint64_t rbe_file_room(uint64_t file_bytes) { return rbe_input_room(file_bytes, 16, (uint64_t)1 << 20); }
 
-uint64_t rbe_content_room(uint64_t file_bytes) { return rbe_input_room(file_bytes, 16, (uint64_t)1 << 25); }
-
 /* ---- one entry of the header --------------------------------------------------------------------------------- */
 
 static rbe_status bad_entry(const rbe_tensor_file *file, const cJSON *item, const char *reason) {
