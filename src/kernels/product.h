@@ -76,7 +76,7 @@ static product_function *const product_tiles[5][5] = {
 };
 
 /* One list: y is the row of the group's first block row, the other block rows follow block_step apart. */
-static void product_list(const list *l, const float *values, const float *x, float *y, size_t row_step,
+ALWAYS_INLINE void product_list(const list *l, const float *values, const float *x, float *y, size_t row_step,
                          size_t block_step, size_t vectors, bool add) {
     places p;
     values += l->offset;
