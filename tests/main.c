@@ -12,6 +12,7 @@ static const struct {
 } suites[] = {
     {"base", base_suite},
     {"parallel", parallel_suite},
+    {"processes", processes_suite},
     {"bits", bits_suite},
     {"tensor", tensor_suite},
     {"operations", operations_suite},
