@@ -67,8 +67,8 @@ typedef rbe_status (*rbe_progress_callback)(void *user, const rbe_progress *prog
  * The log is a CSV file with a header line: kind,epoch,step,train_loss,train_error,test_loss,test_error,
  * test_error_uncertainty,learning_rate. kind is "step" (that batch) or "epoch" (means over the epoch, and the test
  * columns, empty without test data); epoch counts from 1, step is the number of steps done, errors are shares. It
- * holds no time: two trainings of equal seed write the same bytes, whatever the number of threads. Every row is handed to the system at
- * once (not synced). */
+ * holds no time: two trainings of equal seed write the same bytes, whatever the number of threads. Every row is
+ * handed to the system at once (not synced). */
 typedef struct rbe_fit_options {
     size_t epochs;         /* default 1 */
     size_t batch;          /* default 128 */
