@@ -61,7 +61,9 @@ void assert_failed(rbe_status status, const char *word);
 TCase *io_disk_case(void);
 TCase *io_replace_case(void);
 TCase *io_files_case(void);
+TCase *io_npy_case(void);
 TCase *io_damage_case(void);
+TCase *io_memory_case(void);
 TCase *io_matrix_case(void);
 
 #endif

@@ -1,3 +1,4 @@
+/* Opening files that are not trusted: never waiting for a FIFO, never taking memory out of proportion. */
 #include "base/input_file.h"
 
 #include <fcntl.h>
