@@ -144,11 +144,13 @@ static void matrix_synthesis(const rbe_axis *axis, const float *rows, size_t str
 
 /* ---- all of them --------------------------------------------------------------------------------------------- */
 
-/* May overwrite x. */
+/* x is a block with DCT_WORK vectors of scratch behind it, and may be overwritten. The scratch follows at once: where
+ * loads and stores of a loop were a multiple of 4 KiB apart, they would wait for each other. */
 static void block_analysis(const rbe_axis *axis, vec *x, float *rows, size_t stride) {
-    vec work[DCT_WORK(RBE_MAX_BLOCK)];
     switch (axis->method) {
-    case RBE_AXIS_DCT: dct2(axis->matrix, axis->matrix + axis->block, axis->block, x, rows, stride, work); break;
+    case RBE_AXIS_DCT:
+        dct2(axis->matrix, axis->matrix + axis->block, axis->block, x, rows, stride, x + axis->block);
+        break;
     case RBE_AXIS_WAVELET: wavelet_analysis(axis, x, rows, stride); break;
     case RBE_AXIS_WALSH: walsh_analysis(axis, x, rows, stride); break;
     case RBE_AXIS_IDENTITY:
@@ -159,9 +161,10 @@ static void block_analysis(const rbe_axis *axis, vec *x, float *rows, size_t str
 }
 
 static void block_synthesis(const rbe_axis *axis, const float *rows, size_t stride, vec *x) {
-    vec work[DCT_WORK(RBE_MAX_BLOCK)];
     switch (axis->method) {
-    case RBE_AXIS_DCT: dct2_back(axis->matrix, axis->matrix + axis->block, axis->block, rows, stride, x, work); break;
+    case RBE_AXIS_DCT:
+        dct2_back(axis->matrix, axis->matrix + axis->block, axis->block, rows, stride, x, x + axis->block);
+        break;
     case RBE_AXIS_WAVELET: wavelet_synthesis(axis, rows, stride, x); break;
     case RBE_AXIS_WALSH: walsh_synthesis(axis, rows, stride, x); break;
     case RBE_AXIS_IDENTITY:
@@ -173,63 +176,65 @@ static void block_synthesis(const rbe_axis *axis, const float *rows, size_t stri
 
 /* ---- moments ------------------------------------------------------------------------------------------------- */
 
-enum { MOMENT_TILE = 8 };
-
-ALWAYS_INLINE void project_tile(const rbe_axis *axis, size_t first, size_t count, const vec *even, float *rows,
+/* `count` moments at once: with 14, 16 registers are in use. */
+ALWAYS_INLINE void project_tile(const rbe_axis *axis, size_t first, size_t count, const vec *x, float *rows,
                                 size_t stride) {
-    size_t half = axis->block / 2;
-    const float *table = axis->even + first * half;
-    vec sum[MOMENT_TILE] = {{0}};
-    for (size_t c = 0; c < half; c++)
-        UNROLL for (size_t m = 0; m < count; m++) sum[m] = scale_add(even[c], table[m * half + c], sum[m]);
+    const float *table = axis->even + first;
+    const vec *mirror = x + axis->block - 1;
+    vec sum[14];
+    UNROLL for (size_t m = 0; m < count; m++) sum[m] = (vec){0};
+    for (size_t c = 0; c < axis->block / 2; c++, table += RBE_MOMENT_STEP) {
+        vec even = x[c] + *(mirror - c);
+        UNROLL for (size_t m = 0; m < count; m++) sum[m] = scale_add(even, table[m], sum[m]);
+    }
     UNROLL for (size_t m = 0; m < count; m++) store(rows + (first + m) * stride, sum[m]);
 }
 
-/* Row m = sum_c even_m(c) x[c] over the whole block. */
+/* Row m = sum_c even_m(c) x[c] over the whole block. Usual blocks have 13 to 16 moments. */
 static void project_moments(const rbe_axis *axis, const vec *x, float *rows, size_t stride) {
-    vec even[RBE_MAX_BLOCK / 2];
-    for (size_t c = 0; c < axis->block / 2; c++) even[c] = x[c] + x[axis->block - 1 - c];
-    size_t first = 0;
-    for (; first + MOMENT_TILE <= axis->moments; first += MOMENT_TILE)
-        project_tile(axis, first, MOMENT_TILE, even, rows, stride);
-    switch (axis->moments - first) {
-    case 7: project_tile(axis, first, 7, even, rows, stride); break;
-    case 6: project_tile(axis, first, 6, even, rows, stride); break;
-    case 5: project_tile(axis, first, 5, even, rows, stride); break;
-    case 4: project_tile(axis, first, 4, even, rows, stride); break;
-    case 3: project_tile(axis, first, 3, even, rows, stride); break;
-    case 2: project_tile(axis, first, 2, even, rows, stride); break;
-    case 1: project_tile(axis, first, 1, even, rows, stride); break;
+    for (size_t first = 0, count; first < axis->moments; first += count) {
+        size_t rest = axis->moments - first;
+        count = rest == 14 || rest == 13 ? rest : rest >= 8 ? 8 : rest == 7 ? 7 : rest >= 4 ? 4 : 1;
+        switch (count) {
+        case 14: project_tile(axis, first, 14, x, rows, stride); break;
+        case 13: project_tile(axis, first, 13, x, rows, stride); break;
+        case 8: project_tile(axis, first, 8, x, rows, stride); break;
+        case 7: project_tile(axis, first, 7, x, rows, stride); break;
+        case 4: project_tile(axis, first, 4, x, rows, stride); break;
+        default: project_tile(axis, first, 1, x, rows, stride);
+        }
     }
 }
 
+/* Moments first .. first + count - 1. The sums of four samples run side by side, to hide the latency of an addition. */
 ALWAYS_INLINE void expand_tile(const rbe_axis *axis, size_t first, size_t count, const float *rows, size_t stride,
                                vec *x) {
-    size_t half = axis->block / 2;
-    const float *table = axis->even + first * half;
-    vec moment[MOMENT_TILE];
-    UNROLL for (size_t m = 0; m < count; m++) moment[m] = load(rows + (first + m) * stride);
-    for (size_t c = 0; c < half; c++) {
-        vec sum = {0};
-        UNROLL for (size_t m = 0; m < count; m++) sum = scale_add(moment[m], table[m * half + c], sum);
-        x[c] += sum;
-        x[axis->block - 1 - c] += sum;
+    const float *table = axis->even + first;
+    rows += first * stride;
+    for (size_t c = 0; c < axis->block / 2; c += 4, table += 4 * RBE_MOMENT_STEP) {
+        vec sum[4] = {{0}}, *mirror = x + axis->block - 1 - c;
+        for (size_t m = 0; m < count; m++) {
+            vec moment = load(rows + m * stride);
+            UNROLL for (size_t i = 0; i < 4; i++) sum[i] = scale_add(moment, table[i * RBE_MOMENT_STEP + m], sum[i]);
+        }
+        UNROLL for (size_t i = 0; i < 4; i++) {
+            x[c + i] += sum[i];
+            *(mirror - i) += sum[i];
+        }
     }
 }
 
-/* x[c] += sum_m even_m(c) row m. */
+/* x[c] += sum_m even_m(c) row m, and its mirror image. */
 static void expand_moments(const rbe_axis *axis, const float *rows, size_t stride, vec *x) {
-    size_t first = 0;
-    for (; first + MOMENT_TILE <= axis->moments; first += MOMENT_TILE)
-        expand_tile(axis, first, MOMENT_TILE, rows, stride, x);
-    switch (axis->moments - first) {
-    case 7: expand_tile(axis, first, 7, rows, stride, x); break;
-    case 6: expand_tile(axis, first, 6, rows, stride, x); break;
-    case 5: expand_tile(axis, first, 5, rows, stride, x); break;
-    case 4: expand_tile(axis, first, 4, rows, stride, x); break;
-    case 3: expand_tile(axis, first, 3, rows, stride, x); break;
-    case 2: expand_tile(axis, first, 2, rows, stride, x); break;
-    case 1: expand_tile(axis, first, 1, rows, stride, x); break;
+    for (size_t first = 0; first < axis->moments; first += 8) {
+        size_t count = axis->moments - first < 8 ? axis->moments - first : 8;
+        switch (count) {
+        case 8: expand_tile(axis, first, 8, rows, stride, x); break;
+        case 7: expand_tile(axis, first, 7, rows, stride, x); break;
+        case 6: expand_tile(axis, first, 6, rows, stride, x); break;
+        case 5: expand_tile(axis, first, 5, rows, stride, x); break;
+        default: expand_tile(axis, first, count, rows, stride, x);
+        }
     }
 }
 

@@ -29,7 +29,7 @@ static const float zero_block[RBE_MAX_BLOCK];
 /* Transforms LANES blocks of B values each to rows `stride` apart, and moments `moment_stride` apart. */
 static void analyze_lanes(const rbe_axis *axis, const float *const lane[LANES], float *rows, size_t stride,
                           float *moments, size_t moment_stride) {
-    vec x[RBE_MAX_BLOCK];
+    vec x[RBE_MAX_BLOCK + DCT_WORK(RBE_MAX_BLOCK)];
     for (size_t c = 0; c < axis->block; c += LANES) {
         vec r[LANES];
         UNROLL for (size_t s = 0; s < LANES; s++) r[s] = load(lane[s] + c);
@@ -43,7 +43,7 @@ static void analyze_lanes(const rbe_axis *axis, const float *const lane[LANES], 
 /* The reverse: target[s][c] = addend[s][c] + sample c of the block in lane s. */
 static void synthesize_lanes(const rbe_axis *axis, const float *rows, size_t stride, const float *const addend[LANES],
                              float *const target[LANES]) {
-    vec x[RBE_MAX_BLOCK];
+    vec x[RBE_MAX_BLOCK + DCT_WORK(RBE_MAX_BLOCK)];
     block_synthesis(axis, rows, stride, x);
     if (axis->moments) expand_moments(axis, rows + axis->block * stride, stride, x);
     for (size_t c = 0; c < axis->block; c += LANES) {

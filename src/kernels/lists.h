@@ -53,7 +53,8 @@ typedef struct places {
 
 /* Entries first, first + 1 .. of a list, at most LIST_PIECE of them; rows of a block are row_step floats apart, blocks
  * block_step. Whole steps of LIST_AHEAD entries, so that a compiler makes vectors of them. */
-static inline __attribute__((always_inline)) void locate(const list *l, size_t first, size_t row_step, size_t block_step, places *found) {
+static inline __attribute__((always_inline)) void locate(const list *l, size_t first, size_t row_step,
+                                                         size_t block_step, places *found) {
     const uint32_t mask = ((uint32_t)1 << l->shift) - 1, start = (uint32_t)(l->first * row_step);
     const uint32_t row = (uint32_t)row_step, block = (uint32_t)block_step;
     const unsigned shift = l->shift;

@@ -95,7 +95,7 @@ static void set_moments(rbe_axis *axis, const rbe_moments *moments, bool input, 
     for (size_t m = 0; m < axis->moments; m++) {
         const double *function = m < RBE_EVEN_COUNT ? moments->even[m] : moments->vector[m - RBE_EVEN_COUNT];
         double factor = m == 3 ? sqrt(0.5) : m >= RBE_EVEN_COUNT && input ? moments->lambda[m - RBE_EVEN_COUNT] : 1.0;
-        for (size_t c = 0; c < half; c++) even[m * half + c] = (float)(factor * function[c]);
+        for (size_t c = 0; c < half; c++) even[c * RBE_MOMENT_STEP + m] = (float)(factor * function[c]);
     }
 }
 
@@ -121,7 +121,8 @@ static size_t default_batch_threshold(const rbe_blocks *w) {
 /* One piece of memory: the plan, then its tables. */
 rbe_plan *rbe_plan_new(const rbe_blocks *w) {
     size_t block = w->block, moments = w->alpha ? RBE_EVEN_COUNT + w->moments->rank : 0;
-    size_t matrix = rbe_aligned(block * block * sizeof(float)), even = rbe_aligned(moments * block / 2 * sizeof(float));
+    size_t matrix = rbe_aligned(block * block * sizeof(float)),
+           even = rbe_aligned((moments ? block / 2 * RBE_MOMENT_STEP : 0) * sizeof(float));
     size_t index = rbe_aligned((w->grid_cols + RBE_COLUMN_PADDING) * sizeof(uint32_t));
     rbe_plan *plan = rbe_alloc_zeroed(1, rbe_aligned(sizeof *plan) + 2 * matrix + 2 * even + index);
     double *work = rbe_alloc(block * block, sizeof *work);

@@ -8,6 +8,7 @@
 
 #define RBE_MAX_BLOCK 256
 #define RBE_MAX_TAPS 20
+#define RBE_MOMENT_STEP (RBE_EVEN_COUNT + RBE_MAX_RANK)
 #define RBE_MAX_PAIRS (RBE_ALPHA_FUNCTIONS + RBE_MAX_RANK)
 
 typedef enum rbe_axis_method {
@@ -19,7 +20,7 @@ typedef enum rbe_axis_method {
 } rbe_axis_method;
 
 /* The transform of blocks along inputs or along outputs. In a panel a block takes block_rows rows: B coefficients,
- * then the moments sum_c even[m][c] (x_c + x_{B-1-c}) of the alpha part. */
+ * then the moments sum_c even_m(c) (x_c + x_{B-1-c}) of the alpha part. */
 typedef struct rbe_axis {
     rbe_axis_method method;
     size_t block;
@@ -27,9 +28,9 @@ typedef struct rbe_axis {
     size_t taps; /* wavelet filters */
     float low[RBE_MAX_TAPS], high[RBE_MAX_TAPS];
     uint16_t natural[RBE_MAX_BLOCK]; /* Walsh: which Hadamard row is coefficient k */
-    const float *matrix;             /* B x B, rows = atoms; RBE_AXIS_MATRIX only */
+    const float *matrix;             /* B x B, rows = atoms; of a DCT, the 2 B factors of dct.h */
     size_t moments;
-    const float *even; /* moments x B/2 */
+    const float *even; /* of moment m at c < B/2: even[c * RBE_MOMENT_STEP + m] */
 } rbe_axis;
 
 /* One product of the alpha part: moment `row` of an output block += alpha[function] * moment `column` of an input

@@ -77,7 +77,7 @@ static product_function *const product_tiles[5][5] = {
 
 /* One list: y is the row of the group's first block row, the other block rows follow block_step apart. */
 ALWAYS_INLINE void product_list(const list *l, const float *values, const float *x, float *y, size_t row_step,
-                         size_t block_step, size_t vectors, bool add) {
+                                size_t block_step, size_t vectors, bool add) {
     places p;
     values += l->offset;
     size_t first = 0;
