@@ -9,12 +9,22 @@
 
 #include "kernels/lanes.h"
 
+/* Asks for a block of rows n .. n + LANES - 1, which will be read or written after the next transform. */
+ALWAYS_INLINE void fetch(const float *matrix, size_t n, size_t rows, size_t length, size_t start, size_t block) {
+    for (size_t s = n; s < smaller(n + LANES, rows); s++)
+        for (size_t c = start; c < smaller(start + block, length); c += 16) __builtin_prefetch(matrix + s * length + c);
+}
+
 static void analyze(const rbe_axis *axis, const float *source, size_t rows, size_t length, float *panel, size_t width) {
     size_t block = axis->block, block_step = axis->block_rows * width;
     float copies[LANES][RBE_MAX_BLOCK];
     for (size_t n = 0; n < rows; n += LANES)
         for (size_t start = 0; start < length; start += block) {
-            size_t valid = smaller(block, length - start);
+            size_t valid = smaller(block, length - start), next = start + block;
+            if (next < length)
+                fetch(source, n, rows, length, next, block);
+            else
+                fetch(source, n + LANES, rows, length, 0, block);
             const float *lane[LANES];
             for (size_t s = 0; s < LANES; s++)
                 lane[s] =
@@ -31,6 +41,7 @@ static void synthesize(const rbe_axis *axis, const float *panel, size_t width, c
     for (size_t n = 0; n < rows; n += LANES)
         for (size_t start = 0; start < length; start += block) {
             size_t valid = smaller(block, length - start);
+            fetch(target, n, rows, length, start, block);
             const float *addend[LANES];
             float *lane[LANES];
             for (size_t s = 0; s < LANES; s++) {
