@@ -13,9 +13,15 @@
 #include "kernels/lists.h"
 #include "kernels/vector.h"
 
-/* Tiles with 16 accumulators need the 32 registers of AVX-512. A single block row takes more vectors, to have enough
- * independent sums. */
-enum { VECTORS = LANES == 16 ? 4 : 2, SINGLE_ROW_VECTORS = LANES == 16 ? 4 : 8 };
+/* Tiles with 16 accumulators need the 32 registers of AVX-512; with 12 they fill 16 registers. A single block row takes
+ * more vectors, to have enough independent sums. */
+enum {
+    VECTORS = LANES == 16  ? 4
+              : LANES == 8 ? 3
+                           : 2,
+    TRANSPOSED_VECTORS = LANES == 16 ? 4 : 2, /* divides a panel's width: what is left costs more here */
+    SINGLE_ROW_VECTORS = LANES == 16 ? 4 : 8
+};
 
 /* ---- forward ------------------------------------------------------------------------------------------------- */
 
@@ -160,15 +166,15 @@ typedef void transposed_function(const places *p, const float *values, const flo
         transposed_entries(p, values, y, y_step, x, ROWS, VECTORS);                                                    \
     }
 TRANSPOSED_TILE(16_one, 16, 1)
-TRANSPOSED_TILE(16_many, 16, VECTORS)
+TRANSPOSED_TILE(16_many, 16, TRANSPOSED_VECTORS)
 TRANSPOSED_TILE(8_one, 8, 1)
-TRANSPOSED_TILE(8_many, 8, VECTORS)
+TRANSPOSED_TILE(8_many, 8, TRANSPOSED_VECTORS)
 TRANSPOSED_TILE(4_one, 4, 1)
-TRANSPOSED_TILE(4_many, 4, VECTORS)
+TRANSPOSED_TILE(4_many, 4, TRANSPOSED_VECTORS)
 TRANSPOSED_TILE(1_one, 1, 1)
-TRANSPOSED_TILE(1_many, 1, VECTORS)
+TRANSPOSED_TILE(1_many, 1, TRANSPOSED_VECTORS)
 TRANSPOSED_TILE(any_one, rows, 1)
-TRANSPOSED_TILE(any_many, rows, VECTORS)
+TRANSPOSED_TILE(any_many, rows, TRANSPOSED_VECTORS)
 
 static void transposed_list(const list *l, const float *values, const float *y, float *x, size_t row_step,
                             size_t block_step, size_t vectors) {
@@ -184,7 +190,7 @@ static void transposed_list(const list *l, const float *values, const float *y, 
     for (size_t first = 0; first < l->length; first += p.count, values += p.count * l->rows) {
         locate(l, first, row_step, block_step, &p);
         size_t n = 0;
-        for (; n + VECTORS <= vectors; n += VECTORS)
+        for (; n + TRANSPOSED_VECTORS <= vectors; n += TRANSPOSED_VECTORS)
             many(&p, values, y + n * LANES, block_step, x + n * LANES, l->rows);
         for (; n < vectors; n++) one(&p, values, y + n * LANES, block_step, x + n * LANES, l->rows);
     }
