@@ -15,10 +15,15 @@ typedef struct column_sums {
 static void sum_columns(void *context, size_t first, size_t count) {
     const column_sums *s = context;
     double total[COLUMNS] = {0};
-    for (size_t n = 0; n < s->rows; n++) {
-        const float *row = s->values + n * s->columns + first;
-        for (size_t i = 0; i < count; i++) total[i] += (double)row[i];
+    const float *row = s->values + first;
+    size_t n = 0;
+    for (; n + 4 <= s->rows; n += 4, row += 4 * s->columns) { /* totals are loaded and stored for four rows at once */
+        const float *second = row + s->columns, *third = second + s->columns, *fourth = third + s->columns;
+        for (size_t i = 0; i < count; i++)
+            total[i] += ((double)row[i] + (double)second[i]) + ((double)third[i] + (double)fourth[i]);
     }
+    for (; n < s->rows; n++, row += s->columns)
+        for (size_t i = 0; i < count; i++) total[i] += (double)row[i];
     for (size_t i = 0; i < count; i++)
         s->sum[first + i] = (float)((s->add ? (double)s->sum[first + i] : 0.0) + total[i]);
 }

@@ -27,7 +27,7 @@ typedef struct product {
 static size_t at_most(size_t value, size_t limit) { return value < limit ? value : limit; }
 
 static void cut_into_tiles(product *p) {
-    p->tile_rows = p->n <= THIN_COLUMNS ? 32 : p->m < 512 ? 128 : 256;
+    p->tile_rows = p->n <= THIN_COLUMNS ? 64 : p->m < 512 ? 128 : 256;
     size_t strips = (p->m + p->tile_rows - 1) / p->tile_rows;
     p->tile_columns = strips < 4 ? 512 : p->n;
     p->tiles_across = (p->n + p->tile_columns - 1) / p->tile_columns;
