@@ -231,6 +231,34 @@ START_TEST(openblas_keeps_its_threads) {
 }
 END_TEST
 
+/* Chosen kernels, the level of the processor, and what it should have. */
+START_TEST(old_kernels_are_recognised) {
+    static const struct {
+        const char *chosen;
+        rbe_vector_level processor;
+        const char *better;
+    } cases[] = {
+        {"Prescott", RBE_VECTOR_OLD, NULL},
+        {"Prescott", RBE_VECTOR_AVX2, "Haswell"},
+        {"Prescott", RBE_VECTOR_AVX512, "SkylakeX"},
+        {"Sandybridge", RBE_VECTOR_AVX2, "Haswell"},
+        {"Nehalem", RBE_VECTOR_OLD, NULL},
+        {"Haswell", RBE_VECTOR_AVX2, NULL},
+        {"HASWELL", RBE_VECTOR_AVX512, "SkylakeX"},
+        {"Zen", RBE_VECTOR_AVX2, NULL},
+        {"Zen", RBE_VECTOR_AVX512, "SkylakeX"},
+        {"SkylakeX", RBE_VECTOR_AVX512, NULL},
+        {"Cooperlake", RBE_VECTOR_AVX2, NULL},
+        {"SapphireRapids", RBE_VECTOR_AVX512, NULL},
+        {"of the year 2040", RBE_VECTOR_AVX512, NULL},
+        {"", RBE_VECTOR_AVX2, NULL},
+    };
+    for (size_t n = 0; n < sizeof cases / sizeof *cases; n++)
+        ck_assert_pstr_eq(rbe_blas_kernels_above(cases[n].chosen, cases[n].processor), cases[n].better);
+    ck_assert_str_eq(rbe_blas_kernels(), openblas_get_corename());
+}
+END_TEST
+
 /* More callers at once than OpenBLAS was built for, and than the address space holds buffers for [50] [52]. */
 START_TEST(openblas_is_not_asked_for_too_much) {
     ck_assert_uint_le(rbe_blas_callers(100000), RBE_MAX_THREADS);
@@ -295,6 +323,7 @@ Suite *parallel_suite(void) {
     tcase_add_test(sums, column_sums_are_exact);
     suite_add_tcase(suite, sums);
     tcase_add_test(blas, openblas_keeps_its_threads);
+    tcase_add_test(blas, old_kernels_are_recognised);
     tcase_add_test(blas, openblas_is_not_asked_for_too_much);
     tcase_add_test(blas, sums_may_be_longer_than_an_int);
     suite_add_tcase(suite, blas);
