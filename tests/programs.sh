@@ -201,6 +201,36 @@ expect "compressed, grown, an image" 0 'test error' tiny --growth --image --opti
 expect "divergence is located" 1 '^train_digits: NUMERICAL_INSTABILITY: step [0-9]* of [0-9]*: fc[1-5]' \
     tiny --layer dense --hidden 32,32,32,32 --epochs 20 --optimizer sgd --lr 1000 --schedule constant
 
+# ---- OpenBLAS ----------------------------------------------------------------------------------------------------
+
+# Its oldest kernels, as an OpenBLAS that does not know the processor chooses them. Some are built for one processor only.
+if grep -q avx2 /proc/cpuinfo &&
+    OPENBLAS_VERBOSE=2 OPENBLAS_CORETYPE=Prescott "$build/examples/hello" 2>&1 | grep -q '^Core: Prescott'; then
+    expect "older kernels: started again" 0 \
+        '^train_digits: OpenBLAS chose its kernels for Prescott, older than this processor: starting again with [A-Z]' \
+        env OPENBLAS_CORETYPE=Prescott "$train" --data "$data" --epochs 1 --hidden 32 --layer dense
+    check "that is all it says of them" test "$(grep -c OpenBLAS "$work/output")" -eq 1
+    expect "older kernels: no third start, but a warning" 0 '^train_digits: warning: .* with OPENBLAS_CORETYPE=[A-Z]' \
+        env OPENBLAS_CORETYPE=Prescott RBE_EXAMPLE_STARTED_AGAIN=1 \
+        "$train" --data "$data" --epochs 1 --hidden 32 --layer dense
+    check "the warning comes once" test "$(grep -c OpenBLAS "$work/output")" -eq 1
+fi
+
+# OpenBLAS's own threads would hang in a small address space, and with them the program at its end.
+for megabytes in 150 170 300 700 4000; do
+    (
+        unset OPENBLAS_NUM_THREADS
+        # shellcheck disable=SC3045 # not of POSIX, but of every shell on Linux
+        ulimit -v $((megabytes * 1024))
+        exec timeout -s KILL 60 "$train" --data "$data" --epochs 1 --hidden 32 --threads 1
+    ) > "$work/limited" 2>&1
+    found=$?
+    if [ "$found" -eq 0 ]; then ending='^test error'; else ending='^train_digits: INSUFFICIENT_MEMORY'; fi
+    check "$megabytes MB of address space: success or a status, exit code $found" test "$found" -le 1
+    check "$megabytes MB of address space: it says so" grep -q "$ending" "$work/limited"
+    check "$megabytes MB of address space: started again" grep -q '^train_digits: the address.*again' "$work/limited"
+done
+
 # ---- stored models and weights -----------------------------------------------------------------------------------
 
 compress=$build/examples/compress_weights
