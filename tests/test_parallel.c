@@ -11,6 +11,7 @@
 
 #include "base/alloc.h"
 #include "base/blas.h"
+#include "base/clock.h"
 #include "base/column_sums.h"
 #include "base/gemm.h"
 #include "base/parallel.h"
@@ -175,6 +176,50 @@ START_TEST(ranges_cover_everything_once) {
 }
 END_TEST
 
+/* What an observer is told. */
+typedef struct story {
+    rbe_any_function *function[8];
+    size_t task[8], tasks[8], count;
+    double seconds;
+} story;
+
+static void listen(void *user, rbe_any_function *function, size_t task, size_t tasks, double seconds) {
+    story *s = user;
+    ck_assert_uint_lt(s->count, 8);
+    ck_assert_double_ge(seconds, 0.0);
+    s->function[s->count] = function;
+    s->task[s->count] = task;
+    s->tasks[s->count++] = tasks;
+    s->seconds += seconds;
+}
+
+/* Tasks of one thread, with their loop's function; neither the loops inside of them nor those of the pool. */
+START_TEST(an_observer_is_told_of_tasks) {
+    record *r = calloc(1, sizeof *r);
+    story s = {.count = 0};
+    r->threads = 4;
+    rbe_set_threads(1);
+    rbe_parallel_observe(listen, &s);
+    double start = rbe_seconds();
+    rbe_parallel(1, 2, nest, r);
+    rbe_parallel_ranges(20, 7, mark_range, r);
+    double end = rbe_seconds();
+    rbe_parallel(4, 100, note, r);
+    rbe_parallel_observe(NULL, NULL);
+    rbe_parallel(1, 100, note, r);
+    ck_assert_uint_eq(s.count, 5);
+    for (size_t n = 0; n < 5; n++) {
+        ck_assert(s.function[n] == (n < 2 ? (rbe_any_function *)nest : (rbe_any_function *)mark_range));
+        ck_assert_uint_eq(s.task[n], n < 2 ? n : n - 2);
+        ck_assert_uint_eq(s.tasks[n], n < 2 ? 2 : 3);
+    }
+    ck_assert_double_le(s.seconds, end - start);
+    ck_assert_uint_eq(atomic_load(&r->nested), 20);
+    ck_assert(!atomic_load(&r->wrong_worker));
+    free(r);
+}
+END_TEST
+
 /* ---- sums over rows ------------------------------------------------------------------------------------------ */
 
 /* A float stops at 2^24 ones [67]. */
@@ -318,6 +363,7 @@ Suite *parallel_suite(void) {
     tcase_add_test(pool, a_child_after_fork_works);
     tcase_add_test(pool, refused_threads_change_nothing);
     tcase_add_test(pool, ranges_cover_everything_once);
+    tcase_add_test(pool, an_observer_is_told_of_tasks);
     suite_add_tcase(suite, pool);
     tcase_add_test(sums, long_sums_do_not_stop);
     tcase_add_test(sums, column_sums_are_exact);
