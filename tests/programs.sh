@@ -214,6 +214,12 @@ if grep -q avx2 /proc/cpuinfo &&
         env OPENBLAS_CORETYPE=Prescott RBE_EXAMPLE_STARTED_AGAIN=1 \
         "$train" --data "$data" --epochs 1 --hidden 32 --layer dense
     check "the warning comes once" test "$(grep -c OpenBLAS "$work/output")" -eq 1
+    expect "benchmark with older kernels: started again" 0 '^B=64 .*; dense: OpenBLAS for [A-OQ-Z]' \
+        env OPENBLAS_CORETYPE=Prescott "$build/bench/bench_linear" --quick --case matvec --size 64
+    check "it says so" test "$(grep -c '^bench_linear: OpenBLAS chose its kernels for Prescott' "$work/output")" -eq 1
+    expect "benchmark with older kernels only: no ratio" 1 '^bench_linear: .*Prescott.*nothing to compare with' \
+        env OPENBLAS_CORETYPE=Prescott RBE_EXAMPLE_STARTED_AGAIN=1 "$build/bench/bench_linear" --quick --case matvec
+    check "nothing else is printed" test "$(wc -l < "$work/output")" -eq 1
 fi
 
 # OpenBLAS's own threads would hang in a small address space, and with them the program at its end.
@@ -478,6 +484,31 @@ check "tune_blocks.csv: given and tried" test "$(wc -l < "$work/experiments/tune
 for program in growth prune_sweep tune_blocks; do
     expect "$program --help" 0 '^  --json' "$build/examples/$program" --help
     expect "$program, unknown option" 2 "Try '$program --help'" "$build/examples/$program" --what
+done
+
+# ---- benchmarks --------------------------------------------------------------------------------------------------
+
+bench=$build/bench/bench_linear
+expect "bench_linear: shares of the peak" 0 \
+    '^{"case":"fwd",.*"ratio":[0-9.]*,.*"peak_gflops":[1-9][0-9.]*,"useful_share":0\.[0-9]*,"dense_share":[0-9.]*,' \
+    "$bench" --quick --json --case fwd --size 64 --n 64
+expect "bench_linear, a step" 0 '^{"case":"step",.*"peak_gflops":[1-9][0-9.]*,"useful_share":0\.[0-9]*,"dense_share":[0-9.]*,' \
+    "$bench" --quick --json --case step --size 64 --n 64
+printf '# Two layers.\n\nwide 30 100 7 # remark\nhigh 100 30 9\n' > "$work/shapes"
+expect "bench_linear --shapes" 0 '^{"case":"bwd","name":"high","in":100,"out":30,"n":9,' \
+    "$bench" --quick --json --shapes "$work/shapes"
+check "bench_linear --shapes: each layer, forward and backward" test "$(wc -l < "$work/output")" -eq 4
+for line in 'fc1 784 300' 'fc1 784 300 0' 'fc1 784 300 256 1' 'fc1 a 300 256' '1 2 3'; do
+    echo "$line" > "$work/shapes"
+    expect "bench_linear --shapes, $line" 1 "shapes:1: expected name inputs outputs rows, found \"$line\"" \
+        "$bench" --shapes "$work/shapes"
+done
+expect "bench_linear --shapes, no file" 1 "cannot open $work/nothing" "$bench" --shapes "$work/nothing"
+check_shapes() { # FILE
+    awk '/^#/ { next } NF != 4 || $2 * $3 * $4 < 1 { exit 1 } { n++ } END { if (!n) exit 1 }' "$1"
+}
+for shapes in "$root"/tests/bench/shapes/*.txt; do
+    check "the layers of $(basename "$shapes")" check_shapes "$shapes"
 done
 
 # ---- scripts -----------------------------------------------------------------------------------------------------
