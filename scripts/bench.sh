@@ -65,6 +65,11 @@ for shapes in "$(dirname "$0")"/../tests/bench/shapes/*.txt; do
 done
 table "a training step" --case step --size 1024
 "$bench" --case step --size 1024 --coeffs 64
+table "its tasks, and what threads could do for it" --serial --size 1024
+if [ "$(nproc)" -gt 1 ]; then
+    table "its time on two threads" --case scaling --threads 2 --size 1024
+    "$bench" --case scaling --threads 2 --size 1024 --busy
+fi
 
 echo "==> microseconds per row and coefficient of 1024 -> 1024: cost is linear in rows and in coefficients"
 for n in 64 128 256 512 1024 2048 4096; do

@@ -504,11 +504,34 @@ for line in 'fc1 784 300' 'fc1 784 300 0' 'fc1 784 300 256 1' 'fc1 a 300 256' '1
         "$bench" --shapes "$work/shapes"
 done
 expect "bench_linear --shapes, no file" 1 "cannot open $work/nothing" "$bench" --shapes "$work/nothing"
+expect "bench_linear --shapes --case fwd" 2 'shapes excludes --case' "$bench" --shapes "$work/shapes" --case fwd
 check_shapes() { # FILE
     awk '/^#/ { next } NF != 4 || $2 * $3 * $4 < 1 { exit 1 } { n++ } END { if (!n) exit 1 }' "$1"
 }
 for shapes in "$root"/tests/bench/shapes/*.txt; do
     check "the layers of $(basename "$shapes")" check_shapes "$shapes"
+done
+expect "bench_linear --serial" 0 '^  backward_panel (batch.c:[0-9]*)  *[0-9]* x  *[0-9]* ' \
+    "$bench" --quick --serial --size 256
+"$bench" --quick --serial --size 256 --json > "$work/serial"
+# More threads promise as much or more, none promises more than it is, and what lies outside of loops counts.
+check_serial() { # FILE
+    awk -F '[:,}]' '{
+        for (n = 1; n < NF; n++) { gsub("[{\"]", "", $n); value[$n] = $(n + 1) }
+        exit !(value["predicted_2"] <= value["predicted_4"] && value["predicted_4"] <= value["predicted_8"] &&
+            value["predicted_8"] <= value["predicted_16"] && value["predicted_2"] < 2 && value["predicted_16"] < 16 &&
+            value["predicted_2"] > 0 && value["tasks"] > value["loops"] && value["outside_us"] > 0 &&
+            value["outside_us"] + value["largest_us"] < value["step_us"])
+    }' "$1"
+}
+check "bench_linear --serial, json" check_serial "$work/serial"
+expect "bench_linear --busy" 2 'busy needs --case scaling' "$bench" --busy
+for busy in '' --busy; do
+    if [ "$(nproc)" -gt 1 ] || [ -z "$busy" ]; then
+        # shellcheck disable=SC2086 # an option or none
+        expect "bench_linear --case scaling $busy" 0 '^{"case":"scaling",.*"ratio":[0-9.]*,.*"ratio_mean":[0-9.]*}$' \
+            "$bench" --quick --json --case scaling --threads 2 --size 64 --n 64 $busy
+    fi
 done
 
 # ---- scripts -----------------------------------------------------------------------------------------------------

@@ -1,8 +1,8 @@
 /* Which kernels OpenBLAS has chosen, and whether they use what the processor has.
  *
  * OpenBLAS knows a processor by family and model, and takes the kernels of a very old one for those that are newer than
- * itself. The names are compared by the vectors that their kernels use. AMD's processors do as much with AVX2 as with
- * AVX-512, or nearly (Zen 4), so AVX2 is no fallback there.
+ * itself. The names are compared by the vectors that their kernels use. AVX2 counts as a fallback on Intel's processors
+ * with AVX-512 only: on a Zen 4 it does as much.
  */
 #include <cblas.h>
 #include <stdatomic.h>

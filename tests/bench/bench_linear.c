@@ -15,6 +15,8 @@
 #include "baseline.h"
 #include "interleaved.h"
 #include "parts.h"
+#include "scaling.h"
+#include "serial.h"
 #include "step.h"
 #include "subject.h"
 
@@ -24,7 +26,7 @@ typedef struct settings {
     const char *product, *transform, *alpha, *shapes;
     example_sizes sizes;
     size_t n, block, coeffs, group, threads;
-    bool json, quick, parts;
+    bool json, quick, parts, serial, busy;
 } settings;
 
 /* A layer of a network; of a square matrix without a name. */
@@ -165,13 +167,26 @@ static void bench_training_step(const settings *s, size_t size) {
     fflush(stdout);
 }
 
+/* Options that would do nothing are mistakes. */
+static void check_options(const settings *s) {
+    if (s->busy && strcmp(s->product, "scaling") != 0) example_fail(2, "--busy needs --case scaling");
+    if (s->shapes && (example_given("case") || example_given("size") || example_given("n")))
+        example_fail(2, "--shapes excludes --case, --size and --n");
+}
+
 /* The cases that are no single product: true if this was one. */
 static bool bench_whole(const settings *s) {
-    if (!s->parts && strcmp(s->product, "step") != 0) return false;
+    bool step = strcmp(s->product, "step") == 0, scaling = strcmp(s->product, "scaling") == 0;
+    if (!s->parts && !s->serial && !step && !scaling) return false;
     for (size_t i = 0; i < s->sizes.count; i++) {
         size_t size = s->sizes.value[i];
+        const bench_step_options options = step_options(s, size);
         if (s->parts)
             bench_parts(s->transform, size, s->n > 0 ? s->n : 1024, s->block, s->coeffs, s->group, s->quick);
+        else if (s->serial)
+            bench_serial(&options, s->json);
+        else if (scaling)
+            bench_scaling(&options, s->threads, s->busy, s->json);
         else
             bench_training_step(s, size);
     }
@@ -187,8 +202,9 @@ int main(int argc, char **argv) {
                   .coeffs = 256,
                   .threads = 1};
     const example_option options[] = {
-        {"case", EXAMPLE_TEXT, &s.product, "all|fwd|dx|dw|bwd|matvec|step",
-         "a product (all: fwd, bwd, matvec), or a training step of 784-size-size-10", 0, 0},
+        {"case", EXAMPLE_TEXT, &s.product, "all|fwd|dx|dw|bwd|matvec|step|scaling",
+         "a product (all: fwd, bwd, matvec); a training step of 784-size-size-10, or its time on T threads over one", 0,
+         0},
         {"shapes", EXAMPLE_TEXT, &s.shapes, "FILE", "fwd and bwd of these layers: a line \"name in out rows\" each", 0,
          0},
         {"size", EXAMPLE_SIZES, &s.sizes, "LIST", "inputs and outputs of the layer", 1, 16384},
@@ -200,11 +216,15 @@ int main(int argc, char **argv) {
         {"alpha", EXAMPLE_TEXT, &s.alpha, "on|off", "the eight basis functions", 0, 0},
         {"threads", EXAMPLE_COUNT, &s.threads, "T", "of both the compressed and the dense product", 1, 1024},
         {"parts", EXAMPLE_FLAG, &s.parts, NULL, "where the time of the forward product goes; one thread", 0, 0},
+        {"serial", EXAMPLE_FLAG, &s.serial, NULL, "how much of a training step threads can share, and what it promises",
+         0, 0},
+        {"busy", EXAMPLE_FLAG, &s.busy, NULL, "scaling beside a loop that keeps the second processor busy", 0, 0},
         {"quick", EXAMPLE_FLAG, &s.quick, NULL, "fewer rounds", 0, 0},
         {"json", EXAMPLE_FLAG, &s.json, NULL, "one JSON object per line instead of a table", 0, 0},
     };
     example_parse(argc, argv, "Times the compressed linear layer against OpenBLAS.", options,
                   sizeof options / sizeof options[0]);
+    check_options(&s);
     bench_require_kernels();
     example_require(rbe_set_threads((int)s.threads));
     if (bench_whole(&s)) return 0;
