@@ -41,7 +41,7 @@ LIBS = $(PACKAGE_LIBS) -lm -pthread
 
 SOURCES := $(wildcard src/*/*.c)
 OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o)
-EXAMPLE_SHARED := $(wildcard examples/common.c examples/experiment.c examples/recipe.c examples/tensors.c \
+EXAMPLE_SHARED := $(wildcard examples/common.c examples/openblas.c examples/experiment.c examples/recipe.c examples/tensors.c \
                              examples/draw_layer.c examples/sweep.c examples/thresholds.c)
 EXAMPLES := $(patsubst examples/%.c,$(BUILD)/examples/%,$(filter-out $(EXAMPLE_SHARED),$(wildcard examples/*.c)))
 EXAMPLE_COMMON := $(EXAMPLE_SHARED:%.c=$(BUILD)/%.o)
@@ -131,11 +131,11 @@ SUITE ?= $(SUITES)
 suites:
 	@echo $(SUITES)
 
-check: $(BUILD)/tests/run $(BUILD)/tests/pressure examples headers run-suites
+check: $(BUILD)/tests/run $(BUILD)/tests/pressure examples $(BUILD)/bench/bench_linear headers run-suites
 
 # Several at a time, each with its output in one piece; at the end the sum of what they counted.
 SUITE_LOGS = $(SUITE:%=$(BUILD)/check/%.log)
-run-suites: $(BUILD)/tests/run $(if $(filter programs,$(SUITE)),examples)
+run-suites: $(BUILD)/tests/run $(if $(filter programs,$(SUITE)),examples $(BUILD)/bench/bench_linear)
 	@mkdir -p $(BUILD)/check
 	@rm -f $(SUITE_LOGS)
 	@status=0; \

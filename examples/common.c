@@ -12,6 +12,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "openblas.h"
+
 enum { MAX_OPTIONS = 40, HELP_COLUMN = 28, LONG = 256 /* getopt's code of option n is LONG + n */ };
 
 static const char *program = "example";
@@ -177,6 +179,7 @@ static void set_files(int argc, char **argv, const example_option *options, size
 void example_parse(int argc, char **argv, const char *purpose, const example_option *options, size_t count) {
     const char *slash = strrchr(argv[0], '/');
     program = slash ? slash + 1 : argv[0];
+    example_start_well(program, argv);
     atexit(check_output);
     size_t max_bytes = 0;
     const example_option limit = {"max-bytes", EXAMPLE_COUNT, &max_bytes, "N", NULL, 1, 1e15};

@@ -40,7 +40,8 @@ typedef struct example_option {
  * with 0, and --max-bytes, which bounds the memory that a file may take. An unknown option, a missing or bad value, a
  * missing file, or an argument too many prints a message and ends the program with 2.
  *
- * From then on the program also fails, with 1, if what it has printed could not be written. */
+ * From then on the program also fails, with 1, if what it has printed could not be written. Before all that it may start
+ * again for OpenBLAS: see openblas.h. */
 void example_parse(int argc, char **argv, const char *purpose, const example_option *options, size_t count);
 
 /* Whether the command line had this option. */

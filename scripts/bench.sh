@@ -27,11 +27,16 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
 export OPENBLAS_NUM_THREADS=1
-unset OPENBLAS_CORETYPE # the baseline is the best that OpenBLAS has for this machine
 measure() { "$bench" --json --quick "$@" | tee "$work/last" >> "$results"; }
 
-# "NAME": 1.5 of the last line that was measured.
-field() { sed "s/.*\"$1\":\\([-+.0-9e]*\\).*/\\1/" "$work/last"; }
+# "NAME": 1.5 or "NAME": "text" of the last line that was measured.
+field() { sed "s/.*\"$1\":\"*\([-+.0-9A-Za-z_]*\).*/\1/" "$work/last"; }
+
+# Where OpenBLAS has better kernels for this machine than those it chose, the program says so and starts again with
+# them: once here, for all that follows.
+"$bench" --json --quick --case matvec --size 64 > "$work/last"
+OPENBLAS_CORETYPE=$(field openblas)
+export OPENBLAS_CORETYPE
 
 table() { # TITLE OPTIONS...
     echo "==> $1"
@@ -55,8 +60,16 @@ both "B = 32, 1/16" --block 32 --coeffs 64
 both "B = 128, 1/16" --block 128 --coeffs 1024
 both "4096 inputs and outputs, 256 rows" --size 4096 --n 256 --quick
 both "two threads (each side)" --size 1024 --threads 2
+for shapes in "$(dirname "$0")"/../tests/bench/shapes/*.txt; do
+    table "$(sed -n '1s/^# *//p' "$shapes")" --shapes "$shapes" --quick
+done
 table "a training step" --case step --size 1024
 "$bench" --case step --size 1024 --coeffs 64
+table "its tasks, and what threads could do for it" --serial --size 1024
+if [ "$(nproc)" -gt 1 ]; then
+    table "its time on two threads" --case scaling --threads 2 --size 1024
+    "$bench" --case scaling --threads 2 --size 1024 --busy
+fi
 
 echo "==> microseconds per row and coefficient of 1024 -> 1024: cost is linear in rows and in coefficients"
 for n in 64 128 256 512 1024 2048 4096; do
@@ -75,15 +88,18 @@ fi
 echo "==> ratio against rows and density, for the picture"
 rows="1 4 16 32 64 256 1024"
 sizes="64 128 256 512 1024 2048"
+largest=2048
 for size in $sizes; do
     for n in $rows; do
         if [ "$n" -eq 1 ]; then kind=matvec; else kind=fwd; fi
         measure --case $kind --size "$size" --n "$n"
         echo "$n $(field ratio)" >> "$work/rows-$size"
+        [ "$size" -ne $largest ] || echo "$n $(field dense_share)" >> "$work/rows-share"
     done
     for coeffs in 4096 2048 1024 512 256 128 64; do
         measure --case fwd --size "$size" --n 256 --coeffs $coeffs
         echo "$((4096 / coeffs)) $(field ratio)" >> "$work/density-$size"
+        [ "$size" -ne $largest ] || echo "$((4096 / coeffs)) $(field dense_share)" >> "$work/density-share"
     done
 done
 
@@ -108,6 +124,8 @@ curves() { # NAME
     if [ -s "$work/$1-crossings" ]; then
         echo "'$work/$1-crossings' with points lc rgb 'black' lw 2 pt 6 ps 2 title 'crossover', \\"
     fi
+    echo "'$work/$1-share' using 1:(1/\$2) with lines lc rgb '#444444' dt 3 lw 2 \\"
+    echo "title 'dense at the peak of the processor, $largest x $largest', \\"
     echo "1 with lines lc rgb '#444444' dt (6,4) lw 2 title 'dense OpenBLAS'"
 }
 

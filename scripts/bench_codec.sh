@@ -29,7 +29,6 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
 export OPENBLAS_NUM_THREADS=1
-unset OPENBLAS_CORETYPE # the baseline is the best that OpenBLAS has for this machine
 
 echo "==> speed, one thread, in turns with a dense product of 1024^3"
 "$bench" --case speed

@@ -201,6 +201,42 @@ expect "compressed, grown, an image" 0 'test error' tiny --growth --image --opti
 expect "divergence is located" 1 '^train_digits: NUMERICAL_INSTABILITY: step [0-9]* of [0-9]*: fc[1-5]' \
     tiny --layer dense --hidden 32,32,32,32 --epochs 20 --optimizer sgd --lr 1000 --schedule constant
 
+# ---- OpenBLAS ----------------------------------------------------------------------------------------------------
+
+# Its oldest kernels, as an OpenBLAS that does not know the processor chooses them. Some are built for one processor only.
+if grep -q avx2 /proc/cpuinfo &&
+    OPENBLAS_VERBOSE=2 OPENBLAS_CORETYPE=Prescott "$build/examples/hello" 2>&1 | grep -q '^Core: Prescott'; then
+    expect "older kernels: started again" 0 \
+        '^train_digits: OpenBLAS chose its kernels for Prescott, older than this processor: starting again with [A-Z]' \
+        env OPENBLAS_CORETYPE=Prescott "$train" --data "$data" --epochs 1 --hidden 32 --layer dense
+    check "that is all it says of them" test "$(grep -c OpenBLAS "$work/output")" -eq 1
+    expect "older kernels: no third start, but a warning" 0 '^train_digits: warning: .* with OPENBLAS_CORETYPE=[A-Z]' \
+        env OPENBLAS_CORETYPE=Prescott RBE_EXAMPLE_STARTED_AGAIN=1 \
+        "$train" --data "$data" --epochs 1 --hidden 32 --layer dense
+    check "the warning comes once" test "$(grep -c OpenBLAS "$work/output")" -eq 1
+    expect "benchmark with older kernels: started again" 0 '^B=64 .*; dense: OpenBLAS for [A-OQ-Z]' \
+        env OPENBLAS_CORETYPE=Prescott "$build/bench/bench_linear" --quick --case matvec --size 64
+    check "it says so" test "$(grep -c '^bench_linear: OpenBLAS chose its kernels for Prescott' "$work/output")" -eq 1
+    expect "benchmark with older kernels only: no ratio" 1 '^bench_linear: .*Prescott.*nothing to compare with' \
+        env OPENBLAS_CORETYPE=Prescott RBE_EXAMPLE_STARTED_AGAIN=1 "$build/bench/bench_linear" --quick --case matvec
+    check "nothing else is printed" test "$(wc -l < "$work/output")" -eq 1
+fi
+
+# OpenBLAS's own threads would hang in a small address space, and with them the program at its end.
+for megabytes in 150 170 300 700 4000; do
+    (
+        unset OPENBLAS_NUM_THREADS
+        # shellcheck disable=SC3045 # not of POSIX, but of every shell on Linux
+        ulimit -v $((megabytes * 1024))
+        exec timeout -s KILL 60 "$train" --data "$data" --epochs 1 --hidden 32 --threads 1
+    ) > "$work/limited" 2>&1
+    found=$?
+    if [ "$found" -eq 0 ]; then ending='^test error'; else ending='^train_digits: INSUFFICIENT_MEMORY'; fi
+    check "$megabytes MB of address space: success or a status, exit code $found" test "$found" -le 1
+    check "$megabytes MB of address space: it says so" grep -q "$ending" "$work/limited"
+    check "$megabytes MB of address space: started again" grep -q '^train_digits: the address.*again' "$work/limited"
+done
+
 # ---- stored models and weights -----------------------------------------------------------------------------------
 
 compress=$build/examples/compress_weights
@@ -448,6 +484,54 @@ check "tune_blocks.csv: given and tried" test "$(wc -l < "$work/experiments/tune
 for program in growth prune_sweep tune_blocks; do
     expect "$program --help" 0 '^  --json' "$build/examples/$program" --help
     expect "$program, unknown option" 2 "Try '$program --help'" "$build/examples/$program" --what
+done
+
+# ---- benchmarks --------------------------------------------------------------------------------------------------
+
+bench=$build/bench/bench_linear
+expect "bench_linear: shares of the peak" 0 \
+    '^{"case":"fwd",.*"ratio":[0-9.]*,.*"peak_gflops":[1-9][0-9.]*,"useful_share":0\.[0-9]*,"dense_share":[0-9.]*,' \
+    "$bench" --quick --json --case fwd --size 64 --n 64
+expect "bench_linear, a step" 0 '^{"case":"step",.*"peak_gflops":[1-9][0-9.]*,"useful_share":0\.[0-9]*,"dense_share":[0-9.]*,' \
+    "$bench" --quick --json --case step --size 64 --n 64
+printf '# Two layers.\n\nwide 30 100 7 # remark\nhigh 100 30 9\n' > "$work/shapes"
+expect "bench_linear --shapes" 0 '^{"case":"bwd","name":"high","in":100,"out":30,"n":9,' \
+    "$bench" --quick --json --shapes "$work/shapes"
+check "bench_linear --shapes: each layer, forward and backward" test "$(wc -l < "$work/output")" -eq 4
+for line in 'fc1 784 300' 'fc1 784 300 0' 'fc1 784 300 256 1' 'fc1 a 300 256' '1 2 3'; do
+    echo "$line" > "$work/shapes"
+    expect "bench_linear --shapes, $line" 1 "shapes:1: expected name inputs outputs rows, found \"$line\"" \
+        "$bench" --shapes "$work/shapes"
+done
+expect "bench_linear --shapes, no file" 1 "cannot open $work/nothing" "$bench" --shapes "$work/nothing"
+expect "bench_linear --shapes --case fwd" 2 'shapes excludes --case' "$bench" --shapes "$work/shapes" --case fwd
+check_shapes() { # FILE
+    awk '/^#/ { next } NF != 4 || $2 * $3 * $4 < 1 { exit 1 } { n++ } END { if (!n) exit 1 }' "$1"
+}
+for shapes in "$root"/tests/bench/shapes/*.txt; do
+    check "the layers of $(basename "$shapes")" check_shapes "$shapes"
+done
+expect "bench_linear --serial" 0 '^  backward_panel (batch.c:[0-9]*)  *[0-9]* x  *[0-9]* ' \
+    "$bench" --quick --serial --size 256
+"$bench" --quick --serial --size 256 --json > "$work/serial"
+# More threads promise as much or more, none promises more than it is, and what lies outside of loops counts.
+check_serial() { # FILE
+    awk -F '[:,}]' '{
+        for (n = 1; n < NF; n++) { gsub("[{\"]", "", $n); value[$n] = $(n + 1) }
+        exit !(value["predicted_2"] <= value["predicted_4"] && value["predicted_4"] <= value["predicted_8"] &&
+            value["predicted_8"] <= value["predicted_16"] && value["predicted_2"] < 2 && value["predicted_16"] < 16 &&
+            value["predicted_2"] > 0 && value["tasks"] > value["loops"] && value["outside_us"] > 0 &&
+            value["outside_us"] + value["largest_us"] < value["step_us"])
+    }' "$1"
+}
+check "bench_linear --serial, json" check_serial "$work/serial"
+expect "bench_linear --busy" 2 'busy needs --case scaling' "$bench" --busy
+for busy in '' --busy; do
+    if [ "$(nproc)" -gt 1 ] || [ -z "$busy" ]; then
+        # shellcheck disable=SC2086 # an option or none
+        expect "bench_linear --case scaling $busy" 0 '^{"case":"scaling",.*"ratio":[0-9.]*,.*"ratio_mean":[0-9.]*}$' \
+            "$bench" --quick --json --case scaling --threads 2 --size 64 --n 64 $busy
+    fi
 done
 
 # ---- scripts -----------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/arena.h"
+#include "base/warning.h"
 #include "suites.h"
 #include "support.h"
 
@@ -61,6 +62,26 @@ START_TEST(last_error_is_cut_at_511_bytes) {
     text[sizeof text - 1] = '\0';
     rbe_fail(RBE_IO_ERROR, "%s", text);
     ck_assert_uint_eq(strlen(rbe_last_error()), 511);
+}
+END_TEST
+
+static void keep_warning(void *user, const char *text) { snprintf(user, 600, "%s", text); }
+
+START_TEST(warnings_reach_the_handler) {
+    char first[600] = "", second[600] = "", longest[2000];
+    ck_assert(!rbe_warn("nobody listens"));
+    rbe_set_warning_handler(keep_warning, first);
+    ck_assert(rbe_warn("%d of %s", 3, "four"));
+    ck_assert_str_eq(first, "3 of four");
+    rbe_set_warning_handler(keep_warning, second);
+    memset(longest, 'x', sizeof longest - 1);
+    longest[sizeof longest - 1] = '\0';
+    ck_assert(rbe_warn("%s", longest));
+    ck_assert_uint_eq(strlen(second), 511);
+    ck_assert_str_eq(first, "3 of four");
+    rbe_set_warning_handler(NULL, second);
+    ck_assert(!rbe_warn("nobody listens"));
+    ck_assert_uint_eq(strlen(second), 511);
 }
 END_TEST
 
@@ -397,6 +418,7 @@ Suite *base_suite(void) {
     tcase_add_test(status, last_error_keeps_the_newest_failure);
     tcase_add_test(status, last_error_is_cut_at_511_bytes);
     tcase_add_test(status, last_error_is_the_threads_own);
+    tcase_add_test(status, warnings_reach_the_handler);
     tcase_add_test(status, try_returns_a_failure_only);
     suite_add_tcase(suite, status);
 

@@ -12,6 +12,7 @@
 
 #include "base/alloc.h"
 #include "base/blas.h"
+#include "base/clock.h"
 #include "base/column_sums.h"
 #include "base/gemm.h"
 #include "base/parallel.h"
@@ -176,6 +177,50 @@ START_TEST(ranges_cover_everything_once) {
 }
 END_TEST
 
+/* What an observer is told. */
+typedef struct story {
+    rbe_any_function *function[8];
+    size_t task[8], tasks[8], count;
+    double seconds;
+} story;
+
+static void listen(void *user, rbe_any_function *function, size_t task, size_t tasks, double seconds) {
+    story *s = user;
+    ck_assert_uint_lt(s->count, 8);
+    ck_assert_double_ge(seconds, 0.0);
+    s->function[s->count] = function;
+    s->task[s->count] = task;
+    s->tasks[s->count++] = tasks;
+    s->seconds += seconds;
+}
+
+/* Tasks of one thread, with their loop's function; neither the loops inside of them nor those of the pool. */
+START_TEST(an_observer_is_told_of_tasks) {
+    record *r = calloc(1, sizeof *r);
+    story s = {.count = 0};
+    r->threads = 4;
+    rbe_set_threads(1);
+    rbe_parallel_observe(listen, &s);
+    double start = rbe_seconds();
+    rbe_parallel(1, 2, nest, r);
+    rbe_parallel_ranges(20, 7, mark_range, r);
+    double end = rbe_seconds();
+    rbe_parallel(4, 100, note, r);
+    rbe_parallel_observe(NULL, NULL);
+    rbe_parallel(1, 100, note, r);
+    ck_assert_uint_eq(s.count, 5);
+    for (size_t n = 0; n < 5; n++) {
+        ck_assert(s.function[n] == (n < 2 ? (rbe_any_function *)nest : (rbe_any_function *)mark_range));
+        ck_assert_uint_eq(s.task[n], n < 2 ? n : n - 2);
+        ck_assert_uint_eq(s.tasks[n], n < 2 ? 2 : 3);
+    }
+    ck_assert_double_le(s.seconds, end - start);
+    ck_assert_uint_eq(atomic_load(&r->nested), 20);
+    ck_assert(!atomic_load(&r->wrong_worker));
+    free(r);
+}
+END_TEST
+
 /* ---- sums over rows ------------------------------------------------------------------------------------------ */
 
 /* A float stops at 2^24 ones [67]. */
@@ -241,6 +286,34 @@ static size_t address_space(void) {
     return pages * (size_t)sysconf(_SC_PAGESIZE);
 }
 
+/* Chosen kernels, the level of the processor, and what it should have. */
+START_TEST(old_kernels_are_recognised) {
+    static const struct {
+        const char *chosen;
+        rbe_vector_level processor;
+        const char *better;
+    } cases[] = {
+        {"Prescott", RBE_VECTOR_OLD, NULL},
+        {"Prescott", RBE_VECTOR_AVX2, "Haswell"},
+        {"Prescott", RBE_VECTOR_AVX512, "SkylakeX"},
+        {"Sandybridge", RBE_VECTOR_AVX2, "Haswell"},
+        {"Nehalem", RBE_VECTOR_OLD, NULL},
+        {"Haswell", RBE_VECTOR_AVX2, NULL},
+        {"HASWELL", RBE_VECTOR_AVX512, "SkylakeX"},
+        {"Zen", RBE_VECTOR_AVX2, NULL},
+        {"Zen", RBE_VECTOR_AVX512, "SkylakeX"},
+        {"SkylakeX", RBE_VECTOR_AVX512, NULL},
+        {"Cooperlake", RBE_VECTOR_AVX2, NULL},
+        {"SapphireRapids", RBE_VECTOR_AVX512, NULL},
+        {"of the year 2040", RBE_VECTOR_AVX512, NULL},
+        {"", RBE_VECTOR_AVX2, NULL},
+    };
+    for (size_t n = 0; n < sizeof cases / sizeof *cases; n++)
+        ck_assert_pstr_eq(rbe_blas_kernels_above(cases[n].chosen, cases[n].processor), cases[n].better);
+    ck_assert_str_eq(rbe_blas_kernels(), openblas_get_corename());
+}
+END_TEST
+
 /* More callers at once than OpenBLAS was built for, and than the address space holds buffers for [50] [52]. */
 START_TEST(openblas_is_not_asked_for_too_much) {
     ck_assert_uint_le(rbe_blas_callers(100000), RBE_MAX_THREADS);
@@ -299,11 +372,13 @@ Suite *parallel_suite(void) {
     tcase_add_test(pool, loops_may_nest);
     tcase_add_test(pool, callers_share_the_pool);
     tcase_add_test(pool, ranges_cover_everything_once);
+    tcase_add_test(pool, an_observer_is_told_of_tasks);
     suite_add_tcase(suite, pool);
     tcase_add_test(sums, long_sums_do_not_stop);
     tcase_add_test(sums, column_sums_are_exact);
     suite_add_tcase(suite, sums);
     tcase_add_test(blas, openblas_keeps_its_threads);
+    tcase_add_test(blas, old_kernels_are_recognised);
     tcase_add_test(blas, sums_may_be_longer_than_an_int);
     suite_add_tcase(suite, blas);
     return suite;

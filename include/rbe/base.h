@@ -1,4 +1,5 @@
-/* rbe/base.h - what every other room stands on: status codes, memory, random numbers, threads.
+/* rbe/base.h - what every other room stands on: status codes, memory, random numbers, threads,
+ * warnings.
  *
  * Errors. Every call that can fail returns an rbe_status, or a pointer that is NULL on failure. Beside it a
  * thread-local text says what was expected and what was found: rbe_last_error(). The library never aborts, never
@@ -133,6 +134,30 @@ RBE_API uint32_t rbe_rng_below(rbe_rng *rng, uint32_t bound); /* in [0, bound); 
  * the host program has set is in force again when the library returns. */
 RBE_API rbe_status rbe_set_threads(int threads);
 RBE_API int rbe_threads(void);
+
+/* ---- warnings ------------------------------------------------------------------------------------------------ */
+
+/* Told of what the host program should know though nothing has failed. `text` is one line without its end and lives
+ * until the handler returns. The handler runs in the thread whose call found the reason. */
+typedef void rbe_warning_handler(void *user, const char *text);
+
+/* Sets the handler for all threads; NULL, the default: nobody is told. Today there is one warning: see
+ * rbe_blas_kernels. */
+RBE_API void rbe_set_warning_handler(rbe_warning_handler *handler, void *user);
+
+/* ---- OpenBLAS ------------------------------------------------------------------------------------------------ */
+
+/* The processor whose kernels OpenBLAS has chosen when it was loaded: "Haswell", "SkylakeX" and the like. Static string.
+ *
+ * An OpenBLAS that does not know a newer processor falls back to kernels of a very old one, "Prescott", and all dense
+ * products take several times as long. The warning handler is told so once, by the first call that needs OpenBLAS. The
+ * cure is the environment variable OPENBLAS_CORETYPE. OpenBLAS reads it when the program is loaded: it must be set
+ * before the program starts. */
+RBE_API const char *rbe_blas_kernels(void);
+
+/* The value of OPENBLAS_CORETYPE with which OpenBLAS would use what this processor has, "Haswell" or "SkylakeX"; NULL
+ * if it already does, or if the library does not know the kernels that were chosen. Static string. */
+RBE_API const char *rbe_blas_better_kernels(void);
 
 /* ---- files --------------------------------------------------------------------------------------------------- */
 

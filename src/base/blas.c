@@ -76,6 +76,7 @@ static rbe_status reserve(size_t count) {
 
 rbe_status rbe_blas_enter(size_t callers) {
     if (callers == 0) return RBE_OK;
+    rbe_blas_check_kernels();
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     pthread_once(&once, watch_forks);
     pthread_mutex_lock(&lock);

@@ -49,6 +49,8 @@ static _Atomic uint64_t loop_number; /* how many loops there have been (48 bits)
 static atomic_size_t loop_finished;
 static atomic_size_t counted_loops, counted_tasks;
 static _Thread_local bool inside_task;
+static rbe_task_observer *observer;
+static void *observer_user;
 
 /* ---- tasks --------------------------------------------------------------------------------------------------- */
 
@@ -165,7 +167,41 @@ static void wake_helpers(size_t wanted) {
 
 /* ---- loops --------------------------------------------------------------------------------------------------- */
 
+typedef struct ranges {
+    rbe_range_task *run;
+    void *context;
+    size_t count, piece;
+} ranges;
+
+static void run_range(void *context, size_t task, size_t worker) {
+    (void)worker;
+    const ranges *r = context;
+    size_t first = task * r->piece, rest = r->count - first;
+    r->run(r->context, first, rest < r->piece ? rest : r->piece);
+}
+
+/* What the caller has written: of ranges, the function that runs one. */
+static rbe_any_function *function_of(rbe_task *run, const void *context) {
+    return run == run_range ? (rbe_any_function *)((const ranges *)context)->run : (rbe_any_function *)run;
+}
+
+static void run_observed(size_t tasks, rbe_task *run, void *context) {
+    inside_task = true;
+    double start = rbe_seconds();
+    for (size_t task = 0; task < tasks; task++) {
+        run(context, task, 0);
+        double end = rbe_seconds();
+        observer(observer_user, function_of(run, context), task, tasks, end - start);
+        start = end;
+    }
+    inside_task = false;
+}
+
 static void run_alone(size_t tasks, rbe_task *run, void *context) {
+    if (observer && !inside_task) {
+        run_observed(tasks, run, context);
+        return;
+    }
     for (size_t task = 0; task < tasks; task++) run(context, task, 0);
 }
 
@@ -220,19 +256,6 @@ void rbe_parallel_in_order(size_t threads, size_t tasks, rbe_task *run, void *co
     run_loop(threads, 1, tasks, run, context);
 }
 
-typedef struct ranges {
-    rbe_range_task *run;
-    void *context;
-    size_t count, piece;
-} ranges;
-
-static void run_range(void *context, size_t task, size_t worker) {
-    (void)worker;
-    const ranges *r = context;
-    size_t first = task * r->piece, rest = r->count - first;
-    r->run(r->context, first, rest < r->piece ? rest : r->piece);
-}
-
 void rbe_parallel_ranges(size_t count, size_t piece, rbe_range_task *run, void *context) {
     ranges r = {run, context, count, piece};
     rbe_parallel((size_t)rbe_threads(), count / piece + (count % piece > 0), run_range, &r);
@@ -240,4 +263,9 @@ void rbe_parallel_ranges(size_t count, size_t piece, rbe_range_task *run, void *
 
 rbe_parallel_counts rbe_parallel_counted(void) {
     return (rbe_parallel_counts){atomic_load(&counted_loops), atomic_load(&counted_tasks)};
+}
+
+void rbe_parallel_observe(rbe_task_observer *told, void *user) {
+    observer = told;
+    observer_user = user;
 }

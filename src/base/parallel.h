@@ -33,4 +33,12 @@ typedef struct rbe_parallel_counts {
 
 rbe_parallel_counts rbe_parallel_counted(void);
 
+/* For benchmarks: is told of each task of the loops that one thread runs, in ascending order, with its seconds. What
+ * loops inside a task take is part of that task. `function` is the rbe_task, or the rbe_range_task, of the loop. */
+typedef void rbe_any_function(void);
+typedef void rbe_task_observer(void *user, rbe_any_function *function, size_t task, size_t tasks, double seconds);
+
+/* NULL, the default: nobody is told. Not to be called while a loop runs. */
+void rbe_parallel_observe(rbe_task_observer *observer, void *user);
+
 #endif

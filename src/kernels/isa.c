@@ -3,25 +3,17 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/processor.h"
 #include "kernels/kernels.h"
 #include "kernels/plan.h"
 
 static const rbe_methods *_Atomic chosen;
 
-#if defined(__x86_64__)
-static bool machine_has_avx2(void) { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
-
-static bool machine_has_avx512(void) {
-    return machine_has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
-           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw");
-}
-#endif
-
 /* NULL if there is none of this name that the machine can run. A NULL name: the best one. */
 static const rbe_methods *methods_named(const char *name) {
 #if defined(__x86_64__)
-    if ((!name || strcmp(name, "avx512") == 0) && machine_has_avx512()) return &rbe_methods_avx512;
-    if ((!name || strcmp(name, "avx2") == 0) && machine_has_avx2()) return &rbe_methods_avx2;
+    if ((!name || strcmp(name, "avx512") == 0) && rbe_processor_has_avx512()) return &rbe_methods_avx512;
+    if ((!name || strcmp(name, "avx2") == 0) && rbe_processor_has_avx2()) return &rbe_methods_avx2;
 #endif
     return !name || strcmp(name, "portable") == 0 ? &rbe_methods_portable : NULL;
 }

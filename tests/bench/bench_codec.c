@@ -17,6 +17,7 @@
 #include <string.h>
 
 #include "../../examples/common.h"
+#include "baseline.h"
 #include "interleaved.h"
 
 enum { SIZE = 1024, COUNT = SIZE * SIZE, SAMPLES = 4000, MAX_THREADS = 64 };
@@ -286,6 +287,7 @@ int main(int argc, char **argv) {
         {"json", EXAMPLE_FLAG, &s.json, NULL, "one JSON object per line instead of a table", 0, 0},
     };
     example_parse(argc, argv, "Compresses matrices of 1024 x 1024.", options, sizeof options / sizeof *options);
+    bench_require_kernels();
     example_require(rbe_set_threads((int)s.threads));
     if (strcmp(s.what, "speed") == 0)
         compare_speed(&s);

@@ -7,6 +7,8 @@
 typedef struct bench_timing {
     double compressed, dense;            /* medians, seconds */
     double ratio, ratio_low, ratio_high; /* dense / compressed: median and quartiles */
+    double ratio_mean;
+    double peak; /* floating-point operations per second of one core, meanwhile (baseline.h): median */
 } bench_timing;
 
 typedef void bench_work(void *subject);

@@ -7,7 +7,7 @@
 #include "base/alloc.h"
 #include "rbe/optim.h"
 
-enum { CLASSES = 10 };
+enum { CLASSES = 10, LAYERS = 3 };
 
 typedef struct network {
     rbe_model *model;
@@ -15,12 +15,12 @@ typedef struct network {
     rbe_tape *tape;
 } network;
 
-typedef struct subject {
+struct bench_training {
     network compressed, dense;
     float *x;
     int32_t *labels;
     size_t rows, features;
-} subject;
+};
 
 static rbe_layer *compressed_layer(const bench_step_options *o, size_t in, uint64_t seed) {
     return rbe_linear_new(in, o->hidden,
@@ -51,19 +51,19 @@ static void finish(network *n, rbe_layer *hidden1, rbe_layer *hidden2, size_t hi
     n->tape = example_need(rbe_tape_new(NULL));
 }
 
-static void run(const subject *s, const network *n) {
+static void run(const bench_training *s, const network *n) {
     rbe_var *x = rbe_input(n->tape, rbe_tensor_2d(s->x, s->rows, s->features));
     example_require(rbe_backward(rbe_cross_entropy(rbe_model_forward(n->model, x), s->labels)));
     example_require(rbe_optim_step(n->optim));
     rbe_tape_reset(n->tape);
 }
 
-static void run_compressed(void *s) { run(s, &((subject *)s)->compressed); }
+void bench_step_compressed(void *training) { run(training, &((bench_training *)training)->compressed); }
 
-static void run_dense(void *s) { run(s, &((subject *)s)->dense); }
+void bench_step_dense(void *training) { run(training, &((bench_training *)training)->dense); }
 
 /* Largest difference of the two networks' logits over the largest logit. */
-static double difference(const subject *s) {
+static double difference(const bench_training *s) {
     const network *both[] = {&s->compressed, &s->dense};
     const float *logits[2];
     for (int n = 0; n < 2; n++) {
@@ -87,30 +87,54 @@ static void free_network(network *n) {
     rbe_model_free(n->model);
 }
 
-bench_step_result bench_step(const bench_step_options *o) {
-    subject s = {.rows = o->batch, .features = o->inputs};
-    s.x = example_need(rbe_alloc(s.rows * s.features, sizeof *s.x));
-    s.labels = example_need(rbe_alloc(s.rows, sizeof *s.labels));
+bench_training *bench_training_new(const bench_step_options *o) {
+    bench_training *s = example_need(rbe_alloc_zeroed(1, sizeof *s));
+    s->rows = o->batch;
+    s->features = o->inputs;
+    s->x = example_need(rbe_alloc(s->rows * s->features, sizeof *s->x));
+    s->labels = example_need(rbe_alloc(s->rows, sizeof *s->labels));
     rbe_rng *rng = example_need(rbe_rng_new(1, 0));
-    for (size_t i = 0; i < s.rows * s.features; i++) s.x[i] = (float)rbe_rng_uniform(rng);
-    for (size_t i = 0; i < s.rows; i++) s.labels[i] = (int32_t)rbe_rng_below(rng, CLASSES);
-
+    for (size_t i = 0; i < s->rows * s->features; i++) s->x[i] = (float)rbe_rng_uniform(rng);
+    for (size_t i = 0; i < s->rows; i++) s->labels[i] = (int32_t)rbe_rng_below(rng, CLASSES);
+    rbe_rng_free(rng);
     rbe_layer *hidden1 = example_need(compressed_layer(o, o->inputs, 1)),
               *hidden2 = example_need(compressed_layer(o, o->hidden, 2));
-    finish(&s.dense, decompressed(hidden1), decompressed(hidden2), o->hidden);
-    finish(&s.compressed, hidden1, hidden2, o->hidden);
-    bench_step_result result = {.error = difference(&s)};
-    result.timing = bench_interleaved(run_compressed, run_dense, &s, o->one_thread, o->quick);
+    finish(&s->dense, decompressed(hidden1), decompressed(hidden2), o->hidden);
+    finish(&s->compressed, hidden1, hidden2, o->hidden);
+    return s;
+}
+
+void bench_training_free(bench_training *s) {
+    rbe_free(s->x);
+    rbe_free(s->labels);
+    free_network(&s->compressed);
+    free_network(&s->dense);
+    rbe_free(s);
+}
+
+/* A product forward and two backward; the first layer needs no gradient of its input. Biases are left out. */
+static double operations(const rbe_model *model, size_t rows) {
+    double sum = 0.0;
+    for (size_t n = 0; n < LAYERS; n++) {
+        const rbe_layer *layer = rbe_model_layer(model, n);
+        size_t values = rbe_layer_describe_cost(layer).values - rbe_layer_outputs(layer);
+        sum += 2.0 * (double)(values * rows) * (n == 0 ? 2 : 3);
+    }
+    return sum;
+}
+
+bench_step_result bench_step(const bench_step_options *o) {
+    bench_training *s = bench_training_new(o);
+    bench_step_result result = {.error = difference(s)};
+    result.timing = bench_interleaved(bench_step_compressed, bench_step_dense, s, o->one_thread, o->quick);
 
     /* Gradients and Adam's two moments: three more floats for each value. */
-    rbe_layer_cost cost = rbe_model_describe_cost(s.compressed.model), dense = rbe_model_describe_cost(s.dense.model);
+    rbe_layer_cost cost = rbe_model_describe_cost(s->compressed.model), dense = rbe_model_describe_cost(s->dense.model);
     result.values = cost.values;
     result.bytes = cost.bytes + 3 * cost.values * sizeof(float);
     result.dense_bytes = dense.bytes + 3 * dense.values * sizeof(float);
-    rbe_rng_free(rng);
-    rbe_free(s.x);
-    rbe_free(s.labels);
-    free_network(&s.compressed);
-    free_network(&s.dense);
+    result.operations = operations(s->compressed.model, s->rows);
+    result.dense_operations = operations(s->dense.model, s->rows);
+    bench_training_free(s);
     return result;
 }

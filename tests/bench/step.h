@@ -12,11 +12,20 @@ typedef struct bench_step_options {
     bool one_thread, quick;
 } bench_step_options;
 
+/* Two networks and a batch. The steps of the compressed and of the dense network are each a bench_work. */
+typedef struct bench_training bench_training;
+
+bench_training *bench_training_new(const bench_step_options *options);
+void bench_training_free(bench_training *training);
+void bench_step_compressed(void *training);
+void bench_step_dense(void *training);
+
 typedef struct bench_step_result {
     bench_timing timing;
-    double error;              /* of the logits, against the same network with decompressed weights */
-    size_t values;             /* of the compressed network */
-    size_t bytes, dense_bytes; /* parameters with positions, gradients and the optimiser's state */
+    double error;                        /* of the logits, against the same network with decompressed weights */
+    size_t values;                       /* of the compressed network */
+    size_t bytes, dense_bytes;           /* parameters with positions, gradients and the optimiser's state */
+    double operations, dense_operations; /* floating-point operations of the products, of stored values alone */
 } bench_step_result;
 
 bench_step_result bench_step(const bench_step_options *options);
