@@ -1,17 +1,28 @@
 # librbe: neural networks whose linear layers are trained, stored and run in compressed form.
 #
-#   make            static and shared library, examples
-#   make check      tests                   make sanitize   tests under ASan and UBSan
-#   make fuzz       the readers of files against random damage
-#   make pressure   the library when memory is short: requests that fail, a limited address space
-#   make bench-codec   compression: memory, accuracy, speed
-#   make demo       the main job: trains dense and compressed digits classifiers, draws the curves
-#   make experiments   growth, pruning, block sizes: tables and pictures, on DATA=data
-#   make bench      speed against OpenBLAS  make install    PREFIX=/usr/local DESTDIR=
-#   make format lint headers data clean
+#   make                static and shared library, examples
+#   make check          all tests, several at a time (as -j says, or one for each processor): the suites of tests/main.c
+#                       and "programs", the command lines; of these SUITE="name ..." runs some, make suites lists them
+#   make sanitize       the suites under ASan and UBSan            (SUITE too)
+#   make tsan           the suites "threads" and "parallel" under ThreadSanitizer (SUITE too)
+#   make pressure       the library when memory is short: requests that fail, a limited address space
+#                       (PRESSURE=--short: some of the cases)
+#   make fuzz           the readers of files against random damage (FUZZ_SECONDS=60 each; needs clang)
+#   make demo           the main job: trains dense and compressed digits classifiers, draws the curves
+#   make experiments    growth, pruning, block sizes: tables and pictures, on DATA=data
+#   make bench          speed against OpenBLAS
+#   make bench-codec    compression: memory, accuracy, speed
+#   make install        into PREFIX=/usr/local, below DESTDIR=; make uninstall
+#   make data           the digits in data/, made again
+#   make format lint headers   the source: laid out, searched, each public header by itself
+#   make clean          removes BUILD
+#
+# V=1 shows the commands. DEBUG=1 makes another build, in build/debug, that checks its own work (src/base/assert.h) and
+# aborts where it is wrong: make DEBUG=1 check. Everything that is made is in BUILD=build, one folder for each choice of
+# flags; an object is made anew when they change there, and not when this file does.
 
 PREFIX ?= /usr/local
-BUILD ?= build
+BUILD ?= $(if $(DEBUG),build/debug,build)
 VERSION := $(shell sed -n 's/^\#define RBE_VERSION_[A-Z]* //p' include/rbe/base.h | paste -sd.)
 SOVERSION := $(shell sed -n 's/^\#define RBE_VERSION_MAJOR //p' include/rbe/base.h)
 
@@ -20,17 +31,18 @@ PACKAGE_CFLAGS := $(shell pkg-config --cflags $(PACKAGES))
 # GSL's own CBLAS, a hundred times slower, has the same names as OpenBLAS: it must not be linked.
 PACKAGE_LIBS := $(filter-out -lgslcblas,$(shell pkg-config --libs $(PACKAGES)))
 WARNINGS := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wvla -Werror
-OPTIMIZE ?= -O3
+OPTIMIZE ?= $(if $(DEBUG),-O1,-O3)
 # -mtune=generic: tuning for znver3, which gcc 12 does by itself on Zen, halves the speed of the kernels.
 # -fno-math-errno: without it no compiler vectorises the square roots of Adam.
 CFLAGS ?= $(OPTIMIZE) -g -mtune=generic -fno-math-errno
 ALL_CFLAGS = -std=c11 $(WARNINGS) $(CFLAGS) -fopenmp-simd -pthread -fPIC -fvisibility=hidden -D_GNU_SOURCE \
-             -Iinclude -Isrc $(PACKAGE_CFLAGS) $(SANITIZE)
+             -Iinclude -Isrc $(PACKAGE_CFLAGS) $(SANITIZE) $(if $(DEBUG),-DRBE_DEBUG)
 LIBS = $(PACKAGE_LIBS) -lm -pthread
 
 SOURCES := $(wildcard src/*/*.c)
 OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o)
-EXAMPLE_SHARED := $(wildcard examples/common.c examples/experiment.c examples/recipe.c)
+EXAMPLE_SHARED := $(wildcard examples/common.c examples/experiment.c examples/recipe.c examples/tensors.c \
+                             examples/draw_layer.c examples/sweep.c examples/thresholds.c)
 EXAMPLES := $(patsubst examples/%.c,$(BUILD)/examples/%,$(filter-out $(EXAMPLE_SHARED),$(wildcard examples/*.c)))
 EXAMPLE_COMMON := $(EXAMPLE_SHARED:%.c=$(BUILD)/%.o)
 TESTS := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/*.c))
@@ -38,7 +50,12 @@ BENCH_SHARED := $(patsubst %.c,$(BUILD)/%.o,$(filter-out tests/bench/bench_%,$(w
 STATIC := $(BUILD)/librbe.a
 SHARED := $(BUILD)/librbe.so.$(VERSION)
 
-.PHONY: all examples check pressure sanitize fuzz run-fuzzers demo experiments bench install uninstall format lint headers data clean
+# $(call say,CC,FILE) in front of a command that only V=1 shows.
+Q := $(if $(filter 1,$(V)),,@)
+say = @$(if $(Q),printf '  %-3s %s\n' '$(1)' '$(2)',:)
+
+.PHONY: all examples check suites run-suites sanitize tsan pressure fuzz run-fuzzers demo experiments bench bench-codec
+.PHONY: install uninstall format lint headers data clean FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -46,8 +63,10 @@ all: $(STATIC) $(SHARED) examples
 
 # ---- the library -------------------------------------------------------------------------------------------------
 
-$(BUILD)/%_avx512.o: ISA_FLAGS = -mavx512f -mavx512vl -mavx512dq -mavx512bw -mavx2 -mfma
-$(BUILD)/%_avx2.o: ISA_FLAGS = -mavx2 -mfma
+AVX512 := -mavx512f -mavx512vl -mavx512dq -mavx512bw -mavx2 -mfma
+AVX2 := -mavx2 -mfma
+$(BUILD)/%_avx512.o: ISA_FLAGS = $(AVX512)
+$(BUILD)/%_avx2.o: ISA_FLAGS = $(AVX2)
 # Passes that find nothing in loops written in vectors, and a copy of a recursive transform for every length: they cost
 # time and text. The panels have a loop that needs the vectoriser (lists.h).
 accepted = $(shell for f in $(1); do $(CC) -Werror $$f -fsyntax-only -x c /dev/null 2> /dev/null && echo $$f; done)
@@ -56,54 +75,87 @@ PLAIN := $(call accepted,-fno-tree-vectorize -fno-tree-pre)
 $(BUILD)/src/kernels/methods_%.o: CFLAGS += $(NO_COPIES)
 $(BUILD)/src/kernels/narrow_%.o: CFLAGS += $(PLAIN)
 
-$(BUILD)/%.o: %.c Makefile
+# All that commands are made of; written when it differs from last time.
+FLAGS = $(CC) $(AR) $(ALL_CFLAGS) $(AVX512) $(AVX2) $(NO_COPIES) $(PLAIN) $(INSTRUMENT) $(LDFLAGS) $(LIBS)
+$(BUILD)/flags: FORCE
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) $(ISA_FLAGS) -MMD -MP -c $< -o $@
+	@printf '%s\n' '$(subst ','\'',$(FLAGS))' | cmp -s - $@ || printf '%s\n' '$(subst ','\'',$(FLAGS))' > $@
+
+$(BUILD)/%.o: %.c $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(call say,CC,$<)
+	$(Q)$(CC) $(ALL_CFLAGS) $(ISA_FLAGS) -MMD -MP -c $< -o $@
 
 $(STATIC): $(OBJECTS)
-	rm -f $@
-	$(AR) rcs $@ $^
+	$(call say,AR,$@)
+	@rm -f $@
+	$(Q)$(AR) rcs $@ $^
 
 $(SHARED): $(OBJECTS)
-	$(CC) -shared -Wl,-soname,librbe.so.$(SOVERSION) $(LDFLAGS) $(SANITIZE) $^ $(LIBS) -o $@
-	ln -sf $(notdir $@) $(BUILD)/librbe.so.$(SOVERSION)
-	ln -sf $(notdir $@) $(BUILD)/librbe.so
+	$(call say,LD,$@)
+	$(Q)$(CC) -shared -Wl,-soname,librbe.so.$(SOVERSION) $(LDFLAGS) $(SANITIZE) $^ $(LIBS) -o $@
+	@ln -sf $(notdir $@) $(BUILD)/librbe.so.$(SOVERSION)
+	@ln -sf $(notdir $@) $(BUILD)/librbe.so
 
 # ---- programs ----------------------------------------------------------------------------------------------------
 
 examples: $(EXAMPLES)
 
 $(BUILD)/examples/%: $(BUILD)/examples/%.o $(EXAMPLE_COMMON) $(STATIC)
-	$(CC) $(LDFLAGS) $(SANITIZE) $^ $(LIBS) -o $@
+	$(call say,LD,$@)
+	$(Q)$(CC) $(LDFLAGS) $(SANITIZE) $^ $(LIBS) -o $@
 
 $(BUILD)/bench/%: $(BUILD)/tests/bench/%.o $(BENCH_SHARED) $(EXAMPLE_COMMON) $(STATIC)
 	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS) $(SANITIZE) $^ $(LIBS) -o $@
+	$(call say,LD,$@)
+	$(Q)$(CC) $(LDFLAGS) $(SANITIZE) $^ $(LIBS) -o $@
 
 CHECK_LIBS := $(shell pkg-config --libs check 2>/dev/null)
 $(BUILD)/tests/run: $(TESTS) $(STATIC)
-	$(CC) $(LDFLAGS) $(SANITIZE) $^ $(CHECK_LIBS) $(LIBS) -o $@
+	$(call say,LD,$@)
+	$(Q)$(CC) $(LDFLAGS) $(SANITIZE) $^ $(CHECK_LIBS) $(LIBS) -o $@
 
 # The library when memory is short, in a program whose malloc fails; PRESSURE=--short runs some of the cases.
 PRESSURE ?=
 PRESSURE_OBJECTS := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/memory/*.c))
 $(BUILD)/tests/pressure: $(PRESSURE_OBJECTS) $(STATIC)
-	$(CC) $(LDFLAGS) $^ $(LIBS) -o $@
+	$(call say,LD,$@)
+	$(Q)$(CC) $(LDFLAGS) $^ $(LIBS) -o $@
 
 pressure: $(BUILD)/tests/pressure
 	$< $(PRESSURE)
 
-check: $(BUILD)/tests/run $(BUILD)/tests/pressure examples headers
-	$(BUILD)/tests/run
-	sh tests/programs.sh $(BUILD)
+SUITES := programs $(shell sed -n 's/^    {"\([a-z_]*\)", [a-z_]*_suite},$$/\1/p' tests/main.c)
+SUITE ?= $(SUITES)
 
-# ThreadSanitizer is not run: gcc's OpenMP runtime is not instrumented, so it takes every barrier for a race. Instead
-# the tests demand equal bits of products from one and from several threads, and equal bits of sums whenever they are
-# repeated; no two threads write the same value between two barriers (src/kernels/batch.c, src/base/gemm.c).
+suites:
+	@echo $(SUITES)
+
+check: $(BUILD)/tests/run $(BUILD)/tests/pressure examples headers run-suites
+
+# Several at a time, each with its output in one piece; at the end the sum of what they counted.
+SUITE_LOGS = $(SUITE:%=$(BUILD)/check/%.log)
+run-suites: $(BUILD)/tests/run $(if $(filter programs,$(SUITE)),examples)
+	@mkdir -p $(BUILD)/check
+	@rm -f $(SUITE_LOGS)
+	@status=0; \
+	$(MAKE) --no-print-directory --keep-going --output-sync=target \
+	    $(if $(filter -j%,$(MAKEFLAGS)),,-j$(shell nproc)) $(SUITE:%=run-suite-%) || status=1; \
+	awk -F '[^0-9]+' -f tests/summary.awk $(SUITE_LOGS); exit $$status
+
+RUN_AND_SHOW = > $(BUILD)/check/$*.log 2>&1; status=$$?; cat $(BUILD)/check/$*.log; exit $$status
+run-suite-%: FORCE
+	@$(if $(filter programs,$*),sh tests/programs.sh $(BUILD),$(BUILD)/tests/run $*) $(RUN_AND_SHOW)
+
 SANITIZERS = -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 sanitize:
-	$(MAKE) BUILD=$(BUILD)/sanitize OPTIMIZE=-O1 SANITIZE="$(SANITIZERS)" $(BUILD)/sanitize/tests/run
-	$(BUILD)/sanitize/tests/run
+	@$(MAKE) BUILD=$(BUILD)/sanitize OPTIMIZE=-O1 SANITIZE="$(SANITIZERS)" SUITE="$(filter-out programs,$(SUITE))" run-suites
+
+# What the caller's own threads do at once, and the library's. Not "processes": ThreadSanitizer does not follow forks.
+TSAN_SUITE = $(if $(filter command line environment,$(origin SUITE)),$(SUITE),threads parallel)
+tsan:
+	@TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1 $(MAKE) BUILD=$(BUILD)/tsan OPTIMIZE=-O1 \
+	    SANITIZE="-fsanitize=thread" SUITE="$(TSAN_SUITE)" run-suites
 
 # The readers of files against random damage, FUZZ_SECONDS each; needs clang. The kernels are not instrumented: that
 # takes clang minutes.
@@ -131,10 +183,12 @@ $(foreach room,base codec data io,$(filter $(BUILD)/src/$(room)/%,$(OBJECTS))): 
 $(BUILD)/tests/fuzz/%.o: CFLAGS += $(INSTRUMENT)
 
 $(BUILD)/fuzz_%: $(BUILD)/tests/fuzz/fuzz_%.o $(BUILD)/tests/fuzz/memory.o $(STATIC)
-	$(CC) $(LDFLAGS) $(INSTRUMENT) -fsanitize=fuzzer $^ $(LIBS) -o $@
+	$(call say,LD,$@)
+	$(Q)$(CC) $(LDFLAGS) $(INSTRUMENT) -fsanitize=fuzzer $^ $(LIBS) -o $@
 
 $(BUILD)/make_corpus: $(BUILD)/tests/fuzz/make_corpus.o $(STATIC)
-	$(CC) $(LDFLAGS) $(INSTRUMENT) $^ $(LIBS) -o $@
+	$(call say,LD,$@)
+	$(Q)$(CC) $(LDFLAGS) $(INSTRUMENT) $^ $(LIBS) -o $@
 
 demo: examples
 	sh scripts/demo.sh $(BUILD)
@@ -150,7 +204,6 @@ data: $(BUILD)/examples/make_digits
 bench: $(BUILD)/bench/bench_linear
 	sh scripts/bench.sh $(BUILD)
 
-.PHONY: bench-codec
 bench-codec: $(BUILD)/bench/bench_codec
 	sh scripts/bench_codec.sh $(BUILD)
 

@@ -6,7 +6,6 @@
 #include <unistd.h>
 
 #include "experiment.h"
-#include "operand.h"
 #include "rbe/io.h"
 
 typedef struct settings {
@@ -18,6 +17,7 @@ typedef struct settings {
 static settings read_settings(int argc, char **argv) {
     settings s = {.data = "data", .batch = 256};
     const example_option options[] = {
+        {"MODEL", EXAMPLE_FILE, &s.model, NULL, "a model file", 0, 0},
         {"data", EXAMPLE_TEXT, &s.data, "DIR", "folder with the IDX files, plain or .gz", 0, 0},
         {"train", EXAMPLE_FLAG, &s.train, NULL, "the training data instead of the test data", 0, 0},
         {"batch", EXAMPLE_COUNT, &s.batch, "N", "samples at a time", 1, 1000000},
@@ -25,10 +25,7 @@ static settings read_settings(int argc, char **argv) {
         {"stores", EXAMPLE_FLAG, &s.stores, NULL, "compare f32, f16, bf16 and int8", 0, 0},
         {"json", EXAMPLE_FLAG, &s.json, NULL, "end with one line of JSON", 0, 0},
     };
-    s.model = example_operand(&argc, &argv);
-    example_parse(argc, argv, "Accuracy of a stored model: classify MODEL.safetensors [options].", options,
-                  sizeof options / sizeof *options);
-    if (!s.model) example_fail(2, "expected a model file before the options");
+    example_parse(argc, argv, "Accuracy of a stored model.", options, sizeof options / sizeof *options);
     return s;
 }
 
@@ -48,9 +45,10 @@ static void compare_stores(const rbe_model *model, const rbe_dataset *data, size
     if (!mkdtemp(folder)) example_fail(1, "cannot create a folder in /tmp");
     snprintf(path, sizeof path, "%s/model", folder);
     double dense = (double)rbe_model_describe_cost(model).dense_bytes;
-    printf(
-        "\nfile       with deltas  smaller   smallest  smaller   error [%%]  change   (smaller: than dense f32 weights)"
-        "\n");
+    printf("\nBytes of the file, with positions as deltas and in the smallest form; how many times smaller than dense "
+           "f32:\n"
+           "%-8s %13s %8s %10s %8s %11s %7s\n",
+           "type", "deltas", "smaller", "smallest", "smaller", "error [%]", "change");
     for (int store = RBE_STORE_F32; store <= RBE_STORE_INT8; store++) {
         size_t deltas = save(model, path, (rbe_save_options){(rbe_store)store, RBE_POSITIONS_DELTA});
         size_t smallest = save(model, path, (rbe_save_options){(rbe_store)store, RBE_POSITIONS_SMALLEST});

@@ -3,16 +3,19 @@
 
 #include <errno.h>
 #include <getopt.h>
+#include <inttypes.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
-enum { MAX_OPTIONS = 40, HELP_COLUMN = 28 };
+enum { MAX_OPTIONS = 40, HELP_COLUMN = 28, LONG = 256 /* getopt's code of option n is LONG + n */ };
 
 static const char *program = "example";
+static const char *given[MAX_OPTIONS]; /* names of the options that the command line has, NULL for the others */
 
 void example_fail(int exit_code, const char *format, ...) {
     va_list args;
@@ -36,11 +39,22 @@ void *example_need(void *made) {
     return made;
 }
 
+void *example_take(size_t count, size_t size) { return example_need(calloc(count ? count : 1, size)); }
+
+/* The last thing that a program does: output that is lost, on a full disk say, must not pass for success. */
+static void check_output(void) {
+    bool lost = ferror(stdout) != 0;
+    if (fclose(stdout) == 0 && !lost) return;
+    fprintf(stderr, "%s: not everything could be written to the standard output: is the disk full?\n", program);
+    _exit(1);
+}
+
 /* ---- help ---------------------------------------------------------------------------------------------------- */
 
 static void print_default(const example_option *o) {
     switch (o->kind) {
-    case EXAMPLE_FLAG: break;
+    case EXAMPLE_FLAG:
+    case EXAMPLE_FILE: break;
     case EXAMPLE_COUNT:
         if (*(size_t *)o->target > 0) printf(" (default %zu)", *(size_t *)o->target);
         break;
@@ -60,20 +74,28 @@ static void print_default(const example_option *o) {
     }
 }
 
-_Noreturn static void print_help(const char *purpose, const example_option *options, size_t count) {
-    printf("Usage: %s [options]\n%s\n\n", program, purpose);
-    for (size_t n = 0; n < count; n++) {
-        const example_option *o = &options[n];
-        int width = printf("  --%s %s", o->name, o->argument ? o->argument : "");
-        if (width >= HELP_COLUMN) {
-            printf("\n");
-            width = 0;
-        }
-        printf("%*s%s", HELP_COLUMN - width, "", o->help);
-        print_default(o);
+static void print_option(const example_option *o) {
+    const char *argument = o->argument ? o->argument : "", *short_form = strcmp(o->name, "out") == 0 ? "-o, " : "";
+    int width =
+        o->kind == EXAMPLE_FILE ? printf("  %s", o->name) : printf("  %s--%s %s", short_form, o->name, argument);
+    if (width >= HELP_COLUMN) {
         printf("\n");
+        width = 0;
     }
-    printf("  %-*s%s\n", HELP_COLUMN - 2, "--help", "print this and exit");
+    printf("%*s%s", HELP_COLUMN - width, "", o->help);
+    print_default(o);
+    printf("\n");
+}
+
+_Noreturn static void print_help(const char *purpose, const example_option *options, size_t count) {
+    printf("Usage: %s [options]", program);
+    for (size_t n = 0; n < count; n++)
+        if (options[n].kind == EXAMPLE_FILE) printf(" %s", options[n].name);
+    printf("\n%s\n\n", purpose);
+    for (size_t n = 0; n < count; n++) print_option(&options[n]);
+    printf("  %-*s%s\n", HELP_COLUMN - 2, "--max-bytes N",
+           "most memory for the content of a file (default: a multiple of its size)");
+    printf("  %-*s%s\n", HELP_COLUMN - 2, "-h, --help", "print this and exit");
     exit(0);
 }
 
@@ -82,11 +104,12 @@ _Noreturn static void print_help(const char *purpose, const example_option *opti
 /* A whole number at the beginning of `text`; *end is behind it. */
 static uint64_t whole_number(const example_option *o, const char *text, const char **end) {
     char *stop = NULL;
+    uint64_t low = (uint64_t)o->low, high = o->kind == EXAMPLE_SEED ? UINT64_MAX : (uint64_t)o->high;
     errno = 0;
-    unsigned long long value = text[0] >= '0' && text[0] <= '9' ? strtoull(text, &stop, 10) : 0;
-    double high = o->kind == EXAMPLE_SEED ? (double)UINT64_MAX : o->high;
-    if (!stop || errno != 0 || (double)value < o->low || (double)value > high)
-        example_fail(2, "--%s: expected a whole number %.15g .. %.15g, found \"%s\"", o->name, o->low, high, text);
+    uint64_t value = text[0] >= '0' && text[0] <= '9' ? strtoull(text, &stop, 10) : 0;
+    if (!stop || errno != 0 || value < low || value > high)
+        example_fail(2, "--%s: expected a whole number %" PRIu64 " .. %" PRIu64 ", found \"%s\"", o->name, low, high,
+                     text);
     *end = stop;
     return value;
 }
@@ -98,11 +121,13 @@ static uint64_t only_whole_number(const example_option *o, const char *text) {
     return value;
 }
 
+/* strtod alone would also take spaces, hexadecimal digits, infinity and nan. */
 static double real_number(const example_option *o, const char *text) {
     char *end;
     double value = strtod(text, &end);
-    if (end == text || *end || !(value >= o->low && value <= o->high))
-        example_fail(2, "--%s: expected a number %g .. %g, found \"%s\"", o->name, o->low, o->high, text);
+    bool decimal = text[0] != '\0' && text[strspn(text, "+-.0123456789eE")] == '\0' && *end == '\0';
+    if (!decimal || !(value >= o->low && value <= o->high))
+        example_fail(2, "--%s: expected a number %.9g .. %.9g, found \"%s\"", o->name, o->low, o->high, text);
     return value;
 }
 
@@ -119,8 +144,8 @@ static example_sizes size_list(const example_option *o, const char *text) {
 
 static const char *checked_text(const example_option *o, const char *text) {
     if (!strchr(o->argument, '|')) return text;
-    size_t length = strlen(text);
-    for (const char *at = o->argument; at; at = strchr(at, '|')) {
+    size_t length = strchr(text, '|') ? 0 : strlen(text);
+    for (const char *at = o->argument; at && length > 0; at = strchr(at, '|')) {
         if (*at == '|') at++;
         if (strncmp(at, text, length) == 0 && (at[length] == '|' || at[length] == '\0')) return text;
     }
@@ -134,28 +159,65 @@ static void set_value(const example_option *o, const char *text) {
     case EXAMPLE_SEED: *(uint64_t *)o->target = only_whole_number(o, text); break;
     case EXAMPLE_REAL: *(double *)o->target = real_number(o, text); break;
     case EXAMPLE_TEXT: *(const char **)o->target = checked_text(o, text); break;
+    case EXAMPLE_FILE: *(const char **)o->target = text; break;
     case EXAMPLE_SIZES: *(example_sizes *)o->target = size_list(o, text); break;
     }
+}
+
+/* What is not an option: files, in their order. */
+static void set_files(int argc, char **argv, const example_option *options, size_t count) {
+    for (size_t n = 0; n < count; n++) {
+        if (options[n].kind != EXAMPLE_FILE) continue;
+        if (optind == argc) example_fail(2, "expected %s, %s", options[n].help, options[n].name);
+        set_value(&options[n], argv[optind++]);
+    }
+    if (optind < argc) example_fail(2, "unexpected argument \"%s\"", argv[optind]);
 }
 
 void example_parse(int argc, char **argv, const char *purpose, const example_option *options, size_t count) {
     const char *slash = strrchr(argv[0], '/');
     program = slash ? slash + 1 : argv[0];
-    struct option table[MAX_OPTIONS + 2] = {{0}};
+    atexit(check_output);
+    size_t max_bytes = 0;
+    const example_option limit = {"max-bytes", EXAMPLE_COUNT, &max_bytes, "N", NULL, 1, 1e15};
+    struct option table[MAX_OPTIONS + 3] = {{0}}, *next = table;
     if (count > MAX_OPTIONS) example_fail(1, "a program has at most %d options", MAX_OPTIONS);
-    for (size_t n = 0; n < count; n++)
-        table[n] = (struct option){.name = options[n].name, .has_arg = options[n].argument != NULL};
-    table[count] = (struct option){.name = "help"};
-    int code, index = 0;
-    while ((code = getopt_long(argc, argv, "", table, &index)) != -1) {
+    size_t out = count; /* the number of --out */
+    for (size_t n = 0; n < count; n++) {
+        if (options[n].kind == EXAMPLE_FILE) continue;
+        *next++ =
+            (struct option){.name = options[n].name, .has_arg = options[n].argument != NULL, .val = LONG + (int)n};
+        if (strcmp(options[n].name, "out") == 0) out = n;
+    }
+    *next++ = (struct option){.name = limit.name, .has_arg = required_argument, .val = 'm'};
+    *next = (struct option){.name = "help", .val = 'h'};
+    int code;
+    while ((code = getopt_long(argc, argv, out < count ? "ho:" : "h", table, NULL)) != -1) {
         if (code == '?') { /* getopt has said what is wrong */
             fprintf(stderr, "Try '%s --help'.\n", program);
             exit(2);
         }
-        if ((size_t)index == count) print_help(purpose, options, count);
-        set_value(&options[index], optarg);
+        if (code == 'h') print_help(purpose, options, count);
+        if (code == 'm') {
+            set_value(&limit, optarg);
+            continue;
+        }
+        size_t n = code == 'o' ? out : (size_t)(code - LONG);
+        set_value(&options[n], optarg);
+        given[n] = options[n].name;
     }
-    if (optind < argc) example_fail(2, "unexpected argument \"%s\"", argv[optind]);
+    if (max_bytes > 0) rbe_set_max_read_bytes(max_bytes);
+    set_files(argc, argv, options, count);
+}
+
+bool example_given(const char *name) {
+    for (size_t n = 0; n < MAX_OPTIONS; n++)
+        if (given[n] && strcmp(given[n], name) == 0) return true;
+    return false;
+}
+
+void example_check_transform(const char *name) {
+    if (!rbe_transform_named(name)) example_fail(2, "--%s", rbe_last_error()); /* it begins with "transform:" */
 }
 
 /* ---- output -------------------------------------------------------------------------------------------------- */
@@ -183,5 +245,15 @@ const char *example_number(size_t value, char text[EXAMPLE_NUMBER_SIZE]) {
         text[at++] = digits[n];
     }
     text[at] = '\0';
+    return text;
+}
+
+const char *example_smaller(size_t bytes, size_t before, char text[EXAMPLE_NUMBER_SIZE]) {
+    double ratio = bytes > 0 ? (double)before / (double)bytes : 1.0, factor = fmax(ratio, 1.0 / ratio);
+    if (factor < 1.005)
+        snprintf(text, EXAMPLE_NUMBER_SIZE, "as large");
+    else
+        snprintf(text, EXAMPLE_NUMBER_SIZE, "%.*f times %s", factor < 10 ? 2 : 1, factor,
+                 ratio > 1.0 ? "smaller" : "larger");
     return text;
 }

@@ -21,10 +21,12 @@ typedef enum example_kind {
     EXAMPLE_SEED,  /* uint64_t */
     EXAMPLE_REAL,  /* double */
     EXAMPLE_TEXT,  /* const char *; if `argument` lists alternatives, a|b|c, one of them */
-    EXAMPLE_SIZES  /* example_sizes, each within the range */
+    EXAMPLE_SIZES, /* example_sizes, each within the range */
+    EXAMPLE_FILE   /* const char *: no option but a file that must be named, in any place; `help` says what it is */
 } example_kind;
 
-/* One option. The target's value before parsing is the default, and shown in the help unless it is zero or NULL. */
+/* One option. The target's value before parsing is the default, and shown in the help unless it is zero or NULL.
+ * --out, where there is one, is also -o. */
 typedef struct example_option {
     const char *name; /* "epochs": --epochs */
     example_kind kind;
@@ -34,9 +36,18 @@ typedef struct example_option {
     double low, high; /* range of numbers, both ends included */
 } example_option;
 
-/* Reads the command line into the targets. --help prints all options and ends the program with 0; an unknown
- * option, a missing or bad value, or an argument without option prints a message and ends it with 2. */
+/* Reads the command line into the targets. Every program also knows --help and -h, which print all options and end it
+ * with 0, and --max-bytes, which bounds the memory that a file may take. An unknown option, a missing or bad value, a
+ * missing file, or an argument too many prints a message and ends the program with 2.
+ *
+ * From then on the program also fails, with 1, if what it has printed could not be written. */
 void example_parse(int argc, char **argv, const char *purpose, const example_option *options, size_t count);
+
+/* Whether the command line had this option. */
+bool example_given(const char *name);
+
+/* Ends the program with 2 if a transform is not known. */
+void example_check_transform(const char *name);
 
 /* "program: message", and the end with that exit code; 2 adds a hint at --help. */
 _Noreturn void example_fail(int exit_code, const char *format, ...) RBE_PRINTF(2, 3);
@@ -47,11 +58,17 @@ void example_require(rbe_status status);
 /* What the library, or malloc, has just made; ends the program if that is NULL. */
 void *example_need(void *made);
 
+/* Zeroed memory, to be freed; ends the program if there is none. */
+void *example_take(size_t count, size_t size);
+
 /* Creates a folder and those above it; ends the program with 1 if it cannot. */
 void example_make_folder(const char *path);
 
 /* "12,345,678" */
 #define EXAMPLE_NUMBER_SIZE 32
 const char *example_number(size_t value, char text[EXAMPLE_NUMBER_SIZE]);
+
+/* How `bytes` compare with `before`: "14.0 times smaller", "as large", "1.25 times larger". */
+const char *example_smaller(size_t bytes, size_t before, char text[EXAMPLE_NUMBER_SIZE]);
 
 #endif

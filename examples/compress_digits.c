@@ -57,6 +57,7 @@ static settings read_settings(int argc, char **argv) {
     };
     example_parse(argc, argv, "Compresses a trained classifier of 28 x 28 digits and tests it.", options,
                   sizeof options / sizeof *options);
+    if (strcmp(s.transform, "adaptive") != 0) example_check_transform(s.transform);
     return s;
 }
 
@@ -126,7 +127,6 @@ static rbe_layer *compress_layer(const settings *s, const rbe_dataset *data, con
     size_t in = rbe_layer_inputs(dense), out = rbe_layer_outputs(dense);
     bool adaptive = strcmp(s->transform, "adaptive") == 0;
     const rbe_transform *t = adaptive ? NULL : rbe_transform_named(s->transform);
-    if (!adaptive && !t) example_fail(2, "--transform: %s", rbe_last_error());
     rbe_compress_options options = {.block = s->block,
                                     .ratio = s->ratio,
                                     .row_transform = t,
@@ -149,7 +149,7 @@ static rbe_layer *compress_layer(const settings *s, const rbe_dataset *data, con
     example_require(rbe_compress_weights(&blocks, bias, &r, rbe_layer_param(dense, 0)->value, out, in, &options));
     rbe_layer *layer = rbe_linear_from_blocks(blocks, bias, out, NULL);
     example_need(layer);
-    printf("%4zu -> %-4zu %8.2f %8.2f %10.4f %10.4f %9.2f  %s, %s\n", in, out, r.value_ratio, r.byte_ratio,
+    printf("%4zu -> %-4zu %7.2fx %7.2fx %10.4f %10.4f %9.2f  %s, %s\n", in, out, r.value_ratio, r.byte_ratio,
            r.relative_error, r.output_error, r.seconds, rbe_transform_name(r.row_transform),
            rbe_transform_name(r.column_transform));
     free(bias);
@@ -166,7 +166,9 @@ static rbe_model *compressed_model(const settings *s, const rbe_dataset *data, c
                                                rbe_layer_outputs(a), rbe_layer_inputs(a), rbe_layer_param(b, 0)->value,
                                                rbe_layer_outputs(b), NULL));
     }
-    printf("\nlayer         values    bytes  error of W   outputs   seconds\n");
+    printf("\nHow many times fewer values and bytes than the dense layer; relative errors:\n"
+           "%-12s %8s %8s %10s %10s %9s  %s\n",
+           "layer", "values", "bytes", "of W", "of outputs", "seconds", "transforms");
     rbe_model *model = rbe_model_new();
     float *x = sample_images(data, s->samples);
     for (size_t n = 0; n < layers; n++) {
@@ -210,9 +212,9 @@ int main(int argc, char **argv) {
         say("fine-tuned", model, &test);
     }
     rbe_layer_cost cost = rbe_model_describe_cost(model);
-    char bytes[EXAMPLE_NUMBER_SIZE], dense_bytes[EXAMPLE_NUMBER_SIZE];
-    printf("%s bytes of parameters, dense %s: %.1fx smaller\n", example_number(cost.bytes, bytes),
-           example_number(cost.dense_bytes, dense_bytes), (double)cost.dense_bytes / (double)cost.bytes);
+    char bytes[EXAMPLE_NUMBER_SIZE], dense_bytes[EXAMPLE_NUMBER_SIZE], smaller[EXAMPLE_NUMBER_SIZE];
+    printf("%s bytes of parameters, dense %s: %s\n", example_number(cost.bytes, bytes),
+           example_number(cost.dense_bytes, dense_bytes), example_smaller(cost.bytes, cost.dense_bytes, smaller));
     rbe_model_free(model);
     rbe_model_free(dense);
     rbe_dataset_free(&data);

@@ -1,16 +1,24 @@
 /* Compresses the matrices of a safetensors file, from PyTorch say, and copies everything else through. The library
  * reads them back by rbe_tensor_file_read_blocks, `inspect` shows them; src/io/FORMAT.md, section 9, says how they
- * are stored. */
+ * are stored.
+ *
+ * The defaults do no harm: a matrix gets the fewest values that keep its relative error at 0.1, and stays dense if
+ * that saves no bytes. So does a matrix with a side shorter than a block, and the last one of a chain of layers, whose
+ * outputs are a network's answers.
+ */
 #include <fnmatch.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
-#include "common.h"
-#include "operand.h"
-#include "rbe/io.h"
+#include "tensors.h"
+
+/* ||W - W'|| / ||W||, or of the outputs if there are inputs to fit to: what the defaults keep to, and from where on an
+ * explicit ratio is warned of. */
+static const double safe_error = 0.1;
 
 typedef struct settings {
     const char *in, *out, *select, *calibrate, *transform, *alpha, *store_name;
@@ -20,18 +28,37 @@ typedef struct settings {
     rbe_store store;
 } settings;
 
+/* Whether two names lead to one file. */
+static bool same_file(const char *a, const char *b) {
+    struct stat x, y;
+    return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+}
+
+static void check_settings(const settings *s) {
+    if (!s->out) example_fail(2, "expected --out");
+    if (same_file(s->in, s->out) || (s->calibrate && same_file(s->calibrate, s->out)))
+        example_fail(2, "--out: %s is the input: expected another file", s->out);
+    if ((s->ratio > 0) + (s->coeffs > 0) + example_given("target-error") > 1)
+        example_fail(2, "--ratio, --coeffs and --target-error exclude each other");
+    if (strcmp(s->transform, "adaptive") != 0) example_check_transform(s->transform);
+}
+
 static settings read_settings(int argc, char **argv) {
-    settings s = {.select = "*", .transform = "dct", .alpha = "auto", .store_name = "f32", .block = 32, .group = 1};
+    settings s = {.transform = "dct", .alpha = "auto", .store_name = "f32", .block = 32, .group = 1};
+    s.target_error = safe_error;
     const example_option options[] = {
-        {"out", EXAMPLE_TEXT, &s.out, "FILE", "the file to write (also -o)", 0, 0},
-        {"select", EXAMPLE_TEXT, &s.select, "PATTERN", "which matrices, by name: * and ? stand for anything", 0, 0},
-        {"block", EXAMPLE_COUNT, &s.block, "B", "block size, a power of two 8 .. 256", 8, 256},
-        {"ratio", EXAMPLE_REAL, &s.ratio, "R", "dense values per stored value (default 16)", 1, 1e6},
-        {"coeffs", EXAMPLE_COUNT, &s.coeffs, "K", "coefficients per block, instead of --ratio", 1, 65536},
-        {"target-error", EXAMPLE_REAL, &s.target_error, "E", "the least budget that reaches it, instead of --ratio",
-         1e-9, 0.999999},
+        {"IN.safetensors", EXAMPLE_FILE, &s.in, NULL, "a safetensors file", 0, 0},
+        {"out", EXAMPLE_TEXT, &s.out, "FILE", "the file to write", 0, 0},
+        {"select", EXAMPLE_TEXT, &s.select, "PATTERN",
+         "which matrices, by name: * and ? stand for anything (default: all but small ones and the last of a chain)", 0,
+         0},
+        {"target-error", EXAMPLE_REAL, &s.target_error, "E", "as few values as reach this relative error", 1e-9,
+         0.999999},
+        {"ratio", EXAMPLE_REAL, &s.ratio, "R", "instead: dense values per stored value, whatever the error", 1, 1e6},
+        {"coeffs", EXAMPLE_COUNT, &s.coeffs, "K", "instead: coefficients per block", 1, 65536},
         {"min-compression", EXAMPLE_REAL, &s.min_compression, "R",
          "copy a matrix that would become less than that many times smaller", 0, 1e6},
+        {"block", EXAMPLE_COUNT, &s.block, "B", "block size, a power of two 8 .. 256", 8, 256},
         {"transform", EXAMPLE_TEXT, &s.transform, "NAME", "dct, haar, wht, bspline303, .. or adaptive", 0, 0},
         {"alpha", EXAMPLE_TEXT, &s.alpha, "on|off|auto", "the smooth part of each block", 0, 0},
         {"group", EXAMPLE_COUNT, &s.group, "G", "block rows that share positions", 1, 65536},
@@ -41,27 +68,17 @@ static settings read_settings(int argc, char **argv) {
          "matrix P.weight is corrected",
          0, 0},
         {"store", EXAMPLE_TEXT, &s.store_name, "f32|f16|bf16|int8", "type of the stored values", 0, 0},
-        {"expand", EXAMPLE_FLAG, &s.expand, NULL, "write the decompressed matrices, dense, instead", 0, 0},
+        {"expand", EXAMPLE_FLAG, &s.expand, NULL,
+         "write the decompressed matrices, dense, instead; of a file or model of this library as they are", 0, 0},
         {"threads", EXAMPLE_COUNT, &s.threads, "N", "threads (default: one per processor)", 1, 1024},
     };
-    static char out[] = "--out";
-    for (int n = 1; n < argc; n++)
-        if (strcmp(argv[n], "-o") == 0) argv[n] = out;
-    s.in = example_operand(&argc, &argv);
-    example_parse(argc, argv,
-                  "Compresses the matrices of a safetensors file: compress_weights IN.safetensors -o OUT [options].",
-                  options, sizeof options / sizeof *options);
-    if (!s.in) example_fail(2, "expected a safetensors file before the options");
-    if (!s.out) example_fail(2, "expected --out");
-    if ((s.ratio > 0) + (s.coeffs > 0) + (s.target_error > 0) > 1)
-        example_fail(2, "--ratio, --coeffs and --target-error exclude each other");
-    if (strcmp(s.transform, "adaptive") != 0 && !rbe_transform_named(s.transform))
-        example_fail(2, "--transform: %s", rbe_last_error());
+    example_parse(argc, argv, "Compresses the matrices of a safetensors file.", options,
+                  sizeof options / sizeof *options);
+    check_settings(&s);
+    if (s.ratio > 0 || s.coeffs > 0) s.target_error = 0;
     rbe_store_named(s.store_name, &s.store);
     return s;
 }
-
-static void *take(size_t count, size_t size) { return example_need(calloc(count ? count : 1, size)); }
 
 /* ---- progress ------------------------------------------------------------------------------------------------ */
 
@@ -69,6 +86,7 @@ static void *take(size_t count, size_t size) { return example_need(calloc(count 
  * table say enough. */
 typedef struct progress {
     size_t matrices, values, all_matrices, all_values; /* done, and to be done */
+    size_t compressed, harmed;                         /* of those done; harmed: beyond safe_error */
     time_t start;
 } progress;
 
@@ -85,29 +103,47 @@ static void hide_progress(void) {
     if (isatty(STDERR_FILENO)) fprintf(stderr, "\r\033[K");
 }
 
-/* ---- one matrix ---------------------------------------------------------------------------------------------- */
+/* ---- which matrices ------------------------------------------------------------------------------------------ */
 
-static bool is_float(rbe_dtype dtype) {
-    return dtype == RBE_F64 || dtype == RBE_F32 || dtype == RBE_F16 || dtype == RBE_BF16;
+/* Whether other matrices feed this one, and none behind it in the file takes what it gives: a network's last layer. */
+static bool ends_chain(const rbe_tensor_file *file, size_t n) {
+    const rbe_tensor_info *info = rbe_tensor_file_at(file, n), *other;
+    bool fed = false, taken = false;
+    for (size_t k = 0; (other = rbe_tensor_file_at(file, k)); k++) {
+        if (k == n || !tensor_is_matrix(other)) continue;
+        fed = fed || other->shape[0] == info->shape[1];
+        taken = taken || (k > n && other->shape[1] == info->shape[0]);
+    }
+    return fed && !taken;
 }
 
 static bool is_selected(const settings *s, const rbe_tensor_info *info) {
-    return info->dims == 2 && info->count > 0 && is_float(info->dtype) && fnmatch(s->select, info->name, 0) == 0;
+    return tensor_is_matrix(info) && (!s->select || fnmatch(s->select, info->name, 0) == 0);
 }
+
+/* Why a matrix that nobody has asked for stays dense; NULL: it does not. */
+static const char *reason_to_copy(const settings *s, const rbe_tensor_file *file, size_t n) {
+    const rbe_tensor_info *info = rbe_tensor_file_at(file, n);
+    if (s->select) return NULL;
+    if (info->shape[0] < s->block || info->shape[1] < s->block) return "smaller than a block";
+    return ends_chain(file, n) ? "the last of a chain of layers" : NULL;
+}
+
+/* ---- one matrix ---------------------------------------------------------------------------------------------- */
 
 /* The number of "PREFIX.bias" for "PREFIX.weight" with `out` values, or the count of tensors. */
 static size_t find_bias(const rbe_tensor_file *file, const char *name, size_t out) {
     static const char weight[] = "weight";
     size_t length = strlen(name), none = rbe_tensor_file_count(file);
     if (length < sizeof weight - 1 || strcmp(name + length - (sizeof weight - 1), weight) != 0) return none;
-    char *bias = take(length + 1, 1);
+    char *bias = example_take(length + 1, 1);
     memcpy(bias, name, length - (sizeof weight - 1));
     strcat(bias, "bias");
     size_t n = rbe_tensor_file_find(file, bias);
     free(bias);
     if (n == none) return none;
     const rbe_tensor_info *info = rbe_tensor_file_at(file, n);
-    return info->dims == 1 && info->count == out && is_float(info->dtype) ? n : none;
+    return info->dims == 1 && info->count == out && tensor_is_float(info) ? n : none;
 }
 
 /* Whether the samples are inputs of this matrix. */
@@ -135,21 +171,19 @@ static rbe_compress_options options_for(const settings *s, const rbe_tensor_info
                                   .sample_count = fitted ? rbe_tensor_rows(samples) : 0};
 }
 
-static void print_row(const settings *s, const rbe_blocks *blocks, const rbe_compress_report *r, bool fitted) {
+static void print_matrix(const rbe_tensor_info *info) {
+    printf("%-32s %6zu x %-6zu ", info->name, info->shape[0], info->shape[1]);
+}
+
+static void print_row(const rbe_blocks *blocks, const rbe_compress_report *r, size_t bytes, size_t before,
+                      bool fitted) {
+    char text[EXAMPLE_NUMBER_SIZE];
     rbe_blocks_info info = rbe_blocks_describe(blocks);
-    size_t bytes;
-    example_require(rbe_blocks_stored_bytes(blocks, &(rbe_save_options){.store = s->store}, &bytes));
-    printf("%8.2f %7.2f %8.4f %7.2f %8.2f  %s, %s", r->value_ratio,
-           (double)(info.out * info.in * sizeof(float)) / (double)bytes, r->relative_error, r->snr, r->seconds,
+    printf("%9zu %9zu  %-18s %8.4f %7.2f %8.2f  %s, %s", info.coefficients + info.alphas, bytes,
+           example_smaller(bytes, before, text), r->relative_error, r->snr, r->seconds,
            rbe_transform_name(r->row_transform), rbe_transform_name(r->column_transform));
     if (fitted) printf(", outputs' error %.4f", r->output_error);
     printf("\n");
-}
-
-static float *read_floats(const rbe_tensor_file *file, size_t n) {
-    float *values = take(rbe_tensor_file_at(file, n)->count, sizeof *values);
-    example_require(rbe_tensor_file_read_f32(file, n, values));
-    return values;
 }
 
 static rbe_stored_tensor floats_like(const rbe_tensor_info *info, const float *values) {
@@ -167,29 +201,9 @@ static rbe_stored_tensor copy_of(const rbe_tensor_file *file, size_t n) {
 }
 
 /* Puts the compressed, or decompressed, form of matrix n and its corrected bias in their places. */
-static void compress(const settings *s, const rbe_tensor_file *file, size_t n, const rbe_tensor *samples,
-                     rbe_stored_tensor *tensors) {
+static void place(const settings *s, const rbe_tensor_file *file, size_t n, rbe_blocks *blocks, float *weights,
+                  rbe_stored_tensor *tensors) {
     const rbe_tensor_info *info = rbe_tensor_file_at(file, n);
-    size_t out = info->shape[0], in = info->shape[1], at = find_bias(file, info->name, out);
-    bool fitted = fits(samples, info);
-    const rbe_compress_options options = options_for(s, info, samples);
-    float *weights = read_floats(file, n);
-    float *bias = fitted && at < rbe_tensor_file_count(file) ? read_floats(file, at) : NULL;
-    rbe_blocks *blocks;
-    rbe_compress_report report;
-    rbe_status status = rbe_compress_weights(&blocks, bias, &report, weights, out, in, &options);
-    hide_progress();
-    if (status != RBE_OK && status != RBE_INSUFFICIENT_COMPRESSION)
-        example_fail(1, "%s: %s: %s", info->name, rbe_status_name(status), rbe_last_error());
-    printf("%-32s %6zu x %-6zu ", info->name, out, in);
-    if (status == RBE_INSUFFICIENT_COMPRESSION) {
-        printf("copied: %s\n", rbe_last_error());
-        free(weights);
-        free(bias);
-        return;
-    }
-    print_row(s, blocks, &report, fitted);
-    if (bias) tensors[at] = floats_like(rbe_tensor_file_at(file, at), bias);
     if (s->expand) {
         example_require(rbe_decompress(blocks, weights));
         rbe_blocks_free(blocks);
@@ -200,20 +214,73 @@ static void compress(const settings *s, const rbe_tensor_file *file, size_t n, c
     tensors[n] = (rbe_stored_tensor){.name = info->name, .blocks = blocks, .save = {.store = s->store}};
 }
 
+static void compress(const settings *s, const rbe_tensor_file *file, size_t n, const rbe_tensor *samples,
+                     rbe_stored_tensor *tensors, progress *p) {
+    const rbe_tensor_info *info = rbe_tensor_file_at(file, n);
+    size_t out = info->shape[0], in = info->shape[1], at = find_bias(file, info->name, out), bytes = 0;
+    bool fitted = fits(samples, info);
+    const rbe_compress_options options = options_for(s, info, samples);
+    float *weights = tensor_read(file, n);
+    float *bias = fitted && at < rbe_tensor_file_count(file) ? tensor_read(file, at) : NULL;
+    rbe_blocks *blocks;
+    rbe_compress_report report;
+    rbe_status status = rbe_compress_weights(&blocks, bias, &report, weights, out, in, &options);
+    hide_progress();
+    if (status != RBE_OK && status != RBE_INSUFFICIENT_COMPRESSION)
+        example_fail(1, "%s: %s: %s", info->name, rbe_status_name(status), rbe_last_error());
+    print_matrix(info);
+    if (status == RBE_OK)
+        example_require(rbe_blocks_stored_bytes(blocks, &(rbe_save_options){.store = s->store}, &bytes));
+    if (status != RBE_OK || (s->target_error > 0 && bytes >= info->bytes)) {
+        if (status != RBE_OK)
+            printf("copied: %s\n", rbe_last_error());
+        else
+            printf("copied: it would take %zu bytes instead of %zu\n", bytes, info->bytes);
+        rbe_blocks_free(blocks);
+        free(weights);
+        free(bias);
+        return;
+    }
+    print_row(blocks, &report, bytes, info->bytes, fitted);
+    p->compressed++;
+    p->harmed += s->target_error == 0 && (fitted ? report.output_error : report.relative_error) > safe_error;
+    if (bias) tensors[at] = floats_like(rbe_tensor_file_at(file, at), bias);
+    place(s, file, n, blocks, weights, tensors);
+}
+
 /* ---- the file ------------------------------------------------------------------------------------------------ */
+
+/* A file of this library: its matrices are made dense, or there is nothing to do. */
+static void expand_own_file(const settings *s, const rbe_tensor_file *file, const char *format) {
+    static const char *const others[] = {"select",    "ratio", "coeffs", "target-error", "min-compression", "block",
+                                         "transform", "alpha", "group",  "overlap",      "calibrate",       "store"};
+    bool model = strcmp(format, "model") == 0;
+    if (!s->expand && model)
+        example_fail(1,
+                     "%s: expected plain matrices, found a model of this library: --expand makes matrices of it, "
+                     "compress_digits compresses a model of digits",
+                     s->in);
+    if (!s->expand) example_fail(1, "%s: its matrices are compressed already: --expand makes them dense again", s->in);
+    for (size_t n = 0; n < sizeof others / sizeof *others; n++)
+        if (example_given(others[n])) example_fail(2, "--%s: %s is only expanded", others[n], s->in);
+    expand_file(file, s->in, s->out);
+}
 
 /* The matrices to be compressed, counted. */
 static progress count_work(const settings *s, const rbe_tensor_file *file, const rbe_tensor *samples) {
     progress p = {.start = time(NULL)};
-    bool fitted = false;
+    bool fitted = false, found = false;
     const rbe_tensor_info *info;
     for (size_t n = 0; (info = rbe_tensor_file_at(file, n)); n++) {
         if (!is_selected(s, info)) continue;
+        found = true;
+        if (reason_to_copy(s, file, n)) continue;
         p.all_matrices++;
         p.all_values += info->count;
         fitted = fitted || fits(samples, info);
     }
-    if (p.all_matrices == 0) example_fail(1, "%s: no matrix is called \"%s\"", s->in, s->select);
+    if (!found && s->select) example_fail(1, "%s: no matrix is called \"%s\"", s->in, s->select);
+    if (!found) example_fail(1, "%s: there is no matrix of floats in this file", s->in);
     if (samples->data && !fitted)
         example_fail(1, "%s: no selected matrix has %zu inputs", s->calibrate, rbe_tensor_columns(samples));
     return p;
@@ -230,42 +297,69 @@ static void save(const settings *s, const rbe_tensor_file *file, const rbe_store
     const rbe_tensor_info *info;
     for (int k = 0; k < 2; k++)
         for (size_t n = 0; (info = rbe_tensor_file_at(k ? written : file, n)); n++) bytes[k] += info->bytes;
-    char a[EXAMPLE_NUMBER_SIZE], b[EXAMPLE_NUMBER_SIZE];
-    printf("all tensors: %s bytes, were %s: %.2f times smaller\n", example_number(bytes[1], a),
-           example_number(bytes[0], b), bytes[1] > 0 ? (double)bytes[0] / (double)bytes[1] : 1.0);
+    char a[EXAMPLE_NUMBER_SIZE], b[EXAMPLE_NUMBER_SIZE], c[EXAMPLE_NUMBER_SIZE];
+    printf("all tensors: %s bytes, were %s: %s\n", example_number(bytes[1], a), example_number(bytes[0], b),
+           example_smaller(bytes[1], bytes[0], c));
     rbe_tensor_file_close(written);
+}
+
+/* Says on stderr what the numbers of the table mean for a network; ends the program if nothing has been gained. */
+static void judge(const progress *p) {
+    static const char advice[] =
+        "trained weights hardly compress by themselves; fit them to their inputs (--calibrate), "
+        "or train in compressed form (train_digits, rbe_linear_new)";
+    if (p->compressed == 0) example_fail(1, "no matrix was compressed, nothing is written: %s", advice);
+    if (p->harmed > 0)
+        fprintf(stderr,
+                "compress_weights: warning: %zu of %zu matrices have a relative error above %g, a network's answers "
+                "will change: %s\n",
+                p->harmed, p->compressed, safe_error, advice);
+}
+
+static void compress_file(const settings *s, const rbe_tensor_file *file, const rbe_tensor *samples) {
+    size_t count = rbe_tensor_file_count(file);
+    rbe_stored_tensor *tensors = example_take(count, sizeof *tensors);
+    for (size_t n = 0; n < count; n++) tensors[n] = copy_of(file, n);
+    progress p = count_work(s, file, samples);
+    printf("%-32s %15s %9s %9s  %-18s %8s %7s %8s  %s\n", "matrix", "out x in", "values", "bytes", "than before",
+           "error", "dB", "seconds", "transforms");
+    for (size_t n = 0; n < count; n++) {
+        const rbe_tensor_info *info = rbe_tensor_file_at(file, n);
+        if (!is_selected(s, info)) continue;
+        const char *reason = reason_to_copy(s, file, n);
+        if (reason) {
+            print_matrix(info);
+            printf("copied: %s (--select takes it, too)\n", reason);
+            continue;
+        }
+        show_progress(&p, info->name);
+        compress(s, file, n, samples, tensors, &p);
+        fflush(stdout);
+        p.matrices++;
+        p.values += info->count;
+    }
+    judge(&p);
+    save(s, file, tensors);
+    for (size_t n = 0; n < count; n++) {
+        rbe_blocks_free((rbe_blocks *)tensors[n].blocks);
+        free((void *)tensors[n].values);
+    }
+    free(tensors);
 }
 
 int main(int argc, char **argv) {
     settings s = read_settings(argc, argv);
     if (s.threads) example_require(rbe_set_threads((int)s.threads));
     rbe_tensor_file *file = example_need(rbe_tensor_file_open(s.in));
-    if (rbe_tensor_file_metadata(file, "rbe.format")) example_fail(1, "%s: this file is compressed already", s.in);
-    rbe_tensor samples = {0};
-    if (s.calibrate) example_require(rbe_npy_read(s.calibrate, &samples));
-
-    size_t count = rbe_tensor_file_count(file);
-    rbe_stored_tensor *tensors = take(count, sizeof *tensors);
-    for (size_t n = 0; n < count; n++) tensors[n] = copy_of(file, n);
-    progress p = count_work(&s, file, &samples);
-    printf("%-32s %15s %8s %7s %8s %7s %8s  %s\n", "matrix", "out x in", "values", "bytes", "error", "dB", "seconds",
-           "transforms");
-    for (size_t n = 0; n < count; n++) {
-        const rbe_tensor_info *info = rbe_tensor_file_at(file, n);
-        if (!is_selected(&s, info)) continue;
-        show_progress(&p, info->name);
-        compress(&s, file, n, &samples, tensors);
-        fflush(stdout);
-        p.matrices++;
-        p.values += info->count;
+    const char *format = rbe_tensor_file_metadata(file, "rbe.format");
+    if (format) {
+        expand_own_file(&s, file, format);
+    } else {
+        rbe_tensor samples = {0};
+        if (s.calibrate) example_require(rbe_npy_read(s.calibrate, &samples));
+        compress_file(&s, file, &samples);
+        rbe_tensor_free(&samples);
     }
-    save(&s, file, tensors);
-    for (size_t n = 0; n < count; n++) {
-        rbe_blocks_free((rbe_blocks *)tensors[n].blocks);
-        free((void *)tensors[n].values);
-    }
-    free(tensors);
-    rbe_tensor_free(&samples);
     rbe_tensor_file_close(file);
     return 0;
 }

@@ -36,16 +36,16 @@ static size_t size_of(const char *path) {
     return (size_t)status.st_size;
 }
 
-static void temporary(char path[32]) {
-    snprintf(path, 32, "/tmp/experiment_XXXXXX");
+void experiment_temporary(char path[EXPERIMENT_PATH_SIZE]) {
+    snprintf(path, EXPERIMENT_PATH_SIZE, "/tmp/experiment_XXXXXX");
     int file = mkstemp(path);
     if (file < 0) example_fail(1, "no temporary file can be made in /tmp");
     close(file);
 }
 
 size_t experiment_file_bytes(const rbe_model *model, const rbe_save_options *options) {
-    char path[32];
-    temporary(path);
+    char path[EXPERIMENT_PATH_SIZE];
+    experiment_temporary(path);
     example_require(rbe_model_save(model, path, options));
     size_t bytes = size_of(path);
     unlink(path);
@@ -53,8 +53,8 @@ size_t experiment_file_bytes(const rbe_model *model, const rbe_save_options *opt
 }
 
 stored_model experiment_store(const rbe_model *model, const char *path, rbe_store store, const rbe_dataset *test) {
-    char name[32];
-    if (!path) temporary(name);
+    char name[EXPERIMENT_PATH_SIZE];
+    if (!path) experiment_temporary(name);
     const char *file = path ? path : name;
     example_require(rbe_model_save(model, file, &(rbe_save_options){.store = store}));
     rbe_model *again = example_need(rbe_model_load(file));

@@ -17,6 +17,10 @@ void experiment_close(FILE *file);
 double experiment_now(void);                 /* seconds, of a clock that only goes forward */
 double median(double *values, size_t count); /* sorts them */
 
+/* Makes an empty temporary file, to be unlinked by the caller. */
+#define EXPERIMENT_PATH_SIZE 32
+void experiment_temporary(char path[EXPERIMENT_PATH_SIZE]);
+
 /* Of the file that the model would be. */
 size_t experiment_file_bytes(const rbe_model *model, const rbe_save_options *options);
 

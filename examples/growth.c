@@ -140,7 +140,7 @@ static void print_outcome(const settings *s, const outcome *o) {
     const char *name = method_names[o->method];
     if (s->json)
         printf("{\"program\":\"growth\",\"method\":\"%s\",\"ratio\":%g,\"test_error\":%.4f,\"deviation\":%.4f,"
-               "\"seeds\":%zu,\"values\":%zu,\"bytes\":%zu,\"file_bytes\":%zu,\"seconds_per_epoch\":%.4f}\n",
+               "\"seeds\":%zu,\"values\":%zu,\"memory_bytes\":%zu,\"file_bytes\":%zu,\"seconds_per_epoch\":%.4f}\n",
                name, o->ratio, o->error.mean, o->error.deviation, s->seeds, o->cost.values, o->cost.bytes,
                o->file_bytes, o->seconds_per_epoch);
     else
@@ -205,10 +205,10 @@ int main(int argc, char **argv) {
     FILE *csv = experiment_file(s.out, "growth.csv");
     rbe_dataset train, test;
     experiment_data(s.data, &train, &test);
-    if (csv) fprintf(csv, "method,ratio,seed,test_error,values,bytes,file_bytes,seconds_per_epoch\n");
+    if (csv) fprintf(csv, "method,ratio,seed,test_error,values,memory_bytes,file_bytes,seconds_per_epoch\n");
     if (!s.json)
-        printf("%-9s %6s  %15s %9s %10s %10s %10s\n", "positions", "ratio", "test error", "values", "bytes", "file",
-               "s/epoch");
+        printf("%-9s %6s  %15s %9s %10s %10s %10s\n", "positions", "ratio", "test error", "values", "memory B",
+               "file B", "s/epoch");
     for (size_t n = 0; n <= s.ratios.count; n++)
         for (method m = STATIC; m < METHODS; m++) {
             bool compared = n < s.ratios.count; /* dense has no ratio, and comes last */

@@ -46,5 +46,9 @@ int main(void) {
     rbe_model_free(model);
     rbe_dataset_free(&train);
     rbe_dataset_free(&test);
+    if (fflush(stdout) != 0) {
+        perror("hello: the output is lost");
+        return 1;
+    }
     return status == RBE_OK && result.test.error < 0.01 ? 0 : 1;
 }

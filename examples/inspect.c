@@ -3,18 +3,13 @@
  * file that was compressed, also the original and the error.
  */
 #include <errno.h>
-#include <limits.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
-#include "common.h"
-#include "operand.h"
-#include "rbe/io.h"
+#include "draw_layer.h"
 
 /* What is shown, and what has been. */
 typedef struct view {
@@ -24,8 +19,6 @@ typedef struct view {
     size_t count;
     rbe_layer_cost cost;
 } view;
-
-static void *take_memory(size_t count, size_t size) { return example_need(calloc(count ? count : 1, size)); }
 
 /* ---- tensors of the files ------------------------------------------------------------------------------------ */
 
@@ -38,43 +31,21 @@ static size_t bytes_in_file(const rbe_tensor_file *file, const char *owner) {
     return bytes;
 }
 
-static bool is_matrix(const rbe_tensor_info *info) {
-    return info->dims == 2 && info->count > 0 &&
-           (info->dtype == RBE_F64 || info->dtype == RBE_F32 || info->dtype == RBE_F16 || info->dtype == RBE_BF16);
-}
-
-static float *read_matrix(const rbe_tensor_file *file, size_t n) {
-    float *values = take_memory(rbe_tensor_file_at(file, n)->count, sizeof *values);
-    example_require(rbe_tensor_file_read_f32(file, n, values));
-    return values;
-}
-
 /* The dense matrix that was compressed: it is called as the compressed one, or "stage.weight". NULL without. */
 static float *read_original(const view *v, const char *owner, const rbe_layer *layer) {
     if (!v->against) return NULL;
-    char *name = take_memory(strlen(owner) + sizeof ".weight", 1);
+    char *name = example_take(strlen(owner) + sizeof ".weight", 1);
     strcat(strcpy(name, owner), ".weight");
     size_t count = rbe_tensor_file_count(v->against), n = rbe_tensor_file_find(v->against, owner);
     if (n == count) n = rbe_tensor_file_find(v->against, name);
     free(name);
     if (n == count) return NULL;
     const rbe_tensor_info *info = rbe_tensor_file_at(v->against, n);
-    if (!is_matrix(info) || info->shape[0] != rbe_layer_outputs(layer) || info->shape[1] != rbe_layer_inputs(layer))
+    if (!tensor_is_matrix(info) || info->shape[0] != rbe_layer_outputs(layer) ||
+        info->shape[1] != rbe_layer_inputs(layer))
         example_fail(1, "--against: expected %s to be a matrix of %zu x %zu numbers", info->name,
                      rbe_layer_outputs(layer), rbe_layer_inputs(layer));
-    return read_matrix(v->against, n);
-}
-
-/* W, dense. */
-static float *matrix_of(const rbe_layer *layer) {
-    const rbe_blocks *blocks = rbe_linear_blocks(layer);
-    size_t count = rbe_layer_outputs(layer) * rbe_layer_inputs(layer);
-    float *w = take_memory(count, sizeof *w);
-    if (blocks)
-        example_require(rbe_decompress(blocks, w));
-    else
-        memcpy(w, rbe_layer_param(layer, 0)->value, count * sizeof *w);
-    return w;
+    return tensor_read(v->against, n);
 }
 
 /* ---- the table ----------------------------------------------------------------------------------------------- */
@@ -98,17 +69,8 @@ static statistics statistics_of(const rbe_param *param) {
 
 static void print_header(const view *v) {
     printf("%-*s %-8s %-12s %4s %3s %-17s %-5s %9s %7s %9s %9s %9s %20s%s\n", v->name_width, "layer", "kind",
-           "in -> out", "B", "G", "transforms", "alpha", "values", "density", "memory", "file", "rms", "range",
+           "in -> out", "B", "G", "transforms", "alpha", "values", "stored", "bytes", "in file", "rms", "range",
            v->against ? "    error      dB" : "");
-}
-
-static void print_error(const float *w, const float *original, size_t count) {
-    double difference = 0.0, whole = 0.0;
-    for (size_t n = 0; n < count; n++) {
-        difference += pow((double)w[n] - (double)original[n], 2.0);
-        whole += pow((double)original[n], 2.0);
-    }
-    printf(" %8.4f %7.2f", sqrt(difference / whole), -10.0 * log10(difference / whole));
 }
 
 static void print_layer(const view *v, const rbe_layer *layer, size_t file_bytes, const float *original) {
@@ -135,8 +97,9 @@ static void print_layer(const view *v, const rbe_layer *layer, size_t file_bytes
                cost.bytes, file_bytes, s.rms, range);
     }
     if (original) {
-        float *w = matrix_of(layer);
-        print_error(w, original, in * out);
+        float *w = dense_matrix(layer);
+        double error = relative_difference(w, original, in * out);
+        printf(" %8.4f %7.2f", error, -20.0 * log10(error));
         free(w);
     }
     printf("\n");
@@ -147,203 +110,36 @@ static void print_layer(const view *v, const rbe_layer *layer, size_t file_bytes
 
 static void print_totals(const rbe_layer_cost *cost, size_t file_bytes) {
     char a[EXAMPLE_NUMBER_SIZE], b[EXAMPLE_NUMBER_SIZE], c[EXAMPLE_NUMBER_SIZE];
-    printf("\n%s values; %s bytes in memory, %.1f times fewer than dense layers; %s in the file, %.1f times fewer\n",
-           example_number(cost->values, a), example_number(cost->bytes, b),
-           (double)cost->dense_bytes / (double)cost->bytes, example_number(file_bytes, c),
-           (double)cost->dense_bytes / (double)file_bytes);
-}
-
-/* ---- data for the pictures ----------------------------------------------------------------------------------- */
-
-enum { MOST_PIXELS = 512, CURVE_POINTS = 400 };
-
-static FILE *create(const char *folder, size_t number, const char *suffix) {
-    char path[4200];
-    snprintf(path, sizeof path, "%s/layer%zu%s", folder, number, suffix);
-    FILE *file = fopen(path, "w");
-    if (!file) example_fail(1, "cannot create %s: %s", path, strerror(errno));
-    return file;
-}
-
-static void finish(FILE *file, const char *what) {
-    bool failed = ferror(file);
-    if (fclose(file) != 0 || failed) example_fail(1, "cannot write %s", what);
-}
-
-/* The matrix as rows of numbers, coarsened to means of cells if it is larger than a picture. */
-static void write_matrix(FILE *file, const float *w, size_t rows, size_t columns) {
-    size_t cell_rows = (rows + MOST_PIXELS - 1) / MOST_PIXELS, cell_columns = (columns + MOST_PIXELS - 1) / MOST_PIXELS;
-    for (size_t r = 0; r < rows; r += cell_rows) {
-        for (size_t c = 0; c < columns; c += cell_columns) {
-            size_t last_row = fmin(rows, r + cell_rows), last_column = fmin(columns, c + cell_columns);
-            double sum = 0.0;
-            for (size_t i = r; i < last_row; i++)
-                for (size_t j = c; j < last_column; j++) sum += (double)w[i * columns + j];
-            fprintf(file, "%zu %zu %.4g\n", c, r, sum / (double)((last_row - r) * (last_column - c)));
-        }
-        fprintf(file, "\n");
-    }
-}
-
-/* Mean magnitude of S_pq over all blocks, by frequency; what is not stored counts as 0. */
-static void write_frequencies(FILE *file, const rbe_blocks *blocks) {
-    rbe_blocks_info info = rbe_blocks_describe(blocks);
-    size_t square = info.block * info.block;
-    double *sum = take_memory(square, sizeof *sum);
-    rbe_coefficient *list = take_memory(square, sizeof *list);
-    for (size_t p = 0; p < info.grid_rows; p++)
-        for (size_t q = 0; q < info.grid_cols; q++) {
-            size_t count = rbe_blocks_get(blocks, p, q, NULL, list, square);
-            for (size_t n = 0; n < count; n++)
-                sum[list[n].freq_i * info.block + list[n].freq_j] += fabs((double)list[n].value);
-        }
-    for (size_t i = 0; i < info.block; i++) {
-        for (size_t j = 0; j < info.block; j++)
-            fprintf(file, "%zu %zu %.4g\n", j, i, sum[i * info.block + j] / (double)(info.grid_rows * info.grid_cols));
-        fprintf(file, "\n");
-    }
-    free(sum);
-    free(list);
-}
-
-static int descending(const void *a, const void *b) {
-    float x = *(const float *)a, y = *(const float *)b;
-    return (x < y) - (x > y);
-}
-
-/* Energy of the largest k of `count` values, in percent, against k in percent of `whole` positions. Two empty lines
- * end the curve. */
-static void write_energy(FILE *file, const float *values, size_t count, size_t whole) {
-    float *squares = take_memory(count + 1, sizeof *squares);
-    double total = 0.0, sum = 0.0, next = 1.0;
-    for (size_t n = 0; n < count; n++) total += squares[n] = values[n] * values[n];
-    qsort(squares, count, sizeof *squares, descending);
-    double factor = pow((double)count + 1.0, 1.0 / CURVE_POINTS); /* points at equal distances of a logarithmic axis */
-    for (size_t n = 0; n < count; n++) {
-        sum += squares[n];
-        if ((double)(n + 1) < next && n + 1 < count) continue;
-        fprintf(file, "%.6g %.6g\n", 100.0 * (double)(n + 1) / (double)whole, total > 0 ? 100.0 * sum / total : 0.0);
-        while (next <= (double)(n + 1)) next *= factor > 1.0 ? factor : 2.0;
-    }
-    fprintf(file, "\n\n");
-    free(squares);
-}
-
-/* ---- pictures ------------------------------------------------------------------------------------------------ */
-
-/* Colours end at three standard deviations: of the stored matrix, but of the error its own. */
-static void write_map(FILE *script, size_t number, const char *data, const char *limits, const char *title) {
-    fprintf(script,
-            "stats 'layer%zu-%s.dat' using 3 nooutput\nm = 3 * STATS_stddev + 1e-30\n"
-            "set title '%s'\nset xlabel 'input'\nset ylabel 'output'\nset cblabel 'weight'\nset cbrange [-m:m]\n"
-            "set palette defined (-1 '#2166ac', 0 'white', 1 '#b2182b')\n"
-            "set autoscale xfix\nset autoscale yfix\nset yrange [] reverse\n"
-            "plot 'layer%zu-%s.dat' using 1:2:3 with image notitle\n",
-            number, limits, title, number, data);
-}
-
-static void write_script(FILE *script, size_t number, const rbe_layer *layer, bool original) {
-    const rbe_blocks *blocks = rbe_linear_blocks(layer);
-    int columns = blocks ? 3 : 2, rows = original ? 2 : 1;
-    char title[100];
-    fprintf(script, "set terminal pngcairo size %d,%d font 'sans,11'\nset output 'layer%zu.png'\n", 550 * columns,
-            520 * rows, number);
-    fprintf(script, "set multiplot layout %d,%d\nset tics out nomirror\n", rows, columns);
-    snprintf(title, sizeof title, "layer %zu: %smatrix, %zu x %zu", number, original ? "decompressed " : "",
-             rbe_layer_outputs(layer), rbe_layer_inputs(layer));
-    if (original) write_map(script, number, "original", "w", "original");
-    write_map(script, number, "w", "w", title);
-    if (original) write_map(script, number, "error", "error", "error: decompressed - original");
-    if (blocks)
-        fprintf(script,
-                "set title 'coefficients, block size %zu'\nset xlabel 'input frequency'\n"
-                "set ylabel 'output frequency'\nset cblabel 'mean magnitude' offset 1\nset cbrange [0:*]\n"
-                "set palette defined (0 'white', 0.2 '#fdbb84', 0.5 '#d7301f', 1 '#3f0000')\nset size square\n"
-                "plot 'layer%zu-frequencies.dat' using 1:2:3 with image notitle\nset size nosquare\n",
-                rbe_blocks_describe(blocks).block, number);
-    fprintf(script,
-            "set title 'energy of the largest values'\nset xlabel 'values kept, %% of inputs x outputs'\n"
-            "set ylabel 'energy kept, %%'\nset yrange [0:100] noreverse\nset autoscale x\nset logscale x\n"
-            "set format x '%%g'\nset grid\nset key below Left reverse samplen 1.5 width -3\nset lmargin 14\n"
-            "plot 'layer%zu-energy.dat' index 0 with lines linewidth 2 title 'weights'",
-            number);
-    if (original) fprintf(script, ", \\\n     '' index 2 with lines linewidth 2 dashtype (6,4) title 'original'");
-    if (blocks) fprintf(script, ", \\\n     '' index 1 with lines linewidth 2 title 'stored coefficients'");
-    fprintf(script, "\nunset multiplot\n");
-}
-
-static void run_gnuplot(const char *folder, size_t number) {
-    char script[40];
-    snprintf(script, sizeof script, "layer%zu.gp", number);
-    fflush(stdout);
-    pid_t child = fork();
-    if (child == 0) {
-        if (chdir(folder) == 0) execlp("gnuplot", "gnuplot", script, (char *)NULL);
-        _exit(127);
-    }
-    int status = -1;
-    if (child < 0 || waitpid(child, &status, 0) != child || status != 0)
-        example_fail(1, "gnuplot failed, or is not installed; the data and %s are in %s", script, folder);
-}
-
-static void write_map_data(const view *v, const char *suffix, const float *w, size_t out, size_t in) {
-    FILE *file = create(v->plot, v->count, suffix);
-    write_matrix(file, w, out, in);
-    finish(file, "a matrix");
-}
-
-static void plot_layer(const view *v, const rbe_layer *layer, float *original) {
-    const rbe_blocks *blocks = rbe_linear_blocks(layer);
-    const rbe_param *param = rbe_layer_param(layer, 0);
-    size_t out = rbe_layer_outputs(layer), in = rbe_layer_inputs(layer), number = v->count;
-    float *w = matrix_of(layer);
-    write_map_data(v, "-w.dat", w, out, in);
-    FILE *file = create(v->plot, number, "-energy.dat");
-    write_energy(file, w, out * in, out * in);
-    if (blocks) write_energy(file, param->value, param->count, out * in);
-    if (original) write_energy(file, original, out * in, out * in);
-    finish(file, "the energy curve");
-    if (blocks) {
-        file = create(v->plot, number, "-frequencies.dat");
-        write_frequencies(file, blocks);
-        finish(file, "the frequencies");
-    }
-    if (original) {
-        write_map_data(v, "-original.dat", original, out, in);
-        for (size_t n = 0; n < out * in; n++) w[n] -= original[n];
-        write_map_data(v, "-error.dat", w, out, in);
-    }
-    free(w);
-    file = create(v->plot, number, ".gp");
-    write_script(file, number, layer, original);
-    finish(file, "the script");
-    run_gnuplot(v->plot, number);
+    printf("\n%s values; dense layers would take %s bytes\n", example_number(cost->values, a),
+           example_number(cost->dense_bytes, b));
+    printf("%s bytes in memory: %s\n", example_number(cost->bytes, a),
+           example_smaller(cost->bytes, cost->dense_bytes, c));
+    printf("%s bytes of the file: %s\n", example_number(file_bytes, b),
+           example_smaller(file_bytes, cost->dense_bytes, c));
 }
 
 /* ---- layers and matrices ------------------------------------------------------------------------------------- */
 
+/* FOLDER/2-fc2.png */
+static void plot(const view *v, const rbe_layer *layer, const float *original) {
+    char path[4200], name[80];
+    snprintf(name, sizeof name, "%s", rbe_layer_name(layer));
+    for (char *at = name; (at = strchr(at, '/'));) *at = '_';
+    snprintf(path, sizeof path, "%s/%zu-%s.png", v->plot, v->count, name);
+    draw_layer(path, layer, original);
+}
+
 /* Tensors of the layer are called "owner.part". */
 static void show(view *v, const rbe_layer *layer, const char *owner, size_t file_bytes) {
     rbe_layer_cost cost = rbe_layer_describe_cost(layer);
-    float *original = rbe_linear_blocks(layer) ? read_original(v, owner, layer) : NULL;
+    float *original = rbe_layer_param(layer, 0) ? read_original(v, owner, layer) : NULL;
     v->count++;
     v->cost.values += cost.values;
     v->cost.bytes += cost.bytes;
     v->cost.dense_bytes += cost.dense_bytes;
     print_layer(v, layer, file_bytes, original);
-    if (v->plot && rbe_layer_param(layer, 0)) plot_layer(v, layer, original);
+    if (v->plot && rbe_layer_param(layer, 0)) plot(v, layer, original);
     free(original);
-}
-
-/* The smallest number of a stage with tensors that is at least `first`. */
-static long next_stage(const rbe_tensor_file *file, long first) {
-    const rbe_tensor_info *info;
-    long stage = LONG_MAX;
-    for (size_t n = 0; (info = rbe_tensor_file_at(file, n)); n++) {
-        long number = strtol(info->name, NULL, 10);
-        if (number >= first && number < stage) stage = number;
-    }
-    return stage;
 }
 
 static void show_model(view *v, const char *path) {
@@ -375,8 +171,8 @@ static void show_matrices(view *v) {
         rbe_layer_free(layer);
     }
     for (size_t n = 0; (info = rbe_tensor_file_at(v->file, n)); n++) {
-        if (!is_matrix(info)) continue;
-        float *w = read_matrix(v->file, n);
+        if (!tensor_is_matrix(info)) continue;
+        float *w = tensor_read(v->file, n);
         rbe_layer *layer = example_need(rbe_dense_from_weights(info->shape[1], info->shape[0], w, NULL, info->name));
         free(w);
         show(v, layer, info->name, info->bytes);
@@ -385,15 +181,14 @@ static void show_matrices(view *v) {
 }
 
 int main(int argc, char **argv) {
-    const char *against = NULL, *path = example_operand(&argc, &argv);
+    const char *against = NULL, *path = NULL;
     view v = {0};
     const example_option options[] = {
+        {"FILE", EXAMPLE_FILE, &path, NULL, "a model file, or another safetensors file", 0, 0},
         {"plot", EXAMPLE_TEXT, &v.plot, "DIR", "draw the layers into this folder (with gnuplot); created", 0, 0},
         {"against", EXAMPLE_TEXT, &against, "FILE", "the dense file that was compressed: shows the error, too", 0, 0}};
-    example_parse(argc, argv,
-                  "Layers of a stored model, or matrices of a tensor file: inspect FILE.safetensors [options].",
-                  options, sizeof options / sizeof *options);
-    if (!path) example_fail(2, "expected a model file before the options");
+    example_parse(argc, argv, "Layers of a stored model, or matrices of a tensor file.", options,
+                  sizeof options / sizeof *options);
     rbe_tensor_file *file = example_need(rbe_tensor_file_open(path));
     rbe_tensor_file *original = against ? example_need(rbe_tensor_file_open(against)) : NULL;
     struct stat about;
@@ -408,7 +203,7 @@ int main(int argc, char **argv) {
         show_matrices(&v);
     if (v.count == 0) example_fail(1, "%s: there is no matrix in this file", path);
     print_totals(&v.cost, (size_t)about.st_size);
-    if (v.plot) printf("%s/layer1.png ..: pictures of the layers\n", v.plot);
+    if (v.plot) printf("pictures of the layers are in %s\n", v.plot);
     rbe_tensor_file_close(original);
     rbe_tensor_file_close(file);
     return 0;

@@ -31,8 +31,11 @@ size_t recipe_options(recipe *r, example_option options[RECIPE_OPTIONS]) {
     const example_option shared[RECIPE_OPTIONS] = {
         {"hidden", EXAMPLE_SIZES, &r->hidden, "N,N,..", "widths of the hidden layers", 1, 65536},
         {"block", EXAMPLE_COUNT, &r->block, "B", "block size, a power of two 8 .. 256", 8, 256},
-        {"group", EXAMPLE_COUNT, &r->group, "G", "block rows that share positions (default: 16, grown by the ratio)", 1,
-         65536},
+        {"group", EXAMPLE_COUNT, &r->group, "G",
+         r->group
+             ? "block rows that share positions"
+             : "block rows that share positions (default 16; with growth 4, 2 or 1, the higher the ratio the fewer)",
+         1, 65536},
         {"transform", EXAMPLE_TEXT, &r->transform, "NAME", "of the blocks: dct, haar, db4 .. db20, wht, identity", 0,
          0},
         {"alpha", EXAMPLE_TEXT, &r->alpha, "on|off|auto", "the smooth part of each block", 0, 0},
@@ -51,7 +54,7 @@ size_t recipe_options(recipe *r, example_option options[RECIPE_OPTIONS]) {
 
 void recipe_check(const recipe *r) {
     if ((r->block & (r->block - 1)) != 0) example_fail(2, "--block: expected a power of two, found %zu", r->block);
-    if (!rbe_transform_named(r->transform)) example_fail(2, "--transform: %s", rbe_last_error());
+    example_check_transform(r->transform);
 }
 
 /* ---- the model ----------------------------------------------------------------------------------------------- */
@@ -133,8 +136,12 @@ rbe_optim_options recipe_optim_options(const recipe *r) {
 static void start_changes(const recipe *r, training *t, size_t steps) {
     if (r->grow && !r->dense)
         t->growth = example_need(rbe_growth_new(t->model, t->optim, &(rbe_growth_options){.steps = steps}));
-    if (r->prune > 0) {
-        const rbe_gradual_options gradual = {.final = r->prune, .begin = steps / 10, .end = steps * 3 / 4 + 1};
+    if (r->prune > 0 || r->threshold > 0) {
+        rbe_gradual_options gradual = {.final = r->prune, .begin = steps / 10, .end = steps * 3 / 4 + 1};
+        if (r->threshold > 0) {
+            gradual.prune = (rbe_prune_options){.by = RBE_PRUNE_THRESHOLD, .relative = r->relative};
+            gradual.final = r->threshold;
+        }
         t->gradual = example_need(rbe_gradual_new(t->model, t->optim, &gradual));
     }
 }
@@ -169,6 +176,22 @@ rbe_fit_result training_finish(training *t, const rbe_dataset *train, const rbe_
 
 /* ---- a budget of bytes --------------------------------------------------------------------------------------- */
 
+static size_t clamp(size_t value, size_t low, size_t high) { return value < low ? low : value > high ? high : value; }
+
+void recipe_for_budget(recipe *r, const rbe_dataset *data, size_t bytes) {
+    enum { BYTES_PER_UNIT = 50, MOST_UNITS = 1024, SAMPLES_SEEN = 1800000 };
+    if (!example_given("hidden")) {
+        size_t units = clamp(bytes / BYTES_PER_UNIT, r->block, MOST_UNITS);
+        r->hidden = (example_sizes){.value = {units / r->block * r->block}, .count = 1};
+    }
+    if (!example_given("epochs")) r->epochs = clamp(SAMPLES_SEEN / data->count, 30, 100);
+    if (!example_given("group")) r->group = 4;
+    if (!example_given("dropout")) r->dropout = 0.1;
+    if (!example_given("lr")) r->lr = 6e-3;
+    r->grow = !example_given("no-growth");
+    r->image = !example_given("no-image");
+}
+
 typedef struct measurement {
     recipe recipe; /* for which files are measured */
     const rbe_dataset *data;
@@ -190,7 +213,7 @@ static rbe_status untrained_bytes(void *user, size_t values, size_t *bytes) {
 
 void recipe_fit_to_bytes(recipe *r, const rbe_dataset *data, rbe_store store, size_t bytes) {
     measurement m = {.recipe = *r, .data = data, .save = {.store = store}};
-    if (r->grow) m.save.positions = RBE_POSITIONS_DELTA;
+    if (r->grow || r->threshold > 0) m.save.positions = RBE_POSITIONS_DELTA;
     size_t least = 0; /* a value for each hidden unit */
     for (size_t n = 0; n < r->hidden.count; n++) least += r->hidden.value[n];
     example_require(rbe_budget_fit(bytes, least, dense_values(r, data), untrained_bytes, &m, &r->values));

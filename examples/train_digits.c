@@ -11,8 +11,17 @@ typedef struct settings {
     recipe recipe;
     rbe_store store;
     size_t budget, threads, log_every;
-    bool json;
+    bool json, no_growth, no_image;
 } settings;
+
+/* Ends the program if the command line has, for dense layers, an option of compressed ones. */
+static void check_dense(void) {
+    static const char *const options[] = {"ratio",          "coeffs",          "budget", "growth",   "no-growth",
+                                          "prune-schedule", "prune-threshold", "image",  "no-image", "block",
+                                          "group",          "transform",       "alpha"};
+    for (size_t n = 0; n < sizeof options / sizeof *options; n++)
+        if (example_given(options[n])) example_fail(2, "--%s needs --layer rbe", options[n]);
+}
 
 static settings read_settings(int argc, char **argv) {
     settings s = {.data = "data", .layer = "rbe", .store_name = "f32", .recipe = recipe_default()};
@@ -23,11 +32,15 @@ static settings read_settings(int argc, char **argv) {
         {"layer", EXAMPLE_TEXT, &s.layer, "dense|rbe", "kind of the hidden layers; the last layer is dense", 0, 0},
         {"ratio", EXAMPLE_REAL, &r->ratio, "R", "rbe: values of a dense layer per stored value (default 16)", 1, 1e6},
         {"coeffs", EXAMPLE_COUNT, &r->coeffs, "K", "rbe: coefficients per block, instead of --ratio", 1, 65536},
-        {"budget", EXAMPLE_COUNT, &s.budget, "BYTES", "rbe: of the model's file, everything counted; sets the ratio", 1,
-         1e12},
+        {"budget", EXAMPLE_COUNT, &s.budget, "BYTES",
+         "rbe: of the model's file, everything counted; chooses the ratio and whatever else is not given", 1, 1e12},
         {"growth", EXAMPLE_FLAG, &r->grow, NULL, "rbe: move unused coefficients to where the loss wants some", 0, 0},
+        {"no-growth", EXAMPLE_FLAG, &s.no_growth, NULL, "rbe: with --budget, leave them where they were drawn", 0, 0},
+        {"no-image", EXAMPLE_FLAG, &s.no_image, NULL, "rbe: with --budget, do not choose --image", 0, 0},
         {"prune-schedule", EXAMPLE_REAL, &r->prune, "P", "rbe: share of the coefficients removed during training", 0,
          1},
+        {"prune-threshold", EXAMPLE_REAL, &r->threshold, "T", "rbe: or remove those of magnitude T or less", 0, 1e30},
+        {"relative", EXAMPLE_FLAG, &r->relative, NULL, "T is in units of each layer's root mean square", 0, 0},
         {"store", EXAMPLE_TEXT, &s.store_name, "f32|f16|bf16|int8", "how the file holds the values", 0, 0},
         {"threads", EXAMPLE_COUNT, &s.threads, "N", "threads (default: one per processor)", 1, 1024},
         {"out", EXAMPLE_TEXT, &s.out, "DIR", "folder for model.safetensors and log.csv; created", 0, 0},
@@ -43,12 +56,28 @@ static settings read_settings(int argc, char **argv) {
     r->dense = strcmp(s.layer, "dense") == 0;
     if ((r->ratio > 0) + (r->coeffs > 0) + (s.budget > 0) > 1)
         example_fail(2, "--ratio, --coeffs and --budget exclude each other");
-    if (r->dense && (r->grow || r->image || r->prune > 0 || s.budget > 0))
-        example_fail(2, "--growth, --image, --prune-schedule and --budget need --layer rbe");
+    if (r->dense) check_dense();
+    if ((s.no_growth && r->grow) || (s.no_image && r->image))
+        example_fail(2, "--growth and --image exclude their --no-");
+    if (r->prune > 0 && r->threshold > 0) example_fail(2, "--prune-schedule and --prune-threshold exclude each other");
+    if (r->relative && r->threshold == 0) example_fail(2, "--relative needs --prune-threshold");
     if (r->ratio == 0) r->ratio = 16;
     recipe_check(r);
+    if (s.budget > 0 && !example_given("store")) s.store_name = "int8";
     rbe_store_named(s.store_name, &s.store);
     return s;
+}
+
+/* Says, as options, what has been chosen for the budget beside the number of values. */
+static void print_choices(const settings *s) {
+    const recipe *r = &s->recipe;
+    char budget[EXAMPLE_NUMBER_SIZE];
+    printf("for %s bytes:", example_number(s->budget, budget));
+    if (!example_given("hidden")) printf(" --hidden %zu", r->hidden.value[0]);
+    if (r->grow) printf(" --growth");
+    if (r->image) printf(" --image");
+    printf(" --group %zu --dropout %g --epochs %zu --lr %g --store %s\n", r->group, r->dropout, r->epochs, r->lr,
+           s->store_name);
 }
 
 /* ---- what it costs ------------------------------------------------------------------------------------------- */
@@ -64,14 +93,14 @@ typedef struct report {
 static double megabytes(size_t bytes) { return (double)bytes / 1e6; }
 
 static void print_table(const settings *s, const report *r) {
-    char a[EXAMPLE_NUMBER_SIZE], b[EXAMPLE_NUMBER_SIZE];
+    char a[EXAMPLE_NUMBER_SIZE], b[EXAMPLE_NUMBER_SIZE], c[EXAMPLE_NUMBER_SIZE];
     printf("\n%-20s %s\n", "hidden layers", s->layer);
     printf("%-20s %.2f +- %.2f %%  (%zu samples, of the model read back from its file)\n", "test error",
            100 * r->stored.test.error, 100 * r->stored.test.error_uncertainty, r->stored.test.count);
     printf("%-20s %s", "values", example_number(r->cost.values, a));
     if (r->trimmed > 0) printf("  (%zu pruned after training, for the budget)", r->trimmed);
-    printf("\n%-20s %s  (dense: %s, %.1f times)\n", "bytes", example_number(r->cost.bytes, a),
-           example_number(r->cost.dense_bytes, b), (double)r->cost.dense_bytes / (double)r->cost.bytes);
+    printf("\n%-20s %s  (dense: %s, this is %s)\n", "bytes", example_number(r->cost.bytes, a),
+           example_number(r->cost.dense_bytes, b), example_smaller(r->cost.bytes, r->cost.dense_bytes, c));
     printf("%-20s %s  (%s)\n", "bytes of the file", example_number(r->stored.bytes, a), s->store_name);
     printf("%-20s %.3f\n", "seconds per epoch", r->fit.seconds_per_epoch);
     printf("%-20s %.2f MB  (without the data)\n", "peak memory", megabytes(r->peak));
@@ -96,7 +125,11 @@ int main(int argc, char **argv) {
     }
     rbe_dataset train, test;
     experiment_data(s.data, &train, &test);
-    if (s.budget > 0) recipe_fit_to_bytes(&s.recipe, &train, s.store, s.budget);
+    if (s.budget > 0) {
+        recipe_for_budget(&s.recipe, &train, s.budget);
+        print_choices(&s);
+        recipe_fit_to_bytes(&s.recipe, &train, s.store, s.budget);
+    }
     size_t data_bytes = rbe_memory().current;
     rbe_memory_reset_peak();
 

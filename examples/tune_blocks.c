@@ -92,7 +92,7 @@ static float *make_matrix(const settings *s, rbe_rng *rng) {
 /* ---- results ------------------------------------------------------------------------------------------------- */
 
 static void print_table(const rbe_tune_report *r) {
-    printf("%-12s %5s %5s %9s %10s %8s  %6s %6s %8s  %6s\n", "", "block", "group", "bytes", "us", "error", "memory",
+    printf("%-12s %5s %5s %9s %10s %8s  %6s %6s %8s  %6s\n", "", "block", "group", "memory B", "us", "error", "memory",
            "speed", "accuracy", "score");
     for (size_t n = 0; n < r->count; n++) {
         const rbe_tune_candidate *c = &r->candidates[n];
@@ -108,17 +108,18 @@ static void print_table(const rbe_tune_report *r) {
 static void print_json(const rbe_tune_report *r) {
     for (size_t n = 0; n < r->count; n++) {
         const rbe_tune_candidate *c = &r->candidates[n];
-        printf("{\"program\":\"tune_blocks\",\"given\":%s,\"chosen\":%s,\"block\":%zu,\"group\":%zu,\"bytes\":%zu,"
-               "\"us\":%.3f,\"error\":%.6f,\"memory_score\":%.6f,\"speed_score\":%.6f,\"accuracy_score\":%.6f,"
-               "\"score\":%.6f}\n",
-               n == 0 ? "true" : "false", n == r->chosen ? "true" : "false", c->block, c->group, c->bytes,
-               1e6 * c->seconds, c->error, c->memory_score, c->speed_score, c->accuracy_score, c->score);
+        printf(
+            "{\"program\":\"tune_blocks\",\"given\":%s,\"chosen\":%s,\"block\":%zu,\"group\":%zu,\"memory_bytes\":%zu,"
+            "\"us\":%.3f,\"error\":%.6f,\"memory_score\":%.6f,\"speed_score\":%.6f,\"accuracy_score\":%.6f,"
+            "\"score\":%.6f}\n",
+            n == 0 ? "true" : "false", n == r->chosen ? "true" : "false", c->block, c->group, c->bytes,
+            1e6 * c->seconds, c->error, c->memory_score, c->speed_score, c->accuracy_score, c->score);
     }
 }
 
 static void write_csv(FILE *csv, const rbe_tune_report *r) {
     if (!csv) return;
-    fprintf(csv, "given,chosen,block,group,bytes,us,error,memory_score,speed_score,accuracy_score,score\n");
+    fprintf(csv, "given,chosen,block,group,memory_bytes,us,error,memory_score,speed_score,accuracy_score,score\n");
     for (size_t n = 0; n < r->count; n++) {
         const rbe_tune_candidate *c = &r->candidates[n];
         fprintf(csv, "%d,%d,%zu,%zu,%zu,%.3f,%.6f,%.6f,%.6f,%.6f,%.6f\n", n == 0, n == r->chosen, c->block, c->group,

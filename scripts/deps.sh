@@ -6,7 +6,7 @@ set -eu
 packages="build-essential pkg-config libgsl-dev libopenblas-dev zlib1g-dev libcjson-dev check"
 packages="$packages gnuplot-nox fonts-dejavu-core python3-numpy curl ca-certificates"
 
-developer="clang libomp-dev libclang-rt-dev clang-format cppcheck shellcheck"
+developer="clang libclang-rt-dev clang-format cppcheck shellcheck"
 
 case ${1:-} in
 '') ;;

@@ -1,12 +1,13 @@
 #!/bin/sh
-# The three experiments about positions, pruning and block sizes, with pictures of what they measured.
+# The experiments about positions, pruning and block sizes, with pictures of what they measured.
 set -eu
 
 if [ "${1:-}" = --help ] || [ $# -gt 4 ]; then
     echo "Usage: experiments.sh [BUILD [OUT [DATA [SEEDS]]]]   (default: build out data 3)"
-    echo "Runs growth, prune_sweep and tune_blocks, the first two on the IDX files of DATA. Prints their tables, writes"
-    echo "OUT/growth.csv, OUT/prune_sweep.csv, OUT/tune_blocks.csv and a picture beside each (PNG and SVG). One thread,"
-    echo "so that the numbers are the same everywhere but for the last digits."
+    echo "Runs growth, prune_sweep (by score, and by threshold) and tune_blocks, all but the last on the IDX files of"
+    echo "DATA. Prints their tables, writes OUT/growth.csv, OUT/prune_sweep.csv, OUT/prune_thresholds.csv,"
+    echo "OUT/tune_blocks.csv and a picture beside each (PNG and SVG). One thread, so that the numbers are the same"
+    echo "everywhere but for the last digits."
     [ "${1:-}" = --help ] && exit 0
     exit 2
 fi
@@ -21,15 +22,17 @@ if [ ! -x "$build/examples/growth" ]; then
     exit 1
 fi
 
-experiment() { # NAME OPTION...
-    name=$1
-    shift
-    echo "--- $name $*"
-    "$build/examples/$name" --threads 1 --out "$out" "$@"
-    sh "$scripts/plot_adapt.sh" "$name" "$out/$name.csv" "$out/$name.png"
+experiment() { # RESULTS PROGRAM OPTION...
+    results=$1
+    program=$2
+    shift 2
+    echo "--- $program $*"
+    "$build/examples/$program" --threads 1 --out "$out" "$@"
+    sh "$scripts/plot_adapt.sh" "$results" "$out/$results.csv" "$out/$results.png"
     echo
 }
 
-experiment growth --data "$data" --seeds "$seeds"
-experiment prune_sweep --data "$data" --seeds "$seeds"
-experiment tune_blocks
+experiment growth growth --data "$data" --seeds "$seeds"
+experiment prune_sweep prune_sweep --data "$data" --seeds "$seeds"
+experiment prune_thresholds prune_sweep --data "$data" --seeds "$seeds" --threshold auto --relative
+experiment tune_blocks tune_blocks --matrix local --groups 1,4,16

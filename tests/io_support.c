@@ -1,6 +1,7 @@
 #include "io_support.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -57,6 +58,17 @@ size_t scratch_count(void) {
     return count;
 }
 
+int fsync_calls, failing_fsync;
+void (*at_fsync)(void);
+
+int fsync(int file) {
+    (void)file;
+    if (at_fsync) at_fsync();
+    if (++fsync_calls != failing_fsync) return 0;
+    errno = EIO;
+    return -1;
+}
+
 bytes read_whole(const char *path) {
     FILE *file = fopen(path, "rb");
     ck_assert_msg(file != NULL, "%s", path);
@@ -95,6 +107,15 @@ bytes saved(const rbe_model *model, rbe_store store, rbe_store_positions positio
     bytes b = read_whole(path);
     unlink(path);
     return b;
+}
+
+void rename_checksums(bytes b) {
+    static const char *const keys[] = {"\"rbe.crc32\"", "\"rbe.data_crc32\""};
+    for (size_t n = 0; n < 2; n++) {
+        uint8_t *at = memmem(b.data, b.count, keys[n], strlen(keys[n]));
+        ck_assert_ptr_nonnull(at);
+        memcpy(at + 1, "xyz", 3);
+    }
 }
 
 void mutate(bytes *b, size_t room, rbe_rng *rng) {

@@ -32,6 +32,9 @@ rbe_model *load_bytes(bytes b);
 /* The file that rbe_model_save writes. */
 bytes saved(const rbe_model *model, rbe_store store, rbe_store_positions positions);
 
+/* The same file without the keys of its checksums. */
+void rename_checksums(bytes b);
+
 /* Changes, moves, inserts or removes some bytes; `room` bytes may be used. */
 void mutate(bytes *b, size_t room, rbe_rng *rng);
 
@@ -47,12 +50,20 @@ bool same_models(const rbe_model *a, const rbe_model *b);
 /* The same of two compressed matrices. */
 bool same_matrices(const rbe_blocks *a, const rbe_blocks *b);
 
+/* fsync, which stands before the C library's: counts its calls, runs at_fsync if that is set, and fails when call
+ * number failing_fsync comes. */
+extern int fsync_calls, failing_fsync;
+extern void (*at_fsync)(void);
+
 /* The last error has this status and a text with this word. */
 void assert_failed(rbe_status status, const char *word);
 
 TCase *io_disk_case(void);
+TCase *io_replace_case(void);
 TCase *io_files_case(void);
+TCase *io_npy_case(void);
 TCase *io_damage_case(void);
+TCase *io_memory_case(void);
 TCase *io_matrix_case(void);
 
 #endif

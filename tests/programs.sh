@@ -73,6 +73,8 @@ expect "make_digits, unknown option" 2 "Try 'make_digits --help'" "$make_digits"
 expect "help" 0 '^  --epochs N' "$train" --help
 expect "unknown option" 2 "Try 'train_digits --help'" "$train" --frobnicate
 expect "missing value" 2 "requires an argument" "$train" --epochs
+expect "short help" 0 '^  -h, --help' "$train" -h
+expect "unknown short option" 2 "Try 'train_digits --help'" "$train" -x
 expect "argument without option" 2 'unexpected argument "data"' "$train" data
 
 # ---- values ------------------------------------------------------------------------------------------------------
@@ -86,26 +88,51 @@ expect "epochs beyond any number" 2 '--epochs: expected' "$train" --epochs 99999
 expect "empty value" 2 '--batch: expected' "$train" --batch ''
 expect "learning rate nan" 2 '--lr: expected a number.*found "nan"' "$train" --lr nan
 expect "learning rate zero" 2 '--lr: expected' "$train" --lr 0
+expect "learning rate in hexadecimal digits" 2 '--lr: expected.*found "0x10"' "$train" --lr 0x10
+expect "learning rate after a space" 2 '--lr: expected.*found " 3"' "$train" --lr ' 3'
+expect "learning rate, infinite" 2 '--lr: expected.*found "inf"' "$train" --lr inf
+expect "seed" 2 '--seed: expected a whole number 0 .. 18446744073709551615, found "-1"' "$train" --seed -1
+expect "seed beyond any" 2 '--seed: expected' "$train" --seed 18446744073709551616
+expect "epochs after a space" 2 '--epochs: expected.*found " 3"' "$train" --epochs ' 3'
 expect "ratio below 1" 2 '--ratio: expected a number 1 ' "$train" --ratio 0.5
 expect "ratio and coeffs" 2 'exclude each other' "$train" --ratio 8 --coeffs 8
 expect "ratio and budget" 2 'exclude each other' "$train" --ratio 8 --budget 100000
 expect "budget in kilobytes" 2 '--budget: expected a whole number, found "16k"' "$train" --budget 16k
+expect "threshold below 0" 2 '--prune-threshold: expected a number 0 .. ' "$train" --prune-threshold=-1
+expect "threshold and share" 2 'exclude each other' "$train" --prune-threshold 1 --prune-schedule 0.5
+expect "relative to nothing" 2 '--relative needs --prune-threshold' "$train" --relative
 expect "prune everything and more" 2 '--prune-schedule: expected a number 0 .. 1' "$train" --prune-schedule 1.5
 expect "store" 2 '--store: expected f32|f16|bf16|int8, found "int4"' "$train" --store int4
 expect "dropout of everything" 2 '--dropout: expected' "$train" --dropout 1
 expect "block" 2 '--block: expected a power of two, found 48' "$train" --block 48
 expect "layer" 2 '--layer: expected dense|rbe, found "sparse"' "$train" --layer sparse
 expect "beginning of a choice" 2 '--layer: expected' "$train" --layer de
-expect "transform" 2 '--transform: .*haar' "$train" --transform fourier
+expect "all of a choice" 2 '--layer: expected dense|rbe, found "dense|rbe"' "$train" --layer 'dense|rbe'
+expect "transform" 2 '--transform: expected dct, haar' "$train" --transform fourier
 expect "hidden" 2 '--hidden: expected' "$train" --hidden 300,,100
 expect "hidden, end" 2 '--hidden: expected' "$train" --hidden 300,
 expect "hidden, zero" 2 '--hidden: expected' "$train" --hidden 300,0
 expect "hidden, many" 2 '--hidden: expected at most' "$train" --hidden 9,9,9,9,9,9,9,9,9
 expect "threads" 2 '--threads: expected' "$train" --threads 0
-for option in --growth --image '--budget 100000' '--prune-schedule 0.5'; do
+for option in --growth --image '--budget 100000' '--prune-schedule 0.5' '--prune-threshold 0.5' '--ratio 16' '--coeffs 8' \
+    '--block 32' '--group 1' '--transform dct' '--alpha on'; do
     # shellcheck disable=SC2086 # an option and its value
-    expect "dense $option" 2 'need --layer rbe' "$train" --layer dense $option
+    expect "dense $option" 2 "^train_digits: ${option%% *} needs --layer rbe" "$train" --layer dense $option
 done
+
+# A default is stated once.
+for program in train_digits growth prune_sweep tune_blocks compress_digits compress_weights classify make_digits; do
+    "$build/examples/$program" --help > "$work/output"
+    check "$program --help: one default an option" test "$(grep -c 'default.*default' "$work/output")" -eq 0
+done
+
+# ---- output ------------------------------------------------------------------------------------------------------
+
+if [ -w /dev/full ]; then
+    for program in 'train_digits --help' 'make_digits --help' hello "make_digits --dump $data"; do
+        expect "$program > /dev/full" 1 "^${program%% *}: .*output" sh -c "'$build'/examples/$program > /dev/full"
+    done
+fi
 
 # ---- files -------------------------------------------------------------------------------------------------------
 
@@ -119,6 +146,12 @@ head -c 5000 "$data/train-images-idx3-ubyte.gz" > "$work/cut/train-images-idx3-u
 expect "truncated gzip file" 1 '^train_digits: [A-Z_]*: .*train-images-idx3-ubyte' "$train" --data "$work/cut"
 echo "not an image" > "$work/cut/train-images-idx3-ubyte.gz"
 expect "another file" 1 '^train_digits: BAD_FORMAT: .*train-images-idx3-ubyte' "$train" --data "$work/cut"
+rm "$work/cut/train-images-idx3-ubyte.gz"
+mkfifo "$work/cut/train-images-idx3-ubyte"
+expect "a FIFO" 1 '^train_digits: IO_ERROR: .*expected a regular file, found a FIFO' "$train" --data "$work/cut"
+expect "--max-bytes" 1 '^train_digits: BAD_FORMAT: .*expected at most 1000 in all' \
+    "$train" --data "$data" --max-bytes 1000
+expect "--max-bytes 0" 2 '--max-bytes: expected a whole number' "$train" --max-bytes 0
 
 : > "$work/file"
 expect "out is a file" 1 "$work/file" tiny --out "$work/file"
@@ -127,6 +160,11 @@ mkdir -p "$work/taken/log.csv"
 expect "log.csv is a folder" 1 '^train_digits: IO_ERROR: .*log.csv.*directory' tiny --out "$work/taken"
 expect "out is made with its parents" 0 'test error' tiny --out "$work/a/b//c/"
 check "log is there" test -s "$work/a/b/c/log.csv"
+
+if [ -w /dev/full ]; then
+    expect "training > /dev/full" 1 '^train_digits: .*output' \
+        sh -c "'$train' --data '$data' --epochs 1 --hidden 32 --threads 1 --json > /dev/full"
+fi
 
 # ---- training ----------------------------------------------------------------------------------------------------
 
@@ -179,13 +217,54 @@ expect "classify --stores" 0 '^int8  *[0-9]* .* [-+][0-9]*\.[0-9][0-9]$' \
 expect "classify, json" 0 '^{"program":"classify","error":[0-9.]*,.*"samples":200}' \
     "$classify" "$work/model.safetensors" --data "$data" --train --json
 expect "classify without a model" 2 'expected a model file' "$classify" --data "$data"
+expect "classify, options first" 0 '^accuracy .*(100 test samples)' \
+    "$classify" --data "$data" --threads 1 "$work/model.safetensors"
+expect "classify two models" 2 'unexpected argument "b"' "$classify" "$work/model.safetensors" b
 expect "classify another file" 1 '^classify: BAD_FORMAT: ' "$classify" "$data/train-images-idx3-ubyte.gz"
+expect "classify --max-bytes" 1 '^classify: BAD_FORMAT: .*model.safetensors.*(rbe_set_max_read_bytes)' \
+    "$classify" "$work/model.safetensors" --data "$data" --max-bytes 10000
 expect "inspect without a file" 2 'expected a model file' "$inspect"
 expect "inspect a missing file" 1 "^inspect: IO_ERROR: .*$work/none" "$inspect" "$work/none"
-expect "a model is not compressed by name" 1 'this file is compressed already' \
-    "$compress" "$work/model.safetensors" -o "$work/out.safetensors"
+if [ -w /dev/full ]; then
+    for program in inspect "classify --data $data"; do
+        expect "$program > /dev/full" 1 "^${program%% *}: .*output" \
+            sh -c "'$build'/examples/$program '$work/model.safetensors' > /dev/full"
+    done
+fi
 expect "compress_weights without an input" 2 'expected a safetensors file' "$compress" --out "$work/x"
 expect "compress_weights without an output" 2 'expected --out' "$compress" "$work/x"
+cp "$work/model.safetensors" "$work/kept.safetensors"
+ln -s kept.safetensors "$work/link.safetensors"
+for name in kept link; do
+    expect "compress_weights onto its input, $name" 2 'is the input' \
+        "$compress" "$work/kept.safetensors" -o "$work/$name.safetensors" --expand
+done
+check "the input is left" cmp "$work/model.safetensors" "$work/kept.safetensors"
+
+# A trained network: by default nothing is lost, whatever is asked for.
+expect "a model is no file of matrices" 1 'found a model of this library: --expand' \
+    "$compress" "$work/model.safetensors" -o "$work/out.safetensors"
+expect "expand a dense model" 0 '^0\.weight  *32 x 784 ' \
+    "$compress" --expand -o "$work/plain.safetensors" "$work/model.safetensors"
+expect "its weights are the model's" 0 '^0\.weight .* 0\.0000  *inf$' \
+    "$inspect" "$work/plain.safetensors" --against "$work/model.safetensors"
+expect "trained weights" 1 'no matrix was compressed.*--calibrate' \
+    "$compress" "$work/plain.safetensors" -o "$work/nothing.safetensors"
+check "nothing is written then" test ! -e "$work/nothing.safetensors"
+expect "trained weights, by a ratio" 0 'warning: 1 of 1 .* above 0.1.*--calibrate' \
+    "$compress" "$work/plain.safetensors" -o "$work/rough.safetensors" --ratio 16 --block 8
+expect "the last layer is left alone" 0 '^2\.weight  *dense ' "$inspect" "$work/rough.safetensors"
+expect "but for --select" 0 '^2\.weight .* times smaller' \
+    "$compress" "$work/plain.safetensors" -o "$work/all.safetensors" --ratio 4 --block 8 --select '*'
+expect "matrices are compressed already" 1 'compressed already: --expand' \
+    "$compress" "$work/rough.safetensors" -o "$work/x.safetensors" --ratio 2
+expect "expand matrices" 0 '^0\.weight  *32 x 784 ' \
+    "$compress" "$work/all.safetensors" -o "$work/expanded.safetensors" --expand
+expect "they are those of the compressed ones" 0 '^2\.weight .* 0\.0000  *inf$' \
+    "$inspect" "$work/all.safetensors" --against "$work/expanded.safetensors"
+expect "expand with a ratio" 2 '--ratio: .* is only expanded' \
+    "$compress" "$work/all.safetensors" -o "$work/x.safetensors" --expand --ratio 2
+
 expect "compress_weights, two budgets" 2 'exclude each other' "$compress" x -o y --ratio 8 --coeffs 8
 expect "compress_weights, store" 2 'expected f32|f16|bf16|int8, found "f8"' "$compress" x -o y --store f8
 
@@ -199,7 +278,8 @@ if "$python" "$root/tests/write_weights.py" "$work/in.safetensors" "$work/inputs
     cp "$work/output" "$work/table"
     check "a row for each matrix" grep -q '^fc\.weight  *48 x 64  .* dct, dct$' "$work/table"
     check "half floats are read" grep -q '^half  *20 x 30 ' "$work/table"
-    check "only matrices have rows" test "$(wc -l < "$work/table")" -eq 5
+    check "a ratio that hurts is warned of" grep -q '^compress_weights: warning: 1 of 3 matrices' "$work/table"
+    check "only matrices have rows" test "$(grep -cv warning "$work/table")" -eq 5
     expect "inspect the result" 0 '^fc.weight  *rbe  *64 -> 48  *16 ' "$inspect" "$work/out.safetensors"
     expect "inspect against the original" 0 '^fc.weight .* 0\.0[0-9]*  *[0-9.]*$' \
         "$inspect" "$work/out.safetensors" --against "$work/in.safetensors"
@@ -213,7 +293,10 @@ if "$python" "$root/tests/write_weights.py" "$work/in.safetensors" "$work/inputs
     expect "select nothing" 1 'no matrix is called "x\*"' tool --select 'x*' -o "$work/none.safetensors"
     check "nothing is written then" test ! -e "$work/none.safetensors"
     expect "too little compression" 0 '^half .* copied: compression ratio ' \
-        tool --target-error 0.01 -o "$work/target.safetensors"
+        tool --target-error 0.01 --select '*' -o "$work/target.safetensors"
+    expect "smaller than a block" 0 '^half .* copied: smaller than a block' tool -o "$work/default.safetensors"
+    check "biases are expanded, too" "$python" "$root/tests/write_weights.py" \
+        --same "$work/model.safetensors" "$work/plain.safetensors" 0.weight 0.bias 2.weight 2.bias
     expect "calibrate" 0 "^fc.weight .*, outputs' error 0\.[0-9]*$" \
         tool --calibrate "$work/inputs.npy" --expand --ratio 20 -o "$work/fitted.safetensors"
     check "the mean output is kept" "$python" "$root/tests/write_weights.py" \
@@ -226,7 +309,8 @@ if "$python" "$root/tests/write_weights.py" "$work/in.safetensors" "$work/inputs
     if command -v gnuplot > /dev/null; then
         expect "inspect --plot" 0 'pictures' "$inspect" "$work/out.safetensors" --against "$work/in.safetensors" \
             --plot "$work/pictures"
-        check "three pictures" test -s "$work/pictures/layer1.png" -a -s "$work/pictures/layer3.png"
+        check "three pictures" test -s "$work/pictures/1-fc.weight.png" -a -s "$work/pictures/3-wide.png"
+        check "and nothing else" test "$(find "$work/pictures" -type f | wc -l)" -eq 3
     fi
 else
     echo "programs.sh: no Python with NumPy was found: compress_weights is hardly tested"
@@ -254,7 +338,22 @@ check_stored "dense" "$work/stored"
 expect "with dropout, stored" 0 'test error' tiny --dropout 0.2 --out "$work/stored"
 check_stored "with dropout" "$work/stored"
 
-for options in '' --growth '--growth --store int8' '--prune-schedule 0.5' '--growth --prune-schedule 0.5 --store f16'; do
+expect "an int8 model, expanded" 0 '^0\.weight' \
+    "$compress" "$work/int8/model.safetensors" --expand -o "$work/int8.safetensors"
+expect "it is the model" 0 '^fc1 .* 0\.0000  *inf$' \
+    "$inspect" "$work/int8/model.safetensors" --against "$work/int8.safetensors"
+
+expect "a budget alone" 0 \
+    '^for 16,113 bytes: --hidden 320 --growth --image --group 4 --dropout 0.1 --epochs 1 --lr 0.006 --store int8$' \
+    "$train" --data "$data" --threads 1 --budget 16113 --epochs 1
+expect "a large budget" 0 '^for 2,000,000 bytes: --hidden 1024 ' \
+    "$train" --data "$data" --threads 1 --budget 2000000 --epochs 1
+expect "a budget and options" 0 '^for 16,113 bytes: --group 2 --dropout 0 --epochs 1 --lr 0.01 --store f16$' \
+    tiny --budget 16113 --no-growth --no-image --group 2 --dropout 0 --lr 0.01 --store f16
+expect "--no-growth against --growth" 2 'exclude' "$train" --growth --no-growth
+
+for options in '' '--no-growth --store f32' --no-image '--no-growth --prune-schedule 0.5' \
+    '--growth --prune-schedule 0.5 --store f16'; do
     for budget in 7000 20000; do
         # shellcheck disable=SC2086 # several options
         expect "budget of $budget $options" 0 'test error' tiny $options --budget $budget --batch 10 --out "$work/budget"
@@ -268,6 +367,12 @@ expect "budget beyond a model" 0 'test error' tiny --budget 1000000000 --alpha o
 expect "pruned to nothing" 0 '^values  *362$' tiny --prune-schedule 1 --alpha off --out "$work/stored"
 check_stored "pruned to nothing" "$work/stored"
 expect "half of it pruned" 0 '^values  *1,1[0-9][0-9]$' tiny --prune-schedule 0.5 --alpha off
+expect "pruned at a threshold beyond all" 0 '^values  *362$' tiny --prune-threshold 100 --alpha off
+expect "pruned at a relative threshold beyond all" 0 '^values  *362$' tiny --prune-threshold 1e6 --relative --alpha off
+expect "pruned at a threshold of nothing" 0 '^values  *1,930$' tiny --prune-threshold 1e-30 --alpha off
+expect "pruned at a threshold" 0 '^values  *[89][0-9][0-9]$' \
+    tiny --prune-threshold 1 --relative --alpha off --group 1 --out "$work/stored"
+check_stored "pruned at a threshold" "$work/stored"
 
 # ---- experiments -------------------------------------------------------------------------------------------------
 
@@ -280,9 +385,59 @@ small="--data $data --threads 1 --epochs 1 --batch 50 --hidden 32"
         "$build/examples/growth" $small --ratios 8 --seeds 1 --quiet --only grown --json
     expect "prune_sweep" 0 '^fisher  *50 %  refit' \
         "$build/examples/prune_sweep" $small --percent 50,90 --samples 100 --seeds 2 --out "$work/experiments"
-    expect "prune_sweep, json" 0 '^{"program":"prune_sweep","score":"random","percent":50,"repair":"absorbed",.*}$' \
+    expect "prune_sweep, json" 0 '^{"program":"prune_sweep","score":"random","removed_percent":50,"repair":"absorbed",.*}$' \
         "$build/examples/prune_sweep" $small --percent 50 --samples 100 --json
+    expect "prune_sweep, thresholds" 0 '^\(knee: [0-9.e+]*, the largest\|no knee: every\) threshold' \
+        "$build/examples/prune_sweep" $small --threshold 0.1,0.02,0.05,1e9,0 --seeds 2 --out "$work/experiments"
+    expect "prune_sweep, relative thresholds" 0 '^1\.2  *[0-9.]* %  *[0-9.]* %  ' \
+        "$build/examples/prune_sweep" $small --threshold auto --relative --seeds 2 --out "$work/relative"
+    expect "prune_sweep, thresholds, json" 0 \
+        '^{"program":"prune_sweep","threshold":0.5,"relative":true,"knee":[a-z]*,"removed_percent":.*"speed":[0-9.]*}$' \
+        "$build/examples/prune_sweep" $small --threshold 0.5 --relative --single --json
 }
+expect "prune_sweep, thresholds of a stored model" 0 '^1\.2  *[0-9.]* %  ' \
+    "$build/examples/prune_sweep" --data "$data" --threads 1 --load "$work/f32/model.safetensors" \
+    --threshold 0.3,1.2 --relative --out "$work/loaded"
+check "there is no dense network of its shape" grep -q '^1\.2,1,.*,,' "$work/loaded/prune_thresholds.csv"
+# What every table of thresholds must say: the thresholds rise and with them the shares removed, of each layer and of
+# all; values and bytes fall; one row is the knee, the last whose loss is within a standard error, or none is.
+check_thresholds() { # FILE
+    awk -F, '
+        NR == 1 {
+            for (n = 1; n <= NF; n++) at[$n] = n
+            split("threshold relative knee removed_percent test_error original_error standard_error dense_error " \
+                "values memory_bytes file_bytes speed removed_percent_fc1", wanted, " ")
+            for (n in wanted) if (!(wanted[n] in at)) { print "no column " wanted[n]; bad = 1 }
+            next
+        }
+        NR > 2 && ($at["threshold"] <= threshold || $at["removed_percent"] < removed ||
+            $at["removed_percent_fc1"] < layer || $at["values"] > values || $at["memory_bytes"] > bytes) {
+            print "not monotone in line " NR
+            bad = 1
+        }
+        {
+            threshold = $at["threshold"]; removed = $at["removed_percent"]; layer = $at["removed_percent_fc1"]
+            values = $at["values"]; bytes = $at["memory_bytes"]
+            if ($at["test_error"] - $at["original_error"] <= $at["standard_error"] + 0.0001) expected = NR
+            if ($at["knee"]) { found = NR; knees++ }
+            if (!($at["speed"] > 0 && $at["dense_error"] != "")) bad = 1
+        }
+        END { exit bad || knees > 1 || found != expected || NR < 4 }' "$1"
+}
+check "prune_thresholds.csv" check_thresholds "$work/experiments/prune_thresholds.csv"
+check "nothing goes at a threshold of 0" grep -q '^0,0,[01],0\.0000,' "$work/experiments/prune_thresholds.csv"
+check "everything goes at a threshold of 1e9" grep -q '^1e+09,0,0,100\.0000,' "$work/experiments/prune_thresholds.csv"
+check "prune_thresholds.csv, relative" check_thresholds "$work/relative/prune_thresholds.csv"
+check "10 relative thresholds" test "$(grep -c '^[0-9.]*,1,' "$work/relative/prune_thresholds.csv")" -eq 10
+sweep=$build/examples/prune_sweep
+expect "thresholds in words" 2 '--threshold: expected numbers >= 0 like 0.1,0.2, or auto, found "low"' \
+    "$sweep" --threshold low
+expect "threshold below 0" 2 '--threshold: expected' "$sweep" --threshold 0.1,-1
+expect "threshold nan" 2 '--threshold: expected' "$sweep" --threshold nan
+expect "thresholds, end" 2 '--threshold: expected' "$sweep" --threshold 0.1,
+expect "thresholds and shares" 2 'exclude each other' "$sweep" --threshold 0.1 --percent 50
+expect "thresholds and samples" 2 'exclude each other' "$sweep" --threshold 0.1 --samples 50
+expect "relative shares" 2 '--relative needs --threshold' "$sweep" --percent 50 --relative
 expect "tune_blocks" 0 '^chosen' "$build/examples/tune_blocks" --in 64 --out-width 64 --samples 8 --rounds 3 \
     --blocks 8,16,32 --groups 1 --out "$work/experiments"
 expect "tune_blocks, json" 0 '^{"program":"tune_blocks","given":true,.*}$' \
@@ -311,11 +466,14 @@ expect "plot_adapt.sh, another file" 1 'another first line' \
     sh "$root/scripts/plot_adapt.sh" growth "$work/file" "$work/x.png"
 expect "experiments.sh without a build" 1 'run make first' sh "$root/scripts/experiments.sh" "$work/nothing"
 if command -v gnuplot > /dev/null; then
-    for kind in growth prune_sweep tune_blocks; do
+    for kind in growth prune_sweep prune_thresholds tune_blocks; do
         check "plot_adapt.sh $kind" sh "$root/scripts/plot_adapt.sh" $kind "$work/experiments/$kind.csv" \
             "$work/plot/$kind.png"
         check "picture of $kind" test -s "$work/plot/$kind.png" -a -s "$work/plot/$kind.svg"
     done
+    check "plot_adapt.sh without a dense network" sh "$root/scripts/plot_adapt.sh" prune_thresholds \
+        "$work/loaded/prune_thresholds.csv" "$work/plot/loaded.png"
+    check "pictures leave nothing behind" test "$(find "$work/plot" -type f ! -name '*.png' ! -name '*.svg' | wc -l)" -eq 0
     expect "plot_training.sh" 0 "$work/plot/x.png" sh "$root/scripts/plot_training.sh" "$work/plot/x.png" \
         "$work/first/log.csv" "$work/third/log.csv:it's another"
     check "picture" test -s "$work/plot/x.png" -a -s "$work/plot/x.svg"

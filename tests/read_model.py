@@ -67,7 +67,12 @@ def from_seed(stage, rows, columns):
     twister, c, lists = np.random.MT19937(), np.arange(columns), []
     twister._legacy_seeding(mix(int(stage["seed"]) ^ mix(1)) >> 32 or 4357)
     for count in counts.ravel():
-        weight = 1 + 65536 * B // (B + c) if "image_height" in stage else 65536 // (1 + c % B)
+        if "image_height" in stage:
+            weight = 1 + 65536 * B // (B + c)
+        elif stage.get("pattern") == 2 and stage["column_transform"] == "identity":
+            weight = np.where(c < (columns if "overlap" in stage else stage["in"]), 65536, 1)
+        else:
+            weight = 65536 // (1 + c % B)
         drawn = []
         for _ in range(count):
             target = int(twister.random_raw() / 2**32 * float(weight.sum()))

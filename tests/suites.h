@@ -5,6 +5,9 @@
 #include <check.h>
 
 Suite *base_suite(void);
+Suite *parallel_suite(void);
+Suite *processes_suite(void);
+Suite *bits_suite(void);
 Suite *tensor_suite(void);
 Suite *operations_suite(void);
 Suite *limits_suite(void);
@@ -16,7 +19,10 @@ Suite *kernels_suite(void);
 Suite *linear_suite(void);
 Suite *nn_suite(void);
 Suite *safe_suite(void);
+Suite *threads_suite(void);
 Suite *optim_suite(void);
+Suite *positions_suite(void);
+Suite *extremes_suite(void);
 Suite *growth_suite(void);
 Suite *prune_suite(void);
 Suite *repair_suite(void);
@@ -24,5 +30,7 @@ Suite *tune_suite(void);
 Suite *data_suite(void);
 Suite *io_suite(void);
 Suite *train_suite(void);
+Suite *misuse_suite(void);
+Suite *sensitivity_suite(void);
 
 #endif

@@ -377,7 +377,7 @@ START_TEST(threads_have_a_range) {
     ck_assert_int_ge(rbe_threads(), 1);
     ck_assert_int_eq(rbe_set_threads(2), RBE_OK);
     ck_assert_int_eq(rbe_threads(), 2);
-    static const int wrong[] = {0, -1, 1025};
+    static const int wrong[] = {0, -1, RBE_MAX_THREADS + 1};
     for (int i = 0; i < 3; i++) {
         ck_assert_int_eq(rbe_set_threads(wrong[i]), RBE_INVALID_ARGUMENT);
         ck_assert_int_eq(rbe_threads(), 2);

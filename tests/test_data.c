@@ -210,7 +210,20 @@ START_TEST(no_file) {
     write_plain(images, idx.image, sizeof idx.image);
     check_refused(RBE_IO_ERROR, "labels: cannot open: No such file");
     strcpy(images, folder);
-    check_refused(RBE_IO_ERROR, "cannot read: Is a directory");
+    check_refused(RBE_IO_ERROR, "expected a regular file, found a folder");
+}
+END_TEST
+
+START_TEST(a_fifo_is_refused_at_once) { /* [56] */
+    idx_bytes idx = small_idx();
+    ck_assert_int_eq(mkfifo(images, 0600), 0);
+    check_refused(RBE_IO_ERROR, "images: expected a regular file, found a FIFO");
+    unlink(images);
+    write_plain(images, idx.image, sizeof idx.image);
+    ck_assert_int_eq(mkfifo(labels, 0600), 0);
+    check_refused(RBE_IO_ERROR, "labels: expected a regular file, found a FIFO");
+    strcpy(images, "/dev/null");
+    check_refused(RBE_IO_ERROR, "expected a regular file, found a device");
 }
 END_TEST
 
@@ -314,7 +327,7 @@ START_TEST(damaged_gzip) {
 }
 END_TEST
 
-/* A header's claim costs nothing before the bytes arrive. */
+/* A header's claim costs nothing if it is out of proportion. */
 START_TEST(huge_claims) {
     idx_bytes idx = small_idx();
     for (int gz = 0; gz < 2; gz++) {
@@ -326,10 +339,11 @@ START_TEST(huge_claims) {
                 write_gz(images, "wb", idx.image, n);
             else
                 write_plain(images, idx.image, n);
-            check_refused(RBE_BAD_FORMAT, "header promises 4294967295 images of 258 x 261, found 0 whole ones");
+            check_refused(RBE_BAD_FORMAT, "header promises 4294967295 times 67338 bytes, expected at most 16777216");
         }
         ck_assert_uint_lt(rbe_memory().peak, 2 << 20);
     }
+    idx = small_idx();
     memset(idx.image + 4, 0xff, 12);
     write_both(&idx);
     check_refused(RBE_BAD_FORMAT, "images of 4294967295 x 4294967295, more than can be addressed");
@@ -337,6 +351,72 @@ START_TEST(huge_claims) {
     memset(idx.label + 4, 0xff, 4);
     write_both(&idx);
     check_refused(RBE_BAD_FORMAT, "labels: expected 3 labels");
+}
+END_TEST
+
+/* [63]: gzip can hide 1000 bytes in one. */
+START_TEST(compressed_bombs) {
+    enum { MANY = 50000, SIDE = 28 };
+    const size_t size = 16 + MANY * SIDE * SIDE, held = 1 << 20;
+    uint8_t *bytes = calloc(size, 1);
+    ck_assert_ptr_nonnull(bytes);
+    memcpy(bytes, (uint8_t[]){0, 0, 8, 3, 0, 0, MANY >> 8, MANY & 255, 0, 0, 0, SIDE, 0, 0, 0, SIDE}, 16);
+    write_gz(images, "wb", bytes, size);
+    memcpy(bytes, (uint8_t[16]){0, 0, 8, 1, 0, 0, MANY >> 8, MANY & 255}, 16);
+    write_gz(labels, "wb", bytes, 8 + MANY);
+    rbe_memory_reset_peak();
+    check_refused(RBE_BAD_FORMAT, "images: header promises 50000 times 784 bytes, expected at most 16777216 in all");
+    ck_assert_uint_lt(rbe_memory().peak, held);
+
+    rbe_dataset data;
+    rbe_set_max_read_bytes(MANY * SIDE * SIDE); /* by an own limit */
+    rbe_memory_reset_peak();
+    ck_assert_msg(rbe_dataset_read_idx(&data, images, labels, 10) == RBE_OK, "%s", rbe_last_error());
+    ck_assert_uint_lt(rbe_memory().peak, MANY * (SIDE * SIDE + sizeof(int32_t)) + held);
+    rbe_dataset_free(&data);
+    rbe_set_max_read_bytes(MANY * SIDE * SIDE - 1);
+    check_refused(RBE_BAD_FORMAT, "expected at most 39199999 in all");
+    rbe_set_max_read_bytes(0);
+    free(bytes);
+}
+END_TEST
+
+START_TEST(limits_of_small_files) {
+    idx_bytes idx = small_idx();
+    write_both(&idx);
+    rbe_set_max_read_bytes(PIXELS);
+    read_small(&idx);
+    rbe_set_max_read_bytes(PIXELS - 1);
+    check_refused(RBE_BAD_FORMAT, "images: header promises 3 times 10 bytes, expected at most 29");
+    idx.image[11] = idx.image[15] = 1; /* 3 images of one pixel */
+    write_plain(images, idx.image, 16 + COUNT);
+    rbe_set_max_read_bytes(COUNT * sizeof(int32_t) - 1);
+    check_refused(RBE_BAD_FORMAT, "labels: header promises 3 times 4 bytes, expected at most 11");
+    rbe_set_max_read_bytes(0);
+}
+END_TEST
+
+/* [53]: what a failed call leaves may be passed on. */
+START_TEST(null_is_an_argument) {
+    rbe_dataset none = {0};
+    rbe_batch batch;
+    const rbe_status bad = RBE_INVALID_ARGUMENT;
+    rbe_dataset_free(NULL);
+    ck_assert_int_eq(rbe_dataset_from_floats(NULL, &(float){0}, &(int32_t){0}, 1, 1, 1), bad);
+    ck_assert_int_eq(rbe_dataset_read_idx(NULL, images, labels, 10), bad);
+    ck_assert_int_eq(rbe_dataset_read_idx(&none, NULL, labels, 10), bad);
+    ck_assert_int_eq(rbe_dataset_read_folder(NULL, folder, true), bad);
+    ck_assert_int_eq(rbe_dataset_read_folder(&none, NULL, true), bad);
+    ck_assert_int_eq(rbe_dataset_write_idx(NULL, images, labels), bad);
+    ck_assert_int_eq(rbe_dataset_write_idx(&none, images, labels), bad);
+    ck_assert_int_eq(rbe_digits_generate(NULL, 1, 1), bad);
+    ck_assert_ptr_null(rbe_batches_new(NULL, 1, false, 1));
+    ck_assert_ptr_null(rbe_batches_new(&none, 1, false, 1));
+    rbe_batches_start(NULL, 0);
+    ck_assert(!rbe_batches_next(NULL, &batch));
+    ck_assert_uint_eq(rbe_batches_per_epoch(NULL), 0);
+    rbe_batches_free(NULL);
+    ck_assert_int_eq(count_files(false), 0);
 }
 END_TEST
 
@@ -387,6 +467,7 @@ START_TEST(failed_write_leaves_the_old_files) {
     char nowhere[PATH_ROOM];
     name_file(nowhere, "missing/file");
     ck_assert_int_eq(rbe_dataset_write_idx(&old, images, labels), RBE_OK);
+    ck_assert_int_eq(rbe_dataset_write_idx(&larger, images, images), RBE_INVALID_ARGUMENT);
     ck_assert_int_eq(rbe_dataset_write_idx(&larger, nowhere, labels), RBE_IO_ERROR);
     ck_assert_ptr_nonnull(strstr(rbe_last_error(), "missing/file: cannot create: No such file"));
     ck_assert_int_eq(rbe_dataset_write_idx(&larger, images, nowhere), RBE_IO_ERROR);
@@ -708,6 +789,7 @@ Suite *data_suite(void) {
     tcase_add_test(files, folder_names);
     tcase_add_test(files, mnist);
     tcase_add_test(files, no_file);
+    tcase_add_test(files, a_fifo_is_refused_at_once);
     tcase_add_test(files, truncated_at_every_length);
     tcase_add_test(files, truncated_gzip_at_every_length);
     tcase_add_test(files, wrong_magic);
@@ -715,6 +797,9 @@ Suite *data_suite(void) {
     tcase_add_test(files, trailing_bytes);
     tcase_add_test(files, damaged_gzip);
     tcase_add_test(files, huge_claims);
+    tcase_add_test(files, compressed_bombs);
+    tcase_add_test(files, limits_of_small_files);
+    tcase_add_test(files, null_is_an_argument);
     tcase_add_test(files, round_trip);
     tcase_add_test(files, same_bytes_each_time);
     tcase_add_test(files, failed_write_leaves_the_old_files);

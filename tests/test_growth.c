@@ -398,6 +398,111 @@ START_TEST(test_growth_group) {
 }
 END_TEST
 
+/* ---- what is not trained ------------------------------------------------------------------------------------- */
+
+enum { BY_SCALE, BY_OPTIMISER, BY_RATE, HALFWAY, WAYS };
+
+/* [4] Of a layer that is not trained, what grew would stay at zero: growth leaves it alone, and the other one grows. */
+START_TEST(test_growth_leaves_what_is_not_trained) {
+    fixture f;
+    fixture_init(&f, &usual, rbe_adam);
+    rbe_param *head[4];
+    size_t count = 0;
+    for (rbe_param *p; (p = rbe_layer_param(rbe_model_layer(f.model, 1), count)); count++) head[count] = p;
+    if (_i == BY_SCALE) f.layer->params[0].lr_scale = 0.0f;
+    if (_i == BY_OPTIMISER) {
+        rbe_optim_free(f.optim);
+        f.optim = rbe_optim_new_for(rbe_adam, head, count, NULL);
+    }
+    if (_i == BY_RATE) require_ok(rbe_optim_set_lr(f.optim, 0.0f));
+    rbe_growth *growth = rbe_growth_new(f.model, f.optim, &(rbe_growth_options){.steps = 100, .every = 2});
+    ck_assert_msg(growth != NULL, "%s", rbe_last_error());
+    const size_t frozen_from = _i == HALFWAY ? 12 : 0; /* between what growth sees and what it does */
+    snapshot before, after, of_head;
+    for (size_t step = 0; step < 40; step++) {
+        require_ok(train_step(&f));
+        for (size_t n = 0; rbe_layer_param(&f.layer->base, n); n++) f.layer->params[n].grad_set = false;
+        if (step == frozen_from) {
+            if (_i == HALFWAY) f.layer->params[0].lr_scale = 0.0f;
+            snapshot_take(&before, f.layer, f.optim);
+            snapshot_take(&of_head, rbe_layer_as_linear(rbe_model_layer(f.model, 1)), f.optim);
+        }
+        require_ok(rbe_growth_step(growth, step));
+    }
+    snapshot_take(&after, f.layer, f.optim);
+    const size_t positions = before.rows * before.columns;
+    ck_assert_mem_eq(after.entry, before.entry, positions * sizeof *after.entry);
+    ck_assert_mem_eq(after.value, before.value, positions * sizeof *after.value);
+    snapshot_free(&after);
+    snapshot_take(&after, rbe_layer_as_linear(rbe_model_layer(f.model, 1)), f.optim);
+    const size_t of_the_head = after.rows * after.columns * sizeof *after.entry;
+    if (_i == BY_RATE)
+        ck_assert_mem_eq(after.entry, of_head.entry, of_the_head);
+    else
+        ck_assert_mem_ne(after.entry, of_head.entry, of_the_head);
+    snapshot_free(&before);
+    snapshot_free(&after);
+    snapshot_free(&of_head);
+    rbe_growth_free(growth);
+    fixture_free(&f);
+}
+END_TEST
+
+/* Pruning, another block size: one's own rate keeps its proportion to the usual one, 0 stays 0. */
+START_TEST(test_own_rates_outlive_changes) {
+    static const float ways[][2] = {{1.0f, 1.0f}, {0.0f, 1.0f}, {1.0f, 0.0f}, {0.5f, 3.0f}};
+    const float *own = ways[_i % 4];
+    fixture f;
+    fixture_init(&f, &usual, rbe_adam);
+    f.layer->params[0].lr_scale *= own[0];
+    f.layer->alpha->lr_scale *= own[1];
+    f.layer->bias->lr_scale = 0.25f;
+    for (int n = 0; n < 2; n++) require_ok(rbe_prune(f.model, f.optim, &(rbe_prune_options){.amount = 0.3}, NULL));
+    if (_i >= 4) {
+        static float smooth[IN * OUT];
+        for (size_t i = 0; i < IN * OUT; i++) smooth[i] = (float)(i % IN) * 0.1f;
+        const rbe_tune_options tune = {
+            .blocks = (const size_t[]){16}, .block_count = 1, .accuracy = 1.0, .rounds = 1, .weights = smooth};
+        require_ok(rbe_optimize_block_size(&f.layer->base, f.x, ROWS, &tune, NULL));
+        ck_assert_uint_eq(f.layer->blocks->block, 16);
+    }
+    const rbe_blocks *b = f.layer->blocks;
+    const double positions = (double)(b->grid_rows * b->block * b->grid_cols * b->block);
+    const rbe_param *coefficients = &f.layer->params[0], *alpha = f.layer->alpha;
+    const float usual_rate = (float)sqrt(positions / (double)b->value_count);
+    ck_assert_float_eq_tol(coefficients->lr_scale, own[0] * usual_rate, 1e-6f * usual_rate);
+    if (alpha) ck_assert_float_eq_tol(alpha->lr_scale, own[1] * usual_rate, 3e-6f * usual_rate);
+    if (_i % 4 == 0) ck_assert(coefficients->lr_scale == usual_rate && (!alpha || alpha->lr_scale == usual_rate));
+    ck_assert(f.layer->bias->lr_scale == 0.25f);
+    fixture_free(&f);
+}
+END_TEST
+
+/* Two optimisers, each with a growth of its own, share a model. */
+START_TEST(test_growth_of_two_optimisers) {
+    fixture f;
+    fixture_init(&f, &usual, rbe_sgd);
+    rbe_optim_free(f.optim);
+    f.optim = rbe_optim_new_for(rbe_sgd, (rbe_param *[]){&f.layer->params[0]}, 1, NULL);
+    rbe_optim *second =
+        rbe_optim_new_for(rbe_sgd, (rbe_param *[]){rbe_layer_param(rbe_model_layer(f.model, 1), 0)}, 1, NULL);
+    const rbe_growth_options options = {.steps = 40, .every = 2};
+    rbe_growth *one = rbe_growth_new(f.model, f.optim, &options), *two = rbe_growth_new(f.model, second, &options);
+    for (size_t step = 0; step < 10; step++) {
+        require_ok(train_step(&f));
+        require_ok(rbe_optim_step(second));
+        require_ok(rbe_growth_step(one, step));
+        require_ok(rbe_growth_step(two, step));
+    }
+    ck_assert_uint_gt(rbe_growth_count(one).values, 0);
+    ck_assert_uint_gt(rbe_growth_count(two).values, 0);
+    rbe_growth_free(one);
+    rbe_growth_free(two);
+    rbe_optim_free(second);
+    fixture_free(&f);
+}
+END_TEST
+
 /* ---- growth beside pruning ----------------------------------------------------------------------------------- */
 
 /* Pruning between what growth sees and what it does: growth begins anew with fewer entries. A position that was
@@ -454,6 +559,9 @@ Suite *growth_suite(void) {
     tcase_add_test(growth, test_growth_after_another_block_size);
     tcase_add_test(growth, test_growth_when_allocations_fail);
     tcase_add_test(growth, test_growth_group);
+    tcase_add_loop_test(growth, test_growth_leaves_what_is_not_trained, 0, WAYS);
+    tcase_add_loop_test(growth, test_own_rates_outlive_changes, 0, 8);
+    tcase_add_test(growth, test_growth_of_two_optimisers);
     tcase_add_loop_test(growth, test_growth_and_pruning_together, 0, 2);
     suite_add_tcase(suite, growth);
     return suite;

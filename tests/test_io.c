@@ -357,8 +357,11 @@ Suite *io_suite(void) {
     tcase_add_test(models, python_writes_tensors);
     suite_add_tcase(suite, models);
     suite_add_tcase(suite, io_disk_case());
+    suite_add_tcase(suite, io_replace_case());
     suite_add_tcase(suite, io_files_case());
+    suite_add_tcase(suite, io_npy_case());
     suite_add_tcase(suite, io_damage_case());
+    suite_add_tcase(suite, io_memory_case());
     suite_add_tcase(suite, io_matrix_case());
     return suite;
 }

@@ -37,6 +37,7 @@ static rbe_var *failing_mse(rbe_tape *t) { return rbe_mean_squared_error(zeros(t
 static rbe_var *failing_labels(rbe_tape *t) { return rbe_cross_entropy(zeros(t, 2, 4), labels_too_large); }
 static rbe_var *failing_negative(rbe_tape *t) { return rbe_cross_entropy(zeros(t, 2, 4), labels_negative); }
 static rbe_var *failing_no_labels(rbe_tape *t) { return rbe_cross_entropy(zeros(t, 2, 4), NULL); }
+static rbe_var *failing_one_class(rbe_tape *t) { return rbe_cross_entropy(zeros(t, 3, 1), (const int32_t[]){0, 0, 0}); }
 static rbe_var *failing_dropout(rbe_tape *t) { return rbe_dropout(zeros(t, 1, 1), 1.0f); }
 static rbe_var *failing_dropout_negative(rbe_tape *t) { return rbe_dropout(zeros(t, 1, 1), -0.25f); }
 static rbe_var *failing_dropout_nan(rbe_tape *t) { return rbe_dropout(zeros(t, 1, 1), NAN); }
@@ -67,6 +68,9 @@ static const struct {
     {failing_labels, RBE_INVALID_ARGUMENT, "cross_entropy: row 1: expected a label in 0 .. 3, found 4"},
     {failing_negative, RBE_INVALID_ARGUMENT, "cross_entropy: row 0: expected a label in 0 .. 3, found -1"},
     {failing_no_labels, RBE_INVALID_ARGUMENT, "cross_entropy: the labels are NULL"},
+    {failing_one_class, RBE_INVALID_ARGUMENT, /* [5] */
+     "cross_entropy: expected at least 2 columns of logits, found 1: of one class the probability is always 1 (use two "
+     "outputs, or another loss)"},
     {failing_dropout, RBE_INVALID_ARGUMENT, "dropout: expected a probability in 0 <= p < 1, found 1"},
     {failing_dropout_negative, RBE_INVALID_ARGUMENT, "dropout: expected a probability in 0 <= p < 1, found -0.25"},
     {failing_dropout_nan, RBE_INVALID_ARGUMENT, "dropout: expected a probability in 0 <= p < 1, found nan"},

@@ -6,7 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "rbe/nn.h"
+#include "base/alloc.h"
+#include "nn/layer.h"
 #include "reference.h"
 #include "suites.h"
 #include "support.h"
@@ -208,6 +209,45 @@ START_TEST(parameters_are_enumerated) {
     ck_assert_uint_eq(rbe_model_describe_cost(m).dense_bytes, dense_bytes);
     ck_assert_uint_eq(dense_bytes, 4 * (64 * 48 + 48 + 48 * 32 + 32 + 32 * 10 + 10));
     rbe_model_free(m);
+}
+END_TEST
+
+/* A kind of layer as another room might make one: y = s x, a factor for each of its widths. */
+typedef struct scaling_layer {
+    rbe_layer base;
+    rbe_param factors;
+} scaling_layer;
+
+static void scaling_destroy(rbe_layer *layer) { rbe_free(((scaling_layer *)layer)->factors.value); }
+
+static const rbe_layer_type scaling_type = {.kind = "scaling", .destroy = scaling_destroy};
+
+static rbe_layer *scaling(size_t width) {
+    scaling_layer *layer = rbe_alloc_zeroed(1, sizeof *layer);
+    layer->factors = (rbe_param){.part = "factors", .value = rbe_alloc_zeroed(width, sizeof(float)), .count = width};
+    layer->base =
+        (rbe_layer){.type = &scaling_type, .in = width, .out = width, .params = &layer->factors, .param_count = 1};
+    return &layer->base;
+}
+
+/* [13] What stands dense in the place of a layer says its own kind: only what compresses has another size. */
+START_TEST(costs_are_the_layers_own) {
+    enum { WIDTH = 48 };
+    rbe_model *m = rbe_model_new();
+    rbe_layer *layers[] = {scaling(WIDTH), rbe_dropout_new(0.1F), dense(WIDTH, 8, NULL),
+                           rbe_linear_new(8, WIDTH, &(rbe_linear_options){.block = 8}),
+                           rbe_linear_new(WIDTH, 8, &(rbe_linear_options){.block = 8, .no_bias = true})};
+    const size_t expected[] = {4 * WIDTH, 0, 4 * (WIDTH * 8 + 8), 4 * (WIDTH * 8 + WIDTH), 4 * WIDTH * 8};
+    size_t sum = 0;
+    for (size_t n = 0; n < 5; n++) {
+        ck_assert_ok(rbe_model_add(m, layers[n]));
+        ck_assert_uint_eq(rbe_layer_describe_cost(layers[n]).dense_bytes, expected[n]);
+        sum += expected[n];
+    }
+    ck_assert_uint_eq(rbe_layer_describe_cost(layers[0]).bytes, expected[0]);
+    ck_assert_uint_eq(rbe_model_describe_cost(m).dense_bytes, sum);
+    rbe_model_free(m);
+    ck_assert_uint_eq(rbe_memory().current, 0);
 }
 END_TEST
 
@@ -474,6 +514,7 @@ Suite *nn_suite(void) {
 
     TCase *parameters = tcase_create("parameters");
     tcase_add_test(parameters, parameters_are_enumerated);
+    tcase_add_test(parameters, costs_are_the_layers_own);
     tcase_add_test(parameters, names_follow_the_layer);
     tcase_add_test(parameters, models_keep_given_names);
     tcase_add_test(parameters, gradients_are_made_on_demand);

@@ -22,6 +22,7 @@ typedef struct operation {
     double (*value)(double x);
     double (*combine)(double a, double b);
     rbe_tensor (*reference)(const struct operation *op, const rbe_tensor *shapes, double *const *x, double *y);
+    size_t least_columns; /* fewer are refused */
 } operation;
 
 static rbe_var *apply(const operation *op, rbe_var *const *x) {
@@ -277,7 +278,7 @@ static const operation unary[] = {
     {.name = "mean", .unary = rbe_mean, .reference = mean_reference},
     {.name = "softmax", .unary = rbe_softmax, .reference = softmax_reference},
     {.name = "log_softmax", .unary = rbe_log_softmax, .reference = log_softmax_reference},
-    {.name = "cross_entropy", .unary = cross_entropy, .reference = cross_entropy_reference},
+    {.name = "cross_entropy", .unary = cross_entropy, .reference = cross_entropy_reference, .least_columns = 2},
 };
 
 static const rbe_tensor unary_shapes[] = {
@@ -335,7 +336,9 @@ enum {
 };
 
 START_TEST(unary_operations) {
-    for (int s = 0; s < UNARY_SHAPES; s++) check_operation(&unary[_i], &unary_shapes[s]);
+    for (int s = 0; s < UNARY_SHAPES; s++)
+        if (rbe_tensor_columns(&unary_shapes[s]) >= unary[_i].least_columns)
+            check_operation(&unary[_i], &unary_shapes[s]);
 }
 END_TEST
 

@@ -149,6 +149,89 @@ START_TEST(test_threshold_of_zero) {
 }
 END_TEST
 
+static double sum_of_squares(const rbe_blocks *b) {
+    double sum = 0.0;
+    for (size_t n = 0; n < b->value_count; n++) sum += (double)b->values[n] * (double)b->values[n];
+    return sum;
+}
+
+/* Coefficients in units (values, or entries by their root mean square) of at most `threshold`. */
+static size_t count_at_most(const rbe_blocks *b, double threshold, bool single_values) {
+    size_t count = 0;
+    for (size_t list = 0; list < b->groups * b->block; list++)
+        for (size_t k = b->list_start[list]; k < b->list_start[list + 1]; k++) {
+            size_t rows = rbe_group_rows(b, list / b->block), weak = 0;
+            double squares = 0.0;
+            for (size_t m = 0; m < rows; m++) {
+                double c = *rbe_entry_value(b, list / b->block, k, m);
+                squares += c * c / (double)rows;
+                weak += fabs(c) <= threshold;
+            }
+            count += single_values ? weak : squares <= threshold * threshold ? rows : 0;
+        }
+    return count;
+}
+
+static rbe_linear_layer *layer_of(const fixture *f, size_t n) {
+    return rbe_layer_as_linear(rbe_model_layer(f->model, n));
+}
+
+/* A relative threshold is in units of each layer's own root mean square. */
+START_TEST(test_relative_threshold) {
+    rbe_linear_options options = usual;
+    options.group = (size_t)_i;
+    for (int single = 0; single < 2; single++) {
+        fixture f;
+        fixture_init(&f, &options, rbe_adam);
+        for (int n = 0; n < 3; n++) require_ok(train_step(&f));
+        size_t expected[2], before = stored(f.model), removed = 0;
+        for (size_t n = 0; n < 2; n++) {
+            const rbe_blocks *b = layer_of(&f, n)->blocks;
+            double unit = sqrt(sum_of_squares(b) / (double)b->value_count);
+            expected[n] = count_at_most(b, 0.8 * unit, single);
+            ck_assert_uint_gt(expected[n], 0);
+            ck_assert_uint_lt(expected[n], b->value_count);
+            removed += expected[n];
+        }
+        rbe_prune_report report;
+        const rbe_prune_options prune = {
+            .by = RBE_PRUNE_THRESHOLD, .relative = true, .amount = 0.8, .single_values = single};
+        size_t counts[2] = {layer_of(&f, 0)->blocks->value_count, layer_of(&f, 1)->blocks->value_count};
+        require_ok(rbe_prune(f.model, f.optim, &prune, &report));
+        ck_assert_uint_eq(report.removed, removed);
+        if (!single) ck_assert_uint_eq(stored(f.model), before - removed);
+        for (size_t n = 0; n < 2 && !single; n++)
+            ck_assert_uint_eq(layer_of(&f, n)->blocks->value_count, counts[n] - expected[n]);
+        require_ok(train_step(&f));
+        fixture_free(&f);
+    }
+}
+END_TEST
+
+/* What is relative does not depend on the scale of a layer, what is absolute does. */
+START_TEST(test_relative_threshold_has_no_scale) {
+    size_t left[2][2];
+    for (int scaled = 0; scaled < 2; scaled++)
+        for (int relative = 0; relative < 2; relative++) {
+            fixture f;
+            fixture_init(&f, &usual, rbe_adam);
+            rbe_blocks *b = f.layer->blocks;
+            double unit = sqrt(sum_of_squares(b) / (double)b->value_count);
+            for (size_t n = 0; n < b->value_count && scaled; n++) b->values[n] *= 1024.0f;
+            require_ok(rbe_prune(f.model, f.optim,
+                                 &(rbe_prune_options){.by = RBE_PRUNE_THRESHOLD,
+                                                      .relative = relative,
+                                                      .amount = relative ? 0.8 : 0.8 * unit},
+                                 NULL));
+            left[scaled][relative] = b->value_count;
+            fixture_free(&f);
+        }
+    ck_assert_uint_eq(left[0][0], left[0][1]);
+    ck_assert_uint_eq(left[1][1], left[0][1]);
+    ck_assert_uint_gt(left[1][0], left[0][0]);
+}
+END_TEST
+
 /* Scores by their definitions, of units as the options want them: an entry's is the mean over its rows. */
 static double *brute_scores(const fixture *f, const rbe_prune_options *o, size_t *units, size_t *cost) {
     const rbe_blocks *b = f->layer->blocks;
@@ -349,6 +432,9 @@ START_TEST(test_prune_refuses) {
         {.score = (rbe_prune_score)9, .amount = 0.5},
         {.score = RBE_PRUNE_FISHER, .amount = 0.5},
         {.score = RBE_PRUNE_GRADIENT, .amount = 0.5},
+        {.relative = true, .amount = 0.5},
+        {.by = RBE_PRUNE_TO_BYTES, .relative = true, .amount = 1e4},
+        {.by = RBE_PRUNE_THRESHOLD, .relative = true, .score = RBE_PRUNE_RANDOM, .amount = 0.5},
     };
     fixture f;
     fixture_init(&f, &usual, rbe_sgd);
@@ -401,6 +487,11 @@ START_TEST(test_gradual) {
         {.final = 0.5, .begin = 9, .end = 9},
         {.final = 0.5, .end = 9, .prune.score = RBE_PRUNE_FISHER},
         {.final = 0.5, .end = 9, .prune.single_values = true},
+        {.final = 0.5, .end = 9, .prune.relative = true},
+        {.final = 100, .end = 9, .prune.by = RBE_PRUNE_TO_BYTES},
+        {.final = -1, .end = 9, .prune.by = RBE_PRUNE_THRESHOLD},
+        {.final = INFINITY, .end = 9, .prune.by = RBE_PRUNE_THRESHOLD},
+        {.final = 0.5, .end = 9, .prune = {.by = RBE_PRUNE_THRESHOLD, .score = RBE_PRUNE_RANDOM}},
     };
     for (size_t n = 0; n < sizeof refused / sizeof *refused; n++)
         ck_assert_ptr_null(rbe_gradual_new(f.model, f.optim, &refused[n]));
@@ -408,6 +499,88 @@ START_TEST(test_gradual) {
     ck_assert_int_eq(rbe_gradual_step(NULL, 0), RBE_INVALID_ARGUMENT);
     rbe_gradual_free(NULL);
     fixture_free(&f);
+}
+END_TEST
+
+/* The threshold rises by the schedule; a relative one is in units of the root mean square over the coefficients that
+ * the layer had at the beginning, whatever is left of them. */
+START_TEST(test_gradual_threshold) {
+    const bool relative = _i == 1;
+    fixture f;
+    fixture_init(&f, &usual, rbe_adam);
+    const size_t counts[2] = {layer_of(&f, 0)->blocks->value_count, layer_of(&f, 1)->blocks->value_count};
+    const double final = relative ? 0.9 : 0.9 * middle_magnitude(f.layer->blocks);
+    const rbe_gradual_options options = {
+        .prune = {.by = RBE_PRUNE_THRESHOLD, .relative = relative}, .final = final, .begin = 4, .end = 24, .every = 3};
+    rbe_gradual *gradual = rbe_gradual_new(f.model, f.optim, &options);
+    ck_assert_ptr_nonnull(gradual);
+    size_t changes = 0;
+    for (size_t step = 0; step < 30; step++) {
+        require_ok(train_step(&f));
+        size_t expected[2];
+        bool due = step + 1 > 4 && step + 1 <= 24 && ((step + 1 - 4) % 3 == 0 || step + 1 == 24);
+        for (size_t n = 0; n < 2; n++) {
+            const rbe_blocks *b = layer_of(&f, n)->blocks;
+            double unit = relative ? sqrt(sum_of_squares(b) / (double)counts[n]) : 1.0;
+            double threshold = rbe_prune_schedule(final, 4, 24, step) * unit;
+            expected[n] = b->value_count - (due ? count_at_most(b, threshold, false) : 0);
+            changes += expected[n] < b->value_count;
+        }
+        require_ok(rbe_gradual_step(gradual, step));
+        for (size_t n = 0; n < 2; n++) ck_assert_uint_eq(layer_of(&f, n)->blocks->value_count, expected[n]);
+    }
+    ck_assert_uint_gt(changes, 4);
+    ck_assert_uint_gt(stored(f.model), 0);
+    rbe_gradual_free(gradual);
+    fixture_free(&f);
+}
+END_TEST
+
+/* A relative threshold of 1 leaves what is above the average, however often it is applied. */
+START_TEST(test_gradual_threshold_ends) {
+    fixture once, often;
+    fixture_init(&once, &usual, rbe_sgd);
+    fixture_init(&often, &usual, rbe_sgd);
+    const rbe_prune_options prune = {.by = RBE_PRUNE_THRESHOLD, .relative = true, .amount = 1.0};
+    require_ok(rbe_prune(once.model, once.optim, &prune, NULL));
+    const rbe_gradual_options options = {.prune = prune, .final = 1.0, .end = 40, .every = 1};
+    rbe_gradual *gradual = rbe_gradual_new(often.model, often.optim, &options);
+    for (size_t step = 0; step < 40; step++) require_ok(rbe_gradual_step(gradual, step));
+    ck_assert_uint_ge(stored(often.model), stored(once.model)); /* its unit falls as coefficients go */
+    ck_assert_uint_gt(stored(once.model), 0);
+    rbe_gradual_free(gradual);
+    fixture_free(&once);
+    fixture_free(&often);
+}
+END_TEST
+
+/* Whichever request fails, there is no pruning and nothing is lost; or the model is as it was. */
+START_TEST(test_gradual_when_allocations_fail) {
+    failing_allocator allocator;
+    bool reached = true;
+    for (size_t n = 1; reached; n++) {
+        fixture f;
+        fixture_data(&f);
+        failing_allocator_install(&allocator, n);
+        rbe_status status = fixture_try(&f, &usual, rbe_sgd);
+        const rbe_gradual_options options = {
+            .prune = {.by = RBE_PRUNE_THRESHOLD, .relative = true}, .final = 1.0, .end = 1};
+        rbe_gradual *gradual = status == RBE_OK ? rbe_gradual_new(f.model, f.optim, &options) : NULL;
+        status = RBE_INSUFFICIENT_MEMORY;
+        if (gradual) {
+            size_t before = stored(f.model);
+            status = rbe_gradual_step(gradual, 0);
+            if (status != RBE_OK) {
+                ck_assert_uint_eq(stored(f.model), before);
+                require_ok(rbe_gradual_step(gradual, 0));
+            }
+            ck_assert_uint_lt(stored(f.model), before);
+        }
+        ck_assert_int_eq(status, allocator.requests >= n ? RBE_INSUFFICIENT_MEMORY : RBE_OK);
+        rbe_gradual_free(gradual);
+        fixture_free(&f);
+        reached = failing_allocator_remove(&allocator);
+    }
 }
 END_TEST
 
@@ -507,6 +680,8 @@ Suite *prune_suite(void) {
     TCase *pruning = tcase_create("pruning");
     tcase_add_loop_test(pruning, test_threshold, 1, 5);
     tcase_add_test(pruning, test_threshold_of_zero);
+    tcase_add_loop_test(pruning, test_relative_threshold, 1, 5);
+    tcase_add_test(pruning, test_relative_threshold_has_no_scale);
     tcase_add_loop_test(pruning, test_fraction_takes_the_smallest, 0, 6);
     tcase_add_test(pruning, test_fraction_of_the_network);
     tcase_add_test(pruning, test_pruned_to_nothing);
@@ -514,6 +689,9 @@ Suite *prune_suite(void) {
     tcase_add_loop_test(pruning, test_half_takes_half, 1, 5);
     tcase_add_test(pruning, test_prune_refuses);
     tcase_add_test(pruning, test_gradual);
+    tcase_add_loop_test(pruning, test_gradual_threshold, 0, 2);
+    tcase_add_test(pruning, test_gradual_threshold_ends);
+    tcase_add_test(pruning, test_gradual_when_allocations_fail);
     suite_add_tcase(suite, pruning);
     TCase *budget = tcase_create("budget");
     tcase_add_test(budget, test_budgets);

@@ -128,8 +128,11 @@ START_TEST(error_of_no_tape) {
     rbe_tape *tape = rbe_tape_new(NULL);
     ck_assert_ptr_null(rbe_add(zeros(tape, 1, 1), NULL));
     ck_assert_ptr_null(rbe_add(NULL, zeros(tape, 1, 1)));
-    rbe_tape_free(tape);
     ck_assert_ptr_null(rbe_value(NULL)->data);
+    const rbe_tensor *failed[] = {rbe_value(NULL), rbe_value(failing_matmul(tape))}; /* have no dimensions */
+    for (int k = 0; k < 2; k++)
+        ck_assert_uint_eq(rbe_tensor_count(failed[k]) + rbe_tensor_rows(failed[k]) + rbe_tensor_columns(failed[k]), 0);
+    rbe_tape_free(tape);
     ck_assert(isnan(rbe_item(NULL)));
     ck_assert_ptr_null(rbe_grad(NULL));
     ck_assert_int_eq(rbe_backward(NULL), RBE_INVALID_ARGUMENT);

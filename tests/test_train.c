@@ -511,6 +511,92 @@ START_TEST(an_epoch_can_stop) {
 }
 END_TEST
 
+typedef struct answer {
+    rbe_status returned, recorded; /* RBE_OK: no failure is recorded */
+    const char *text;              /* that is expected, which is that recorded for the status returned */
+} answer;
+
+static const answer answers[] = {
+    {RBE_STOPPED, RBE_STOPPED, "no gain in 3 epochs"},
+    {RBE_IO_ERROR, RBE_IO_ERROR, "model.bin: no space left"},
+    {RBE_STOPPED, RBE_OK, "a callback stopped the training after step 5 of 20"},
+    {RBE_STOPPED, RBE_IO_ERROR, "a callback stopped the training after step 5 of 20"}, /* of something else */
+    {RBE_BAD_FORMAT, RBE_OK,
+     "a callback stopped the training after step 5 of 20: a file does not have the expected format"},
+};
+#define ANSWERS (int)(sizeof answers / sizeof *answers)
+
+static rbe_status answer_at_step_5(void *user, const rbe_progress *p) {
+    const answer *a = user;
+    if (p->step != 4) return RBE_OK;
+    if (a->recorded != RBE_OK) rbe_fail(a->recorded, "%s", a->recorded == a->returned ? a->text : "optional.csv");
+    return a->returned;
+}
+
+/* [7] The callback's status, and its own text; the end of an epoch is one of a step. */
+START_TEST(a_callbacks_text_is_kept) {
+    answer a = answers[_i / 2];
+    fixture f = fixture_new(0.01f);
+    rbe_fit_options options = {.epochs = 4, .batch = 32, .user = &a};
+    *(_i % 2 ? &options.on_epoch : &options.on_step) = answer_at_step_5;
+    rbe_fail(a.returned, "an older failure");
+    ck_assert_int_eq(rbe_fit(f.model, f.optim, &f.train, &f.test, &options, NULL), a.returned);
+    ck_assert_int_eq(rbe_last_status(), a.returned);
+    ck_assert_str_eq(rbe_last_error(), a.text);
+    fixture_free(&f);
+}
+END_TEST
+
+/* Sets the rate once, after step number `at`, and watches it. */
+typedef struct rate_setter {
+    rbe_optim *optim;
+    rbe_schedule schedule;
+    size_t at;
+    float to;
+} rate_setter;
+
+static rbe_status set_rate(void *user, const rbe_progress *p) {
+    const rate_setter *r = user;
+    rbe_schedule expected = r->schedule;
+    if (p->step > r->at) expected.base = r->to;
+    ck_assert_float_eq(p->lr, rbe_schedule_lr(&expected, p->step));
+    ck_assert_float_eq(rbe_optim_lr(r->optim), p->lr);
+    return p->step == r->at ? rbe_optim_set_lr(r->optim, r->to) : RBE_OK;
+}
+
+/* [7] A rate that a callback sets is the schedule's base from the next step on, and remains when all is done; the
+ * rate of the very step is such a one too. */
+START_TEST(a_callback_sets_the_rate) {
+    static const rbe_schedule_kind kinds[] = {RBE_CONSTANT, RBE_STEP, RBE_COSINE};
+    static const size_t steps[] = {0, 6, 19};
+    fixture f = fixture_new(0.01f);
+    rate_setter r = {.optim = f.optim,
+                     .schedule = {.kind = kinds[_i % 3], .base = 0.02f, .total = 20, .every = 4, .warmup = 3},
+                     .at = steps[_i / 3 % 3]};
+    r.to = _i < 9 ? 0.005f : rbe_schedule_lr(&r.schedule, r.at);
+    const rbe_fit_options options = {.epochs = 4, .batch = 32, .schedule = r.schedule, .on_step = set_rate, .user = &r};
+    ck_assert_msg(rbe_fit(f.model, f.optim, &f.train, NULL, &options, NULL) == RBE_OK, "%s", rbe_last_error());
+    ck_assert_float_eq(rbe_optim_lr(f.optim), r.to);
+    fixture_free(&f);
+}
+END_TEST
+
+static rbe_status stop_learning(void *user, const rbe_progress *p) {
+    watcher *w = user;
+    if (p->step == 4) w->before_failure = weight_sum(w->f->model);
+    return p->step == 4 ? rbe_optim_set_lr(w->f->optim, 0.0f) : RBE_OK;
+}
+
+START_TEST(a_rate_of_zero_stops_learning) {
+    fixture f = fixture_new(0.01f);
+    watcher w = {.f = &f};
+    const rbe_fit_options options = {.epochs = 4, .batch = 32, .on_epoch = stop_learning, .user = &w};
+    ck_assert_int_eq(rbe_fit(f.model, f.optim, &f.train, NULL, &options, NULL), RBE_OK);
+    ck_assert_double_eq(weight_sum(f.model), w.before_failure);
+    fixture_free(&f);
+}
+END_TEST
+
 /* ---- values that are not finite ------------------------------------------------------------------------------ */
 
 START_TEST(nan_is_located) {
@@ -785,6 +871,9 @@ Suite *train_suite(void) {
     tcase_add_test(fit_case, callbacks);
     tcase_add_test(fit_case, a_step_can_stop);
     tcase_add_test(fit_case, an_epoch_can_stop);
+    tcase_add_loop_test(fit_case, a_callbacks_text_is_kept, 0, 2 * ANSWERS);
+    tcase_add_loop_test(fit_case, a_callback_sets_the_rate, 0, 18);
+    tcase_add_test(fit_case, a_rate_of_zero_stops_learning);
     suite_add_tcase(suite, fit_case);
     TCase *finite_case = tcase_create("not finite");
     tcase_add_loop_test(finite_case, nan_is_located, 0, 2);

@@ -28,7 +28,7 @@ def read(path):
     raw = open(path, "rb").read()
     data = 8 + struct.unpack("<Q", raw[:8])[0]
     header, tensors = json.loads(raw[8:data]), {}
-    assert header.pop("__metadata__")["format"] == "pt"
+    assert header.pop("__metadata__").get("format", "pt") == "pt"
     for name, t in header.items():
         if t["dtype"] in TYPES:
             begin, end = t["data_offsets"]

@@ -2,6 +2,7 @@
  *
  * Whatever changes the positions of a layer moves its values, gradients and the optimiser's moments along with
  * them; memory that is no longer needed is freed. Every call either does its work or leaves the layer as it was.
+ * A forward pass from before such a change has no backward pass any more: rbe_backward answers INVALID_ARGUMENT.
  */
 #ifndef RBE_ADAPT_H
 #define RBE_ADAPT_H
@@ -20,6 +21,9 @@ extern "C" {
  * never changes.
  *
  *     fraction(step) = fraction (1 + cos(pi step / (stop steps))) / 2, none after stop * steps
+ *
+ * A layer whose coefficients the optimiser does not train, or trains at a rate of 0 (lr_scale, or the optimiser's own),
+ * is left alone: positions and values stay.
  *
  * The gradient at empty positions comes from up to 128 rows of one batch: the backward pass between the two calls
  * of rbe_growth_step that surround it. It is computed one block row at a time. */
@@ -58,7 +62,8 @@ RBE_API size_t rbe_growth_group(double ratio);
 
 /* Mean gradient and diagonal Fisher information F = mean of (d loss of one sample / d c)^2 of every stored
  * coefficient, over the samples added. It describes the model as it is while they are added: it is made for one
- * pruning. */
+ * pruning. Once a layer's positions have changed (growth, pruning, another block size) it is refused, by rbe_prune and
+ * by rbe_sensitivity_add. */
 typedef struct rbe_sensitivity rbe_sensitivity;
 
 /* The model must outlive it. INVALID_ARGUMENT if there is no compressed layer. NULL on failure. */
@@ -66,7 +71,8 @@ RBE_API rbe_sensitivity *rbe_sensitivity_new(const rbe_model *model);
 RBE_API void rbe_sensitivity_free(rbe_sensitivity *sensitivity); /* NULL is allowed */
 
 /* Runs a batch (rows x features, a class each) forward and backward, without dropout. Each row is a sample.
- * Gradients that an optimiser's step still has to use would be lost: INVALID_ARGUMENT if there are any. */
+ * Gradients that an optimiser's step still has to use would be lost: INVALID_ARGUMENT if there are any. A batch that
+ * fails adds nothing. */
 RBE_API rbe_status rbe_sensitivity_add(rbe_sensitivity *sensitivity, rbe_tensor x, const int32_t *labels);
 
 RBE_API size_t rbe_sensitivity_samples(const rbe_sensitivity *sensitivity);
@@ -82,7 +88,7 @@ typedef enum rbe_prune_score {
 
 typedef enum rbe_prune_by {
     RBE_PRUNE_FRACTION,  /* amount: share of the stored coefficients that goes, 0 .. 1 */
-    RBE_PRUNE_THRESHOLD, /* amount: scores at or below it go */
+    RBE_PRUNE_THRESHOLD, /* amount: scores at or below it go; see `relative` */
     RBE_PRUNE_TO_BYTES   /* amount: bytes that rbe_model_describe_cost may count afterwards */
 } rbe_prune_by;
 
@@ -91,6 +97,8 @@ typedef struct rbe_prune_options {
     rbe_prune_score score;
     rbe_prune_by by;
     double amount;
+    bool relative;  /* of a threshold for magnitudes: the amount is in units of each layer's root mean square, the
+                       root of the mean of c^2 over all its stored coefficients; default: in units of c */
     bool per_layer; /* every layer gives the same share; default: ranked over the whole network */
     /* Default: an entry, that is all values of a group at one position, is judged as a whole (by the mean score,
      * of magnitudes the root mean square) and its memory is freed. With single_values each value is judged by
@@ -124,16 +132,20 @@ RBE_API rbe_status rbe_prune(rbe_model *model, rbe_optim *optim, const rbe_prune
 RBE_API rbe_status rbe_adaptive_coefficient_pruning(rbe_layer *layer, rbe_optim *optim, double threshold,
                                                     size_t *removed);
 
-/* Share of the coefficients that are gone after step number `step` of a gradual pruning (Zhu and Gupta 2017):
+/* Share of the coefficients that are gone after step number `step` of a gradual pruning (Zhu and Gupta 2017), or the
+ * threshold at that step:
  *     final (1 - (1 - u)^3),  u = (step + 1 - begin) / (end - begin) within [0, 1] */
 RBE_API double rbe_prune_schedule(double final, size_t begin, size_t end, size_t step);
 
 typedef struct rbe_gradual rbe_gradual;
 
+/* By a share or by a threshold (prune.by). A relative threshold is in units of the layer's root mean square at each
+ * step, for which coefficients that are already gone count as zeros: otherwise each step would raise the unit, and
+ * a threshold of 1 would take everything in the end. */
 typedef struct rbe_gradual_options {
-    rbe_prune_options prune; /* score (magnitude or random), per_layer, no_absorption, seed */
-    double final;            /* share that is gone in the end, 0 .. 1 */
-    size_t begin, end;       /* steps; begin < end */
+    rbe_prune_options prune; /* score (magnitude or random), by, relative, per_layer, no_absorption, seed */
+    double final;            /* share that is gone in the end, 0 .. 1; or the threshold in the end */
+    size_t begin, end;       /* steps; begin < end <= SIZE_MAX / 2 */
     size_t every;            /* default: a twentieth of them */
 } rbe_gradual_options;
 
@@ -152,7 +164,8 @@ typedef struct rbe_layer_shape {
 
 /* Divides `values` among layers in proportion to in + out, at most in * out each; what a layer cannot use goes to
  * the others, and what nobody can use is left over. (In proportion to in * out a narrow last layer would starve.)
- * INSUFFICIENT_COMPRESSION if a layer would get none. */
+ * INSUFFICIENT_COMPRESSION if a layer would get none. An in * out that no size_t holds counts as SIZE_MAX; the widths
+ * must add up to less (INVALID_ARGUMENT). */
 RBE_API rbe_status rbe_budget_values(const rbe_layer_shape *shapes, size_t count, size_t values, size_t *budgets);
 
 /* The largest number of values, least .. most, for which `measure` reports at most `bytes`: of a file, say, which

@@ -134,6 +134,13 @@ RBE_API uint32_t rbe_rng_below(rbe_rng *rng, uint32_t bound); /* in [0, bound); 
 RBE_API rbe_status rbe_set_threads(int threads);
 RBE_API int rbe_threads(void);
 
+/* ---- files --------------------------------------------------------------------------------------------------- */
+
+/* The most memory that the content of one file may take when it is read. A reader refuses a file that would take
+ * more, before it takes it. 0, the default: a multiple of the file's size, which rbe/io.h and rbe/data.h state. The
+ * setting holds for all threads. */
+RBE_API void rbe_set_max_read_bytes(size_t bytes);
+
 #ifdef __cplusplus
 }
 #endif

@@ -127,7 +127,8 @@ typedef struct rbe_compress_report {
 } rbe_compress_report;
 
 /* rbe_compress with more to say: `report` (or NULL) is filled in. With samples or moments, `bias` (out values, or
- * NULL) is corrected so that the mean output stays what it was with `weights`. On failure neither is touched. */
+ * NULL) is corrected so that the mean output stays what it was with `weights`; NUMERICAL_INSTABILITY if a corrected
+ * bias is not finite. On failure neither is touched. */
 RBE_API rbe_status rbe_compress_weights(rbe_blocks **blocks, float *bias, rbe_compress_report *report,
                                         const float *weights, size_t out, size_t in,
                                         const rbe_compress_options *options);
@@ -168,8 +169,8 @@ typedef struct rbe_block {
 /* Builds a compressed matrix from grid_rows * grid_cols blocks in the order of their index. Of the options, block,
  * transforms, alpha (AUTO: on if any alpha is not zero), group, overlap and image are used; with overlap the blocks
  * are those of W'. The positions of a group are the union of its blocks'. CORRUPTED_BLOCK with index and reason for
- * a frequency out of range, a duplicate or a value that is not finite; INPUT_DIMENSION_MISMATCH for a wrong block
- * count. */
+ * a frequency out of range, a duplicate or a value that is not finite; NUMERICAL_INSTABILITY for alphas that are too
+ * large for floats in orthonormal coordinates; INPUT_DIMENSION_MISMATCH for a wrong block count. */
 RBE_API rbe_status rbe_blocks_build(rbe_blocks **blocks, size_t out, size_t in, const rbe_block *source,
                                     size_t block_count, const rbe_compress_options *options);
 

@@ -10,7 +10,8 @@ extern "C" {
 
 /* `count` samples, at least one, of `features` values and one label each. Images are kept as the bytes they come
  * in, a quarter of their float form; a batch turns them into floats. Exactly one of `pixels` and `values` is set.
- * The functions that fill one overwrite the struct: free it before it is used again. */
+ * The functions that fill one overwrite the struct: free it before it is used again. You may also fill one in yourself,
+ * with arrays of your own: they stay yours. */
 typedef struct rbe_dataset {
     size_t count;
     size_t features;
@@ -19,9 +20,11 @@ typedef struct rbe_dataset {
     uint8_t *pixels;      /* count x features, 0 .. 255; a batch holds pixel / 255 */
     float *values;        /* count x features */
     int32_t *labels;      /* count */
+    bool owned;           /* the arrays are the library's: set by the functions that fill a data set, else false */
 } rbe_dataset;
 
-RBE_API void rbe_dataset_free(rbe_dataset *data); /* and clears the struct */
+/* Frees the arrays if they are the library's (`owned`), and clears the struct. NULL is allowed. */
+RBE_API void rbe_dataset_free(rbe_dataset *data);
 
 /* Copies `values` (count x features) and `labels`. NUMERICAL_INSTABILITY names sample and feature of the first
  * value that is not finite, INVALID_ARGUMENT the first label outside of 0 .. classes - 1. */
@@ -29,9 +32,13 @@ RBE_API rbe_status rbe_dataset_from_floats(rbe_dataset *data, const float *value
                                            size_t features, int32_t classes);
 
 /* Reads an IDX image file (magic 0x00000803, unsigned bytes, count x height x width) and an IDX label file (magic
- * 0x00000801), each plain or gzip-compressed (told by content, not by name). IO_ERROR for a file that cannot be
- * opened; BAD_FORMAT, with the file's name and what was expected and found, for a wrong magic number, a truncated
- * or overlong file, counts that differ, or a label out of range. On failure *data is empty. */
+ * 0x00000801), each plain or gzip-compressed (told by content, not by name). IO_ERROR for what cannot be opened or is
+ * not a regular file; BAD_FORMAT, with the file's name and what was expected and found, for a wrong magic number, a
+ * truncated or overlong file, counts that differ, or a label out of range. On failure *data is empty.
+ *
+ * A file whose header promises more than 64 times its size in memory, and more than 16 MiB, is refused with
+ * BAD_FORMAT before memory is taken (MNIST's images are 5 times their compressed files; gzip can reach 1000 times).
+ * rbe_set_max_read_bytes (rbe/base.h) sets another bound. Buffers of at most 1 MiB come on top. */
 RBE_API rbe_status rbe_dataset_read_idx(rbe_dataset *data, const char *image_path, const char *label_path,
                                         int32_t classes);
 
@@ -42,7 +49,7 @@ RBE_API rbe_status rbe_dataset_read_folder(rbe_dataset *data, const char *folder
 
 /* Writes images and labels as gzip-compressed IDX files without a time stamp: the same data give the same bytes
  * with the same zlib. Both files are on disk before either takes its name; a half-written one never replaces a good
- * one. Needs `pixels`. */
+ * one. What is replaced, and how, says rbe/io.h under "Writing". Needs `pixels`. */
 RBE_API rbe_status rbe_dataset_write_idx(const rbe_dataset *data, const char *image_path, const char *label_path);
 
 /* `count` handwritten-looking digits, 28 x 28, classes 0 .. 9 in turn before a seeded shuffle: strokes, affine and
@@ -61,7 +68,8 @@ typedef struct rbe_batch {
     size_t rows;
 } rbe_batch; /* lives until the next call on its rbe_batches */
 
-/* The data are borrowed and must outlive it. batch >= 1. NULL on failure. */
+/* The data are borrowed and must outlive it. batch >= 1. NULL on failure: INVALID_ARGUMENT for data without samples,
+ * features or labels, or without exactly one of pixels and values. */
 RBE_API rbe_batches *rbe_batches_new(const rbe_dataset *data, size_t batch, bool shuffle, uint64_t seed);
 RBE_API void rbe_batches_free(rbe_batches *batches); /* NULL is allowed */
 

@@ -7,14 +7,24 @@
  * A model file is a safetensors file: a Python user opens it with json and numpy. src/io/FORMAT.md describes it,
  * enough to write a reader. Files are little-endian on every host.
  *
- * Writing. A file is written under a temporary name in the same folder, brought to the disk and renamed: after a
- * crash, a full disk or an error of any kind the old file is whole, and there is no half of a new one.
+ * Writing. A file is written under a temporary name (rbe-..tmp) in the same folder, brought to the disk and renamed:
+ * after a crash, a full disk or an error of any kind the old file is whole, and there is no half of a new one. The new
+ * file has the old one's mode, and its owner where that is permitted. A symbolic link is followed: its target is
+ * replaced. A device or FIFO is written to and not replaced; a FIFO that nobody reads, a socket and a folder are an
+ * IO_ERROR. The folder must be readable, so that it can be brought to the disk. What processes that were killed have
+ * left in a folder is removed when the next file is saved there on the same host.
  *
- * Reading. A file is not trusted. Sizes, offsets, types, names, checksums, positions and values are checked, each
- * before memory is taken for what it describes; no piece of memory is larger than 4 times the file, or 1 MiB for
- * tables. Failures are IO_ERROR (the file cannot be opened or read), BAD_FORMAT (its content; the text names the
- * file, the tensor and the reason) and INSUFFICIENT_MEMORY. JSON is parsed by cJSON, whose temporary values come
- * from malloc.
+ * One failure comes when the new file has taken its name already: if its folder cannot be brought to the disk, the
+ * status is IO_ERROR and the text says that the file "has been replaced". After a crash the old one may be back.
+ *
+ * Reading. A file is not trusted; what is not a regular file is an IO_ERROR at once. Sizes, offsets, types, names,
+ * checksums, positions and values are checked, each before memory is taken for what it describes. The memory is
+ * bounded by the file's size: the values of its header take at most 16 times as much, or 1 MiB; a model or compressed
+ * matrix 16 times, or 32 MiB, and the inputs and outputs of all its layers 16 times, or 2 MiB, for each sample when
+ * it is run. rbe_set_max_read_bytes (rbe/base.h) sets another bound than each of these. At most 1 MiB is used beside
+ * them while reading. Failures are IO_ERROR (the file cannot be opened or read), BAD_FORMAT (its content; the text
+ * names the file, the tensor and the reason) and INSUFFICIENT_MEMORY. JSON is parsed by cJSON, whose temporary values
+ * come from malloc.
  */
 #ifndef RBE_IO_H
 #define RBE_IO_H
@@ -131,7 +141,7 @@ RBE_API rbe_status rbe_tensor_file_read_f32(const rbe_tensor_file *file, size_t 
 
 /* A tensor to be written, one of three:
  *   values   in the host's byte order
- *   source   tensor number `source_index` of an open file, of the same type and shape, is copied through
+ *   source   tensor number `source_index` of an open file, of the same type and size, is copied through
  *   blocks   a compressed matrix, stored as `save` says; dtype, dims and shape are not used */
 typedef struct rbe_stored_tensor {
     const char *name;
@@ -150,12 +160,15 @@ typedef struct rbe_metadata {
 } rbe_metadata;
 
 /* Writes a safetensors file: `count` tensors in their order, and metadata. `checksums` adds a CRC-32 of the header
- * and of each tensor to the metadata, which the functions above then verify; other readers take them for text.
+ * and of each tensor to the metadata, which the functions above then verify; other readers take them for text. Keys
+ * that begin with "rbe." belong to this library: a file with one must have checksums, and is refused without. What is
+ * copied from a source that has checksums is verified.
  *
  * A compressed matrix NAME becomes the tensors NAME.values, NAME.alpha and so on; a file with one always has
  * checksums, and tensors of wide values stand first in it.
  *
- * INVALID_ARGUMENT for a tensor's or a key's name that stands twice or is not UTF-8; IO_ERROR; of compressed matrices
+ * INVALID_ARGUMENT for a tensor's or a key's name that stands twice or is not UTF-8, for an extent of 2^53 or more,
+ * and for a key "rbe.." without checksums; BAD_FORMAT for a source that is damaged; IO_ERROR; of compressed matrices
  * also what rbe_model_save reports. */
 RBE_API rbe_status rbe_tensor_file_save(const char *path, const rbe_stored_tensor *tensors, size_t count,
                                         const rbe_metadata *metadata, size_t metadata_count, bool checksums);
@@ -173,12 +186,13 @@ RBE_API rbe_status rbe_tensor_file_read_blocks(const rbe_tensor_file *file, cons
 
 /* ---- arrays (.npy) ------------------------------------------------------------------------------------------- */
 
-/* Reads an array of one or two dimensions, float32 or float64, in C or Fortran order, of either byte order, into a
- * new tensor (rbe_tensor_free), row-major. INVALID_ARGUMENT names a type or shape that is sound but another;
- * NUMERICAL_INSTABILITY for a finite value that no float can hold. Values that are not finite are passed on. */
+/* Reads an array of 1 to RBE_MAX_DIMS dimensions, floats of 16, 32 or 64 bits, whole numbers of 8 to 64 bits or bools,
+ * in C or Fortran order, of either byte order, into a new tensor (rbe_tensor_free), row-major. INVALID_ARGUMENT names
+ * a type or shape that is sound but another; NUMERICAL_INSTABILITY the first finite value that is beyond the floats,
+ * or whole and not exactly a float (float64 is rounded). Values that are not finite are passed on. */
 RBE_API rbe_status rbe_npy_read(const char *path, rbe_tensor *tensor);
 
-/* Writes a tensor as little-endian float32 in C order. */
+/* Writes a tensor, which must have values, as little-endian float32 in C order. */
 RBE_API rbe_status rbe_npy_write(const char *path, const rbe_tensor *tensor);
 
 #ifdef __cplusplus

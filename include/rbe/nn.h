@@ -25,7 +25,8 @@ extern "C" {
 
 /* ---- parameters ---------------------------------------------------------------------------------------------- */
 
-/* A flat array of trained values. Owned by its layer. */
+/* A flat array of trained values. That of a layer is owned by it, with its gradient. One of your own is a struct that
+ * you fill in: value, count, lr_scale. */
 typedef struct rbe_param {
     char name[RBE_NAME_SIZE]; /* "fc1.coefficients" */
     const char *part;         /* "coefficients": what it is within its layer */
@@ -34,11 +35,15 @@ typedef struct rbe_param {
     size_t count;
     bool grad_set;  /* grad holds a gradient that no optimiser's step has consumed yet */
     bool decays;    /* weight decay applies */
-    float lr_scale; /* its learning rate is lr * lr_scale */
+    float lr_scale; /* its learning rate is lr * lr_scale; 0: it stays as it is */
 } rbe_param;
 
-/* Makes sure that grad exists. INSUFFICIENT_MEMORY. */
+/* Makes sure that grad exists. INSUFFICIENT_MEMORY. rbe_optim_new and rbe_optim_new_for call it for every parameter. */
 RBE_API rbe_status rbe_param_require_grad(rbe_param *param);
+
+/* Frees a grad that rbe_param_require_grad made: that of a parameter of your own, which no layer frees. The gradient
+ * is lost; an optimiser of the parameter waits for the next one. NULL is allowed. */
+RBE_API void rbe_param_free_grad(rbe_param *param);
 
 /* ---- layers -------------------------------------------------------------------------------------------------- */
 
@@ -47,10 +52,11 @@ typedef struct rbe_layer rbe_layer;
 /* y = layer(x): the last dimension of x is the layer's input width, the others are kept. */
 RBE_API rbe_var *rbe_layer_forward(const rbe_layer *layer, rbe_var *x);
 
-RBE_API void rbe_layer_free(rbe_layer *layer); /* NULL is allowed */
+/* NULL is allowed. A layer that a model owns is left to the model. */
+RBE_API void rbe_layer_free(rbe_layer *layer);
 
 RBE_API const char *rbe_layer_name(const rbe_layer *layer);
-RBE_API void rbe_layer_set_name(rbe_layer *layer, const char *name); /* a model keeps it */
+RBE_API void rbe_layer_set_name(rbe_layer *layer, const char *name); /* a model keeps it; NULL changes nothing */
 RBE_API const char *rbe_layer_kind(const rbe_layer *layer);          /* "dense", "rbe", ... */
 
 /* Input and output width; 0 where the layer takes any. */
@@ -61,7 +67,8 @@ RBE_API size_t rbe_layer_outputs(const rbe_layer *layer);
 RBE_API rbe_param *rbe_layer_param(const rbe_layer *layer, size_t n);
 
 /* What a layer's parameters cost: trained values, and all bytes they need in memory - values, positions, list
- * pointers, alphas, bias. dense_bytes: a dense layer of the same shape. */
+ * pointers, alphas, bias. dense_bytes: of a compressed layer, a dense one of the same shape; of any other kind, which
+ * compresses nothing, its own bytes. */
 typedef struct rbe_layer_cost {
     size_t values;
     size_t bytes;
@@ -107,8 +114,9 @@ typedef struct rbe_linear_options {
 } rbe_linear_options;
 
 /* A layer with random positions: in every row of S the same number of columns (to one), drawn without replacement
- * with probability ~ 1 / (1 + frequency), of an image 1 / (B + place in the zigzag order); the same seed gives the
- * same positions on every machine. */
+ * with probability ~ 1 / (1 + frequency), of an image 1 / (B + place in the zigzag order), with the identity along
+ * the inputs, which has no frequencies, the same for each input; the same seed gives the same positions on every
+ * machine. NUMERICAL_INSTABILITY if init_scale makes coefficients too large for a float. */
 RBE_API rbe_layer *rbe_linear_new(size_t in, size_t out, const rbe_linear_options *options);
 
 /* A layer from a compressed matrix, which it takes over (also when it fails: the matrix is freed then). `bias` is
@@ -168,13 +176,18 @@ RBE_API void rbe_model_free(rbe_model *model); /* and its layers; NULL is allowe
 /* Appends a layer, which the model owns from now on (also when the call fails), or an operation that keeps the
  * shape. A NULL layer (INVALID_ARGUMENT, with the thread's last error, which says why if its constructor has just
  * failed) or a width that does not fit the layer before is an error that sticks: rbe_model_status.
- * Unnamed layers of a model are called "fc1", "fc2", ... by their place. */
+ * Unnamed layers of a model are called "fc1", "fc2", ... by their place.
+ *
+ * A layer has one place in one model. One that this or another model owns already is refused (INVALID_ARGUMENT, naming
+ * it and its place, the n of rbe_model_layer); that does not stick, and it stays where it is. */
 RBE_API rbe_status rbe_model_add(rbe_model *model, rbe_layer *layer);
 RBE_API rbe_status rbe_model_apply(rbe_model *model, rbe_var *(*operation)(rbe_var *));
 
 /* The first error of building; INVALID_ARGUMENT for NULL, a model that could not be made. */
 RBE_API rbe_status rbe_model_status(const rbe_model *model);
 
+/* An operation that gives NULL, or a variable of another tape than its input's, is an error (INVALID_ARGUMENT) of the
+ * input's tape, which names its place. */
 RBE_API rbe_var *rbe_model_forward(const rbe_model *model, rbe_var *x);
 
 /* The n-th layer (operations not counted) or parameter of the model, NULL past the last. */
@@ -185,7 +198,7 @@ RBE_API rbe_param *rbe_model_param(const rbe_model *model, size_t n);
 RBE_API rbe_layer_cost rbe_model_describe_cost(const rbe_model *model);
 
 /* Bytes of temporaries that one training step with `rows` input rows takes from a tape, with the input and a
- * cross-entropy loss: the argument of rbe_tape_reserve. */
+ * cross-entropy loss: the argument of rbe_tape_reserve. PTRDIFF_MAX, which nobody has, for more than 2^31 - 1 rows. */
 RBE_API size_t rbe_model_tape_bytes(const rbe_model *model, size_t rows);
 
 #ifdef __cplusplus

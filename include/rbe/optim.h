@@ -6,7 +6,7 @@
  *   adam   u = g + decay p;  m = b1 m + (1-b1) u;  v = b2 v + (1-b2) u^2;  p -= r m' / (sqrt v' + eps),
  *          m' = m / (1 - b1^t), v' = v / (1 - b2^t)                   (Kingma and Ba 2015)
  *   adamw  as adam with u = g, and p -= lr decay p beside it          (Loshchilov and Hutter 2019)
- * `decay` is 0 for parameters that do not decay.
+ * `decay` is 0 for parameters that do not decay. A parameter of lr_scale 0 stays as it is, with m and v.
  */
 #ifndef RBE_OPTIM_H
 #define RBE_OPTIM_H
@@ -44,7 +44,7 @@ typedef struct rbe_optim_options {
 RBE_API rbe_optim *rbe_optim_new(const rbe_optim_method *method, const rbe_model *model,
                                  const rbe_optim_options *options);
 
-/* The same for a list of parameters, which is copied; the parameters must outlive it. */
+/* The same for a list of different parameters, which is copied; the parameters must outlive it. */
 RBE_API rbe_optim *rbe_optim_new_for(const rbe_optim_method *method, rbe_param *const *params, size_t count,
                                      const rbe_optim_options *options);
 RBE_API void rbe_optim_free(rbe_optim *optim); /* NULL is allowed */
@@ -53,19 +53,23 @@ RBE_API void rbe_optim_free(rbe_optim *optim); /* NULL is allowed */
  * NUMERICAL_INSTABILITY, naming the parameter, if a gradient is not finite, or for adam and adamw beyond 1e19 (after
  * clipping), so that its square is no float; INVALID_ARGUMENT, naming it too, if a
  * parameter has not as many values as the optimiser's state was made for (rbe/adapt.h changed it without knowing of
- * the optimiser). Then nothing is changed. */
+ * the optimiser), or its lr_scale is not finite. Then nothing is changed. */
 RBE_API rbe_status rbe_optim_step(rbe_optim *optim);
 
-RBE_API rbe_status rbe_optim_set_lr(rbe_optim *optim, float lr); /* finite, >= 0 */
+/* The rate from the next step on: finite, >= 0. In a callback of rbe_fit it is the new base of the schedule (the rate
+ * itself, if the schedule is constant). */
+RBE_API rbe_status rbe_optim_set_lr(rbe_optim *optim, float lr);
+
+/* The rate that was set; within rbe_fit that of the last step. */
 RBE_API float rbe_optim_lr(const rbe_optim *optim);
 
 /* Norm of all gradients together at the last step, before clipping. */
 RBE_API float rbe_optim_grad_norm(const rbe_optim *optim);
 
-/* Bytes of optimiser state that `values` trained values take. */
+/* Bytes of optimiser state that `values` trained values take; SIZE_MAX for more than can be counted. */
 RBE_API size_t rbe_optim_state_bytes(const rbe_optim_method *method, const rbe_optim_options *options, size_t values);
 
-/* Scales the gradients of `count` parameters so that their joint Euclidean norm is at most `limit` (> 0), and
+/* Scales the gradients of `count` different parameters so that their joint Euclidean norm is at most `limit` (> 0), and
  * writes the norm before to *norm if that is not NULL. g = (30, 40) with limit 5 becomes (3, 4). */
 RBE_API rbe_status rbe_clip_global_norm(rbe_param *const *params, size_t count, float limit, float *norm);
 

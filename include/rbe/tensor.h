@@ -43,7 +43,7 @@ RBE_API rbe_tensor rbe_tensor_1d(float *data, size_t n);
 RBE_API rbe_tensor rbe_tensor_2d(float *data, size_t rows, size_t columns);
 RBE_API rbe_tensor rbe_tensor_3d(float *data, size_t n0, size_t n1, size_t n2);
 
-/* Number of values. */
+/* Number of values; 0, as below, of the value of a failed variable, which has no dimensions. */
 RBE_API size_t rbe_tensor_count(const rbe_tensor *tensor);
 
 /* Extent of the last dimension, and the product of all others: a tensor seen as a matrix. */
@@ -53,7 +53,7 @@ RBE_API size_t rbe_tensor_rows(const rbe_tensor *tensor);
 /* A tensor of zeros in memory of its own. INVALID_ARGUMENT for a bad shape, INSUFFICIENT_MEMORY. */
 RBE_API rbe_status rbe_tensor_new(rbe_tensor *tensor, int dims, const size_t *shape);
 
-/* Frees what rbe_tensor_new made and clears the struct. */
+/* Frees what rbe_tensor_new made (never a view) and clears the struct. NULL is allowed. */
 RBE_API void rbe_tensor_free(rbe_tensor *tensor);
 
 /* ---- the tape ------------------------------------------------------------------------------------------------ */
@@ -94,7 +94,7 @@ RBE_API rbe_var *rbe_input(rbe_tape *tape, rbe_tensor x);
 /* A leaf whose gradient is wanted: rbe_grad after rbe_backward. Data are borrowed and never written. */
 RBE_API rbe_var *rbe_variable(rbe_tape *tape, rbe_tensor x);
 
-/* Value of a variable; of a failed one a tensor with data NULL. */
+/* Value of a variable; of a failed one (or NULL) a tensor with data NULL and no dimensions. */
 RBE_API const rbe_tensor *rbe_value(const rbe_var *var);
 
 /* The one value of a variable of one value; NaN if it failed or has more. */
@@ -105,7 +105,8 @@ RBE_API const float *rbe_grad(const rbe_var *var);
 
 /* Computes the gradients of `loss`, a variable of one value, with respect to every variable it depends on. Reports
  * the tape's first error, if there is one, instead. Gradients of layer parameters are added to those that the
- * parameter holds already, until the optimiser's step consumes them. */
+ * parameter holds already, until the optimiser's step consumes them. A pass that fails on its way leaves a part of its
+ * gradients there: clear the parameters' grad_set before the next one (rbe_fit does). */
 RBE_API rbe_status rbe_backward(rbe_var *loss);
 
 /* ---- operations: each with its formula; every one has a backward --------------------------------------------- */
@@ -139,7 +140,8 @@ RBE_API rbe_var *rbe_softmax(rbe_var *x);
 RBE_API rbe_var *rbe_log_softmax(rbe_var *x);
 
 /* Mean over the rows of -log softmax(logits)[label]: shape (1). `labels` holds one class per row, 0 .. columns-1,
- * and is borrowed until the reset. INVALID_ARGUMENT names the first label out of range. */
+ * and is borrowed until the reset. INVALID_ARGUMENT names the first label out of range, and refuses a single column,
+ * whose softmax is 1 whatever it holds: for one output take another loss, or two outputs. */
 RBE_API rbe_var *rbe_cross_entropy(rbe_var *logits, const int32_t *labels);
 
 /* mean((prediction - target)^2): shape (1). Shapes are equal. */

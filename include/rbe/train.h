@@ -41,7 +41,7 @@ RBE_API rbe_status rbe_evaluate(const rbe_model *model, const rbe_dataset *data,
 
 /* Bytes that training will need, before it starts: parameters with their positions, gradients, the optimiser's
  * state, a step's activations and a batch of `batch` rows. Without the data set and the order in which its samples
- * are taken, 4 bytes each. */
+ * are taken, 4 bytes each. PTRDIFF_MAX for a batch that cannot be addressed. */
 RBE_API size_t rbe_training_bytes(const rbe_model *model, const rbe_optim_method *method,
                                   const rbe_optim_options *options, size_t features, size_t batch);
 
@@ -58,7 +58,8 @@ typedef struct rbe_progress {
     const rbe_evaluation *test; /* at the end of an epoch, if there are test data; else NULL */
 } rbe_progress;
 
-/* Called after each step and after each epoch. Any status but RBE_OK ends training with that status. */
+/* Called after each step and after each epoch. Any status but RBE_OK ends training: rbe_fit returns it, with the text
+ * that the callback recorded for it (rbe_fail, or a call of the library that failed), else with a general one. */
 typedef rbe_status (*rbe_progress_callback)(void *user, const rbe_progress *progress);
 
 /* Zeros mean the defaults; so does a NULL pointer to it.
@@ -66,8 +67,8 @@ typedef rbe_status (*rbe_progress_callback)(void *user, const rbe_progress *prog
  * The log is a CSV file with a header line: kind,epoch,step,train_loss,train_error,test_loss,test_error,
  * test_error_uncertainty,learning_rate. kind is "step" (that batch) or "epoch" (means over the epoch, and the test
  * columns, empty without test data); epoch counts from 1, step is the number of steps done, errors are shares. It
- * holds no time: two trainings of equal seed and threads write the same bytes. Every row is handed to the system at
- * once (not synced). */
+ * holds no time: two trainings of equal seed write the same bytes, whatever the number of threads. Every row is
+ * handed to the system at once (not synced). */
 typedef struct rbe_fit_options {
     size_t epochs;         /* default 1 */
     size_t batch;          /* default 128 */
@@ -90,10 +91,17 @@ typedef struct rbe_fit_result {
     size_t steps; /* steps done */
 } rbe_fit_result;
 
-/* Trains. test may be NULL. NUMERICAL_INSTABILITY names the step, the layer and the operation that first gave a
+/* Trains. test may be NULL. Gradients that the optimiser does not consume can be used by on_step, and are dropped after
+ * it. NUMERICAL_INSTABILITY names the step, the layer and the operation that first gave a
  * value that is not finite; the parameters are then those before that step. If the evaluation finds it first, it
  * names the epoch, and the parameters are those after it. The log is complete up to the failure.
- * Whatever happens, the optimiser's learning rate is afterwards what it was before. */
+ *
+ * INVALID_ARGUMENT for an optimiser of none of the model's parameters (one of a part of them trains that part), for a
+ * schedule that is none, and for a model of one output, of which a cross-entropy says nothing.
+ *
+ * The schedule sets the optimiser's rate before each step. A rate that a callback sets (rbe_optim_set_lr) is the
+ * schedule's base from the next step on: the rate is then that base times w and s of rbe/optim.h. Whatever happens,
+ * the optimiser's rate is afterwards the one that a callback set last, else what it was before. */
 RBE_API rbe_status rbe_fit(rbe_model *model, rbe_optim *optim, const rbe_dataset *train, const rbe_dataset *test,
                            const rbe_fit_options *options, rbe_fit_result *result);
 

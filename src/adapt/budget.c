@@ -5,18 +5,31 @@
  * A share proportional to fan_in * fan_out would leave next to nothing for the narrow last layer, through which
  * everything passes. What a layer cannot use goes to the others.
  */
+#include "base/alloc.h"
 #include "rbe/adapt.h"
 
-/* What `layer` gets of `rest` values if `width` is the joint fan of all layers that still share. Rounded down. */
+/* What `layer` gets of `rest` values if `width` is the joint fan of all layers that still share: rest fan / width,
+ * rounded down. Neither product has more than 128 bits. */
 static size_t share(const rbe_layer_shape *layer, size_t rest, size_t width) {
-    return (size_t)((double)rest * (double)(layer->in + layer->out) / (double)width);
+    return (size_t)((unsigned __int128)rest * (layer->in + layer->out) / width);
+}
+
+/* Its widths, whose sum is to be counted. */
+static rbe_status add_width(const rbe_layer_shape *layer, size_t number, size_t *width) {
+    if (layer->in == 0 || layer->out == 0)
+        return rbe_fail(RBE_INVALID_ARGUMENT, "budget: layer %zu is %zu x %zu", number, layer->out, layer->in);
+    if (layer->in > SIZE_MAX - *width || layer->out > SIZE_MAX - *width - layer->in)
+        return rbe_fail(RBE_INVALID_ARGUMENT, "budget: the widths up to layer %zu, %zu x %zu, add up to more than %zu",
+                        number, layer->out, layer->in, SIZE_MAX);
+    *width += layer->in + layer->out;
+    return RBE_OK;
 }
 
 /* Gives the layers that would get more than a dense one what they need; says whether there was one. */
 static bool settle_full(const rbe_layer_shape *shapes, size_t count, size_t *rest, size_t *width, size_t *budgets) {
     bool any = false;
     for (size_t n = 0; n < count; n++) {
-        size_t dense = shapes[n].in * shapes[n].out;
+        size_t dense = rbe_product(shapes[n].in, shapes[n].out);
         if (budgets[n] > 0 || share(&shapes[n], *rest, *width) < dense) continue;
         budgets[n] = dense;
         *rest -= dense;
@@ -32,9 +45,7 @@ rbe_status rbe_budget_values(const rbe_layer_shape *shapes, size_t count, size_t
         return rbe_fail(RBE_INVALID_ARGUMENT, "budget: expected shapes of layers and a place for the result");
     size_t width = 0, rest = values;
     for (size_t n = 0; n < count; n++) {
-        if (shapes[n].in == 0 || shapes[n].out == 0)
-            return rbe_fail(RBE_INVALID_ARGUMENT, "budget: layer %zu is %zu x %zu", n, shapes[n].out, shapes[n].in);
-        width += shapes[n].in + shapes[n].out;
+        RBE_TRY(add_width(&shapes[n], n, &width));
         budgets[n] = 0;
     }
     while (width > 0 && settle_full(shapes, count, &rest, &width, budgets)) {
@@ -62,14 +73,14 @@ rbe_status rbe_budget_fit(size_t bytes, size_t least, size_t most,
     RBE_TRY(measure(user, least, &found));
     if (found > bytes)
         return rbe_fail(RBE_INSUFFICIENT_COMPRESSION, "budget: %zu bytes, but the least model takes %zu", bytes, found);
-    size_t fits = least, above = most + 1;
-    while (above - fits > 1) {
-        size_t middle = fits + (above - fits) / 2;
+    size_t fits = least;
+    while (fits < most) {
+        size_t middle = most - (most - fits) / 2;
         RBE_TRY(measure(user, middle, &found));
         if (found <= bytes)
             fits = middle;
         else
-            above = middle;
+            most = middle - 1;
     }
     *values = fits;
     return RBE_OK;

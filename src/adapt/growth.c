@@ -8,6 +8,9 @@
  * (Ranking over all lists of a group was measured: no better at ratio 16, worse at 64.) A step that is due arms the
  * layer's probe; the next backward pass leaves the best empty positions of every list; the call after that
  * exchanges. Buffers are made once.
+ *
+ * What grows starts at zero and is worth something only once it has been trained: a layer that the optimiser does not
+ * train keeps what it has.
  */
 #include <float.h>
 #include <math.h>
@@ -188,7 +191,6 @@ static void merge(grown_layer *l, size_t list) {
 static rbe_status exchange(grown_layer *l, rbe_optim *optim, rbe_growth_counters *counted) {
     const rbe_blocks *b = l->linear->blocks;
     size_t moved = 0;
-    l->seen = false;
     if (!fits(l)) return RBE_OK; /* nor does what was seen */
     for (size_t list = 0; list < b->groups * b->block; list++) {
         choose_kept(l, list);
@@ -200,11 +202,17 @@ static rbe_status exchange(grown_layer *l, rbe_optim *optim, rbe_growth_counters
     return rbe_linear_set_positions(l->linear, optim, l->next);
 }
 
+/* Whether coefficients that grow would be trained. */
+static bool is_trained(const grown_layer *l, const rbe_optim *optim) {
+    return rbe_optim_trains(optim, &l->linear->params[0]);
+}
+
 /* ---- the schedule -------------------------------------------------------------------------------------------- */
 
 static rbe_status arm(rbe_growth *growth, double fraction) {
     for (size_t n = 0; n < growth->count; n++) {
         grown_layer *l = &growth->layers[n];
+        if (!is_trained(l, growth->optim)) continue;
         if (l->linear->probe.see && l->linear->probe.user != l)
             return rbe_fail(RBE_INVALID_ARGUMENT, "growth: the backward passes of %s are watched by somebody else",
                             l->linear->base.name);
@@ -219,11 +227,13 @@ rbe_status rbe_growth_step(rbe_growth *growth, size_t step) {
     if (!growth) return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_growth_step: it is NULL: it could not be made");
     const rbe_growth_options *o = &growth->options;
     bool any = false;
-    for (size_t n = 0; n < growth->count; n++)
-        if (growth->layers[n].seen) {
-            RBE_TRY(exchange(&growth->layers[n], growth->optim, &growth->counted));
-            any = true;
-        }
+    for (size_t n = 0; n < growth->count; n++) {
+        grown_layer *l = &growth->layers[n];
+        bool due = l->seen && is_trained(l, growth->optim);
+        l->seen = false;
+        if (due) RBE_TRY(exchange(l, growth->optim, &growth->counted));
+        any |= due;
+    }
     growth->counted.exchanges += any;
     double at = (double)(step + 1) / (o->stop * (double)o->steps);
     if ((step + 1) % o->every != 0 || at >= 1.0) return RBE_OK;

@@ -3,7 +3,8 @@
  *     magnitude |c|      Fisher 1/2 F c^2 (what the loss gains to second order)      gradient |c dL/dc|      random
  *
  * A unit is a single value, or an entry: all values of a group at one position, judged by their mean (magnitude:
- * root mean square). Units are ranked over all layers, or each layer's by themselves. The steps: score every unit,
+ * root mean square). Units are ranked over all layers, or each layer's by themselves, or go at a threshold: of the
+ * score, or relative to the layer's root mean square sqrt(sum of c^2 / n). The steps: score every unit,
  * mark what stays, make lists without the rest and whatever else needs memory; then, when nothing can fail any
  * more, change the layers.
  */
@@ -12,6 +13,7 @@
 #include <string.h>
 
 #include "adapt/absorb.h"
+#include "adapt/prune.h"
 #include "adapt/refit.h"
 #include "adapt/remap.h"
 #include "adapt/sensitivity.h"
@@ -41,6 +43,8 @@ typedef struct pruning {
     rbe_optim *optim;
     pruned_layer *layers;
     size_t count;
+    const rbe_layer_count *before; /* of the layers that were pruned before, how many coefficients they had */
+    size_t before_count;
 } pruning;
 
 /* ---- units --------------------------------------------------------------------------------------------------- */
@@ -99,8 +103,20 @@ static rbe_status score_units(const pruning *p, size_t layer) {
 
 /* ---- what stays ---------------------------------------------------------------------------------------------- */
 
-static void keep_above(const pruning *p, pruned_layer *l, double threshold) {
+/* Of the layer's coefficients; those that earlier pruning took count as zeros. */
+static double root_mean_square(const pruning *p, const pruned_layer *l) {
     const rbe_blocks *b = l->linear->blocks;
+    size_t count = b->value_count;
+    for (size_t n = 0; n < p->before_count; n++)
+        if (p->before[n].layer == &l->linear->base) count = p->before[n].coefficients;
+    double squares = 0.0;
+    for (size_t n = 0; n < b->value_count; n++) squares += (double)b->values[n] * (double)b->values[n];
+    return count > 0 ? sqrt(squares / (double)count) : 0.0;
+}
+
+static void keep_above_threshold(const pruning *p, pruned_layer *l) {
+    const rbe_blocks *b = l->linear->blocks;
+    double threshold = p->options->amount * (p->options->relative ? root_mean_square(p, l) : 1.0);
     size_t units = group_units(p, b, b->groups);
     for (size_t unit = 0; unit < units; unit++) l->keep_unit[unit] = !(l->score[unit] <= threshold);
 }
@@ -169,7 +185,7 @@ static rbe_status cost_limit(const pruning *p, uint64_t total, size_t fixed, uin
 
 static rbe_status choose_units(const pruning *p, size_t model_bytes) {
     if (p->options->by == RBE_PRUNE_THRESHOLD) {
-        for (size_t n = 0; n < p->count; n++) keep_above(p, &p->layers[n], p->options->amount);
+        for (size_t n = 0; n < p->count; n++) keep_above_threshold(p, &p->layers[n]);
         return RBE_OK;
     }
     /* The selection leaves out scores of 0, but a limit may allow them. */
@@ -304,7 +320,7 @@ static rbe_status collect_inputs(const pruning *p, const rbe_model *model, rbe_t
         const rbe_stage *s = &model->stages[n];
         pruned_layer *l = s->layer ? find_layer(p, s->layer) : NULL;
         if (l && !l->inputs && rbe_tape_status(tape) == RBE_OK) RBE_TRY(copy_inputs(l, rbe_value(x)));
-        x = s->layer ? rbe_layer_forward(s->layer, x) : s->operation(x);
+        x = rbe_model_stage_forward(model, n, x);
     }
     if (rbe_tape_status(tape) != RBE_OK) return rbe_fail(rbe_tape_status(tape), "%s", rbe_tape_error(tape));
     return RBE_OK;
@@ -341,6 +357,8 @@ static rbe_status check_options(const rbe_prune_options *o) {
         return rbe_fail(RBE_INVALID_ARGUMENT, "pruning: there is no score %d", (int)o->score);
     if (!(o->amount >= 0.0 && isfinite(o->amount)))
         return rbe_fail(RBE_INVALID_ARGUMENT, "pruning: expected a finite amount >= 0, found %g", o->amount);
+    if (o->relative && (o->by != RBE_PRUNE_THRESHOLD || o->score != RBE_PRUNE_MAGNITUDE))
+        return rbe_fail(RBE_INVALID_ARGUMENT, "pruning: only a threshold for magnitudes can be relative");
     if (o->refit && o->single_values)
         return rbe_fail(RBE_INVALID_ARGUMENT, "pruning: a refit is of whole entries, not of single values");
     switch (o->by) {
@@ -382,15 +400,20 @@ static rbe_status prune_model(pruning *p, const rbe_model *model, rbe_prune_repo
     return RBE_OK;
 }
 
-rbe_status rbe_prune(rbe_model *model, rbe_optim *optim, const rbe_prune_options *options, rbe_prune_report *report) {
+rbe_status rbe_prune_further(rbe_model *model, rbe_optim *optim, const rbe_prune_options *options,
+                             const rbe_layer_count *before, size_t count, rbe_prune_report *report) {
     RBE_TRY(rbe_model_status(model));
     RBE_TRY(check_options(options));
-    pruning p = {.options = options, .optim = optim};
+    pruning p = {.options = options, .optim = optim, .before = before, .before_count = count};
     rbe_prune_report result;
     rbe_status status = prune_model(&p, model, &result);
     free_layers(&p);
     if (status == RBE_OK && report) *report = result;
     return status;
+}
+
+rbe_status rbe_prune(rbe_model *model, rbe_optim *optim, const rbe_prune_options *options, rbe_prune_report *report) {
+    return rbe_prune_further(model, optim, options, NULL, 0, report);
 }
 
 rbe_status rbe_adaptive_coefficient_pruning(rbe_layer *layer, rbe_optim *optim, double threshold, size_t *removed) {

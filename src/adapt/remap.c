@@ -101,17 +101,14 @@ static void exchange_lists(rbe_blocks *a, rbe_blocks *b) {
 
 static void replace_arrays(rbe_remap *r, float *const *arrays) {
     rbe_param *param = &r->layer->params[0];
-    bool grad_set = param->grad_set;
     for (int n = 0; n < RBE_REMAP_ARRAYS; n++)
         if (arrays[n]) follow(r->layer->blocks, r->next, arrays[n], r->resized[n]);
     for (int n = STATE; n < RBE_REMAP_ARRAYS; n++)
         if (arrays[n]) rbe_optim_replace_state(r->optim, param, n - STATE, r->resized[n]);
     rbe_free(param->grad);
-    param->grad = NULL;
-    exchange_lists(r->layer->blocks, r->next);
-    rbe_linear_blocks_changed(r->layer);
     param->grad = r->resized[GRADIENT];
-    param->grad_set = grad_set;
+    param->count = r->next->value_count;
+    exchange_lists(r->layer->blocks, r->next);
 }
 
 void rbe_remap_commit(rbe_remap *r) {
@@ -122,6 +119,7 @@ void rbe_remap_commit(rbe_remap *r) {
     else
         replace_contents(r->layer->blocks, r->next, arrays);
     r->layer->blocks->drawn = false;
+    rbe_linear_blocks_changed(r->layer);
 }
 
 rbe_status rbe_linear_set_positions(rbe_linear_layer *layer, rbe_optim *optim, rbe_blocks *next) {

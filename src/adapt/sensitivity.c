@@ -8,9 +8,12 @@
  */
 #include "adapt/sensitivity.h"
 
+#include <string.h>
+
 #include "adapt/spectrum.h"
 #include "base/alloc.h"
-#include "nn/model.h"
+#include "nn/layer.h"
+#include "tensor/node.h"
 
 /* ---- a batch ------------------------------------------------------------------------------------------------- */
 
@@ -27,39 +30,41 @@ static rbe_status see_backward(void *user, const rbe_linear_layer *layer, const 
         size_t g = p / b->group, m = p % b->group;
         for (size_t i = 0; i < b->block; i++)
             for (size_t k = b->list_start[g * b->block + i]; k < b->list_start[g * b->block + i + 1]; k++)
-                l->squares[rbe_entry_value(b, g, k, m) - b->values] +=
+                l->batch_squares[rbe_entry_value(b, g, k, m) - b->values] +=
                     scale * sums[i * spectrum.columns + rbe_column_at(b, k)];
     }
     return RBE_OK;
 }
 
-/* Dropout is left out: this is an evaluation, but one that needs gradients. */
-static rbe_var *forward(const rbe_model *model, rbe_var *x) {
-    for (size_t n = 0; n < model->count; n++) {
-        const rbe_stage *s = &model->stages[n];
-        if (!s->layer)
-            x = s->operation(x);
-        else if (s->layer->param_count > 0)
-            x = rbe_layer_forward(s->layer, x);
+/* The sums of a batch whose backward pass has come to its end. */
+static void add_batch(rbe_layer_sensitivity *l) {
+    const rbe_param *coefficients = &l->layer->params[0];
+    if (!coefficients->grad_set) return; /* the loss does not depend on the layer */
+    for (size_t k = 0; k < l->value_count; k++) {
+        l->squares[k] += l->batch_squares[k];
+        l->gradient[k] += (float)l->scale * coefficients->grad[k];
     }
-    return x;
 }
 
+/* Nothing is dropped: this is an evaluation, but one that needs gradients. */
 static rbe_status run(rbe_sensitivity *s, rbe_tape *tape, rbe_tensor x, const int32_t *labels) {
-    rbe_var *logits = forward(s->model, rbe_input(tape, x));
-    size_t samples = rbe_tensor_rows(rbe_value(logits));
+    tape->drops_nothing = true;
+    rbe_var *logits = rbe_model_forward(s->model, rbe_input(tape, x));
+    RBE_TRY(rbe_tape_report(tape));
+    size_t samples = rbe_tensor_rows(&x), rows = rbe_tensor_rows(rbe_value(logits));
+    if (rows != samples)
+        return rbe_fail(RBE_INPUT_DIMENSION_MISMATCH, "sensitivity: the model gave %zu rows of outputs for %zu samples",
+                        rows, samples);
     for (size_t n = 0; n < s->count; n++) {
         rbe_layer_sensitivity *l = &s->layers[n];
         l->scale = (double)samples;
+        memset(l->batch_squares, 0, l->value_count * sizeof *l->batch_squares);
         l->layer->probe = (rbe_linear_probe){see_backward, l};
     }
     rbe_status status = rbe_backward(rbe_cross_entropy(logits, labels));
     for (size_t n = 0; n < s->count; n++) s->layers[n].layer->probe = (rbe_linear_probe){0};
     if (status != RBE_OK) return status;
-    for (size_t n = 0; n < s->count; n++) {
-        rbe_layer_sensitivity *l = &s->layers[n];
-        for (size_t k = 0; k < l->value_count; k++) l->gradient[k] += (float)l->scale * l->layer->params[0].grad[k];
-    }
+    for (size_t n = 0; n < s->count; n++) add_batch(&s->layers[n]);
     s->samples += samples;
     return RBE_OK;
 }
@@ -73,7 +78,7 @@ static rbe_status check_layers(const rbe_sensitivity *s) {
                             param->name);
     for (size_t n = 0; n < s->count; n++) {
         const rbe_linear_layer *layer = s->layers[n].layer;
-        if (layer->blocks->value_count != s->layers[n].value_count)
+        if (layer->generation != s->layers[n].generation)
             return rbe_fail(RBE_INVALID_ARGUMENT, "sensitivity: the positions of %s have changed", layer->base.name);
         if (layer->probe.see)
             return rbe_fail(RBE_INVALID_ARGUMENT, "sensitivity: the backward passes of %s are watched by somebody else",
@@ -108,9 +113,11 @@ static rbe_status fill(rbe_sensitivity *s) {
         rbe_layer_sensitivity *l = &s->layers[s->count++];
         l->layer = linear;
         l->value_count = linear->blocks->value_count;
+        l->generation = linear->generation;
+        l->batch_squares = rbe_alloc(l->value_count, sizeof *l->batch_squares);
         l->squares = rbe_alloc_zeroed(l->value_count, sizeof *l->squares);
         l->gradient = rbe_alloc_zeroed(l->value_count, sizeof *l->gradient);
-        if (!l->squares || !l->gradient) return RBE_INSUFFICIENT_MEMORY;
+        if (!l->batch_squares || !l->squares || !l->gradient) return RBE_INSUFFICIENT_MEMORY;
     }
     if (s->count == 0) return rbe_fail(RBE_INVALID_ARGUMENT, "sensitivity: the model has no compressed layer");
     return RBE_OK;
@@ -129,6 +136,7 @@ rbe_sensitivity *rbe_sensitivity_new(const rbe_model *model) {
 void rbe_sensitivity_free(rbe_sensitivity *s) {
     if (!s) return;
     for (size_t n = 0; n < s->count; n++) {
+        rbe_free(s->layers[n].batch_squares);
         rbe_free(s->layers[n].squares);
         rbe_free(s->layers[n].gradient);
     }
@@ -141,7 +149,7 @@ const rbe_layer_sensitivity *rbe_sensitivity_of(const rbe_sensitivity *s, const 
     for (size_t n = 0; s && n < s->count; n++) {
         const rbe_layer_sensitivity *l = &s->layers[n];
         if (l->layer != layer) continue;
-        if (l->value_count == layer->blocks->value_count && s->samples > 0) return l;
+        if (s->samples > 0 && l->generation == layer->generation) return l;
         rbe_fail(RBE_INVALID_ARGUMENT, "sensitivity of %s: %s", name,
                  s->samples == 0 ? "no samples were added" : "its positions have changed since");
         return NULL;

@@ -8,6 +8,7 @@
 #include "adapt/spectrum.h"
 
 #include <cblas.h>
+#include <limits.h>
 
 #include "base/blas.h"
 
@@ -42,6 +43,8 @@ static float *take_matrix(const rbe_transform *transform, size_t block, rbe_aren
 
 rbe_status rbe_spectrum_open(rbe_spectrum *s, const rbe_blocks *b, const float *x, const float *dy, size_t rows,
                              bool squares, rbe_arena *scratch) {
+    if (rows > INT_MAX)
+        return rbe_fail(RBE_INVALID_ARGUMENT, "spectrum: expected at most %d rows, found %zu", INT_MAX, rows);
     *s = (rbe_spectrum){.blocks = b, .dy = dy, .rows = rows, .columns = b->grid_cols * b->block, .squares = squares};
     s->left = take_matrix(b->row_transform, b->block, scratch);
     s->xh = rbe_arena_take(scratch, rows * s->columns, sizeof(float));

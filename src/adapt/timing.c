@@ -34,7 +34,7 @@ rbe_status rbe_time_layers(rbe_layer *const *layers, size_t count, const float *
     /* Inputs are never written. */
     rbe_tensor input = rbe_tensor_2d((float *)(uintptr_t)x, rows, layers[0]->in);
     rbe_tape *tape = rbe_tape_new(&(rbe_tape_options){.inference = true});
-    double *times = rbe_alloc(count * rounds, sizeof *times);
+    double *times = rbe_alloc(rbe_product(count, rounds), sizeof *times);
     rbe_status status = tape && times ? run_rounds(layers, count, input, rounds, tape, times) : RBE_INSUFFICIENT_MEMORY;
     for (size_t n = 0; n < count && status == RBE_OK; n++) {
         qsort(times + n * rounds, rounds, sizeof *times, ascending);
@@ -67,7 +67,7 @@ rbe_status rbe_linear_autotune(const rbe_layer *layer, size_t rows, rbe_autotune
     if (!rbe_linear_blocks(layer) || rows == 0 || !report)
         return rbe_fail(RBE_INVALID_ARGUMENT, "autotune: expected a compressed layer, rows and a report");
     rbe_layer *dense = rbe_dense_new(layer->in, layer->out, &(rbe_dense_options){.no_bias = !layer->has_bias});
-    float *x = rbe_alloc(rows * layer->in, sizeof *x);
+    float *x = rbe_alloc(rbe_product(rows, layer->in), sizeof *x);
     rbe_status status = RBE_INSUFFICIENT_MEMORY;
     if (dense && x) {
         for (size_t n = 0; n < rows * layer->in; n++) x[n] = (float)(n % 31) / 31.0f - 0.5f;

@@ -7,13 +7,14 @@
  * of bytes, seconds and errors, each in its unit, would be ruled by whichever number is large.)
  */
 #include <cblas.h>
+#include <limits.h>
 #include <math.h>
 #include <string.h>
 
 #include "adapt/timing.h"
 #include "base/alloc.h"
-#include "base/failure.h"
 #include "base/blas.h"
+#include "base/failure.h"
 #include "nn/linear.h"
 #include "rbe/adapt.h"
 
@@ -175,7 +176,14 @@ static void own_parameters(rbe_linear_layer *layer, const rbe_linear_layer *from
     layer->bias = layer->bias ? layer->params + (layer->bias - from->params) : NULL;
 }
 
-/* What makes the two layers' matrices changes places; name, probe and counters stay. */
+/* Rates that a user may have set stay with the layer. */
+static void keep_rates(rbe_linear_layer *layer, const rbe_linear_layer *kept) {
+    layer->params[0].lr_scale = kept->params[0].lr_scale;
+    if (layer->alpha) layer->alpha->lr_scale = kept->alpha ? kept->params[1].lr_scale : kept->usual_rate;
+    if (layer->bias) layer->bias->lr_scale = kept->params[kept->base.param_count - 1].lr_scale;
+}
+
+/* What makes the two layers' matrices changes places; name, rates, probe and counters stay. */
 static void exchange(rbe_linear_layer *a, rbe_linear_layer *b) {
     rbe_linear_layer kept = *a;
     memcpy(a->params, b->params, sizeof a->params);
@@ -185,6 +193,7 @@ static void exchange(rbe_linear_layer *a, rbe_linear_layer *b) {
     a->plan = b->plan;
     a->base.param_count = b->base.param_count;
     own_parameters(a, b);
+    keep_rates(a, &kept);
     memcpy(b->params, kept.params, sizeof b->params);
     b->alpha = kept.alpha;
     b->bias = kept.bias;
@@ -201,6 +210,8 @@ static rbe_status check(const tuning *t) {
     if (!t->layer) return rbe_fail(RBE_INVALID_ARGUMENT, "block size: expected a compressed layer");
     if (!t->samples || t->count == 0)
         return rbe_fail(RBE_INVALID_ARGUMENT, "block size: expected samples of the layer's inputs, found none");
+    if (t->count > INT_MAX)
+        return rbe_fail(RBE_INVALID_ARGUMENT, "block size: expected at most %d samples, found %zu", INT_MAX, t->count);
     const double weights[] = {o->memory, o->speed, o->accuracy};
     for (int n = 0; n < 3; n++)
         if (!(weights[n] >= 0.0 && isfinite(weights[n])))
@@ -241,7 +252,10 @@ rbe_status rbe_optimize_block_size(rbe_layer *layer, const float *samples, size_
     rbe_status status = judge(&t);
     rbe_blas_leave(1);
     if (status == RBE_OK) {
-        if (t.report.chosen > 0) exchange(t.layer, rbe_layer_as_linear(t.layers[t.report.chosen]));
+        if (t.report.chosen > 0) {
+            exchange(t.layer, rbe_layer_as_linear(t.layers[t.report.chosen]));
+            rbe_linear_blocks_changed(t.layer);
+        }
         if (report) *report = t.report;
     }
     for (size_t n = 1; n < t.report.count; n++) rbe_layer_free(t.layers[n]);

@@ -19,6 +19,9 @@ void rbe_free(void *memory);
 /* The bytes that were asked for; 0 for NULL. */
 size_t rbe_alloc_bytes(const void *memory);
 
+/* a * b, or SIZE_MAX where that is more: a number of items that no allocation grants. For sizes that a caller gives. */
+static inline size_t rbe_product(size_t a, size_t b) { return b > 0 && a > SIZE_MAX / b ? SIZE_MAX : a * b; }
+
 /* Rounds up to a multiple of the alignment: what an array takes inside an arena or a scratch buffer. */
 static inline size_t rbe_aligned(size_t bytes) { return (bytes + RBE_ALIGNMENT - 1) / RBE_ALIGNMENT * RBE_ALIGNMENT; }
 

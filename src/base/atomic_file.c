@@ -1,72 +1,251 @@
 /* Write under a temporary name, fsync, rename, fsync the folder: a crash or a full disk at any byte leaves either
  * the old file or the new one.
+ *
+ * A temporary file is locked (flock) from its making until it has taken its name or is removed. The kernel drops the
+ * lock of a process that dies, so whoever can lock a temporary file knows that nobody needs it, whatever process
+ * number its name holds. Locks may not reach other hosts: the name tells the host, and others leave it alone.
  */
 #include "base/atomic_file.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <signal.h>
 #include <stdatomic.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/failure.h"
 
-/* The name is beside the target, because rename works only within a file system, and of no other process or
- * thread. */
-rbe_status rbe_atomic_open(rbe_atomic_file *file, const char *path) {
+enum { MAX_LINKS = 40, PREFIX_ROOM = 16 };
+
+/* ---- what dead processes have left --------------------------------------------------------------------------- */
+
+/* How the names of this host's temporary files begin: "rbe-", a hash of the host's name (FNV-1a), "-". */
+static void make_prefix(char prefix[PREFIX_ROOM]) {
+    char host[256] = "";
+    gethostname(host, sizeof host - 1);
+    uint32_t hash = 2166136261u;
+    for (const char *at = host; *at; at++) hash = (hash ^ (uint8_t)*at) * 16777619u;
+    snprintf(prefix, PREFIX_ROOM, "rbe-%08x-", (unsigned)hash);
+}
+
+/* The lock is had, so nobody writes the file; its name may have passed to another since it was opened. */
+static void remove_locked(int folder, const char *name, int file) {
+    struct stat locked, named;
+    if (fstat(file, &locked) == 0 && fstatat(folder, name, &named, AT_SYMLINK_NOFOLLOW) == 0 &&
+        S_ISREG(locked.st_mode) && locked.st_dev == named.st_dev && locked.st_ino == named.st_ino)
+        unlinkat(folder, name, 0);
+}
+
+static void remove_if_dead(int folder, const char *name) {
+    const int flags = O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC;
+    int file = openat(folder, name, O_WRONLY | flags); /* locks on NFS need it */
+    if (file < 0) file = openat(folder, name, O_RDONLY | flags);
+    if (file < 0) return;
+    if (flock(file, LOCK_EX | LOCK_NB) == 0) remove_locked(folder, name, file);
+    close(file);
+}
+
+/* What cannot be removed does no harm. */
+static void remove_strays(int folder, const char *prefix) {
+    int again = openat(folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *list = again < 0 ? NULL : fdopendir(again);
+    if (!list) {
+        if (again >= 0) close(again);
+        return;
+    }
+    for (struct dirent *entry; (entry = readdir(list));)
+        if (strncmp(entry->d_name, prefix, strlen(prefix)) == 0) remove_if_dead(folder, entry->d_name);
+    closedir(list);
+}
+
+/* ---- opening ------------------------------------------------------------------------------------------------- */
+
+/* A FIFO that nobody reads is an error and not a reason to wait. */
+static rbe_status open_special(rbe_atomic_file *file) {
+    file->special = true;
+    file->file = open(file->path, O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    if (file->file < 0) return rbe_fail_errno(file->path, "cannot open");
+    int flags = fcntl(file->file, F_GETFL);
+    if (flags < 0 || fcntl(file->file, F_SETFL, flags & ~O_NONBLOCK) != 0)
+        return rbe_fail_errno(file->path, "cannot open");
+    return RBE_OK;
+}
+
+/* target = the first `kept` bytes of target, and behind them `length` bytes of `rest`. */
+static rbe_status set_target(rbe_atomic_file *file, size_t kept, const char *rest, size_t length) {
+    char *target = rbe_alloc(kept + length + 1, 1);
+    if (!target) return RBE_INSUFFICIENT_MEMORY;
+    if (kept > 0) memcpy(target, file->target, kept);
+    memcpy(target + kept, rest, length);
+    target[kept + length] = '\0';
+    rbe_free(file->target);
+    file->target = target;
+    return RBE_OK;
+}
+
+/* Finds the target. A link may lead to a file that does not exist yet. */
+static rbe_status follow_links(rbe_atomic_file *file) {
+    RBE_TRY(set_target(file, 0, file->path, strlen(file->path)));
+    for (int n = 0; n < MAX_LINKS; n++) {
+        char link[PATH_MAX];
+        ssize_t length = readlink(file->target, link, sizeof link);
+        if (length < 0 && (errno == EINVAL || errno == ENOENT)) return RBE_OK; /* no link, no file */
+        if (length < 0) return rbe_fail_errno(file->path, "cannot create");
+        const char *slash = link[0] == '/' ? NULL : strrchr(file->target, '/');
+        RBE_TRY(set_target(file, slash ? (size_t)(slash + 1 - file->target) : 0, link, (size_t)length));
+    }
+    errno = ELOOP;
+    return rbe_fail_errno(file->path, "cannot create");
+}
+
+/* Links of /proc may lead to files that have no name any more. (Another file than before is one that another thread
+ * has just saved.) */
+static rbe_status check_target(const rbe_atomic_file *file) {
+    if (access(file->target, F_OK) == 0) return RBE_OK;
+    return rbe_fail(RBE_IO_ERROR, "%s: cannot replace: the file that it links to has no name", file->path);
+}
+
+/* The folder is opened before anything is written: it must be possible to bring it to the disk at the end. */
+static rbe_status open_folder(rbe_atomic_file *file) {
+    char *slash = strrchr(file->target, '/'), first = slash ? slash[1] : '\0';
+    if (slash) slash[1] = '\0';
+    file->folder = open(slash ? file->target : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (slash) slash[1] = first;
+    file->name = slash ? slash + 1 : file->target;
+    if (file->folder >= 0) return RBE_OK;
+    return rbe_fail_errno(file->path, errno == EACCES ? "cannot open its folder" : "cannot create");
+}
+
+/* Locks the new temporary file. False if a process that removes strays was faster: it will be gone. */
+static bool claim(const rbe_atomic_file *file) {
+    struct stat about;
+    if (flock(file->file, LOCK_EX | LOCK_NB) != 0) return errno != EWOULDBLOCK; /* no locks here: nobody removes it */
+    return fstat(file->file, &about) == 0 && about.st_nlink > 0;
+}
+
+/* The name is beside the target, because rename works only within a file system, and of no other process or thread.
+ * It is short, whatever the target's. Until it has its mode, what replaces a file is nobody else's to read. */
+static rbe_status create(rbe_atomic_file *file, const char *prefix) {
     static atomic_uint counter;
-    *file = (rbe_atomic_file){.path = path, .file = -1};
-    size_t room = strlen(path) + 48;
-    file->temporary = rbe_alloc(1, room);
-    if (!file->temporary) return RBE_INSUFFICIENT_MEMORY;
-    do {
-        snprintf(file->temporary, room, "%s.%ld-%u.tmp", path, (long)getpid(), atomic_fetch_add(&counter, 1));
-        file->file = open(file->temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-    } while (file->file < 0 && errno == EEXIST);
-    if (file->file < 0) return rbe_fail_errno(path, "cannot create");
+    for (;;) {
+        snprintf(file->temporary, sizeof file->temporary, "%s%ld-%u.tmp", prefix, (long)getpid(),
+                 atomic_fetch_add(&counter, 1));
+        file->file = openat(file->folder, file->temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC,
+                            file->replaces ? 0600 : 0666);
+        if (file->file < 0 && errno == EEXIST) continue;
+        if (file->file < 0) return rbe_fail_errno(file->path, "cannot create");
+        if (claim(file)) break;
+        close(file->file);
+    }
     file->exists = true;
     return RBE_OK;
 }
 
+rbe_status rbe_atomic_open(rbe_atomic_file *file, const char *path) {
+    *file = (rbe_atomic_file){.path = path, .opened = true, .file = -1, .folder = -1};
+    file->replaces = stat(path, &file->old) == 0;
+    if (file->replaces && S_ISDIR(file->old.st_mode))
+        return rbe_fail(RBE_IO_ERROR, "%s: cannot replace: it is a folder", path);
+    if (file->replaces && !S_ISREG(file->old.st_mode)) return open_special(file);
+    RBE_TRY(follow_links(file));
+    if (file->replaces) RBE_TRY(check_target(file));
+    RBE_TRY(open_folder(file));
+    char prefix[PREFIX_ROOM];
+    make_prefix(prefix);
+    remove_strays(file->folder, prefix);
+    return create(file, prefix);
+}
+
+/* ---- writing ------------------------------------------------------------------------------------------------- */
+
+/* write(), without the signal that comes when a FIFO has lost its reader: it would end the caller's program. Linux
+ * sends it after a part has been written, too. */
+static ssize_t write_quietly(int file, const void *bytes, size_t count) {
+    sigset_t broken_pipe, before, pending;
+    sigemptyset(&broken_pipe);
+    sigaddset(&broken_pipe, SIGPIPE);
+    sigpending(&pending);
+    pthread_sigmask(SIG_BLOCK, &broken_pipe, &before);
+    ssize_t wrote = write(file, bytes, count);
+    int error = errno;
+    if (!sigismember(&pending, SIGPIPE))
+        while (sigtimedwait(&broken_pipe, NULL, &(struct timespec){0}) < 0 && errno == EINTR) continue;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    errno = error;
+    return wrote;
+}
+
 rbe_status rbe_atomic_write(rbe_atomic_file *file, const void *bytes, size_t count) {
     for (size_t done = 0; done < count;) {
-        ssize_t wrote = write(file->file, (const char *)bytes + done, count - done);
-        if (wrote < 0 && errno != EINTR) return rbe_fail_errno(file->path, "cannot write");
-        if (wrote > 0) done += (size_t)wrote;
+        const char *at = (const char *)bytes + done;
+        ssize_t wrote =
+            file->special ? write_quietly(file->file, at, count - done) : write(file->file, at, count - done);
+        if (wrote < 0 && errno == EINTR) continue;
+        if (wrote == 0) errno = ENOSPC; /* a device that takes nothing and does not say why */
+        if (wrote <= 0) return rbe_fail_errno(file->path, "cannot write");
+        done += (size_t)wrote;
     }
     return RBE_OK;
 }
 
+/* Whom the owner cannot be kept for gets no more rights than everybody had. */
+static rbe_status keep_owner_and_mode(const rbe_atomic_file *file) {
+    mode_t mode = file->old.st_mode & 07777;
+    if (fchown(file->file, file->old.st_uid, file->old.st_gid) != 0) {
+        mode &= 0777;
+        if (fchown(file->file, (uid_t)-1, file->old.st_gid) != 0) mode = (mode & 0707) | (mode & 07) << 3;
+    }
+    return fchmod(file->file, mode) == 0 ? RBE_OK : rbe_fail_errno(file->path, "cannot keep its mode");
+}
+
+static int sync_file(int file) {
+    int result;
+    do result = fsync(file);
+    while (result != 0 && errno == EINTR);
+    return result;
+}
+
+/* A special file may have no disk. The temporary file stays open: that keeps its lock. */
 rbe_status rbe_atomic_finish(rbe_atomic_file *file) {
-    if (fsync(file->file) != 0) return rbe_fail_errno(file->path, "cannot write to the disk");
-    int open_file = file->file;
-    file->file = -1;
-    return close(open_file) == 0 ? RBE_OK : rbe_fail_errno(file->path, "cannot close");
+    if (file->replaces && !file->special) RBE_TRY(keep_owner_and_mode(file));
+    if (sync_file(file->file) == 0) return RBE_OK;
+    if (file->special && (errno == EINVAL || errno == EROFS || errno == ENOTSUP)) return RBE_OK;
+    return rbe_fail_errno(file->path, "cannot write to the disk");
 }
 
-/* The temporary name is cut to its folder: it has served. File systems that cannot sync a folder say EINVAL. */
-static rbe_status sync_folder(rbe_atomic_file *file) {
-    char *slash = strrchr(file->temporary, '/');
-    if (slash) slash[slash == file->temporary] = '\0';
-    int folder = open(slash ? file->temporary : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (folder < 0) return rbe_fail_errno(file->path, "cannot open its folder");
-    rbe_status status = RBE_OK;
-    if (fsync(folder) != 0 && errno != EINVAL)
-        status = rbe_fail_errno(file->path, "cannot write its folder to the disk");
-    close(folder);
-    return status;
-}
-
-rbe_status rbe_atomic_commit(rbe_atomic_file *file) {
-    if (rename(file->temporary, file->path) != 0) return rbe_fail_errno(file->path, "cannot replace");
+static rbe_status replace(rbe_atomic_file *file) {
+    if (file->special) return RBE_OK;
+    if (renameat(file->folder, file->temporary, file->folder, file->name) != 0)
+        return rbe_fail_errno(file->path, "cannot replace");
     file->exists = false;
-    return sync_folder(file);
+    return RBE_OK;
 }
 
+/* File systems that cannot sync a folder say EINVAL. */
+static rbe_status sync_folder(const rbe_atomic_file *file) {
+    if (file->special || sync_file(file->folder) == 0 || errno == EINVAL) return RBE_OK;
+    return rbe_fail_errno(file->path, "has been replaced, but its folder cannot be written to the disk");
+}
+
+rbe_status rbe_atomic_commit(rbe_atomic_file *const *files, size_t count) {
+    for (size_t n = 0; n < count; n++) RBE_TRY(replace(files[n]));
+    for (size_t n = 0; n < count; n++) RBE_TRY(sync_folder(files[n]));
+    return RBE_OK;
+}
+
+/* What close could report has been reported by fsync. */
 void rbe_atomic_discard(rbe_atomic_file *file) {
-    if (file->exists && file->file >= 0) close(file->file);
-    if (file->exists) unlink(file->temporary);
-    rbe_free(file->temporary);
-    *file = (rbe_atomic_file){.file = -1};
+    if (!file->opened) return;
+    if (file->exists) unlinkat(file->folder, file->temporary, 0);
+    if (file->file >= 0) close(file->file);
+    if (file->folder >= 0) close(file->folder);
+    rbe_free(file->target);
+    *file = (rbe_atomic_file){.file = -1, .folder = -1};
 }

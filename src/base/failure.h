@@ -4,6 +4,9 @@
 
 #include "rbe/base.h"
 
+/* Failures that this thread has recorded so far: says whether a call recorded one. */
+size_t rbe_failure_count(void);
+
 /* IO_ERROR "path: what: " and the text of errno. */
 rbe_status rbe_fail_errno(const char *path, const char *what);
 

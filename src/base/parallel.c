@@ -1,12 +1,14 @@
-/* The pool: helpers claim tasks from one atomic word, and the caller waits for claimed tasks only.
+/* The pool: helpers claim tasks from atomic words, and the caller waits for claimed tasks only.
  *
- * The word holds how many workers may take part (16 bits) and how many tasks are not claimed yet (48 bits); a claim
- * is a compare-and-swap that takes one off. A loop's function and context are read after a claim only, and a loop
- * cannot end before its claimed tasks have: so a helper that comes late finds either a task that is still to be done
- * or nothing. A helper that the system has taken off its core costs the rest of one task's time, at most.
+ * Each worker has a share of the tasks, so that a core meets the same rows of a batch in one loop after the other;
+ * whoever has finished its own share helps with the others'. A share's word holds how many workers may take part (16
+ * bits) and how many of its tasks are not claimed yet (48 bits); a claim is a compare-and-swap that takes one off. A
+ * loop's function and context are read after a claim only, and a loop cannot end before its claimed tasks have: so a
+ * helper that comes late finds either a task that is still to be done or nothing. A helper that the system has taken
+ * off its core costs the rest of one task's time, at most.
  *
- * Helpers look for work for a moment after their last task, then sleep on a semaphore of their own. The pool serves
- * one loop at a time: callers that find it taken run their loop alone, and so do loops inside tasks.
+ * Helpers look for another loop for a moment, then sleep on a semaphore of their own. The pool serves one loop at a
+ * time: callers that find it taken run their loop alone, and so do loops inside tasks.
  */
 #include "base/parallel.h"
 
@@ -23,45 +25,54 @@
 
 #define SPIN_SECONDS 50e-6
 #define STACK_BYTES ((size_t)2 << 20)
-#define REMAINING_BITS 48
-#define REMAINING_MASK (((uint64_t)1 << REMAINING_BITS) - 1)
+#define COUNT_BITS 48
+#define COUNT_MASK (((uint64_t)1 << COUNT_BITS) - 1)
 
 typedef struct helper {
     size_t worker;
+    uint64_t seen;      /* the last loop that it has looked at */
     atomic_bool asleep; /* whoever turns it to false wakes the helper, or is the helper */
     sem_t wake;
 } helper;
 
 static pthread_mutex_t pool_taken = PTHREAD_MUTEX_INITIALIZER;
 static helper helpers[RBE_MAX_THREADS - 1];
-static size_t helper_count; /* guarded by pool_taken, like the next five */
+static size_t helper_count; /* guarded by pool_taken, like the next six */
 static int refused_at;      /* rbe_thread_changes() when the system last refused a helper */
 static rbe_task *loop_run;
 static void *loop_context;
-static size_t loop_tasks;
+static size_t loop_tasks, loop_shares;
 
-static _Atomic uint64_t loop_word;
+/* Words of different workers are in different lines of the cache. */
+static struct { _Alignas(64) _Atomic uint64_t word; } share[RBE_MAX_THREADS];
+static _Atomic uint64_t loop_number; /* how many loops there have been (48 bits), and shares of the last one (16) */
 static atomic_size_t loop_finished;
 static atomic_size_t counted_loops, counted_tasks;
 static _Thread_local bool inside_task;
 
 /* ---- tasks --------------------------------------------------------------------------------------------------- */
 
-static bool has_work(uint64_t word, size_t worker) {
-    return (word & REMAINING_MASK) > 0 && worker < word >> REMAINING_BITS;
-}
+static bool is_open(uint64_t word, size_t worker) { return (word & COUNT_MASK) > 0 && worker < word >> COUNT_BITS; }
 
-/* Runs tasks until none is left to claim. */
-static void work(size_t worker) {
-    uint64_t word = atomic_load_explicit(&loop_word, memory_order_acquire);
-    while (has_work(word, worker)) {
-        if (!atomic_compare_exchange_weak_explicit(&loop_word, &word, word - 1, memory_order_acq_rel,
+/* Task number `task` of a share begins where the shares before it end. */
+static size_t share_end(size_t n) { return (n + 1) * loop_tasks / loop_shares; }
+
+/* Runs tasks of a share until none is left to claim. */
+static void work_on_share(size_t n, size_t worker) {
+    uint64_t word = atomic_load_explicit(&share[n].word, memory_order_acquire);
+    while (is_open(word, worker)) {
+        if (!atomic_compare_exchange_weak_explicit(&share[n].word, &word, word - 1, memory_order_acq_rel,
                                                    memory_order_acquire))
             continue;
-        loop_run(loop_context, loop_tasks - (size_t)(word & REMAINING_MASK), worker);
+        loop_run(loop_context, share_end(n) - (size_t)(word & COUNT_MASK), worker);
         atomic_fetch_add_explicit(&loop_finished, 1, memory_order_release);
-        word = atomic_load_explicit(&loop_word, memory_order_acquire);
+        word = atomic_load_explicit(&share[n].word, memory_order_acquire);
     }
+}
+
+/* Its own share first, then what the others have left. */
+static void work(size_t shares, size_t worker) {
+    for (size_t n = 0; n < shares; n++) work_on_share((worker + n) % shares, worker);
 }
 
 static void pause_core(void) {
@@ -72,11 +83,13 @@ static void pause_core(void) {
 
 /* ---- helpers ------------------------------------------------------------------------------------------------- */
 
-static bool finds_work(size_t worker) {
+static uint64_t present_loop(void) { return atomic_load(&loop_number); }
+
+static bool finds_loop(const helper *self) {
     double end = rbe_seconds() + SPIN_SECONDS;
     do {
         for (int n = 0; n < 32; n++) {
-            if (has_work(atomic_load_explicit(&loop_word, memory_order_acquire), worker)) return true;
+            if (present_loop() != self->seen) return true;
             pause_core();
         }
     } while (rbe_seconds() < end);
@@ -86,7 +99,7 @@ static bool finds_work(size_t worker) {
 static void sleep_until_woken(helper *self) {
     atomic_store(&self->asleep, true);
     /* Published before the flag was seen: nobody will wake this helper, unless somebody is just doing so. */
-    if (has_work(atomic_load(&loop_word), self->worker) && atomic_exchange(&self->asleep, false)) return;
+    if (present_loop() != self->seen && atomic_exchange(&self->asleep, false)) return;
     while (sem_wait(&self->wake) != 0) {
     }
 }
@@ -95,8 +108,9 @@ static void *help(void *argument) {
     helper *self = argument;
     inside_task = true;
     for (;;) {
-        work(self->worker);
-        if (!finds_work(self->worker)) sleep_until_woken(self);
+        self->seen = present_loop();
+        work((size_t)(self->seen >> COUNT_BITS), self->worker);
+        if (!finds_loop(self)) sleep_until_woken(self);
     }
     return NULL;
 }
@@ -121,7 +135,7 @@ static bool start_helper(helper *h) {
 static void reset_in_child(void) {
     pthread_mutex_init(&pool_taken, NULL);
     helper_count = 0;
-    atomic_store(&loop_word, 0);
+    for (size_t n = 0; n < RBE_MAX_THREADS; n++) atomic_store(&share[n].word, 0);
 }
 
 static bool fork_is_safe;
@@ -165,8 +179,21 @@ static void wait_for_claimed(size_t tasks) {
     }
 }
 
-void rbe_parallel(size_t threads, size_t tasks, rbe_task *run, void *context) {
-    if (threads > tasks) threads = tasks;
+static void publish(size_t threads, size_t shares, size_t tasks, rbe_task *run, void *context) {
+    loop_run = run;
+    loop_context = context;
+    loop_tasks = tasks;
+    loop_shares = shares;
+    atomic_store_explicit(&loop_finished, 0, memory_order_relaxed);
+    for (size_t n = 0; n < shares; n++) {
+        size_t count = share_end(n) - (n > 0 ? share_end(n - 1) : 0);
+        atomic_store_explicit(&share[n].word, (uint64_t)threads << COUNT_BITS | count, memory_order_release);
+    }
+    uint64_t number = ((present_loop() & COUNT_MASK) + 1) & COUNT_MASK;
+    atomic_store(&loop_number, (uint64_t)shares << COUNT_BITS | number);
+}
+
+static void run_loop(size_t threads, size_t shares, size_t tasks, rbe_task *run, void *context) {
     atomic_fetch_add_explicit(&counted_loops, 1, memory_order_relaxed);
     atomic_fetch_add_explicit(&counted_tasks, tasks, memory_order_relaxed);
     if (threads <= 1 || inside_task || pthread_mutex_trylock(&pool_taken) != 0) {
@@ -174,17 +201,23 @@ void rbe_parallel(size_t threads, size_t tasks, rbe_task *run, void *context) {
         return;
     }
     provide_helpers(threads - 1);
-    loop_run = run;
-    loop_context = context;
-    loop_tasks = tasks;
-    atomic_store_explicit(&loop_finished, 0, memory_order_relaxed);
-    atomic_store(&loop_word, (uint64_t)threads << REMAINING_BITS | (uint64_t)tasks);
+    publish(threads, shares, tasks, run, context);
     wake_helpers(threads - 1);
     inside_task = true;
-    work(0);
+    work(shares, 0);
     inside_task = false;
     wait_for_claimed(tasks);
     pthread_mutex_unlock(&pool_taken);
+}
+
+void rbe_parallel(size_t threads, size_t tasks, rbe_task *run, void *context) {
+    if (threads > tasks) threads = tasks;
+    run_loop(threads, threads, tasks, run, context);
+}
+
+void rbe_parallel_in_order(size_t threads, size_t tasks, rbe_task *run, void *context) {
+    if (threads > tasks) threads = tasks;
+    run_loop(threads, 1, tasks, run, context);
 }
 
 typedef struct ranges {

@@ -10,13 +10,20 @@
 typedef void rbe_task(void *context, size_t task, size_t worker);
 
 /* Runs tasks 0 .. tasks - 1, each exactly once, and returns when all are done. The calling thread takes part; up to
- * threads - 1 helpers join it if they are free. Tasks are claimed in ascending order. Never fails: without helpers
- * (none could be made, another loop has them, or the call comes from inside a task) the caller runs everything. */
+ * threads - 1 helpers join it if they are free. Never fails: without helpers (none could be made, another loop has
+ * them, or the call comes from inside a task) the caller runs everything. */
 void rbe_parallel(size_t threads, size_t tasks, rbe_task *run, void *context);
+
+/* The same, but tasks begin in ascending order: one may wait for those before it. */
+void rbe_parallel_in_order(size_t threads, size_t tasks, rbe_task *run, void *context);
 
 /* The same for ranges of `count` items: pieces of `piece` items (the last may be shorter), on rbe_threads() threads.
  * Pieces depend on the count alone, so sums of pieces have the same bits for any number of threads. */
 typedef void rbe_range_task(void *context, size_t first, size_t count);
+
+/* Values of a piece where each takes a few instructions: some microseconds of work. */
+#define RBE_PIECE ((size_t)16384)
+
 void rbe_parallel_ranges(size_t count, size_t piece, rbe_range_task *run, void *context);
 
 /* What has been run since the program began, for tests and benchmarks. */

@@ -11,6 +11,7 @@
 
 static _Thread_local rbe_status last_status = RBE_OK;
 static _Thread_local char last_text[ERROR_TEXT_SIZE];
+static _Thread_local size_t failures;
 
 const char *rbe_status_name(rbe_status status) {
     switch (status) {
@@ -45,8 +46,11 @@ rbe_status rbe_fail(rbe_status status, const char *format, ...) {
     va_end(args);
     snprintf(last_text, sizeof last_text, "%s", text);
     last_status = status;
+    failures++;
     return status;
 }
+
+size_t rbe_failure_count(void) { return failures; }
 
 rbe_status rbe_fail_errno(const char *path, const char *what) {
     return rbe_fail(RBE_IO_ERROR, "%s: %s: %s", path, what, strerror(errno));

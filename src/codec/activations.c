@@ -2,6 +2,7 @@
 #include "codec/activations.h"
 
 #include <cblas.h>
+#include <limits.h>
 #include <math.h>
 #include <string.h>
 
@@ -63,6 +64,8 @@ rbe_status rbe_inputs_new(rbe_inputs *inputs, size_t in, const rbe_compress_opti
     if (!o->moments && (!o->samples || o->sample_count < 2))
         return rbe_fail(RBE_INVALID_ARGUMENT, "samples: expected at least 2, found %zu%s", o->sample_count,
                         o->samples ? "" : " without data");
+    if (!o->moments && o->sample_count > INT_MAX)
+        return rbe_fail(RBE_INVALID_ARGUMENT, "samples: expected at most %d, found %zu", INT_MAX, o->sample_count);
     *inputs = (rbe_inputs){.count = o->moments ? in : o->sample_count, .in = in};
     inputs->rows = rbe_alloc(inputs->count * in, sizeof *inputs->rows);
     inputs->mean = rbe_alloc_zeroed(in, sizeof *inputs->mean);

@@ -1,6 +1,7 @@
 /* The compressed matrix: its making, its view by blocks, its cost. */
 #include "codec/blocks.h"
 
+#include <float.h>
 #include <math.h>
 #include <string.h>
 
@@ -9,6 +10,22 @@
 /* ---- geometry and budget ------------------------------------------------------------------------------------- */
 
 static size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
+
+/* The ratio that would leave one coefficient is rounded down to what the text shows. */
+static rbe_status no_budget(const rbe_block_plan *plan, double ratio) {
+    size_t values = plan->out * plan->in;
+    size_t alphas = plan->has_alpha ? RBE_BASIS_COUNT * plan->grid_rows * plan->grid_cols : 0;
+    if (values <= alphas)
+        return rbe_fail(RBE_INVALID_ARGUMENT,
+                        "alpha: a %zu x %zu matrix is too small: its %zu values leave none beside %zu alphas; "
+                        "expected alpha off",
+                        plan->out, plan->in, values, alphas);
+    double most = floor(100.0 * (double)values / (double)(alphas + 1)) / 100.0;
+    return rbe_fail(RBE_INVALID_ARGUMENT,
+                    "ratio: a %zu x %zu matrix is too small for %g: %zu / %g values leave no coefficients beside %zu "
+                    "alphas; expected at most %.10g",
+                    plan->out, plan->in, ratio, values, ratio, alphas, most);
+}
 
 /* Fills value_limit and has_alpha. */
 static rbe_status plan_budget(rbe_block_plan *plan, const rbe_compress_options *o) {
@@ -29,9 +46,7 @@ static rbe_status plan_budget(rbe_block_plan *plan, const rbe_compress_options *
     plan->coeffs = o->coeffs;
     if (plan->has_alpha && o->coeffs == 0) budget -= (double)alphas;
     if (o->target_error > 0.0) budget = (double)(square * blocks); /* it is searched for */
-    if (budget < 1.0)
-        return rbe_fail(RBE_INVALID_ARGUMENT, "ratio %g leaves no residual coefficients beside %zu alphas", ratio,
-                        plan->has_alpha ? alphas : 0);
+    if (budget < 1.0) return no_budget(plan, ratio);
     plan->value_limit = (size_t)fmin(budget, (double)(square * blocks));
     return RBE_OK;
 }
@@ -151,6 +166,9 @@ static rbe_status check_block(const rbe_block *source, size_t index, size_t bloc
     for (int k = 0; k < RBE_BASIS_COUNT; k++)
         if (!isfinite(source->alpha[k]))
             return rbe_fail(RBE_CORRUPTED_BLOCK, "block %zu: alpha %d is %g", index, k, source->alpha[k]);
+    if (source->count > block * block)
+        return rbe_fail(RBE_CORRUPTED_BLOCK, "block %zu: promises %zu coefficients, expected at most %zu", index,
+                        source->count, block * block);
     if (source->count > 0 && !source->coefficients)
         return rbe_fail(RBE_CORRUPTED_BLOCK, "block %zu: promises %zu coefficients, the list is NULL", index,
                         source->count);
@@ -179,10 +197,25 @@ static void union_of_positions(const rbe_blocks *b, const rbe_block *source, siz
     }
 }
 
+/* The alphas of block (p, q), in orthonormal coordinates. */
+static rbe_status fill_alpha(rbe_blocks *b, const rbe_block *source, size_t p, size_t q) {
+    double orthonormal[RBE_BASIS_COUNT];
+    rbe_moments_to_orthonormal(b->moments, source->alpha, orthonormal);
+    for (size_t l = 0; l < RBE_BASIS_COUNT; l++) {
+        float *alpha = rbe_block_alpha(b, p, q, l);
+        *alpha = (float)orthonormal[l];
+        if (!isfinite(*alpha))
+            return rbe_fail(RBE_NUMERICAL_INSTABILITY,
+                            "block %zu: alpha %zu (orthonormal) would be %g, expected at most %g", p * b->grid_cols + q,
+                            l, orthonormal[l], (double)FLT_MAX);
+    }
+    return RBE_OK;
+}
+
 /* Appends the marked positions of block column q to the group's lists: list i continues at next[i]. Then writes the
  * values: at[i * B + j] remembers the entry of a position. */
-static void fill_block_column(rbe_blocks *b, const rbe_block *source, size_t g, size_t q, const uint8_t *mask,
-                              uint32_t *next, uint32_t *at) {
+static rbe_status fill_block_column(rbe_blocks *b, const rbe_block *source, size_t g, size_t q, const uint8_t *mask,
+                                    uint32_t *next, uint32_t *at) {
     for (size_t i = 0; i < b->block; i++)
         for (size_t j = 0; j < b->block; j++)
             if (mask[i * b->block + j]) {
@@ -196,11 +229,9 @@ static void fill_block_column(rbe_blocks *b, const rbe_block *source, size_t g, 
             const rbe_coefficient *c = &one->coefficients[n];
             *rbe_entry_value(b, g, at[c->freq_i * b->block + c->freq_j], m) = c->value;
         }
-        if (!b->alpha) continue;
-        double orthonormal[RBE_BASIS_COUNT];
-        rbe_moments_to_orthonormal(b->moments, one->alpha, orthonormal);
-        for (size_t l = 0; l < RBE_BASIS_COUNT; l++) *rbe_block_alpha(b, p, q, l) = (float)orthonormal[l];
+        if (b->alpha) RBE_TRY(fill_alpha(b, one, p, q));
     }
+    return RBE_OK;
 }
 
 static rbe_status fill_from_blocks(rbe_blocks *b, const rbe_block *source, uint8_t *mask, uint32_t *at,
@@ -217,10 +248,17 @@ static rbe_status fill_from_blocks(rbe_blocks *b, const rbe_block *source, uint8
         memcpy(next, b->list_start + g * block, block * sizeof *next);
         for (size_t q = 0; q < b->grid_cols; q++) {
             union_of_positions(b, source, g, q, mask);
-            fill_block_column(b, source, g, q, mask, next, at);
+            RBE_TRY(fill_block_column(b, source, g, q, mask, next, at));
         }
     }
     return RBE_OK;
+}
+
+static bool any_alpha(const rbe_block *source, size_t block_count) {
+    for (size_t n = 0; n < block_count; n++)
+        for (int k = 0; k < RBE_BASIS_COUNT; k++)
+            if (source[n].alpha[k] != 0.0) return true;
+    return false;
 }
 
 rbe_status rbe_blocks_build(rbe_blocks **blocks, size_t out, size_t in, const rbe_block *source, size_t block_count,
@@ -230,17 +268,12 @@ rbe_status rbe_blocks_build(rbe_blocks **blocks, size_t out, size_t in, const rb
     rbe_compress_options o = options ? *options : (rbe_compress_options){0};
     o.coeffs = 1; /* the budget is what the blocks hold */
     o.ratio = 0.0;
-    if (o.alpha == RBE_ALPHA_AUTO) {
-        o.alpha = RBE_ALPHA_OFF;
-        for (size_t n = 0; n < block_count; n++)
-            for (int k = 0; k < RBE_BASIS_COUNT; k++)
-                if (source[n].alpha[k] != 0.0) o.alpha = RBE_ALPHA_ON;
-    }
     rbe_block_plan plan;
     RBE_TRY(rbe_block_plan_make(&plan, out, in, &o, 1));
     if (block_count != plan.grid_rows * plan.grid_cols)
         return rbe_fail(RBE_INPUT_DIMENSION_MISMATCH, "a %zu x %zu matrix has %zu x %zu blocks of %zu, found %zu", out,
                         in, plan.grid_rows, plan.grid_cols, plan.block, block_count);
+    if (o.alpha == RBE_ALPHA_AUTO) plan.has_alpha = any_alpha(source, block_count);
 
     size_t square = plan.block * plan.block;
     rbe_blocks *b = rbe_blocks_new(&plan);
@@ -312,14 +345,29 @@ static rbe_status check_starts(const rbe_blocks *b) {
                     block_index(b, (b->groups - 1) * b->group, 0), values, b->value_count);
 }
 
-static rbe_status check_list(const rbe_blocks *b, size_t n) {
-    size_t g = n / b->block, rows = rbe_group_rows(b, g), first = b->list_start[n], last = b->list_start[n + 1];
+static rbe_status check_columns(const rbe_blocks *b, size_t n) {
+    size_t first = b->list_start[n], last = b->list_start[n + 1];
     for (size_t k = first; k < last; k++) {
         size_t column = rbe_column_at(b, k);
         if (column >= b->grid_cols * b->block || (k > first && column <= rbe_column_at(b, k - 1)))
-            return rbe_fail(
-                RBE_CORRUPTED_BLOCK, "block %zu: entry %zu of list %zu has column %zu, expected ascending below %zu",
-                block_index(b, g * b->group, column), k - first, n % b->block, column, b->grid_cols * b->block);
+            return rbe_fail(RBE_CORRUPTED_BLOCK,
+                            "block %zu: entry %zu of list %zu has column %zu, expected ascending below %zu",
+                            block_index(b, n / b->block * b->group, column), k - first, n % b->block, column,
+                            b->grid_cols * b->block);
+    }
+    return RBE_OK;
+}
+
+rbe_status rbe_blocks_check_positions(const rbe_blocks *b) {
+    RBE_TRY(check_starts(b));
+    for (size_t n = 0; n < b->groups * b->block; n++) RBE_TRY(check_columns(b, n));
+    return RBE_OK;
+}
+
+static rbe_status check_values(const rbe_blocks *b, size_t n) {
+    size_t g = n / b->block, rows = rbe_group_rows(b, g);
+    for (size_t k = b->list_start[n]; k < b->list_start[n + 1]; k++) {
+        size_t column = rbe_column_at(b, k);
         for (size_t m = 0; m < rows; m++) {
             float value = *rbe_entry_value(b, g, k, m);
             if (!isfinite(value))
@@ -333,8 +381,8 @@ static rbe_status check_list(const rbe_blocks *b, size_t n) {
 
 rbe_status rbe_blocks_check(const rbe_blocks *b) {
     if (!b) return rbe_fail(RBE_INVALID_ARGUMENT, "the compressed matrix is NULL");
-    RBE_TRY(check_starts(b));
-    for (size_t n = 0; n < b->groups * b->block; n++) RBE_TRY(check_list(b, n));
+    RBE_TRY(rbe_blocks_check_positions(b));
+    for (size_t n = 0; n < b->groups * b->block; n++) RBE_TRY(check_values(b, n));
     for (size_t n = 0; b->alpha && n < b->grid_rows * b->grid_cols; n++)
         for (size_t l = 0; l < RBE_BASIS_COUNT; l++) {
             float alpha = *rbe_block_alpha(b, n / b->grid_cols, n % b->grid_cols, l);

@@ -17,6 +17,13 @@
 #include "codec/grouped.h"
 #include "codec/transform.h"
 
+/* How random columns are weighted where the transform of the inputs is the identity; elsewhere the rules are the same.
+ * The numbers stand in files. */
+typedef enum rbe_pattern_rule {
+    RBE_PATTERN_BY_PLACE = 1, /* as if the place within a block were a frequency */
+    RBE_PATTERN_BY_INPUT = 2  /* all inputs alike */
+} rbe_pattern_rule;
+
 struct rbe_blocks {
     size_t out, in;                       /* of what is cut into blocks: W' = E_out W E_in^T */
     rbe_axis_map output_axis, input_axis; /* E; `length` is the width of W itself */
@@ -36,6 +43,7 @@ struct rbe_blocks {
     bool drawn;
     size_t drawn_limit;
     uint64_t drawn_seed;
+    rbe_pattern_rule drawn_rule;
 };
 
 /* What the kernels see of it. */
@@ -120,5 +128,9 @@ rbe_blocks *rbe_blocks_new(const rbe_block_plan *plan);
 /* Turns the counts in list_start[list + 1] into starts and allocates columns and values, all 0.
  * INVALID_ARGUMENT for more than 2^32 - 1 entries. */
 rbe_status rbe_blocks_allocate(rbe_blocks *blocks);
+
+/* The part of rbe_blocks_check that looks at the lists: CORRUPTED_BLOCK unless they hold all entries and values, and
+ * ascend within the matrix. */
+rbe_status rbe_blocks_check_positions(const rbe_blocks *blocks);
 
 #endif

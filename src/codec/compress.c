@@ -165,6 +165,17 @@ static rbe_compress_report report_of(const outcome *o, double start) {
                                  .column_transform = info.column_transform};
 }
 
+/* Makes the change of the bias the bias itself. */
+static rbe_status add_bias(outcome *o, const float *bias, size_t out) {
+    for (size_t r = 0; r < out; r++) {
+        o->bias_change[r] += bias[r];
+        if (!isfinite(o->bias_change[r]))
+            return rbe_fail(RBE_NUMERICAL_INSTABILITY, "bias %zu, %g, would be corrected to %g", r, (double)bias[r],
+                            (double)o->bias_change[r]);
+    }
+    return RBE_OK;
+}
+
 static rbe_status compress(rbe_blocks **blocks, float *bias, rbe_compress_report *report, const rbe_row_source *source,
                            const rbe_compress_options *options) {
     double start = rbe_seconds();
@@ -180,8 +191,9 @@ static rbe_status compress(rbe_blocks **blocks, float *bias, rbe_compress_report
     outcome best = {0};
     rbe_status status = best_of_all(&t, &best);
     if (status == RBE_OK) status = check_compression(&t.options, best.blocks);
+    if (status == RBE_OK && t.corrects_bias) status = add_bias(&best, bias, source->out);
     if (status == RBE_OK) {
-        for (size_t r = 0; t.corrects_bias && r < source->out; r++) bias[r] += best.bias_change[r];
+        if (t.corrects_bias) memcpy(bias, best.bias_change, source->out * sizeof *bias);
         if (report) *report = report_of(&best, start);
         *blocks = best.blocks;
         best.blocks = NULL;

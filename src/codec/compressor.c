@@ -311,7 +311,7 @@ typedef struct storing {
     rbe_status status;
 } storing;
 
-/* Tasks are claimed in ascending order: those before this one are being run. */
+/* Tasks begin in ascending order: those before this one are being run. */
 static void mark_in_turn(storing *s, size_t g, const rbe_scores *scores, uint8_t *keep) {
     pthread_mutex_lock(&s->lock);
     while (s->turn != g) pthread_cond_wait(&s->next_turn, &s->lock);
@@ -345,7 +345,7 @@ static rbe_status store_groups(rbe_compressor *c, rbe_blocks *b, stored_group *s
                  .next_turn = PTHREAD_COND_INITIALIZER,
                  .status = RBE_OK};
     if (c->plan.coeffs == 0) find_threshold(c, &s.selection);
-    rbe_parallel(c->worker_count, b->groups, store_one, &s);
+    rbe_parallel_in_order(c->worker_count, b->groups, store_one, &s);
     pthread_cond_destroy(&s.next_turn);
     pthread_mutex_destroy(&s.lock);
     /* The text of a failure in another thread is lost. */

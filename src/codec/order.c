@@ -39,9 +39,10 @@ static void permute_rows(float *rows, size_t hidden, size_t length, const size_t
 rbe_status rbe_order_hidden_units(float *weights1, float *bias1, size_t hidden, size_t in, float *weights2, size_t out,
                                   size_t *order) {
     if (!weights1 || !weights2) return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_order_hidden_units: a pointer is NULL");
-    if (hidden < 1 || in < 1 || out < 1)
-        return rbe_fail(RBE_INVALID_ARGUMENT, "hidden units: expected extents of at least 1, found %zu x %zu and %zu",
-                        hidden, in, out);
+    const size_t most = (size_t)1 << 24; /* as of all matrices: BLAS counts in int */
+    if (hidden < 1 || in < 1 || out < 1 || hidden > most || in > most || out > most)
+        return rbe_fail(RBE_INVALID_ARGUMENT, "hidden units: expected extents of 1 .. %zu, found %zu x %zu and %zu",
+                        most, hidden, in, out);
     float *gram = rbe_alloc(hidden * hidden, sizeof *gram);
     float *copy = rbe_alloc(hidden * in, sizeof *copy);
     size_t *found = rbe_alloc(hidden, sizeof *found);

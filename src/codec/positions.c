@@ -1,8 +1,9 @@
-/* Low-column random positions.
+/* Random positions, of low frequencies rather than of high ones.
  *
  * A list draws columns one by one: the next one is v with probability w_v / (sum of w over the columns not drawn
  * yet), w = 2^16 / (1 + frequency), and for an image, whose column v is coefficient v of the zigzag order,
- * w = 2^16 B / (B + v). The weights are integers in a Fenwick tree, in which a draw, and the removal of
+ * w = 2^16 B / (B + v). Where the transform of the inputs is the identity, column v is input v and no frequency:
+ * there w = 2^16, and 1 for the padding, which is drawn when nothing else is left. The weights are integers in a Fenwick tree, in which a draw, and the removal of
  * what was drawn, take log2(columns) steps; no function of the maths library is involved, so that a pattern can be
  * stored as its seed.
  */
@@ -21,15 +22,20 @@ typedef struct fenwick {
     size_t size;
 } fenwick;
 
-static uint64_t weight(const rbe_blocks *b, size_t column) {
+static bool has_frequencies(const rbe_blocks *b) {
+    return b->column_transform->kind != RBE_TRANSFORM_IDENTITY || b->input_axis.kind == RBE_AXIS_MAP_IMAGE;
+}
+
+static uint64_t weight(const rbe_blocks *b, rbe_pattern_rule rule, size_t column) {
     const uint64_t one = (uint64_t)1 << 16;
+    if (rule == RBE_PATTERN_BY_INPUT) return column < b->in ? one : 1;
     if (b->input_axis.kind == RBE_AXIS_MAP_IMAGE) return 1 + (one << b->log2_block) / (b->block + column);
     return one / (1 + (column & (b->block - 1)));
 }
 
-static void fenwick_fill(fenwick *f, const rbe_blocks *b) {
+static void fenwick_fill(fenwick *f, const rbe_blocks *b, rbe_pattern_rule rule) {
     size_t columns = b->grid_cols * b->block;
-    for (size_t n = 1; n <= f->size; n++) f->tree[n] = n <= columns ? weight(b, n - 1) : 0;
+    for (size_t n = 1; n <= f->size; n++) f->tree[n] = n <= columns ? weight(b, rule, n - 1) : 0;
     for (size_t n = 1; n <= f->size; n++) {
         size_t parent = n + (n & -n);
         if (parent <= f->size) f->tree[parent] += f->tree[n];
@@ -73,6 +79,11 @@ static void spread_counts(rbe_blocks *b, size_t value_limit) {
 }
 
 rbe_status rbe_blocks_draw_positions(rbe_blocks *b, size_t value_limit, uint64_t seed) {
+    return rbe_blocks_draw_pattern(b, value_limit, seed, RBE_PATTERN_BY_INPUT);
+}
+
+rbe_status rbe_blocks_draw_pattern(rbe_blocks *b, size_t value_limit, uint64_t seed, rbe_pattern_rule rule) {
+    if (has_frequencies(b)) rule = RBE_PATTERN_BY_PLACE;
     spread_counts(b, value_limit);
     RBE_TRY(rbe_blocks_allocate(b));
     size_t columns = b->grid_cols * b->block;
@@ -84,7 +95,7 @@ rbe_status rbe_blocks_draw_positions(rbe_blocks *b, size_t value_limit, uint64_t
     bool whole = f.tree && drawn && rng;
     for (size_t list = 0; whole && list < b->groups * b->block; list++) {
         size_t start = b->list_start[list], count = b->list_start[list + 1] - start;
-        fenwick_fill(&f, b);
+        fenwick_fill(&f, b, rule);
         for (size_t n = 0; n < count; n++)
             drawn[n] = (uint32_t)fenwick_take(&f, (uint64_t)(rbe_rng_uniform(rng) * (double)f.tree[f.size]));
         qsort(drawn, count, sizeof *drawn, ascending);
@@ -97,5 +108,6 @@ rbe_status rbe_blocks_draw_positions(rbe_blocks *b, size_t value_limit, uint64_t
     b->drawn = true;
     b->drawn_limit = value_limit;
     b->drawn_seed = seed;
+    b->drawn_rule = rule;
     return RBE_OK;
 }

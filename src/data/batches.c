@@ -10,8 +10,9 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/parallel.h"
 #include "base/splitmix.h"
-#include "rbe/data.h"
+#include "data/dataset.h"
 
 struct rbe_batches {
     const rbe_dataset *data;
@@ -24,11 +25,8 @@ struct rbe_batches {
 };
 
 rbe_batches *rbe_batches_new(const rbe_dataset *data, size_t batch, bool shuffle, uint64_t seed) {
-    if (!data) {
-        rbe_fail(RBE_INVALID_ARGUMENT, "rbe_batches_new: the data set is NULL");
-        return NULL;
-    }
-    if (batch < 1 || data->count < 1 || data->count > UINT32_MAX) {
+    if (rbe_dataset_check("rbe_batches_new", data) != RBE_OK) return NULL;
+    if (batch < 1 || data->count > UINT32_MAX) {
         rbe_fail(RBE_INVALID_ARGUMENT, "batches need a size of at least 1 and 1 .. 2^32 - 1 samples, found %zu and %zu",
                  batch, data->count);
         return NULL;
@@ -81,16 +79,25 @@ static void copy_sample(const rbe_dataset *data, size_t sample, float *restrict 
     for (size_t j = 0; j < features; j++) x[j] = (float)pixels[j] / 255.0f;
 }
 
+enum { SAMPLES_OF_A_TASK = 16 };
+
+/* Rows of the next batch. */
+static void fill_rows(void *context, size_t first, size_t count) {
+    rbe_batches *batches = context;
+    const rbe_dataset *data = batches->data;
+    for (size_t r = first; r < first + count; r++) {
+        size_t place = batches->next + r, sample = batches->order ? batches->order[place] : place;
+        copy_sample(data, sample, batches->x + r * data->features);
+        batches->labels[r] = data->labels[sample];
+    }
+}
+
 bool rbe_batches_next(rbe_batches *batches, rbe_batch *batch) {
     if (!batches) return false;
     const rbe_dataset *data = batches->data;
     size_t left = data->count - batches->next, rows = left < batches->batch ? left : batches->batch;
     if (rows == 0) return false;
-    for (size_t r = 0; r < rows; r++) {
-        size_t place = batches->next + r, sample = batches->order ? batches->order[place] : place;
-        copy_sample(data, sample, batches->x + r * data->features);
-        batches->labels[r] = data->labels[sample];
-    }
+    rbe_parallel_ranges(rows, SAMPLES_OF_A_TASK, fill_rows, batches);
     batches->next += rows;
     *batch = (rbe_batch){rbe_tensor_2d(batches->x, rows, data->features), batches->labels, rows};
     return true;

@@ -6,14 +6,28 @@
 
 #include "base/alloc.h"
 #include "base/failure.h"
-#include "rbe/data.h"
+#include "data/dataset.h"
 
 void rbe_dataset_free(rbe_dataset *data) {
     if (!data) return;
-    rbe_free(data->pixels);
-    rbe_free(data->values);
-    rbe_free(data->labels);
+    if (data->owned) {
+        rbe_free(data->pixels);
+        rbe_free(data->values);
+        rbe_free(data->labels);
+    }
     *data = (rbe_dataset){0};
+}
+
+rbe_status rbe_dataset_check(const char *who, const rbe_dataset *data) {
+    if (!data) return rbe_fail(RBE_INVALID_ARGUMENT, "%s: the data set is NULL", who);
+    if (data->count < 1 || data->features < 1 || data->features > PTRDIFF_MAX / sizeof(float) / data->count)
+        return rbe_fail(RBE_INVALID_ARGUMENT,
+                        "%s: expected samples and features, and no more than can be addressed, found %zu and %zu", who,
+                        data->count, data->features);
+    if (!data->labels) return rbe_fail(RBE_INVALID_ARGUMENT, "%s: the labels are NULL", who);
+    if (!data->pixels != !data->values) return RBE_OK;
+    return rbe_fail(RBE_INVALID_ARGUMENT, "%s: expected either pixels or values, found %s", who,
+                    data->pixels ? "both" : "neither");
 }
 
 static rbe_status check_samples(const float *values, const int32_t *labels, size_t count, size_t features,
@@ -43,7 +57,7 @@ rbe_status rbe_dataset_from_floats(rbe_dataset *data, const float *values, const
     if (!data) return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_dataset_from_floats: the result pointer is NULL");
     *data = (rbe_dataset){0};
     RBE_TRY(check_samples(values, labels, count, features, classes));
-    rbe_dataset made = {.count = count, .features = features, .classes = classes};
+    rbe_dataset made = {.count = count, .features = features, .classes = classes, .owned = true};
     made.values = rbe_alloc(count * features, sizeof(float));
     if (made.values) made.labels = rbe_alloc(count, sizeof(int32_t));
     if (!made.labels) {
@@ -66,6 +80,9 @@ static rbe_status find_file(char *path, size_t room, const char *folder, const c
 }
 
 rbe_status rbe_dataset_read_folder(rbe_dataset *data, const char *folder, bool train) {
+    if (!data || !folder)
+        return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_dataset_read_folder: the %s is NULL",
+                        data ? "folder" : "result pointer");
     *data = (rbe_dataset){0};
     size_t room = strlen(folder) + 64;
     char *images = rbe_alloc(2, room);

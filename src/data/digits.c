@@ -257,10 +257,12 @@ static void write_digit(uint8_t *pixels, int digit, rbe_rng *rng) {
 }
 
 rbe_status rbe_digits_generate(rbe_dataset *data, size_t count, uint64_t seed) {
+    if (!data) return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_digits_generate: the result pointer is NULL");
     *data = (rbe_dataset){0};
     if (count < 1 || count > UINT32_MAX / 2)
         return rbe_fail(RBE_INVALID_ARGUMENT, "expected 1 .. 2^31 - 1 digits, found %zu", count);
-    rbe_dataset made = {.count = count, .features = PIXELS, .height = SIDE, .width = SIDE, .classes = 10};
+    rbe_dataset made = {
+        .count = count, .features = PIXELS, .height = SIDE, .width = SIDE, .classes = 10, .owned = true};
     rbe_rng *rng = rbe_rng_new(seed, 0);
     if (rng) made.pixels = rbe_alloc(count, PIXELS);
     if (made.pixels) made.labels = rbe_alloc(count, sizeof(int32_t));

@@ -9,13 +9,12 @@
 #include "data/gzip.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/failure.h"
+#include "base/input_file.h"
 
 enum { BUFFER_BYTES = 256 * 1024, GZIP_WINDOW = 15 + 16, LEVEL = 9, MEMORY_LEVEL = 8, UNKNOWN_SYSTEM = 255 };
 
@@ -49,8 +48,6 @@ static rbe_status refill(rbe_reader *reader) {
 }
 
 static rbe_status prepare(rbe_reader *reader) {
-    struct stat about;
-    if (fstat(reader->file, &about) == 0 && S_ISREG(about.st_mode)) reader->file_bytes = (uint64_t)about.st_size;
     reader->buffer = rbe_alloc(1, BUFFER_BYTES);
     if (!reader->buffer) return RBE_INSUFFICIENT_MEMORY;
     RBE_TRY(refill(reader));
@@ -64,8 +61,8 @@ static rbe_status prepare(rbe_reader *reader) {
 }
 
 rbe_status rbe_reader_open(rbe_reader *reader, const char *path) {
-    *reader = (rbe_reader){.path = path, .file = open(path, O_RDONLY | O_CLOEXEC)};
-    if (reader->file < 0) return rbe_fail_errno(path, "cannot open");
+    *reader = (rbe_reader){.path = path};
+    RBE_TRY(rbe_input_open(path, &reader->file, &reader->file_bytes));
     rbe_status status = prepare(reader);
     if (status != RBE_OK) rbe_reader_close(reader);
     return status;
@@ -156,8 +153,6 @@ rbe_status rbe_writer_finish(rbe_writer *writer) {
     RBE_TRY(deflate_to_file(writer, Z_FINISH));
     return rbe_atomic_finish(&writer->file);
 }
-
-rbe_status rbe_writer_commit(rbe_writer *writer) { return rbe_atomic_commit(&writer->file); }
 
 void rbe_writer_discard(rbe_writer *writer) {
     if (writer->deflating) deflateEnd(&writer->z);

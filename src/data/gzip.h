@@ -10,7 +10,7 @@
 typedef struct rbe_reader {
     const char *path; /* borrowed */
     int file;
-    uint64_t file_bytes; /* size on disk, 0 if unknown */
+    uint64_t file_bytes; /* size on disk */
     bool compressed;     /* the file begins like a gzip file */
     bool cut;            /* it ended inside of a gzip member */
     bool member_ended;
@@ -18,7 +18,7 @@ typedef struct rbe_reader {
     uint8_t *buffer;
 } rbe_reader;
 
-/* IO_ERROR if the file cannot be opened or read. On failure there is nothing to close. */
+/* IO_ERROR if it is not a regular file that can be opened and read. On failure there is nothing to close. */
 rbe_status rbe_reader_open(rbe_reader *reader, const char *path);
 
 /* Reads `wanted` bytes, fewer only at the end of the file. IO_ERROR; BAD_FORMAT for gzip data that are damaged, the
@@ -39,11 +39,8 @@ typedef struct rbe_writer {
 rbe_status rbe_writer_open(rbe_writer *writer, const char *path);
 rbe_status rbe_writer_write(rbe_writer *writer, const void *bytes, size_t count);
 
-/* Ends the gzip data and brings them to the disk. */
+/* Ends the gzip data and brings them to the disk. What follows is rbe_atomic_commit of the writer's file. */
 rbe_status rbe_writer_finish(rbe_writer *writer);
-
-/* Puts the finished file in the place of the old one. */
-rbe_status rbe_writer_commit(rbe_writer *writer);
 
 /* Frees everything; a temporary file that was not committed is removed. An all-zero writer is allowed. */
 void rbe_writer_discard(rbe_writer *writer);

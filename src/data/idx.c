@@ -4,17 +4,18 @@
  *     extents    4 bytes each, most significant first
  *     values     the last dimension varies fastest
  *
- * A header is not trusted: memory grows with the bytes that really arrive, beginning at the size of the file.
+ * A header is not trusted: what it promises must be in proportion to the file, before memory is taken for it.
  */
 #include <string.h>
 
+#include "base/input_file.h"
 #include "data/gzip.h"
 #include "rbe/data.h"
 
 #define IMAGE_MAGIC 0x00000803u
 #define LABEL_MAGIC 0x00000801u
 
-enum { FIRST_BYTES = 1 << 20, LABEL_CHUNK = 4096 };
+enum { LABEL_CHUNK = 4096, MOST_TIMES = 64, LEAST_ROOM = 1 << 24 /* rbe/data.h */ };
 
 /* ---- reading ------------------------------------------------------------------------------------------------- */
 
@@ -50,21 +51,15 @@ static rbe_status check_end(rbe_reader *reader) {
     return RBE_OK;
 }
 
-/* Reads up to `total` bytes into memory that doubles as they arrive. *bytes is set on failure, too. */
-static rbe_status read_growing(rbe_reader *reader, size_t total, uint8_t **bytes, size_t *found) {
-    uint64_t first = reader->file_bytes > FIRST_BYTES ? reader->file_bytes : FIRST_BYTES;
-    size_t room = first < total ? (size_t)first : total;
-    for (*found = 0;; room = room < total / 2 ? 2 * room : total) {
-        uint8_t *larger = rbe_alloc(room, 1);
-        if (!larger) return RBE_INSUFFICIENT_MEMORY;
-        if (*found > 0) memcpy(larger, *bytes, *found);
-        rbe_free(*bytes);
-        *bytes = larger;
-        size_t got;
-        RBE_TRY(rbe_reader_read(reader, *bytes + *found, room - *found, &got));
-        *found += got;
-        if (*found < room || room == total) return RBE_OK;
-    }
+/* Whether a file of this size may promise `count` things that take `size` bytes each. */
+static rbe_status check_room(const rbe_reader *reader, uint64_t count, uint64_t size) {
+    uint64_t room = rbe_input_room(reader->file_bytes, MOST_TIMES, LEAST_ROOM);
+    if (count <= room / size) return RBE_OK;
+    return rbe_fail(RBE_BAD_FORMAT,
+                    "%s: header promises %llu times %llu bytes, expected at most %llu in all from a file of %llu "
+                    "(rbe_set_max_read_bytes)",
+                    reader->path, (unsigned long long)count, (unsigned long long)size, (unsigned long long)room,
+                    (unsigned long long)reader->file_bytes);
 }
 
 static rbe_status read_images(rbe_dataset *data, rbe_reader *reader) {
@@ -83,7 +78,10 @@ static rbe_status read_images(rbe_dataset *data, rbe_reader *reader) {
     data->height = height;
     data->width = width;
     size_t found;
-    RBE_TRY(read_growing(reader, data->count * data->features, &data->pixels, &found));
+    RBE_TRY(check_room(reader, count, features));
+    data->pixels = rbe_alloc(data->count, data->features);
+    if (!data->pixels) return RBE_INSUFFICIENT_MEMORY;
+    RBE_TRY(rbe_reader_read(reader, data->pixels, data->count * data->features, &found));
     if (found < data->count * data->features)
         return rbe_fail(RBE_BAD_FORMAT, "%s: truncated: header promises %u images of %u x %u, found %zu whole ones",
                         reader->path, (unsigned)count, (unsigned)height, (unsigned)width, found / data->features);
@@ -96,7 +94,8 @@ static rbe_status read_labels(rbe_dataset *data, rbe_reader *reader, const char 
     if (count != data->count)
         return rbe_fail(RBE_BAD_FORMAT, "%s: expected %zu labels, as many as %s has images, found %u", reader->path,
                         data->count, image_path, (unsigned)count);
-    data->labels = rbe_alloc(count, sizeof(int32_t));
+    RBE_TRY(check_room(reader, count, sizeof *data->labels));
+    data->labels = rbe_alloc(count, sizeof *data->labels);
     if (!data->labels) return RBE_INSUFFICIENT_MEMORY;
     uint8_t chunk[LABEL_CHUNK];
     for (size_t at = 0; at < count;) {
@@ -129,7 +128,9 @@ static rbe_status read_both(rbe_dataset *data, const char *image_path, const cha
 }
 
 rbe_status rbe_dataset_read_idx(rbe_dataset *data, const char *image_path, const char *label_path, int32_t classes) {
-    *data = (rbe_dataset){.classes = classes};
+    if (!data || !image_path || !label_path)
+        return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_dataset_read_idx: a pointer is NULL");
+    *data = (rbe_dataset){.classes = classes, .owned = true};
     rbe_status status = RBE_OK;
     if (classes < 1) status = rbe_fail(RBE_INVALID_ARGUMENT, "expected at least 1 class, found %d", (int)classes);
     if (status == RBE_OK) status = read_both(data, image_path, label_path);
@@ -170,7 +171,11 @@ static rbe_status write_labels(rbe_writer *writer, const rbe_dataset *data, cons
 }
 
 /* What the format can hold. */
-static rbe_status check_writable(const rbe_dataset *data) {
+static rbe_status check_writable(const rbe_dataset *data, const char *image_path, const char *label_path) {
+    if (!data || !image_path || !label_path)
+        return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_dataset_write_idx: a pointer is NULL");
+    if (strcmp(image_path, label_path) == 0)
+        return rbe_fail(RBE_INVALID_ARGUMENT, "%s: expected two files, found one name for both", image_path);
     if (!data->pixels || !data->labels || data->height * data->width != data->features)
         return rbe_fail(RBE_INVALID_ARGUMENT, "an IDX file needs images of bytes and their labels");
     if (data->count > UINT32_MAX || data->height > UINT32_MAX || data->width > UINT32_MAX)
@@ -185,12 +190,11 @@ static rbe_status check_writable(const rbe_dataset *data) {
 
 /* Neither file is replaced before both are on the disk. */
 rbe_status rbe_dataset_write_idx(const rbe_dataset *data, const char *image_path, const char *label_path) {
-    RBE_TRY(check_writable(data));
+    RBE_TRY(check_writable(data, image_path, label_path));
     rbe_writer images = {0}, labels = {0};
     rbe_status status = write_images(&images, data, image_path);
     if (status == RBE_OK) status = write_labels(&labels, data, label_path);
-    if (status == RBE_OK) status = rbe_writer_commit(&images);
-    if (status == RBE_OK) status = rbe_writer_commit(&labels);
+    if (status == RBE_OK) status = rbe_atomic_commit((rbe_atomic_file *const[]){&images.file, &labels.file}, 2);
     rbe_writer_discard(&images);
     rbe_writer_discard(&labels);
     return status;

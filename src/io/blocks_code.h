@@ -55,13 +55,21 @@ rbe_status rbe_no_description(rbe_owner owner);
 
 /* ---- into memory --------------------------------------------------------------------------------------------- */
 
+/* Memory that a file may still take: what is loaded, and the inputs and outputs of one sample when that is run. */
+typedef struct rbe_room {
+    uint64_t content, sample;
+} rbe_room;
+
+rbe_room rbe_room_of(const rbe_tensor_file *file);
+
 /* What is read. */
 typedef struct rbe_unpack {
     const rbe_tensor_file *file;
     bool *used; /* tensors that have been taken; NULL if nobody asks */
     rbe_owner owner;
     const cJSON *json;
-    int members; /* of the JSON object that have been read */
+    int members;    /* of the JSON object that have been read */
+    rbe_room *room; /* memory that may still be taken, for all owners of the file */
 } rbe_unpack;
 
 /* A tensor of the owner: its number in the file and its description. */
@@ -72,6 +80,9 @@ typedef struct rbe_part {
 
 /* BAD_FORMAT, with the file's name and the owner before the text. */
 rbe_status rbe_unpack_fail(const rbe_unpack *unpack, const char *format, ...) RBE_PRINTF(2, 3);
+
+/* Takes so many bytes of the room: BAD_FORMAT if it has fewer. Called before the memory itself is taken. */
+rbe_status rbe_unpack_take(const rbe_unpack *unpack, rbe_room bytes);
 
 /* A member of the owner's object; NULL without. */
 const cJSON *rbe_unpack_member(rbe_unpack *unpack, const char *name);

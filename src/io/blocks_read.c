@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/input_file.h"
 #include "codec/positions.h"
 #include "io/blocks_code.h"
 #include "io/positions_code.h"
@@ -36,6 +37,27 @@ rbe_status rbe_unpack_fail(const rbe_unpack *u, const char *format, ...) {
     return rbe_fail(RBE_BAD_FORMAT, "%s: %s %s: %s", u->file->source.name, u->owner.kind, u->owner.name, text);
 }
 
+rbe_room rbe_room_of(const rbe_tensor_file *file) {
+    return (rbe_room){rbe_input_room(file->source.bytes, 16, (uint64_t)1 << 25),
+                      rbe_input_room(file->source.bytes, 16, (uint64_t)1 << 21)};
+}
+
+static rbe_status take(const rbe_unpack *u, const char *what, uint64_t bytes, uint64_t *room) {
+    if (bytes > *room)
+        return rbe_unpack_fail(u,
+                               "%s %llu bytes of memory, expected at most %llu for a file of %llu "
+                               "(rbe_set_max_read_bytes)",
+                               what, (unsigned long long)bytes, (unsigned long long)*room,
+                               (unsigned long long)u->file->source.bytes);
+    *room -= bytes;
+    return RBE_OK;
+}
+
+rbe_status rbe_unpack_take(const rbe_unpack *u, rbe_room bytes) {
+    RBE_TRY(take(u, "a sample's inputs and outputs take", bytes.sample, &u->room->sample));
+    return take(u, "it takes", bytes.content, &u->room->content);
+}
+
 const cJSON *rbe_unpack_member(rbe_unpack *u, const char *name) {
     const cJSON *item = cJSON_GetObjectItemCaseSensitive(u->json, name);
     if (item) u->members++;
@@ -49,6 +71,12 @@ rbe_status rbe_unpack_number(rbe_unpack *u, const char *name, uint64_t least, ui
                                (unsigned long long)most);
     *number = (size_t)value;
     return RBE_OK;
+}
+
+/* A number that may be missing: then it stays as it is. */
+static rbe_status read_optional(rbe_unpack *u, const char *name, uint64_t most, size_t *number) {
+    if (!cJSON_GetObjectItemCaseSensitive(u->json, name)) return RBE_OK;
+    return rbe_unpack_number(u, name, 1, most, number);
 }
 
 /* Entries are sorted by name: compares one with "owner.part". */
@@ -197,6 +225,7 @@ static rbe_status read_deltas(rbe_unpack *u, rbe_blocks *b, rbe_part deltas, rbe
 typedef struct pattern {
     uint64_t seed;
     size_t limit;
+    rbe_pattern_rule rule;
 } pattern;
 
 static rbe_status read_pattern(rbe_unpack *u, pattern *p) {
@@ -207,11 +236,14 @@ static rbe_status read_pattern(rbe_unpack *u, pattern *p) {
         sound = *text >= '0' && *text <= '9' && !__builtin_mul_overflow(p->seed, (uint64_t)10, &p->seed) &&
                 !__builtin_add_overflow(p->seed, (uint64_t)(*text - '0'), &p->seed);
     if (!sound) return rbe_unpack_fail(u, "seed: expected the digits of a number below 2^64");
+    size_t rule = RBE_PATTERN_BY_PLACE; /* of older files, which do not say */
+    RBE_TRY(read_optional(u, "pattern", RBE_PATTERN_BY_INPUT, &rule));
+    p->rule = (rbe_pattern_rule)rule;
     return rbe_unpack_number(u, "limit", 1, RBE_JSON_MOST, &p->limit);
 }
 
 static rbe_status draw(rbe_unpack *u, rbe_blocks *b, const pattern *p, rbe_part values) {
-    RBE_TRY(rbe_blocks_draw_positions(b, p->limit, p->seed));
+    RBE_TRY(rbe_blocks_draw_pattern(b, p->limit, p->seed, p->rule));
     if (b->value_count == values.info->count) return RBE_OK;
     return rbe_unpack_fail(u, "tensor %s: expected %zu values, as limit says, found %zu", values.info->name,
                            b->value_count, values.info->count);
@@ -225,22 +257,6 @@ static rbe_status read_transform(rbe_unpack *u, const char *name, const rbe_tran
     return *transform ? RBE_OK : rbe_unpack_fail(u, "%s: %s", name, rbe_last_error());
 }
 
-/* A number that may be missing: then it is 0. */
-static rbe_status read_optional(rbe_unpack *u, const char *name, uint64_t most, size_t *number) {
-    if (!cJSON_GetObjectItemCaseSensitive(u->json, name)) return RBE_OK;
-    return rbe_unpack_number(u, name, 1, most, number);
-}
-
-/* A matrix has tables as long as its inputs, whatever it stores. */
-static rbe_status check_tables(const rbe_unpack *u, const rbe_block_plan *plan) {
-    uint64_t room = rbe_file_room(u->file->source.bytes), side = plan->image_height;
-    if (plan->image_width > side) side = plan->image_width;
-    if (plan->grid_cols <= room / sizeof(uint32_t) && side * side <= room / sizeof(float) &&
-        (side == 0 || plan->in <= room / sizeof(rbe_image_frequency)))
-        return RBE_OK;
-    return rbe_unpack_fail(u, "in: %zu inputs are too many for a file of this size", plan->in);
-}
-
 static rbe_status read_geometry(rbe_unpack *u, size_t in, size_t out, bool has_alpha, rbe_block_plan *plan) {
     rbe_compress_options o = {.coeffs = 1, .alpha = has_alpha ? RBE_ALPHA_ON : RBE_ALPHA_OFF};
     RBE_TRY(rbe_unpack_number(u, "block", 8, 256, &o.block));
@@ -251,7 +267,7 @@ static rbe_status read_geometry(rbe_unpack *u, size_t in, size_t out, bool has_a
     RBE_TRY(read_optional(u, "image_height", in, &o.image_height));
     RBE_TRY(read_optional(u, "image_width", in, &o.image_width));
     if (rbe_block_plan_make(plan, out, in, &o, 1) != RBE_OK) return rbe_unpack_fail(u, "%s", rbe_last_error());
-    if (plan->group == o.group) return check_tables(u, plan);
+    if (plan->group == o.group) return RBE_OK;
     return rbe_unpack_fail(u, "group: expected at most %zu, found %zu", plan->grid_rows, o.group);
 }
 
@@ -272,6 +288,21 @@ typedef struct parts {
     bool has_pattern;
     pattern pattern;
 } parts;
+
+/* What a matrix and a layer that is made of it take, however little they store: the values and, at most as many,
+ * columns; alphas, and a copy in another order; pointers of lists; the columns' weights while positions are drawn;
+ * what transforms an image; the transforms of the blocks and the moments of the basis (rbe_plan_new, rbe_moments_new).
+ * Not counted is what is freed at once and has a bound of its own. */
+static rbe_room room_for_matrix(const rbe_block_plan *plan, const parts *p) {
+    const uint64_t block = plan->block, lists = (plan->grid_rows + plan->group - 1) / plan->group * block;
+    const uint64_t columns = plan->grid_cols * block, rows = plan->grid_rows * block;
+    const uint64_t height = plan->image_height, width = plan->image_width;
+    uint64_t bytes = 8 * (uint64_t)p->values.info->count + 4 * lists + 4 * plan->grid_cols + 8 * block * block + 16384;
+    if (plan->has_alpha) bytes += 8 * RBE_BASIS_COUNT * plan->grid_rows * plan->grid_cols + 256 * block;
+    if (p->has_pattern) bytes += 20 * columns;
+    if (height > 0) bytes += 4 * (height * height + width * width) + sizeof(rbe_image_frequency) * plan->in;
+    return (rbe_room){bytes + 12 * plan->out, sizeof(float) * (rows + columns)}; /* a bias, in two copies, and scales */
+}
 
 /* One of the three forms of positions is there and not smaller than the lists that it describes. */
 static rbe_status check_positions(rbe_unpack *u, const rbe_block_plan *plan, parts *p) {
@@ -317,6 +348,7 @@ static rbe_status read_blocks(rbe_unpack *u, size_t in, size_t out, rbe_blocks *
     if (p.alpha.info) RBE_TRY(rbe_unpack_shape(u, "alpha", p.alpha, 3, alphas));
     RBE_TRY(rbe_unpack_shape(u, "values", p.values, 1, p.values.info ? &p.values.info->count : NULL));
     RBE_TRY(check_positions(u, &plan, &p));
+    RBE_TRY(rbe_unpack_take(u, room_for_matrix(&plan, &p)));
     *blocks = rbe_blocks_new(&plan);
     return *blocks ? fill_blocks(u, *blocks, &p) : RBE_INSUFFICIENT_MEMORY;
 }

@@ -137,6 +137,7 @@ static rbe_status append_positions(rbe_pack *pack, rbe_owner owner, const rbe_bl
     char text[24];
     snprintf(text, sizeof text, "%llu", (unsigned long long)b->drawn_seed);
     bool whole = cJSON_AddStringToObject(json, "seed", text) && rbe_add_number(json, "limit", b->drawn_limit);
+    if (b->drawn_rule != RBE_PATTERN_BY_PLACE) whole = whole && rbe_add_number(json, "pattern", b->drawn_rule);
     return whole ? RBE_OK : rbe_no_description(owner);
 }
 

@@ -88,6 +88,31 @@ static uint16_t half_at(const void *values, size_t n) {
     return bits;
 }
 
+/* A whole number: its magnitude, and its sign in *negative. */
+static uint64_t whole_at(rbe_dtype dtype, const void *values, size_t n, bool *negative) {
+    size_t size = rbe_dtype_bytes(dtype);
+    uint8_t bytes[8] = {0};
+    memcpy(bytes, (const char *)values + n * size, size);
+    rbe_swap_little_endian(bytes, bytes, 1, size);
+    uint64_t whole = 0;
+    for (size_t b = 0; b < size; b++) whole |= (uint64_t)bytes[b] << 8 * b;
+    bool has_sign = dtype == RBE_I64 || dtype == RBE_I32 || dtype == RBE_I16 || dtype == RBE_I8;
+    *negative = has_sign && whole >> (8 * size - 1);
+    if (!*negative) return whole;
+    return size < 8 ? ((uint64_t)1 << 8 * size) - whole : 0 - whole;
+}
+
+static size_t convert_whole(rbe_dtype dtype, const void *values, size_t count, float *floats) {
+    for (size_t n = 0; n < count; n++) {
+        bool negative;
+        uint64_t whole = whole_at(dtype, values, n, &negative);
+        floats[n] = negative ? -(float)whole : (float)whole;
+        int zeros = whole ? __builtin_ctzll(whole) : 0;
+        if (whole >> zeros >= (uint64_t)1 << 24 || (dtype == RBE_BOOL && whole > 1)) return n;
+    }
+    return count;
+}
+
 size_t rbe_convert_to_f32(rbe_dtype dtype, const void *values, size_t count, float *floats) {
     if (dtype == RBE_F32) {
         if (count > 0) memcpy(floats, values, count * sizeof *floats);
@@ -95,15 +120,15 @@ size_t rbe_convert_to_f32(rbe_dtype dtype, const void *values, size_t count, flo
         for (size_t n = 0; n < count; n++) floats[n] = rbe_f16_to_f32(half_at(values, n));
     } else if (dtype == RBE_BF16) {
         for (size_t n = 0; n < count; n++) floats[n] = rbe_bf16_to_f32(half_at(values, n));
-    } else if (dtype == RBE_I8) {
-        for (size_t n = 0; n < count; n++) floats[n] = ((const int8_t *)values)[n];
-    } else {
+    } else if (dtype == RBE_F64) {
         for (size_t n = 0; n < count; n++) {
             double wide;
             memcpy(&wide, (const char *)values + n * sizeof wide, sizeof wide);
             floats[n] = (float)wide;
             if (isfinite(wide) && !isfinite(floats[n])) return n;
         }
+    } else {
+        return convert_whole(dtype, values, count, floats);
     }
     return count;
 }

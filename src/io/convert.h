@@ -15,8 +15,8 @@ float rbe_bf16_to_f32(uint16_t bits);
 void rbe_swap_little_endian(void *to, const void *from, size_t count, size_t size);
 void rbe_swap_big_endian(void *to, const void *from, size_t count, size_t size);
 
-/* Values of a type that rbe_tensor_file_read_f32 takes, in the host's byte order, to floats. Returns the index of
- * the first finite value that no float can hold, or `count`. */
+/* Values of any type, in the host's byte order, to floats. Returns the index of the first finite value that no float
+ * can hold, which for a whole number means: not exactly, or `count`. */
 size_t rbe_convert_to_f32(rbe_dtype dtype, const void *values, size_t count, float *floats);
 
 /* The other way, to F32, F16 or BF16: the index of the first value that is not finite or beyond the range. */

@@ -30,6 +30,8 @@ static rbe_layer *dense_layer(rbe_unpack *u, size_t in, size_t out, const char *
     const rbe_rows rows = {.count = out, .width = in};
     rbe_part p = rbe_unpack_part(u, "weight");
     if (rbe_unpack_shape(u, "weight", p, 2, shape) != RBE_OK) return NULL;
+    const rbe_room copies = {2 * sizeof(float) * ((uint64_t)in + 2) * out, sizeof(float) * ((uint64_t)in + out)};
+    if (rbe_unpack_take(u, copies) != RBE_OK) return NULL;
     float *bias = NULL, *weights = rbe_alloc(p.info->count, sizeof *weights);
     rbe_layer *layer = NULL;
     if (weights && rbe_unpack_values(u, p, &rows, weights) == RBE_OK && read_bias(u, out, &bias) == RBE_OK)

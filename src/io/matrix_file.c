@@ -147,16 +147,17 @@ static rbe_status read_matrix(rbe_unpack *u, rbe_blocks **blocks) {
 }
 
 rbe_status rbe_tensor_file_read_blocks(const rbe_tensor_file *file, const char *name, rbe_blocks **blocks) {
+    if (blocks) *blocks = NULL;
     if (!file || !name || !blocks)
         return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_tensor_file_read_blocks: a pointer is NULL");
-    *blocks = NULL;
     RBE_TRY(rbe_check_format(file, FORMAT_NAME));
     char *key = key_of(name);
     if (!key) return RBE_INSUFFICIENT_MEMORY;
     const char *text = rbe_tensor_file_metadata(file, key);
     rbe_free(key);
     if (!text) return rbe_fail(RBE_INVALID_ARGUMENT, "%s: there is no compressed matrix %s", file->source.name, name);
-    rbe_unpack u = {.file = file, .owner = {"matrix", name}};
+    rbe_room room = rbe_room_of(file);
+    rbe_unpack u = {.file = file, .owner = {"matrix", name}, .room = &room};
     cJSON *json;
     RBE_TRY(rbe_json_parse(&json, text, strlen(text), file->source.name, rbe_file_room(file->source.bytes)));
     u.json = json;

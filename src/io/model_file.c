@@ -10,6 +10,8 @@
 #define FORMAT_NAME "model"
 #define STAGES_KEY "rbe.stages"
 
+enum { STAGE_BYTES = 1024 /* of any stage, apart from matrices */ };
+
 static const struct {
     const char *kind;
     rbe_var *(*function)(rbe_var *);
@@ -111,10 +113,12 @@ static rbe_status add_stage(rbe_unpack *u, rbe_model *model) {
 static rbe_status add_stages(rbe_model *model, const rbe_tensor_file *file, const cJSON *stages, bool *used) {
     const cJSON *json;
     size_t number = 0;
+    rbe_room room = rbe_room_of(file);
     cJSON_ArrayForEach(json, stages) {
         char name[24];
         snprintf(name, sizeof name, "%zu", number++);
-        rbe_unpack u = {.file = file, .used = used, .owner = {"stage", name}, .json = json};
+        rbe_unpack u = {.file = file, .used = used, .owner = {"stage", name}, .json = json, .room = &room};
+        RBE_TRY(rbe_unpack_take(&u, (rbe_room){.content = STAGE_BYTES}));
         RBE_TRY(add_stage(&u, model));
     }
     for (size_t n = 0; n < file->count; n++)

@@ -14,6 +14,7 @@
 #include "base/alloc.h"
 #include "base/atomic_file.h"
 #include "io/convert.h"
+#include "io/safetensors.h"
 
 #define MAGIC "\x93NUMPY"
 
@@ -72,15 +73,24 @@ static rbe_status bad_header(const npy *n, const char *reason) {
     return rbe_fail(RBE_BAD_FORMAT, "%s: .npy header: %s", n->source->name, reason);
 }
 
-/* '<f4', '>f8' and the like; the host's order has no sign of its own in files. */
+/* '<f4', '>i8', '|b1' and the like: byte order, then one of these. */
 static rbe_status read_descr(npy *n, text *t) {
+    static const struct {
+        const char *name;
+        rbe_dtype dtype;
+    } types[] = {{"f2", RBE_F16}, {"f4", RBE_F32}, {"f8", RBE_F64}, {"i1", RBE_I8},  {"i2", RBE_I16}, {"i4", RBE_I32},
+                 {"i8", RBE_I64}, {"u1", RBE_U8},  {"u2", RBE_U16}, {"u4", RBE_U32}, {"u8", RBE_U64}, {"b1", RBE_BOOL}};
+    enum { TYPES = sizeof types / sizeof *types };
     char descr[32];
     if (!take_string(t, descr, sizeof descr)) return bad_header(n, "descr is not a text");
-    bool known = strlen(descr) == 3 && strchr("<>", descr[0]) && strchr("48", descr[2]) && descr[1] == 'f';
-    if (!known)
-        return rbe_fail(RBE_INVALID_ARGUMENT, "%s: expected values of type f4 or f8, found %s", n->source->name, descr);
+    size_t type = 0;
+    while (type < TYPES && strcmp(types[type].name, *descr ? descr + 1 : "") != 0) type++;
+    if (type == TYPES || !strchr(rbe_dtype_bytes(types[type].dtype) == 1 ? "<>|" : "<>", descr[0]))
+        return rbe_fail(RBE_INVALID_ARGUMENT,
+                        "%s: expected floats of 2, 4 or 8 bytes, whole numbers or bools, found %s", n->source->name,
+                        descr);
     n->big_endian = descr[0] == '>';
-    n->dtype = descr[2] == '4' ? RBE_F32 : RBE_F64;
+    n->dtype = types[type].dtype;
     return RBE_OK;
 }
 
@@ -118,17 +128,22 @@ static rbe_status read_dictionary(npy *n, text *t) {
     return seen[0] && seen[1] && seen[2] ? RBE_OK : bad_header(n, "expected descr, fortran_order and shape");
 }
 
-/* One or two dimensions that are as long as the data. */
+/* As many dimensions as a tensor can have, that are as long as the data; floats in proportion to the file. */
 static rbe_status check_size(const npy *n) {
     const char *name = n->source->name;
-    if (n->dims < 1 || n->dims > 2)
-        return rbe_fail(RBE_INVALID_ARGUMENT, "%s: expected one or two dimensions, found %zu", name, n->dims);
-    size_t columns = n->dims == 2 ? n->shape[1] : 1, count, bytes, size = rbe_dtype_bytes(n->dtype);
-    if (n->shape[0] == 0 || columns == 0) return rbe_fail(RBE_INVALID_ARGUMENT, "%s: an array without values", name);
-    if (__builtin_mul_overflow(n->shape[0], columns, &count) || __builtin_mul_overflow(count, size, &bytes) ||
-        bytes != n->source->bytes - n->data)
-        return rbe_fail(RBE_BAD_FORMAT, "%s: %zu x %zu values of %zu bytes do not fit the file's %llu", name,
-                        n->shape[0], columns, size, (unsigned long long)(n->source->bytes - n->data));
+    uint64_t stored = n->source->bytes - n->data, room = rbe_file_room(n->source->bytes);
+    size_t count, bytes;
+    if (n->dims < 1 || n->dims > RBE_MAX_DIMS)
+        return rbe_fail(RBE_INVALID_ARGUMENT, "%s: expected 1 .. %d dimensions, found %zu", name, RBE_MAX_DIMS,
+                        n->dims);
+    for (size_t d = 0; d < n->dims; d++)
+        if (n->shape[d] == 0) return rbe_fail(RBE_INVALID_ARGUMENT, "%s: an array without values", name);
+    if (!rbe_shape_bytes(n->dtype, n->dims, n->shape, &count, &bytes) || bytes != stored)
+        return rbe_fail(RBE_BAD_FORMAT, "%s: values of %zu bytes in the shape of the header do not fit the file's %llu",
+                        name, rbe_dtype_bytes(n->dtype), (unsigned long long)stored);
+    if (count > room / sizeof(float))
+        return rbe_fail(RBE_BAD_FORMAT, "%s: %zu floats, expected at most %llu bytes (rbe_set_max_read_bytes)", name,
+                        count, (unsigned long long)room);
     return RBE_OK;
 }
 
@@ -167,8 +182,14 @@ static void place(const npy *n, size_t first, const float *values, size_t count,
         memcpy(tensor->data + first, values, count * sizeof *values);
         return;
     }
-    size_t rows = n->shape[0], columns = n->shape[1];
-    for (size_t k = 0; k < count; k++) tensor->data[(first + k) % rows * columns + (first + k) / rows] = values[k];
+    for (size_t k = 0; k < count; k++) {
+        size_t place = 0, rest = first + k;
+        for (size_t d = 0; d < n->dims; d++) {
+            place = place * n->shape[d] + rest % n->shape[d];
+            rest /= n->shape[d];
+        }
+        tensor->data[place] = values[k];
+    }
 }
 
 static rbe_status read_values(const npy *n, rbe_tensor *tensor) {
@@ -184,8 +205,8 @@ static rbe_status read_values(const npy *n, rbe_tensor *tensor) {
             rbe_swap_little_endian(chunk, chunk, piece, size);
         size_t converted = rbe_convert_to_f32(n->dtype, chunk, piece, floats);
         if (converted < piece)
-            return rbe_fail(RBE_NUMERICAL_INSTABILITY, "%s: value %zu is too large for a float", n->source->name,
-                            at + converted);
+            return rbe_fail(RBE_NUMERICAL_INSTABILITY, "%s: value %zu is not one that a float can hold",
+                            n->source->name, at + converted);
         place(n, at, floats, piece, tensor);
     }
     return RBE_OK;
@@ -243,12 +264,15 @@ static rbe_status write_file(rbe_atomic_file *file, const char *path, const rbe_
         RBE_TRY(rbe_atomic_write(file, chunk, piece * sizeof(float)));
     }
     RBE_TRY(rbe_atomic_finish(file));
-    return rbe_atomic_commit(file);
+    return rbe_atomic_commit(&file, 1);
 }
 
 rbe_status rbe_npy_write(const char *path, const rbe_tensor *tensor) {
     if (!path || !tensor || !tensor->data || tensor->dims < 1 || tensor->dims > RBE_MAX_DIMS)
         return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_npy_write: the path is NULL, or the tensor is none");
+    size_t count, bytes;
+    if (!rbe_shape_bytes(RBE_F32, (size_t)tensor->dims, tensor->shape, &count, &bytes) || count == 0)
+        return rbe_fail(RBE_INVALID_ARGUMENT, "%s: an array without values, or with more than can be addressed", path);
     rbe_atomic_file file = {0};
     rbe_status status = write_file(&file, path, tensor);
     rbe_atomic_discard(&file);

@@ -5,7 +5,8 @@
  * ..} data         the tensors one after the other, row-major, little-endian, without gaps
  *
  * With checksums the header begins with RBE_CHECKSUM_PREFIX and 8 hexadecimal digits, the CRC-32 of all header
- * bytes behind them; under RBE_DATA_CHECKSUM_KEY stand those of the tensors in the order of the data.
+ * bytes behind them; under RBE_DATA_CHECKSUM_KEY stand those of the tensors in the order of the data. Any key that
+ * begins with RBE_KEY_PREFIX demands both: no single damaged byte makes a file with checksums one without.
  */
 #ifndef RBE_IO_SAFETENSORS_H
 #define RBE_IO_SAFETENSORS_H
@@ -13,9 +14,10 @@
 #include "io/source.h"
 #include "rbe/io.h"
 
-#define RBE_CHECKSUM_KEY "rbe.crc32"
+#define RBE_KEY_PREFIX "rbe."
+#define RBE_CHECKSUM_KEY RBE_KEY_PREFIX "crc32"
 #define RBE_CHECKSUM_PREFIX "{\"__metadata__\":{\"" RBE_CHECKSUM_KEY "\":\""
-#define RBE_DATA_CHECKSUM_KEY "rbe.data_crc32"
+#define RBE_DATA_CHECKSUM_KEY RBE_KEY_PREFIX "data_crc32"
 #define RBE_METADATA_KEY "__metadata__"
 
 enum { RBE_CHECKSUM_DIGITS = 8, RBE_CHUNK_BYTES = 16384, RBE_MAX_HEADER = 100 * 1000 * 1000 };
@@ -51,11 +53,11 @@ rbe_status rbe_tensors_write(const char *path, const rbe_stored_tensor *tensors,
 /* Puts tensors of wide values first: so all are aligned in a mapped file. Those of equal width stay in order. */
 void rbe_order_tensors(rbe_stored_tensor *tensors, size_t count);
 
-/* The largest piece of memory that a file of this size may make a reader take. */
-static inline uint64_t rbe_file_room(uint64_t file_bytes) {
-    const uint64_t least = (uint64_t)1 << 20;
-    return file_bytes > least / 4 ? 4 * file_bytes : least;
-}
+/* The memory that the JSON texts of a file of this size may take. */
+uint64_t rbe_file_room(uint64_t file_bytes);
+
+/* BAD_FORMAT if the file has checksums and that of tensor number n is not `found`. */
+rbe_status rbe_tensor_entry_check(const rbe_tensor_file *file, size_t n, uint32_t found);
 
 /* The product of a shape, and of that with the bytes of a value: false if they cannot be counted. */
 bool rbe_shape_bytes(rbe_dtype dtype, size_t dims, const size_t *shape, size_t *count, size_t *bytes);

@@ -9,6 +9,7 @@
 #include <zlib.h>
 
 #include "base/alloc.h"
+#include "base/input_file.h"
 #include "io/convert.h"
 #include "io/json.h"
 #include "io/safetensors.h"
@@ -34,6 +35,8 @@ bool rbe_shape_bytes(rbe_dtype dtype, size_t dims, const size_t *shape, size_t *
         if (__builtin_mul_overflow(*count, shape[d], count)) return false;
     return !__builtin_mul_overflow(*count, rbe_dtype_bytes(dtype), bytes);
 }
+
+uint64_t rbe_file_room(uint64_t file_bytes) { return rbe_input_room(file_bytes, 16, (uint64_t)1 << 20); }
 
 /* ---- one entry of the header --------------------------------------------------------------------------------- */
 
@@ -240,6 +243,16 @@ static rbe_status read_data_checksums(rbe_tensor_file *file) {
                     file->source.name, file->count);
 }
 
+/* Foreign files have no such keys; a file of this library has more than one, so that one stays when a byte changes. */
+static rbe_status check_checksums(rbe_tensor_file *file) {
+    if (file->checksums) return read_data_checksums(file);
+    for (size_t n = 0; n < file->metadata_count; n++)
+        if (strncmp(file->metadata[n].key, RBE_KEY_PREFIX, strlen(RBE_KEY_PREFIX)) == 0)
+            return rbe_fail(RBE_BAD_FORMAT, "%s: metadata %s, but the checksums are missing", file->source.name,
+                            file->metadata[n].key);
+    return RBE_OK;
+}
+
 /* ---- opening ------------------------------------------------------------------------------------------------- */
 
 static rbe_status read_header(rbe_tensor_file *file, char **header) {
@@ -253,6 +266,9 @@ static rbe_status read_header(rbe_tensor_file *file, char **header) {
     if (length > RBE_MAX_HEADER || length > file->source.bytes - sizeof length)
         return rbe_fail(RBE_BAD_FORMAT, "%s: a header of %llu bytes does not fit the file of %llu", name,
                         (unsigned long long)length, (unsigned long long)file->source.bytes);
+    if (length > rbe_file_room(file->source.bytes))
+        return rbe_fail(RBE_BAD_FORMAT, "%s: a header of %llu bytes, expected at most %llu (rbe_set_max_read_bytes)",
+                        name, (unsigned long long)length, (unsigned long long)rbe_file_room(file->source.bytes));
     file->data_start = sizeof length + length;
     *header = rbe_alloc(length + 1, 1);
     if (!*header) return RBE_INSUFFICIENT_MEMORY;
@@ -270,7 +286,7 @@ static rbe_status open_file(rbe_tensor_file *file) {
         status = rbe_json_parse(&root, header, (size_t)file->data_start - sizeof(uint64_t), file->source.name,
                                 rbe_file_room(file->source.bytes));
     if (status == RBE_OK) status = fill_file(file, root);
-    if (status == RBE_OK && file->checksums) status = read_data_checksums(file);
+    if (status == RBE_OK) status = check_checksums(file);
     cJSON_Delete(root);
     rbe_free(header);
     return status;
@@ -314,7 +330,7 @@ const rbe_tensor_info *rbe_tensor_file_at(const rbe_tensor_file *file, size_t n)
 size_t rbe_tensor_file_count(const rbe_tensor_file *file) { return file ? file->count : 0; }
 
 size_t rbe_tensor_file_find(const rbe_tensor_file *file, const char *name) {
-    size_t low = 0, high = file->count;
+    size_t low = 0, high = file && name ? file->count : 0;
     while (low < high) {
         size_t middle = low + (high - low) / 2;
         int order = strcmp(name, file->entries[file->by_name[middle]].info.name);
@@ -324,11 +340,11 @@ size_t rbe_tensor_file_find(const rbe_tensor_file *file, const char *name) {
         else
             low = middle + 1;
     }
-    return file->count;
+    return rbe_tensor_file_count(file);
 }
 
 const char *rbe_tensor_file_metadata(const rbe_tensor_file *file, const char *key) {
-    for (size_t n = 0; n < file->metadata_count; n++)
+    for (size_t n = 0; file && key && n < file->metadata_count; n++)
         if (strcmp(file->metadata[n].key, key) == 0) return file->metadata[n].value;
     return NULL;
 }
@@ -342,7 +358,7 @@ static rbe_status check_number(const rbe_tensor_file *file, size_t n) {
     return rbe_fail(RBE_INVALID_ARGUMENT, "tensor %zu does not exist: the file has %zu", n, file ? file->count : 0);
 }
 
-static rbe_status check_crc(const rbe_tensor_file *file, size_t n, uint32_t found) {
+rbe_status rbe_tensor_entry_check(const rbe_tensor_file *file, size_t n, uint32_t found) {
     const rbe_tensor_entry *entry = &file->entries[n];
     if (!file->checksums || checksum_fits(entry->crc, found)) return RBE_OK;
     return rbe_fail(RBE_BAD_FORMAT, "%s: tensor %s is damaged: expected checksum %08x, found %08x", file->source.name,
@@ -353,7 +369,7 @@ rbe_status rbe_tensor_file_read(const rbe_tensor_file *file, size_t n, void *val
     RBE_TRY(check_number(file, n));
     const rbe_tensor_info *info = &file->entries[n].info;
     RBE_TRY(rbe_tensor_entry_read(file, n, 0, values, info->bytes));
-    if (file->checksums) RBE_TRY(check_crc(file, n, (uint32_t)crc32_z(0, values, info->bytes)));
+    if (file->checksums) RBE_TRY(rbe_tensor_entry_check(file, n, (uint32_t)crc32_z(0, values, info->bytes)));
     rbe_swap_little_endian(values, values, info->count, rbe_dtype_bytes(info->dtype));
     return RBE_OK;
 }
@@ -378,5 +394,5 @@ rbe_status rbe_tensor_file_read_f32(const rbe_tensor_file *file, size_t n, float
             return rbe_fail(RBE_NUMERICAL_INSTABILITY, "%s: tensor %s: value %zu is too large for a float",
                             file->source.name, info->name, at + converted);
     }
-    return check_crc(file, n, crc);
+    return rbe_tensor_entry_check(file, n, crc);
 }

@@ -18,39 +18,50 @@ typedef struct layout {
     const rbe_metadata *metadata;
     size_t metadata_count;
     char *checksums; /* of the data, as text; NULL: none */
+    uint32_t *crcs;  /* the same as numbers */
 } layout;
 
 /* ---- data ---------------------------------------------------------------------------------------------------- */
 
-/* Feeds a tensor's bytes, as they are to stand in the file, to *crc and to `file`, those that are not NULL. */
+/* Computes the checksum of a tensor's bytes as they are to stand in the file, and feeds them to `file` unless it is
+ * NULL. What is copied from a file with checksums is compared with its own. */
 static rbe_status stream(const rbe_stored_tensor *tensor, uint32_t *crc, rbe_atomic_file *file) {
     uint8_t chunk[RBE_CHUNK_BYTES];
     size_t count, bytes, size = rbe_dtype_bytes(tensor->dtype), piece = sizeof chunk;
     rbe_shape_bytes(tensor->dtype, tensor->dims, tensor->shape, &count, &bytes);
+    *crc = 0;
     for (size_t at = 0; at < bytes; at += piece) {
         if (piece > bytes - at) piece = bytes - at;
         if (tensor->values)
             rbe_swap_little_endian(chunk, (const char *)tensor->values + at, piece / size, size);
         else
             RBE_TRY(rbe_tensor_entry_read(tensor->source, tensor->source_index, at, chunk, piece));
-        if (crc) *crc = (uint32_t)crc32_z(*crc, chunk, piece);
+        *crc = (uint32_t)crc32_z(*crc, chunk, piece);
         if (file) RBE_TRY(rbe_atomic_write(file, chunk, piece));
     }
-    return RBE_OK;
+    if (tensor->values || bytes == 0) return RBE_OK;
+    return rbe_tensor_entry_check(tensor->source, tensor->source_index, *crc);
 }
 
 /* Eight digits for each tensor, with spaces between. */
 static rbe_status make_checksums(layout *l) {
     const size_t each = RBE_CHECKSUM_DIGITS + 1;
     l->checksums = rbe_alloc(l->count * each + 1, 1);
-    if (!l->checksums) return RBE_INSUFFICIENT_MEMORY;
+    l->crcs = rbe_alloc(l->count, sizeof *l->crcs);
+    if (!l->checksums || !l->crcs) return RBE_INSUFFICIENT_MEMORY;
     l->checksums[0] = '\0';
     for (size_t n = 0; n < l->count; n++) {
-        uint32_t crc = 0;
-        RBE_TRY(stream(&l->tensors[n], &crc, NULL));
-        snprintf(l->checksums + n * each, each + 1, "%08x%s", (unsigned)crc, n + 1 < l->count ? " " : "");
+        RBE_TRY(stream(&l->tensors[n], &l->crcs[n], NULL));
+        snprintf(l->checksums + n * each, each + 1, "%08x%s", (unsigned)l->crcs[n], n + 1 < l->count ? " " : "");
     }
     return RBE_OK;
+}
+
+static rbe_status write_tensor(rbe_atomic_file *file, const layout *l, size_t n) {
+    uint32_t crc;
+    RBE_TRY(stream(&l->tensors[n], &crc, file));
+    if (!l->crcs || l->crcs[n] == crc) return RBE_OK;
+    return rbe_fail(RBE_IO_ERROR, "%s: tensor %s has changed while it was written", file->path, l->tensors[n].name);
 }
 
 /* ---- checks -------------------------------------------------------------------------------------------------- */
@@ -80,6 +91,10 @@ static rbe_status check_tensor(const rbe_stored_tensor *t) {
     if (rbe_dtype_bytes(t->dtype) == 0 || t->dims > RBE_FILE_MAX_DIMS ||
         !rbe_shape_bytes(t->dtype, t->dims, t->shape, &count, &bytes))
         return rbe_fail(RBE_INVALID_ARGUMENT, "tensor %s: the type or the shape cannot be stored", t->name);
+    for (size_t d = 0; d < t->dims; d++)
+        if (t->shape[d] > RBE_JSON_MOST)
+            return rbe_fail(RBE_INVALID_ARGUMENT, "tensor %s: expected extents below 2^53, found %zu", t->name,
+                            t->shape[d]);
     if (strcmp(t->name, RBE_METADATA_KEY) == 0)
         return rbe_fail(RBE_INVALID_ARGUMENT, "no tensor can be called " RBE_METADATA_KEY);
     if (t->values || count == 0) return RBE_OK;
@@ -89,18 +104,23 @@ static rbe_status check_tensor(const rbe_stored_tensor *t) {
     return RBE_OK;
 }
 
-static rbe_status check_layout(const layout *l) {
+/* Metadata of a name of this library's promise checksums to the reader. */
+static rbe_status check_metadata(const rbe_metadata *pair, bool checksums) {
+    if (!pair->value || rbe_utf8_length(pair->value, strlen(pair->value)) < strlen(pair->value))
+        return rbe_fail(RBE_INVALID_ARGUMENT, "metadata %s: its text is not UTF-8", pair->key);
+    if (strcmp(pair->key, RBE_CHECKSUM_KEY) == 0 || strcmp(pair->key, RBE_DATA_CHECKSUM_KEY) == 0)
+        return rbe_fail(RBE_INVALID_ARGUMENT, "metadata %s is written with the checksums", pair->key);
+    if (!checksums && strncmp(pair->key, RBE_KEY_PREFIX, strlen(RBE_KEY_PREFIX)) == 0)
+        return rbe_fail(RBE_INVALID_ARGUMENT, "metadata %s: a file with it needs checksums", pair->key);
+    return RBE_OK;
+}
+
+static rbe_status check_layout(const layout *l, bool checksums) {
     if (l->count > 0) RBE_TRY(check_names("tensor", &l->tensors->name, l->count, sizeof *l->tensors));
     if (l->metadata_count > 0)
         RBE_TRY(check_names("metadata", &l->metadata->key, l->metadata_count, sizeof *l->metadata));
     for (size_t n = 0; n < l->count; n++) RBE_TRY(check_tensor(&l->tensors[n]));
-    for (size_t n = 0; n < l->metadata_count; n++) {
-        const rbe_metadata *pair = &l->metadata[n];
-        if (!pair->value || rbe_utf8_length(pair->value, strlen(pair->value)) < strlen(pair->value))
-            return rbe_fail(RBE_INVALID_ARGUMENT, "metadata %s: its text is not UTF-8", pair->key);
-        if (strcmp(pair->key, RBE_CHECKSUM_KEY) == 0 || strcmp(pair->key, RBE_DATA_CHECKSUM_KEY) == 0)
-            return rbe_fail(RBE_INVALID_ARGUMENT, "metadata %s is written with the checksums", pair->key);
-    }
+    for (size_t n = 0; n < l->metadata_count; n++) RBE_TRY(check_metadata(&l->metadata[n], checksums));
     return RBE_OK;
 }
 
@@ -118,11 +138,15 @@ static bool add_metadata(cJSON *root, const layout *l) {
     return whole;
 }
 
+/* As text: cJSON prints numbers of more than 15 digits rounded. */
 static bool add_numbers(cJSON *object, const char *key, const size_t *numbers, size_t count) {
     cJSON *list = cJSON_AddArrayToObject(object, key);
     bool whole = list;
-    for (size_t n = 0; whole && n < count; n++)
-        whole = cJSON_AddItemToArray(list, cJSON_CreateNumber((double)numbers[n]));
+    for (size_t n = 0; whole && n < count; n++) {
+        char text[24];
+        snprintf(text, sizeof text, "%zu", numbers[n]);
+        whole = cJSON_AddItemToArray(list, cJSON_CreateRaw(text));
+    }
     return whole;
 }
 
@@ -175,9 +199,9 @@ static rbe_status write_header(rbe_atomic_file *file, char *text, bool checksums
 static rbe_status write_file(rbe_atomic_file *file, const char *path, char *header, const layout *l) {
     RBE_TRY(rbe_atomic_open(file, path));
     RBE_TRY(write_header(file, header, l->checksums));
-    for (size_t n = 0; n < l->count; n++) RBE_TRY(stream(&l->tensors[n], NULL, file));
+    for (size_t n = 0; n < l->count; n++) RBE_TRY(write_tensor(file, l, n));
     RBE_TRY(rbe_atomic_finish(file));
-    return rbe_atomic_commit(file);
+    return rbe_atomic_commit(&file, 1);
 }
 
 void rbe_order_tensors(rbe_stored_tensor *tensors, size_t count) {
@@ -192,15 +216,16 @@ void rbe_order_tensors(rbe_stored_tensor *tensors, size_t count) {
 
 rbe_status rbe_tensors_write(const char *path, const rbe_stored_tensor *tensors, size_t count,
                              const rbe_metadata *metadata, size_t metadata_count, bool checksums) {
-    layout l = {tensors, count, metadata, metadata_count, NULL};
+    layout l = {.tensors = tensors, .count = count, .metadata = metadata, .metadata_count = metadata_count};
     rbe_atomic_file file = {0};
     char *header = NULL;
-    rbe_status status = check_layout(&l);
+    rbe_status status = check_layout(&l, checksums);
     if (status == RBE_OK && checksums) status = make_checksums(&l);
     if (status == RBE_OK && !(header = make_header(&l))) status = RBE_INSUFFICIENT_MEMORY;
     if (status == RBE_OK) status = write_file(&file, path, header, &l);
     rbe_atomic_discard(&file);
     cJSON_free(header);
     rbe_free(l.checksums);
+    rbe_free(l.crcs);
     return status;
 }

@@ -2,13 +2,12 @@
 #include "io/source.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
 #include "base/failure.h"
+#include "base/input_file.h"
 
 static rbe_status take_name(rbe_source *source, const char *name) {
     size_t room = strlen(name) + 1;
@@ -18,20 +17,10 @@ static rbe_status take_name(rbe_source *source, const char *name) {
     return RBE_OK;
 }
 
-static rbe_status open_regular(rbe_source *source) {
-    source->file = open(source->name, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a FIFO does not make it wait */
-    if (source->file < 0) return rbe_fail_errno(source->name, "cannot open");
-    struct stat about;
-    if (fstat(source->file, &about) != 0) return rbe_fail_errno(source->name, "cannot read");
-    if (!S_ISREG(about.st_mode)) return rbe_fail(RBE_IO_ERROR, "%s: expected a regular file", source->name);
-    source->bytes = (uint64_t)about.st_size;
-    return RBE_OK;
-}
-
 rbe_status rbe_source_open(rbe_source *source, const char *path) {
     *source = (rbe_source){.file = -1};
     rbe_status status = take_name(source, path);
-    if (status == RBE_OK) status = open_regular(source);
+    if (status == RBE_OK) status = rbe_input_open(path, &source->file, &source->bytes);
     if (status != RBE_OK) rbe_source_close(source);
     return status;
 }

@@ -20,7 +20,6 @@
 #define PANEL_PAIR_BYTES (2u << 20) /* of input and output panel together, for the second-level cache */
 #define LEAST_TASKS 16              /* that a loop should have, so that so many threads find work */
 #define RUN_BYTES (640u << 10)      /* of the panels that are summed without a break */
-#define RUN_PANELS 8                /* of PANEL_WIDTH rows */
 #define TOGETHER_BYTES (4u << 20)   /* of the runs that several threads work on together */
 
 /* Floats up to a whole number of vectors. */
@@ -43,7 +42,7 @@ rbe_layout rbe_plan_layout(const rbe_plan *plan, size_t rows) {
     const size_t pair_bytes = (plan->grid_rows + plan->grid_cols) * plan->block_rows * sizeof(float);
     size_t width = at_least(at_most(PANEL_WIDTH, padded(rows)), PANEL_STEP);
     while (width > PANEL_STEP && pair_bytes * width > PANEL_PAIR_BYTES) width -= PANEL_STEP;
-    size_t run_rows = width * at_most(at_least(RUN_BYTES / (pair_bytes * width), 1), RUN_PANELS);
+    size_t run_rows = width * at_most(at_least(RUN_BYTES / (pair_bytes * width), 1), RBE_MAX_RUN / PANEL_WIDTH);
     l.width = width_for_tasks(width, rows);
     l.panels = parts(rows, l.width);
     l.input_floats = plan->grid_cols * plan->block_rows * l.width;

@@ -12,8 +12,6 @@
 #include "kernels/lists.h"
 #include "kernels/vector.h"
 
-enum { GRADIENT_MAX_WIDTH = 64 };
-
 static size_t panel_rows(const rbe_panels *panels, size_t panel) {
     size_t rest = panels->rows - panel * panels->width;
     return rest < panels->width ? rest : panels->width;
@@ -31,31 +29,42 @@ static void turn(const float *y, size_t block_step, size_t vectors, float *turne
     }
 }
 
-ALWAYS_INLINE void turned_tile(const uint32_t *at, const float *x, const float *turned, size_t samples, float *gradient,
-                               size_t gradient_step, size_t entries) {
+/* The same for all panels of a run; those of panel p begin at p * width. */
+static void turn_run(const rbe_panels *panels, size_t y_at, size_t block_step, float *turned) {
+    for (size_t panel = 0; panel < panels->count; panel++)
+        turn(panels->y + panel * panels->y_panel + y_at, block_step, (panel_rows(panels, panel) + LANES - 1) / LANES,
+             turned + panel * panels->width * LANES);
+}
+
+/* Sums of one tile over a run. The input rows of the next tile are asked for meanwhile: another core may have made
+ * them. */
+ALWAYS_INLINE void turned_tile(const rbe_panels *panels, const uint32_t *at, const uint32_t *next, const float *turned,
+                               float *gradient, size_t gradient_step, size_t entries) {
     vec sum[8];
     UNROLL for (size_t u = 0; u < entries; u++) sum[u] = load(gradient + u * gradient_step);
-    for (size_t n = 0; n < samples; n++) {
-        vec y = load(turned + n * LANES);
-        UNROLL for (size_t u = 0; u < entries; u++) sum[u] = multiply_add(splat(x[at[u] + n]), y, sum[u]);
+    for (size_t panel = 0; panel < panels->count; panel++) {
+        const float *x = panels->x + panel * panels->x_panel, *rows = turned + panel * panels->width * LANES;
+        const size_t samples = panel_rows(panels, panel);
+        for (size_t n = 0; n < samples; n += 16)
+            UNROLL for (size_t u = 0; u < entries; u++) __builtin_prefetch(x + next[u] + n);
+        for (size_t n = 0; n < samples; n++) {
+            vec y = load(rows + n * LANES);
+            UNROLL for (size_t u = 0; u < entries; u++) sum[u] = multiply_add(splat(x[at[u] + n]), y, sum[u]);
+        }
     }
     UNROLL for (size_t u = 0; u < entries; u++) store(gradient + u * gradient_step, sum[u]);
 }
 
 static void gradient_turned(const rbe_panels *panels, const places *p, size_t y_at, size_t block_step, float *gradient,
                             size_t rows) {
-    _Alignas(64) float turned[GRADIENT_MAX_WIDTH * LANES];
-    for (size_t panel = 0; panel < panels->count; panel++) {
-        const float *x = panels->x + panel * panels->x_panel;
-        size_t samples = panel_rows(panels, panel);
-        for (size_t m = 0; m < rows; m += LANES) {
-            turn(panels->y + panel * panels->y_panel + y_at + m * block_step, block_step, (samples + LANES - 1) / LANES,
-                 turned);
-            size_t k = 0;
-            for (; k + 8 <= p->count; k += 8)
-                turned_tile(p->at + k, x, turned, samples, gradient + k * rows + m, rows, 8);
-            for (; k < p->count; k++) turned_tile(p->at + k, x, turned, samples, gradient + k * rows + m, rows, 1);
-        }
+    _Alignas(64) float turned[RBE_MAX_RUN * LANES];
+    for (size_t m = 0; m < rows; m += LANES) {
+        turn_run(panels, y_at + m * block_step, block_step, turned);
+        size_t k = 0;
+        for (; k + 8 <= p->count; k += 8)
+            turned_tile(panels, p->at + k, p->at + (k + 16 <= p->count ? k + 8 : k), turned, gradient + k * rows + m,
+                        rows, 8);
+        for (; k < p->count; k++) turned_tile(panels, p->at + k, p->at + k, turned, gradient + k * rows + m, rows, 1);
     }
 }
 

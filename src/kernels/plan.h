@@ -7,6 +7,7 @@
 #include "codec/grouped.h"
 
 #define RBE_MAX_BLOCK 256
+#define RBE_MAX_RUN 512 /* rows of all panels of a run together */
 #define RBE_MAX_TAPS 20
 #define RBE_MOMENT_STEP (RBE_EVEN_COUNT + RBE_MAX_RANK)
 #define RBE_MAX_PAIRS (RBE_ALPHA_FUNCTIONS + RBE_MAX_RANK)

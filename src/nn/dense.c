@@ -65,7 +65,8 @@ static void dense_destroy(rbe_layer *layer) {
     for (size_t n = 0; n < layer->param_count; n++) rbe_free(layer->params[n].value);
 }
 
-static const rbe_layer_type dense_type = {"dense", dense_forward, dense_tape_bytes, NULL, NULL, NULL, dense_destroy};
+static const rbe_layer_type dense_type = {"dense", dense_forward, dense_tape_bytes, NULL,
+                                          NULL,    NULL,          dense_destroy,    NULL};
 
 /* A layer with uninitialised weights and a bias of zeros. */
 static dense_layer *dense_bare(size_t in, size_t out, bool bias, const char *name) {

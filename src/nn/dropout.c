@@ -18,7 +18,8 @@ static size_t dropout_tape_bytes(const rbe_layer *layer, size_t rows, size_t col
     return rbe_node_bytes(rows * columns, true) + RBE_ALIGNMENT; /* its context */
 }
 
-static const rbe_layer_type dropout_type = {"dropout", dropout_forward, dropout_tape_bytes, NULL, NULL, NULL, NULL};
+static const rbe_layer_type dropout_type = {"dropout", dropout_forward, dropout_tape_bytes, NULL, NULL, NULL, NULL,
+                                            NULL};
 
 bool rbe_dropout_probability(const rbe_layer *layer, float *probability) {
     if (layer->type != &dropout_type) return false;

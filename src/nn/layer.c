@@ -15,6 +15,13 @@ rbe_status rbe_param_require_grad(rbe_param *param) {
     return param->grad ? RBE_OK : rbe_last_status();
 }
 
+void rbe_param_free_grad(rbe_param *param) {
+    if (!param) return;
+    rbe_free(param->grad);
+    param->grad = NULL;
+    param->grad_set = false;
+}
+
 rbe_status rbe_layer_check_size(const char *kind, size_t in, size_t out) {
     const size_t most = (size_t)1 << 24; /* BLAS counts in int, positions in 32 bits */
     if (in >= 1 && in <= most && out >= 1 && out <= most) return RBE_OK;
@@ -45,8 +52,8 @@ rbe_var *rbe_layer_forward(const rbe_layer *layer, rbe_var *x) {
 }
 
 void rbe_layer_free(rbe_layer *layer) {
-    if (!layer) return;
-    for (size_t n = 0; n < layer->param_count; n++) rbe_free(layer->params[n].grad);
+    if (!layer || layer->owner) return;
+    for (size_t n = 0; n < layer->param_count; n++) rbe_param_free_grad(&layer->params[n]);
     if (layer->type->destroy) layer->type->destroy(layer);
     rbe_free(layer);
 }
@@ -64,7 +71,7 @@ rbe_param *rbe_layer_param(const rbe_layer *layer, size_t n) {
 }
 
 void rbe_layer_set_name(rbe_layer *layer, const char *name) {
-    if (!layer) return;
+    if (!layer || !name) return;
     rbe_layer_set_default_name(layer, name);
     layer->named = true;
 }
@@ -88,7 +95,6 @@ rbe_layer_cost rbe_layer_describe_cost(const rbe_layer *layer) {
     for (size_t n = 0; n < layer->param_count; n++) cost.values += layer->params[n].count;
     cost.bytes = cost.values * sizeof(float);
     if (layer->type->structure_bytes) cost.bytes += layer->type->structure_bytes(layer);
-    cost.dense_bytes = layer->in * layer->out * sizeof(float);
-    if (layer->has_bias) cost.dense_bytes += layer->out * sizeof(float);
+    cost.dense_bytes = layer->type->dense_bytes ? layer->type->dense_bytes(layer) : cost.bytes;
     return cost;
 }

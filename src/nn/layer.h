@@ -17,6 +17,8 @@ typedef struct rbe_layer_type {
     size_t (*structure_bytes)(const rbe_layer *layer); /* beside the parameters: positions, pointers. May be NULL. */
     size_t (*table_bytes)(const rbe_layer *layer);     /* constants of its products, not stored. May be NULL. */
     void (*destroy)(rbe_layer *layer);                 /* frees what the layer owns beyond this struct; may be NULL */
+    size_t (*dense_bytes)(const rbe_layer *layer);     /* what the dense layer in its place takes. May be NULL: as much
+                                                          as the layer itself, which compresses nothing. */
 } rbe_layer_type;
 
 /* A layer's own struct begins with this one and is one piece of rbe_alloc. Parameter values belong to the layer's
@@ -26,8 +28,9 @@ struct rbe_layer {
     char name[RBE_NAME_SIZE];
     bool named; /* by rbe_layer_set_name; otherwise a model names it by its place */
     bool has_bias;
-    size_t in, out;    /* 0: any */
-    rbe_param *params; /* inside the layer's own struct: the gradients of a const layer can be written */
+    const rbe_model *owner; /* the model that it is a part of, and that frees it; NULL: none */
+    size_t in, out;         /* 0: any */
+    rbe_param *params;      /* inside the layer's own struct: the gradients of a const layer can be written */
     size_t param_count;
 };
 

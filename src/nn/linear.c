@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/assert.h"
 #include "base/failure.h"
 #include "codec/positions.h"
 #include "nn/linear_product.h"
@@ -22,6 +23,7 @@ enum { DEFAULT_GROUP = 16, VALUE_STREAM = 2 };
 /* What a forward product leaves for its backward. */
 typedef struct linear_context {
     float *cache;
+    uint64_t generation; /* of the layer */
 } linear_context;
 
 /* Says whether the parameters' gradients are to be added to; those without one join the others at zero. */
@@ -41,6 +43,10 @@ static rbe_status linear_backward(rbe_var *self) {
     const linear_context *context = self->context;
     rbe_var *x = self->parents[0];
     size_t rows = rbe_tensor_rows(&x->value);
+    if (context->generation != layer->generation)
+        return rbe_fail(RBE_INVALID_ARGUMENT,
+                        "%s: its positions have changed since the forward product, expected a new forward pass",
+                        layer->base.name);
     RBE_TRY(rbe_layer_require_grads(&layer->base));
     rbe_gradients gradients = {0};
     if (x->needs_grad) {
@@ -70,6 +76,7 @@ static rbe_var *linear_forward(const rbe_layer *base, rbe_var *x) {
     rbe_node_has_parameters(y);
     rbe_arena *arena = rbe_tape_arena(y);
     linear_context *context = y->context;
+    context->generation = layer->generation;
     if (layer->use_cache && y->needs_grad) {
         context->cache = rbe_arena_take(arena, 1, rbe_plan_cache_bytes(layer->plan, rows));
         if (!context->cache) return rbe_tape_fail_last(y);
@@ -109,9 +116,19 @@ static void linear_destroy(rbe_layer *base) {
     rbe_blocks_free(layer->blocks);
 }
 
-static const rbe_layer_type linear_type = {
-    "rbe",         linear_forward, linear_tape_bytes, linear_scratch_bytes, linear_structure_bytes, linear_table_bytes,
-    linear_destroy};
+/* W and b uncompressed. */
+static size_t linear_dense_bytes(const rbe_layer *base) {
+    return (base->in * base->out + (base->has_bias ? base->out : 0)) * sizeof(float);
+}
+
+static const rbe_layer_type linear_type = {"rbe",
+                                           linear_forward,
+                                           linear_tape_bytes,
+                                           linear_scratch_bytes,
+                                           linear_structure_bytes,
+                                           linear_table_bytes,
+                                           linear_destroy,
+                                           linear_dense_bytes};
 
 /* ---- making one ---------------------------------------------------------------------------------------------- */
 
@@ -121,9 +138,18 @@ static double positions_per_value(const rbe_blocks *b) {
     return (double)(b->grid_rows * b->block) * (double)(b->grid_cols * b->block) / (double)values;
 }
 
+/* The scale of a coefficient's rate, and of an alpha's. */
+static float usual_rate(const rbe_blocks *b) { return (float)sqrt(positions_per_value(b)); }
+
+/* The usual rate becomes the new one; one that a user has set keeps its proportion to it, and 0 stays 0. */
+static void follow_rate(rbe_param *param, float before, float after) {
+    param->lr_scale = param->lr_scale == before ? after : param->lr_scale * (after / before);
+}
+
 void rbe_linear_blocks_changed(rbe_linear_layer *layer) {
     const rbe_blocks *b = layer->blocks;
     rbe_param *coefficients = &layer->params[0];
+    float before = layer->usual_rate, after = usual_rate(b);
     if (coefficients->count != b->value_count) {
         rbe_free(coefficients->grad);
         coefficients->grad = NULL;
@@ -131,25 +157,28 @@ void rbe_linear_blocks_changed(rbe_linear_layer *layer) {
     }
     coefficients->value = b->values;
     coefficients->count = b->value_count;
-    coefficients->lr_scale = (float)sqrt(positions_per_value(b));
-    if (layer->alpha) layer->alpha->lr_scale = coefficients->lr_scale;
+    follow_rate(coefficients, before, after);
+    if (layer->alpha) follow_rate(layer->alpha, before, after);
+    layer->usual_rate = after;
+    layer->generation++;
+    RBE_ASSERT(rbe_blocks_check_positions(b) == RBE_OK);
 }
 
 /* Weight decay is left out: at a learning rate scaled up it would shrink coefficients that much faster. */
 static void set_params(rbe_linear_layer *layer, float *bias) {
     const rbe_blocks *b = layer->blocks;
     rbe_param *next = layer->params;
-    *next++ = (rbe_param){.part = "coefficients"};
+    float rate = layer->usual_rate = usual_rate(b);
+    *next++ = (rbe_param){.part = "coefficients", .value = b->values, .count = b->value_count, .lr_scale = rate};
     if (b->alpha) {
+        size_t count = RBE_BASIS_COUNT * b->grid_rows * b->grid_cols;
         layer->alpha = next++;
-        *layer->alpha =
-            (rbe_param){.part = "alpha", .value = b->alpha, .count = RBE_BASIS_COUNT * b->grid_rows * b->grid_cols};
+        *layer->alpha = (rbe_param){.part = "alpha", .value = b->alpha, .count = count, .lr_scale = rate};
     }
     if (bias) {
         layer->bias = next++;
         *layer->bias = (rbe_param){.part = "bias", .value = bias, .count = layer->base.out, .lr_scale = 1.0f};
     }
-    rbe_linear_blocks_changed(layer);
     layer->base.params = layer->params;
     layer->base.param_count = (size_t)(next - layer->params);
     layer->base.has_bias = bias != NULL;
@@ -186,7 +215,10 @@ static rbe_status draw_values(rbe_blocks *b, double init_scale, uint64_t seed) {
     double deviation = init_scale * sqrt(2.0 / (double)b->input_axis.length * positions_per_value(b));
     for (size_t n = 0; n < b->value_count; n++) b->values[n] = (float)(deviation * rbe_rng_normal(rng));
     rbe_rng_free(rng);
-    return RBE_OK;
+    size_t bad = rbe_first_nonfinite(b->values, b->value_count);
+    if (bad == b->value_count) return RBE_OK;
+    return rbe_fail(RBE_NUMERICAL_INSTABILITY, "init_scale: %g makes coefficient %zu too large for a float", init_scale,
+                    bad);
 }
 
 rbe_layer *rbe_linear_new(size_t in, size_t out, const rbe_linear_options *options) {

@@ -24,6 +24,8 @@ struct rbe_linear_layer {
     rbe_param *alpha, *bias;          /* NULL without */
     rbe_blocks *blocks;
     rbe_plan *plan;
+    float usual_rate;    /* the lr_scale of coefficients and alphas that nobody has set otherwise */
+    uint64_t generation; /* rises whenever the lists are replaced: what was made for other positions can tell */
     bool use_cache;
     size_t batch_threshold; /* that the layer was made with; 0: the plan's own */
     rbe_linear_probe probe; /* see NULL: none */
@@ -36,8 +38,9 @@ struct rbe_linear_layer {
 /* NULL if the layer is of another kind, or NULL. */
 rbe_linear_layer *rbe_layer_as_linear(const rbe_layer *layer);
 
-/* To be called after the blocks' values or positions have been replaced: parameters point to them again. Gradients
- * are dropped if the count has changed. */
+/* To be called after the blocks, their positions or their array of values have been replaced: parameters point to
+ * them again, and the generation rises. Gradients are dropped if the count has changed; rates follow it, those that a user
+ * has set in proportion. */
 void rbe_linear_blocks_changed(rbe_linear_layer *layer);
 
 #endif

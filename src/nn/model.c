@@ -10,7 +10,11 @@ rbe_model *rbe_model_new(void) { return rbe_alloc_zeroed(1, sizeof(rbe_model)); 
 
 void rbe_model_free(rbe_model *model) {
     if (!model) return;
-    for (size_t n = 0; n < model->count; n++) rbe_layer_free(model->stages[n].layer);
+    for (size_t n = 0; n < model->count; n++) {
+        rbe_layer *layer = model->stages[n].layer;
+        if (layer) layer->owner = NULL;
+        rbe_layer_free(layer);
+    }
     rbe_free(model->stages);
     rbe_free(model);
 }
@@ -48,6 +52,7 @@ static rbe_status add_layer(rbe_model *model, rbe_layer *layer) {
         return rbe_fail(RBE_INPUT_DIMENSION_MISMATCH, "%s: takes %zu columns, the layer before gives %zu", layer->name,
                         layer->in, model->width);
     RBE_TRY(append(model, (rbe_stage){.layer = layer}));
+    layer->owner = model;
     if (layer->out) model->width = layer->out;
     if (layer->param_count) model->fc_count++;
     if (!layer->named) {
@@ -58,7 +63,17 @@ static rbe_status add_layer(rbe_model *model, rbe_layer *layer) {
     return RBE_OK;
 }
 
+/* A layer has one place in one model, which trains, counts, stores and frees it there. */
+static rbe_status refuse_owned(const rbe_model *model, const rbe_layer *layer) {
+    if (layer->owner != model)
+        return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_model_add: %s is a layer of another model already", layer->name);
+    size_t place = 0;
+    while (rbe_model_layer(model, place) != layer) place++;
+    return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_model_add: %s is layer %zu of this model already", layer->name, place);
+}
+
 rbe_status rbe_model_add(rbe_model *model, rbe_layer *layer) {
+    if (layer && layer->owner) return refuse_owned(model, layer);
     rbe_status status = rbe_model_status(model);
     if (status == RBE_OK && !layer) {
         /* Most likely its constructor has just failed in this thread and said why. */
@@ -77,13 +92,23 @@ rbe_status rbe_model_apply(rbe_model *model, rbe_var *(*operation)(rbe_var *)) {
     return RBE_OK;
 }
 
+/* An operation is a caller's: what it returns is checked. */
+rbe_var *rbe_model_stage_forward(const rbe_model *model, size_t n, rbe_var *x) {
+    const rbe_stage *s = &model->stages[n];
+    if (s->layer) return rbe_layer_forward(s->layer, x);
+    if (!rbe_ok(x)) return x;
+    rbe_var *y = s->operation(x);
+    if (y && y->tape == x->tape) return y;
+    return rbe_tape_fail(x, RBE_INVALID_ARGUMENT,
+                         "the operation at place %zu of %zu of the model: expected a variable of its input's tape, "
+                         "found %s",
+                         n + 1, model->count, y ? "one of another tape" : "NULL");
+}
+
 rbe_var *rbe_model_forward(const rbe_model *model, rbe_var *x) {
     if (!x) return NULL;
     if (rbe_model_status(model) != RBE_OK) return rbe_tape_fail_last(x);
-    for (size_t n = 0; n < model->count; n++) {
-        const rbe_stage *s = &model->stages[n];
-        x = s->layer ? rbe_layer_forward(s->layer, x) : s->operation(x);
-    }
+    for (size_t n = 0; n < model->count; n++) x = rbe_model_stage_forward(model, n, x);
     return x;
 }
 
@@ -123,6 +148,7 @@ static size_t input_columns(const rbe_model *model) {
 }
 
 size_t rbe_model_tape_bytes(const rbe_model *model, size_t rows) {
+    if (rows > INT32_MAX) return PTRDIFF_MAX; /* no product takes so many; nothing below overflows */
     size_t columns = input_columns(model), scratch = 0;
     size_t bytes = rbe_aligned(sizeof(rbe_var)); /* the input */
     for (size_t n = 0; model && n < model->count; n++) {

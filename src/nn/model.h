@@ -19,4 +19,8 @@ struct rbe_model {
     char error[256];
 };
 
+/* y = stage number n of x, as in rbe_model_forward: for what looks at the values between the stages. An operation
+ * that gives no variable of x's tape fails on that tape, with its place in the text. */
+rbe_var *rbe_model_stage_forward(const rbe_model *model, size_t n, rbe_var *x);
+
 #endif

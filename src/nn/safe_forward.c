@@ -18,6 +18,7 @@
 
 #define DEFAULT_INPUT_LIMIT 1e6f
 #define MEGABYTE 1048576.0
+#define ROWS_OF_A_CALL ((size_t)1 << 20) /* OpenBLAS counts in int */
 
 static _Thread_local rbe_safe_fault injected_fault;
 static _Thread_local void *injected_user;
@@ -109,8 +110,11 @@ static rbe_status run_fallback(const rbe_linear_layer *layer, const rbe_tensor *
     for (size_t first = 0; weights && first < out; first += step) {
         size_t count = out - first < step ? out - first : step;
         rbe_block_reader_read(&reader, first, count, weights);
-        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)rows, (int)count, (int)in, 1.0f, x->data, (int)in,
-                    weights, (int)in, 1.0f, y->data + first, (int)out);
+        for (size_t n = 0, some; n < rows; n += some) {
+            some = rows - n < ROWS_OF_A_CALL ? rows - n : ROWS_OF_A_CALL;
+            cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)some, (int)count, (int)in, 1.0f, x->data + n * in,
+                        (int)in, weights, (int)in, 1.0f, y->data + n * out + first, (int)out);
+        }
     }
     rbe_block_reader_free(&reader);
     rbe_free(weights);

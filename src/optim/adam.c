@@ -10,6 +10,7 @@
  */
 #include <math.h>
 
+#include "base/parallel.h"
 #include "optim/optim_internal.h"
 
 typedef struct coefficients {
@@ -25,8 +26,17 @@ static size_t state_arrays(const rbe_optim_options *options) {
     return 2;
 }
 
-static void apply(float *restrict p, const float *restrict g, float *restrict m, float *restrict v, size_t count,
-                  coefficients c) {
+typedef struct parameter {
+    float *p, *m, *v;
+    const float *g;
+    coefficients c;
+} parameter;
+
+static void apply(void *context, size_t first, size_t count) {
+    const parameter *all = context;
+    const coefficients c = all->c;
+    const float *restrict g = all->g + first;
+    float *restrict p = all->p + first, *restrict m = all->m + first, *restrict v = all->v + first;
     for (size_t i = 0; i < count; i++) {
         float u = g[i] + c.decay * p[i];
         float mi = rbe_flush_subnormal(c.old_m * m[i] + c.new_m * u);
@@ -53,7 +63,8 @@ static void update(const rbe_optim *optim, const rbe_optim_slot *slot, bool deco
         .v_factor = (float)(1.0 / (1.0 - pow(b2, t))),
         .epsilon = o->epsilon,
     };
-    apply(p->value, p->grad, slot->state[0], slot->state[1], p->count, c);
+    parameter all = {p->value, slot->state[0], slot->state[1], p->grad, c};
+    rbe_parallel_ranges(p->count, RBE_PIECE / 4, apply, &all);
 }
 
 static void adam_update(const rbe_optim *optim, const rbe_optim_slot *slot) { update(optim, slot, false); }

@@ -10,6 +10,7 @@
 #include "base/alloc.h"
 #include "base/failure.h"
 #include "base/norm.h"
+#include "base/parallel.h"
 #include "optim/optim_internal.h"
 
 /* ---- methods by name ----------------------------------------------------------------------------------------- */
@@ -56,9 +57,25 @@ static rbe_status check_options(const rbe_optim_options *o) {
     return require(not_negative(o->clip_norm), "clip_norm", "a finite value >= 0", o->clip_norm);
 }
 
+/* A parameter that came twice would be clipped and trained twice. */
+static rbe_status check_list(const char *who, rbe_param *const *params, size_t count) {
+    if (!params && count > 0) return rbe_fail(RBE_INVALID_ARGUMENT, "%s: the list of parameters is NULL", who);
+    for (size_t i = 0; i < count; i++) {
+        if (!params[i]) return rbe_fail(RBE_INVALID_ARGUMENT, "%s: parameter %zu of %zu is NULL", who, i, count);
+        for (size_t k = 0; k < i; k++)
+            if (params[k] == params[i])
+                return rbe_fail(RBE_INVALID_ARGUMENT, "%s: parameter %zu (%s) is parameter %zu once more", who, i,
+                                params[i]->name, k);
+    }
+    return RBE_OK;
+}
+
 /* ---- making and freeing -------------------------------------------------------------------------------------- */
 
 static rbe_status fill_slot(rbe_optim *optim, rbe_param *param) {
+    if (!param->value && param->count > 0)
+        return rbe_fail(RBE_INVALID_ARGUMENT, "optimiser: %s: expected %zu values, found NULL", param->name,
+                        param->count);
     rbe_optim_slot *slot = &optim->slots[optim->count++];
     slot->param = param;
     RBE_TRY(rbe_param_require_grad(param));
@@ -104,11 +121,7 @@ rbe_optim *rbe_optim_new(const rbe_optim_method *method, const rbe_model *model,
 
 rbe_optim *rbe_optim_new_for(const rbe_optim_method *method, rbe_param *const *params, size_t count,
                              const rbe_optim_options *options) {
-    for (size_t i = 0; i < count; i++)
-        if (!params || !params[i]) {
-            rbe_fail(RBE_INVALID_ARGUMENT, "optimiser: parameter %zu of %zu is NULL", i, count);
-            return NULL;
-        }
+    if (check_list("optimiser", params, count) != RBE_OK) return NULL;
     return new_optim(method, params, NULL, count, options);
 }
 
@@ -122,10 +135,33 @@ void rbe_optim_free(rbe_optim *optim) {
 
 /* ---- the step ------------------------------------------------------------------------------------------------ */
 
+/* A sum of squares is that of at most PARTS pieces, each of which a task adds up. */
+enum { PARTS = 64 };
+
+typedef struct square_sums {
+    const float *values;
+    size_t piece;
+    double part[PARTS];
+} square_sums;
+
+static void sum_piece(void *context, size_t first, size_t count) {
+    square_sums *s = context;
+    s->part[first / s->piece] = rbe_sum_of_squares(s->values + first, count);
+}
+
+static double sum_of_squares(const float *values, size_t count) {
+    square_sums s = {.values = values, .piece = count / PARTS + 1};
+    if (s.piece < RBE_PIECE) s.piece = RBE_PIECE;
+    rbe_parallel_ranges(count, s.piece, sum_piece, &s);
+    double sum = 0.0;
+    for (size_t n = 0; n < PARTS; n++) sum += s.part[n];
+    return sum;
+}
+
 /* Adds the squares of one parameter's gradient, or says where it is not finite. */
 static rbe_status add_squares(const rbe_param *p, double *sum) {
     if (!p->grad || !p->grad_set) return RBE_OK;
-    double squares = rbe_sum_of_squares(p->grad, p->count);
+    double squares = sum_of_squares(p->grad, p->count);
     *sum += squares;
     if (isfinite(squares)) return RBE_OK;
     size_t at = rbe_first_nonfinite(p->grad, p->count);
@@ -145,14 +181,25 @@ static rbe_status check_squares(const rbe_param *p, double factor) {
     return RBE_OK;
 }
 
+typedef struct scaling {
+    float *values;
+    float factor;
+} scaling;
+
+static void scale_piece(void *context, size_t first, size_t count) {
+    const scaling *s = context;
+    for (size_t i = first; i < first + count; i++) s->values[i] *= s->factor;
+}
+
 static void scale_gradient(rbe_param *p, float factor) {
     if (!p->grad || !p->grad_set) return;
-    for (size_t i = 0; i < p->count; i++) p->grad[i] *= factor;
+    scaling s = {p->grad, factor};
+    rbe_parallel_ranges(p->count, RBE_PIECE, scale_piece, &s);
 }
 
 rbe_status rbe_clip_global_norm(rbe_param *const *params, size_t count, float limit, float *norm) {
     RBE_TRY(require(positive(limit), "clipping limit", "a finite value > 0", limit));
-    if (!params && count > 0) return rbe_fail(RBE_INVALID_ARGUMENT, "clipping: the list of parameters is NULL");
+    RBE_TRY(check_list("clipping", params, count));
     double sum = 0;
     for (size_t i = 0; i < count; i++) RBE_TRY(add_squares(params[i], &sum));
     double before = sqrt(sum);
@@ -171,6 +218,9 @@ static bool fits(const rbe_optim_slot *slot) {
 
 static rbe_status check_state(const rbe_optim *optim, size_t i) {
     const rbe_optim_slot *slot = &optim->slots[i];
+    if (!isfinite(slot->param->lr_scale))
+        return rbe_fail(RBE_INVALID_ARGUMENT, "%s: expected a finite lr_scale, found %g", slot->param->name,
+                        (double)slot->param->lr_scale);
     if (fits(slot)) return RBE_OK;
     return rbe_fail(RBE_INVALID_ARGUMENT,
                     "parameter %zu (%s) has %zu values, the optimiser was made for %zu: it needs a new one", i,
@@ -192,7 +242,8 @@ rbe_status rbe_optim_step(rbe_optim *optim) {
         rbe_param *p = optim->slots[i].param;
         if (!p->grad || !p->grad_set) continue;
         if (factor < 1.0) scale_gradient(p, (float)factor);
-        optim->method->update(optim, &optim->slots[i]);
+        /* A rate of its own of 0 keeps it from the decay beside the gradient too. */
+        if (p->lr_scale != 0) optim->method->update(optim, &optim->slots[i]);
         p->grad_set = false;
     }
     return RBE_OK;
@@ -202,6 +253,13 @@ rbe_status rbe_optim_set_lr(rbe_optim *optim, float lr) {
     if (!optim) return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_optim_set_lr: the optimiser is NULL");
     RBE_TRY(require(not_negative(lr), "lr", "a finite value >= 0", lr));
     optim->options.lr = lr;
+    optim->lr_is_own = true;
+    return RBE_OK;
+}
+
+rbe_status rbe_optim_schedule_lr(rbe_optim *optim, float lr) {
+    RBE_TRY(rbe_optim_set_lr(optim, lr));
+    optim->lr_is_own = false;
     return RBE_OK;
 }
 
@@ -214,13 +272,20 @@ float rbe_optim_grad_norm(const rbe_optim *optim) { return optim ? optim->grad_n
 size_t rbe_optim_state_bytes(const rbe_optim_method *method, const rbe_optim_options *options, size_t values) {
     if (!method) return 0;
     rbe_optim_options o = with_defaults(options);
-    return method->state_arrays(&o) * values * sizeof(float);
+    size_t each = method->state_arrays(&o) * sizeof(float);
+    return each > 0 && values > SIZE_MAX / each ? SIZE_MAX : each * values;
 }
 
-static rbe_optim_slot *find_slot(rbe_optim *optim, const rbe_param *param) {
-    for (size_t i = 0; optim && i < optim->count; i++)
+static rbe_optim_slot *find_slot(const rbe_optim *optim, const rbe_param *param) {
+    for (size_t i = 0; optim && param && i < optim->count; i++)
         if (optim->slots[i].param == param) return &optim->slots[i];
     return NULL;
+}
+
+bool rbe_optim_has(const rbe_optim *optim, const rbe_param *param) { return find_slot(optim, param) != NULL; }
+
+bool rbe_optim_trains(const rbe_optim *optim, const rbe_param *param) {
+    return rbe_optim_has(optim, param) && optim->options.lr != 0 && param->lr_scale != 0;
 }
 
 float *rbe_optim_state(rbe_optim *optim, const rbe_param *param, int which) {

@@ -27,11 +27,22 @@ struct rbe_optim_method {
 struct rbe_optim {
     const rbe_optim_method *method;
     rbe_optim_options options; /* defaults filled in; lr is the present one */
+    bool lr_is_own;            /* set by rbe_optim_set_lr since rbe_optim_schedule_lr */
     rbe_optim_slot *slots;
     size_t count;
     size_t steps;    /* done */
     float grad_norm; /* of the last step, before clipping */
 };
+
+/* Whether the parameter is one of the optimiser's. Either may be NULL: false. */
+bool rbe_optim_has(const rbe_optim *optim, const rbe_param *param);
+
+/* Whether a step would change it: it is one of the optimiser's, and its rate is not 0. */
+bool rbe_optim_trains(const rbe_optim *optim, const rbe_param *param);
+
+/* Sets the rate of the next step, as a schedule has it. What a user sets with rbe_optim_set_lr is told apart by
+ * `lr_is_own`. INVALID_ARGUMENT as there. */
+rbe_status rbe_optim_schedule_lr(rbe_optim *optim, float lr);
 
 /* State array number `which` of a parameter, as long as the parameter; NULL if the method keeps no such array, the
  * parameter is not the optimiser's, or its count has changed without the optimiser (whose next step says so). */

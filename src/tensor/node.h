@@ -50,6 +50,7 @@ struct rbe_tape {
     rbe_status status;
     char error[256];
     bool inference;
+    bool drops_nothing; /* dropout does nothing, as in inference, but gradients are recorded */
     uint64_t seed;
     uint64_t draws;    /* random masks drawn since the tape was made: each has a stream of its own */
     const char *scope; /* of the layer now being applied */

@@ -43,7 +43,9 @@ rbe_status rbe_tape_reserve(rbe_tape *tape, size_t bytes) {
     return rbe_arena_reserve(&tape->arena, bytes);
 }
 
-rbe_status rbe_tape_status(const rbe_tape *tape) { return tape ? tape->status : RBE_INVALID_ARGUMENT; }
+rbe_status rbe_tape_status(const rbe_tape *tape) {
+    return tape ? tape->status : rbe_fail(RBE_INVALID_ARGUMENT, "rbe_tape_status: the tape is NULL");
+}
 
 const char *rbe_tape_error(const rbe_tape *tape) { return tape ? tape->error : "the tape is NULL"; }
 

@@ -14,15 +14,15 @@ rbe_tensor rbe_tensor_3d(float *data, size_t n0, size_t n1, size_t n2) {
 }
 
 size_t rbe_tensor_count(const rbe_tensor *tensor) {
-    size_t count = 1;
+    size_t count = tensor->dims > 0;
     for (int d = 0; d < tensor->dims; d++) count *= tensor->shape[d];
     return count;
 }
 
-size_t rbe_tensor_columns(const rbe_tensor *tensor) { return tensor->shape[tensor->dims - 1]; }
+size_t rbe_tensor_columns(const rbe_tensor *tensor) { return tensor->dims > 0 ? tensor->shape[tensor->dims - 1] : 0; }
 
 size_t rbe_tensor_rows(const rbe_tensor *tensor) {
-    size_t rows = 1;
+    size_t rows = tensor->dims > 0;
     for (int d = 0; d + 1 < tensor->dims; d++) rows *= tensor->shape[d];
     return rows;
 }

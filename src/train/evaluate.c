@@ -1,7 +1,8 @@
 /* Loss and error of a model over a whole data set, without gradients. */
 #include <math.h>
 
-#include "tensor/node.h"
+#include "data/dataset.h"
+#include "train/batch.h"
 #include "train/memory.h"
 #include "train/tally.h"
 
@@ -11,9 +12,8 @@ static rbe_status run(const rbe_model *model, rbe_tape *tape, rbe_batches *batch
     rbe_batch batch;
     rbe_batches_start(batches, 0);
     while (rbe_batches_next(batches, &batch)) {
-        rbe_var *logits = rbe_model_forward(model, rbe_input(tape, batch.x));
-        rbe_var *loss = rbe_cross_entropy(logits, batch.labels);
-        RBE_TRY(rbe_tape_report(tape));
+        rbe_var *logits, *loss;
+        RBE_TRY(rbe_batch_forward(model, tape, &batch, &logits, &loss));
         if (!isfinite(rbe_item(loss))) {
             rbe_tape_check_finite(tape);
             return rbe_fail(RBE_NUMERICAL_INSTABILITY, "evaluation: %s", rbe_last_error());
@@ -26,11 +26,10 @@ static rbe_status run(const rbe_model *model, rbe_tape *tape, rbe_batches *batch
 
 rbe_status rbe_evaluate(const rbe_model *model, const rbe_dataset *data, size_t batch, rbe_evaluation *evaluation) {
     RBE_TRY(rbe_model_status(model));
-    if (!data || data->count == 0 || batch == 0 || !evaluation)
-        return rbe_fail(RBE_INVALID_ARGUMENT,
-                        "rbe_evaluate: expected samples, a batch of 1 or more and a result, "
-                        "found %zu samples and a batch of %zu",
-                        data ? data->count : 0, batch);
+    RBE_TRY(rbe_dataset_check("rbe_evaluate", data));
+    if (batch == 0 || !evaluation)
+        return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_evaluate: expected a batch of 1 or more and a result, found %zu%s",
+                        batch, evaluation ? "" : " and NULL");
     if (batch > data->count) batch = data->count;
     rbe_tally tally = {0};
     rbe_tape *tape = rbe_tape_new(&(rbe_tape_options){.inference = true});

@@ -1,4 +1,4 @@
-/* CSV rows. There is no clock in them: two trainings of equal seed and threads give the same bytes.
+/* CSV rows. There is no clock in them: two trainings of equal seed give the same bytes.
  *
  *     kind,epoch,step,train_loss,train_error,test_loss,test_error,test_error_uncertainty,learning_rate
  *

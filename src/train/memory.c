@@ -19,6 +19,7 @@ size_t rbe_step_tape_bytes(const rbe_model *model, size_t rows) {
 
 size_t rbe_training_bytes(const rbe_model *model, const rbe_optim_method *method, const rbe_optim_options *options,
                           size_t features, size_t batch) {
+    if (batch > INT32_MAX || features > PTRDIFF_MAX / (2 * sizeof(float)) / (batch + 1)) return PTRDIFF_MAX;
     rbe_layer_cost cost = rbe_model_describe_cost(model);
     size_t gradients = cost.values * sizeof(float);
     size_t tables = 0;

@@ -7,7 +7,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-/* Ends the program if the library asks for a piece of memory that is larger than `bytes`, from here on. */
+/* Ends the program if the library asks for more than `bytes` of memory in all, from here on. */
 void fuzz_limit_memory(size_t bytes);
 
 /* Ends the program if the library still holds memory. */

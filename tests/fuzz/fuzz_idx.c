@@ -1,7 +1,6 @@
 /* IDX files, plain or gzip-compressed. The first two bytes of an input are the length of the label file, which
  * follows; the rest is the image file. Both lie in files without names.
  */
-#define _GNU_SOURCE
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -10,7 +9,7 @@
 #include "fuzz.h"
 #include "rbe/data.h"
 
-enum { INFLATION = 1032, BUFFERS = 8 << 20 }; /* deflate's best ratio; what the reader takes in any case */
+enum { TIMES = 64, LEAST = 1 << 24, BUFFERS = 1 << 20 }; /* rbe/data.h */
 
 static int fill(int file, const uint8_t *bytes, size_t count) {
     if (ftruncate(file, 0) != 0 || pwrite(file, bytes, count, 0) != (ssize_t)count) abort();
@@ -29,7 +28,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (labels > size - 2) labels = size - 2;
     fill(files[0], data + 2 + labels, size - 2 - labels);
     fill(files[1], data + 2, labels);
-    fuzz_limit_memory(2 * INFLATION * size + BUFFERS);
+    fuzz_limit_memory(2 * (TIMES * size + LEAST) + BUFFERS); /* two files */
     rbe_dataset set;
     if (rbe_dataset_read_idx(&set, paths[0], paths[1], 10) == RBE_OK)
         for (size_t n = 0; n < set.count; n++)

@@ -52,14 +52,16 @@ static void make_models(void) {
 
 static void make_arrays(void) {
     static const char *const headers[] = {"{'descr': '>f4', 'fortran_order': True, 'shape': (2, 3), }\n",
-                                          "{'descr': '<f8', 'fortran_order': False, 'shape': (3,), }\n"};
+                                          "{'descr': '<f8', 'fortran_order': False, 'shape': (3,), }\n",
+                                          "{'descr': '|b1', 'fortran_order': True, 'shape': (2, 3, 4), }\n",
+                                          "{'descr': '>i2', 'fortran_order': False, 'shape': (2, 3, 1, 2), }\n"};
     float values[6] = {1, 2, 3, 4, 5, 6};
     rbe_tensor tensor = rbe_tensor_2d(values, 2, 3);
     require(rbe_npy_write(path_of("npy", 0), &tensor) == RBE_OK);
-    for (int n = 0; n < 2; n++) {
+    for (int n = 0; n < 4; n++) {
         FILE *file = fopen(path_of("npy", n + 1), "wb");
         require(file);
-        fprintf(file, "\x93NUMPY%c%c%c%c", n + 1, 0, (int)strlen(headers[n]), 0);
+        fprintf(file, "\x93NUMPY%c%c%c%c", n == 1 ? 2 : 1, 0, (int)strlen(headers[n]), 0);
         if (n == 1) fwrite("\0\0", 1, 2, file);
         fputs(headers[n], file);
         fwrite(values, 1, sizeof values, file);

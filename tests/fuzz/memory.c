@@ -8,8 +8,9 @@ static size_t limit;
 
 static void *allocate(void *user, size_t bytes) {
     (void)user;
-    if (bytes > limit) {
-        fprintf(stderr, "%zu bytes were asked for, expected at most %zu\n", bytes, limit);
+    if (rbe_memory().current + bytes > limit) {
+        fprintf(stderr, "%zu bytes were asked for beside %zu, expected at most %zu\n", bytes, rbe_memory().current,
+                limit);
         abort();
     }
     return malloc(bytes);

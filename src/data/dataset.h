@@ -1,0 +1,11 @@
+/* What every room asks of a data set that a user may have filled in. */
+#ifndef RBE_DATA_DATASET_H
+#define RBE_DATA_DATASET_H
+
+#include "rbe/data.h"
+
+/* INVALID_ARGUMENT, beginning with `who`, unless the data set is one as rbe/data.h describes it, of at least one sample
+ * (the labels' range is not looked at). NULL is refused. */
+rbe_status rbe_dataset_check(const char *who, const rbe_dataset *data);
+
+#endif
