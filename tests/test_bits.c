@@ -139,11 +139,73 @@ START_TEST(threads_change_no_bit_of_a_training) {
 }
 END_TEST
 
+/* ---- the grid of tasks --------------------------------------------------------------------------------------- */
+
+enum { WIDE = 1024, GRID_BATCH = 256, MANY_LOOPS = 200 };
+
+/* The loops of a step, in order: how many tasks each has. */
+typedef struct grid {
+    size_t loops, tasks[MANY_LOOPS];
+} grid;
+
+static void note_task(void *user, rbe_any_function *function, size_t task, size_t tasks, double seconds) {
+    (void)function;
+    (void)seconds;
+    grid *g = user;
+    if (task > 0) return;
+    ck_assert_uint_lt(g->loops, MANY_LOOPS);
+    g->tasks[g->loops++] = tasks;
+}
+
+/* A training step of 784-1024-1024-10 with so many threads. */
+static void take_grid(int threads, grid *g) {
+    ck_assert_int_eq(rbe_set_threads(threads), RBE_OK);
+    rbe_model *model = rbe_model_new();
+    rbe_model_add(model, rbe_linear_new(784, WIDE, &(rbe_linear_options){.block = 64, .ratio = 16, .seed = 1}));
+    rbe_model_apply(model, rbe_relu);
+    rbe_model_add(model, rbe_linear_new(WIDE, WIDE, &(rbe_linear_options){.block = 64, .ratio = 16, .seed = 2}));
+    rbe_model_apply(model, rbe_relu);
+    rbe_model_add(model, rbe_dense_new(WIDE, 10, NULL));
+    rbe_optim *optim = rbe_optim_new(rbe_adam, model, NULL);
+    rbe_tape *tape = rbe_tape_new(NULL);
+    float *x = malloc(GRID_BATCH * 784 * sizeof *x);
+    int32_t labels[GRID_BATCH] = {0};
+    fill_normal(x, GRID_BATCH * 784, 1.0, 1);
+    *g = (grid){0};
+    rbe_parallel_observe(note_task, g);
+    rbe_var *logits = rbe_model_forward(model, rbe_input(tape, rbe_tensor_2d(x, GRID_BATCH, 784)));
+    ck_assert_int_eq(rbe_backward(rbe_cross_entropy(logits, labels)), RBE_OK);
+    ck_assert_int_eq(rbe_optim_step(optim), RBE_OK);
+    rbe_parallel_observe(NULL, NULL);
+    rbe_set_threads(1);
+    free(x);
+    rbe_tape_free(tape);
+    rbe_optim_free(optim);
+    rbe_model_free(model);
+}
+
+/* A batch of 256 rows has work for 16 threads in all that grows with the batch times the width: of both compressed
+ * layers the forward product, dX with the transforms, and the gradients; of both activations two passes; of both
+ * biases the sums. What has fewer tasks is small: the head, the loss, the parameters. */
+START_TEST(a_step_is_cut_by_its_shapes) {
+    grid two, many;
+    take_grid(2, &two);
+    take_grid(16, &many);
+    ck_assert_uint_eq(two.loops, many.loops);
+    ck_assert_mem_eq(two.tasks, many.tasks, two.loops * sizeof two.tasks[0]);
+    size_t large = 0;
+    for (size_t n = 0; n < many.loops; n++) large += many.tasks[n] >= 16;
+    ck_assert_uint_ge(large, 2 * (1 + 1 + 1 + 2 + 1));
+    ck_assert_uint_le(many.loops, 45);
+}
+END_TEST
+
 Suite *bits_suite(void) {
     Suite *suite = suite_create("bits");
     TCase *training = tcase_create("training");
     tcase_set_timeout(training, 600);
     tcase_add_loop_test(training, threads_change_no_bit_of_a_training, 0, RECIPES);
+    tcase_add_test(training, a_step_is_cut_by_its_shapes);
     suite_add_tcase(suite, training);
     return suite;
 }

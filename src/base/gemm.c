@@ -14,7 +14,7 @@
 #include "base/parallel.h"
 
 #define LONGEST_SUM ((size_t)1 << 30)
-#define THIN_COLUMNS 64 /* a thin product is a long way through A for each tile, however few its rows */
+#define THIN 64 /* with an extent of at most this, tiles of 64 x 256 cost no more than 4 %, either */
 
 typedef struct product {
     bool transpose_a, transpose_b, add;
@@ -27,9 +27,10 @@ typedef struct product {
 static size_t at_most(size_t value, size_t limit) { return value < limit ? value : limit; }
 
 static void cut_into_tiles(product *p) {
-    p->tile_rows = p->n <= THIN_COLUMNS ? 64 : p->m < 512 ? 128 : 256;
+    bool thin = p->m <= THIN || p->n <= THIN || p->k <= THIN;
+    p->tile_rows = thin ? 64 : p->m < 512 ? 128 : 256;
     size_t strips = (p->m + p->tile_rows - 1) / p->tile_rows;
-    p->tile_columns = strips < 4 ? 512 : p->n;
+    p->tile_columns = thin ? 256 : strips < 4 ? 512 : p->n;
     p->tiles_across = (p->n + p->tile_columns - 1) / p->tile_columns;
 }
 

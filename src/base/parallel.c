@@ -232,7 +232,7 @@ static void publish(size_t threads, size_t shares, size_t tasks, rbe_task *run, 
 static void run_loop(size_t threads, size_t shares, size_t tasks, rbe_task *run, void *context) {
     atomic_fetch_add_explicit(&counted_loops, 1, memory_order_relaxed);
     atomic_fetch_add_explicit(&counted_tasks, tasks, memory_order_relaxed);
-    if (threads <= 1 || inside_task || pthread_mutex_trylock(&pool_taken) != 0) {
+    if (threads <= 1 || inside_task || observer || pthread_mutex_trylock(&pool_taken) != 0) {
         run_alone(tasks, run, context);
         return;
     }

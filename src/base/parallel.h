@@ -33,8 +33,9 @@ typedef struct rbe_parallel_counts {
 
 rbe_parallel_counts rbe_parallel_counted(void);
 
-/* For benchmarks: is told of each task of the loops that one thread runs, in ascending order, with its seconds. What
- * loops inside a task take is part of that task. `function` is the rbe_task, or the rbe_range_task, of the loop. */
+/* For tests and benchmarks: is told of each task, in ascending order, with its seconds. Loops are cut as for
+ * rbe_threads() threads, but the caller runs them alone. What loops inside a task take is part of that task.
+ * `function` is the rbe_task, or the rbe_range_task, of the loop. */
 typedef void rbe_any_function(void);
 typedef void rbe_task_observer(void *user, rbe_any_function *function, size_t task, size_t tasks, double seconds);
 

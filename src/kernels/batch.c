@@ -19,6 +19,7 @@
 #define PANEL_STEP 16               /* a multiple of every vector's length */
 #define PANEL_PAIR_BYTES (2u << 20) /* of input and output panel together, for the second-level cache */
 #define LEAST_TASKS 16              /* that a loop should have, so that so many threads find work */
+#define LIST_TASKS 32               /* the same for gradients, whose lists differ in length */
 #define RUN_BYTES (640u << 10)      /* of the panels that are summed without a break */
 #define TOGETHER_BYTES (4u << 20)   /* of the runs that several threads work on together */
 
@@ -222,7 +223,7 @@ void rbe_plan_backward(const rbe_plan *plan, const rbe_blocks *w, const rbe_layo
                .cached = cache,
                .panels = scratch,
                .gradients = gradients};
-    b.list_step = at_least(w->block * at_most(w->groups, LEAST_TASKS) / LEAST_TASKS, 1);
+    b.list_step = at_least(w->block * at_most(w->groups, LIST_TASKS) / LIST_TASKS, 1);
     b.list_parts = parts(w->block, b.list_step);
     const size_t step = layout->runs_together * layout->run;
     do {

@@ -209,7 +209,7 @@ static void print_json(const profile *p, const bench_step_options *o, double ste
 void bench_serial(const bench_step_options *options, bool json) {
     profile *p = example_take(1, sizeof *p);
     p->steps = options->quick ? MOST_STEPS / 10 : MOST_STEPS;
-    example_require(rbe_set_threads(1));
+    example_require(rbe_set_threads(MOST_THREADS)); /* loops are cut as for so many */
     bench_training *training = bench_training_new(options);
     for (int n = 0; n < WARM_UP; n++) observe_step(p, training);
     size_t tasks = p->task_count;
