@@ -125,7 +125,7 @@ curves() { # NAME
         echo "'$work/$1-crossings' with points lc rgb 'black' lw 2 pt 6 ps 2 title 'crossover', \\"
     fi
     echo "'$work/$1-share' using 1:(1/\$2) with lines lc rgb '#444444' dt 3 lw 2 \\"
-    echo "title 'dense at the peak of the processor, $largest x $largest', \\"
+    echo "title 'dense at the peak, $largest x $largest', \\"
     echo "1 with lines lc rgb '#444444' dt (6,4) lw 2 title 'dense OpenBLAS'"
 }
 

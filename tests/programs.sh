@@ -203,7 +203,7 @@ expect "divergence is located" 1 '^train_digits: NUMERICAL_INSTABILITY: step [0-
 
 # ---- OpenBLAS ----------------------------------------------------------------------------------------------------
 
-# Its oldest kernels, as an OpenBLAS that does not know the processor chooses them. Some are built for one processor only.
+# Its oldest kernels, as an OpenBLAS that does not know the processor chooses them. Some builds have one processor only.
 if grep -q avx2 /proc/cpuinfo &&
     OPENBLAS_VERBOSE=2 OPENBLAS_CORETYPE=Prescott "$build/examples/hello" 2>&1 | grep -q '^Core: Prescott'; then
     expect "older kernels: started again" 0 \

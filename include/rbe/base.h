@@ -138,7 +138,7 @@ RBE_API int rbe_threads(void);
 /* ---- warnings ------------------------------------------------------------------------------------------------ */
 
 /* Told of what the host program should know though nothing has failed. `text` is one line without its end and lives
- * until the handler returns. The handler runs in the thread whose call found the reason. */
+ * until the handler returns. The handler runs in the thread that found the reason, perhaps one of the library's. */
 typedef void rbe_warning_handler(void *user, const char *text);
 
 /* Sets the handler for all threads; NULL, the default: nobody is told. Today there is one warning: see
@@ -147,7 +147,7 @@ RBE_API void rbe_set_warning_handler(rbe_warning_handler *handler, void *user);
 
 /* ---- OpenBLAS ------------------------------------------------------------------------------------------------ */
 
-/* The processor whose kernels OpenBLAS has chosen when it was loaded: "Haswell", "SkylakeX" and the like. Static string.
+/* The processor whose kernels OpenBLAS chose when it was loaded: "Haswell", "SkylakeX" and the like. Static string.
  *
  * An OpenBLAS that does not know a newer processor falls back to kernels of a very old one, "Prescott", and all dense
  * products take several times as long. The warning handler is told so once, by the first call that needs OpenBLAS. The

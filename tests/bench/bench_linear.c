@@ -3,8 +3,8 @@
  * For every case: a random compressed matrix and random data; the result is checked against dense products in
  * double precision; then the compressed and the dense product are timed in turns in this one process, and the ratio
  * is the median over all turns. Useful flops are 2 N (coefficients + alphas): what a dense product of the stored
- * numbers would take; peak is what one core can do (baseline.h), times the threads. On one thread times are processor times of the thread, so that other work on the machine disturbs
- * little.
+ * numbers would take; peak is what one core can do (baseline.h), times the threads. On one thread times are processor
+ * times of the thread, so that other work on the machine disturbs little.
  */
 #include <cblas.h>
 #include <stdio.h>

@@ -1,10 +1,10 @@
 /* What threads could do for a training step, from the times of its tasks on one thread.
  *
  * The tasks of a loop are given, in their order, each to the thread that is free first, as the pool does. What lies
- * outside of loops stays as it is, and each loop costs what it takes to bring a second thread to an empty one. Threads are thought to
- * be as fast as one alone: shared caches and memory are not counted.
+ * outside of loops stays as it is, and each loop costs what it takes to bring a second thread to an empty one. Threads
+ * are thought to be as fast as one alone: shared caches and memory are not counted.
  *
- * Each time is the lower quartile over all steps, so that other work on the machine disturbs little.
+ * Each time of the step is the lower quartile over all steps, so that other work on the machine disturbs little.
  */
 #include "serial.h"
 
