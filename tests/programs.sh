@@ -511,7 +511,7 @@ check_shapes() { # FILE
 for shapes in "$root"/tests/bench/shapes/*.txt; do
     check "the layers of $(basename "$shapes")" check_shapes "$shapes"
 done
-expect "bench_linear --serial" 0 '^  backward_panel (batch.c:[0-9]*)  *[0-9]* x  *[0-9]* ' \
+expect "bench_linear --serial" 0 '^  [a-z_]* ([a-z_]*.c:[0-9]*)  *[0-9]* x  *[0-9]* ' \
     "$bench" --quick --serial --size 256
 "$bench" --quick --serial --size 256 --json > "$work/serial"
 # More threads promise as much or more, none promises more than it is, and what lies outside of loops counts.

@@ -520,7 +520,7 @@ static void make_blocks(const float *w, size_t n) { rbe_blocks_free(compressed(w
 static void factor(const float *w, size_t n) {
     (void)w;
     double *a = test_memory(n * n, sizeof *a), *diagonal = test_memory(n, sizeof *diagonal);
-    ck_assert_ok(rbe_blas_enter(1));
+    ck_assert_uint_eq(rbe_blas_enter(1), 1);
     ck_assert_ok(rbe_cholesky(n, a, 1.0, diagonal));
     rbe_blas_leave(1);
     free(a);

@@ -52,7 +52,7 @@ rbe_status rbe_spectrum_open(rbe_spectrum *s, const rbe_blocks *b, const float *
     s->sums = rbe_arena_take(scratch, b->block * s->columns, sizeof(float));
     float *right = take_matrix(b->column_transform, b->block, scratch);
     if (!s->left || !s->xh || !s->dyh || !s->sums || !right) return rbe_last_status();
-    RBE_TRY(rbe_blas_enter(1));
+    if (rbe_blas_enter(1) == 0) return rbe_last_status();
     for (size_t q = 0; q < b->grid_cols; q++)
         transform_rows(x + q * b->block, rows, width_of_block(b->in, b->block, q), b->in, right, b->block,
                        s->xh + q * b->block, s->columns);
@@ -63,7 +63,7 @@ rbe_status rbe_spectrum_open(rbe_spectrum *s, const rbe_blocks *b, const float *
 
 const float *rbe_spectrum_block_row(rbe_spectrum *s, size_t p) {
     const rbe_blocks *b = s->blocks;
-    if (rbe_blas_enter(1) != RBE_OK) return NULL;
+    if (rbe_blas_enter(1) == 0) return NULL;
     transform_rows(s->dy + p * b->block, s->rows, width_of_block(b->out, b->block, p), b->out, s->left, b->block,
                    s->dyh, b->block);
     if (s->squares) square(s->dyh, s->rows * b->block);

@@ -248,7 +248,7 @@ rbe_status rbe_optimize_block_size(rbe_layer *layer, const float *samples, size_
         o->block_count = sizeof default_blocks / sizeof *default_blocks;
     }
     RBE_TRY(check(&t));
-    RBE_TRY(rbe_blas_enter(1));
+    if (rbe_blas_enter(1) == 0) return rbe_last_status();
     rbe_status status = judge(&t);
     rbe_blas_leave(1);
     if (status == RBE_OK) {

@@ -37,12 +37,8 @@ static void watch_forks(void) { pthread_atfork(NULL, NULL, reset_in_child); }
 static size_t caller_limit(void) {
     const char *found = strstr(openblas_get_config(), "MAX_THREADS=");
     int limit = 0;
-    return found && sscanf(found, "MAX_THREADS=%d", &limit) == 1 && limit > 0 ? (size_t)limit : DEFAULT_LIMIT;
-}
-
-size_t rbe_blas_callers(size_t wanted) {
-    size_t limit = caller_limit();
-    return wanted < limit ? wanted : limit;
+    if (!found || sscanf(found, "MAX_THREADS=%d", &limit) != 1 || limit < 1) return DEFAULT_LIMIT;
+    return limit < RBE_MAX_THREADS ? (size_t)limit : RBE_MAX_THREADS;
 }
 
 static void map_buffers(size_t count) {
@@ -61,7 +57,7 @@ static void map_buffers(size_t count) {
 static rbe_status reserve(size_t count) {
     if (count <= reserved) return RBE_OK;
     size_t limit = caller_limit();
-    if (count > limit || count > RBE_MAX_THREADS)
+    if (count > limit)
         return rbe_fail(RBE_INSUFFICIENT_MEMORY, "OpenBLAS serves %zu callers at once, %zu were needed", limit, count);
     size_t bytes = (count - reserved) * (BUFFER_BYTES + SLACK_BYTES);
     void *trial = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -74,22 +70,28 @@ static rbe_status reserve(size_t count) {
     return RBE_OK;
 }
 
-rbe_status rbe_blas_enter(size_t callers) {
-    if (callers == 0) return RBE_OK;
-    rbe_blas_check_kernels();
+/* All of them if they fit beside those inside, else what has been reserved before, else one. */
+static size_t admit(size_t wanted) {
+    size_t limit = caller_limit(), fitting = limit > inside ? limit - inside : 0;
+    if (wanted > fitting) wanted = fitting;
+    if (wanted > 1 && reserve(inside + wanted) == RBE_OK) return wanted;
+    if (wanted > 1 && reserved > inside) return reserved - inside < wanted ? reserved - inside : wanted;
+    return reserve(inside + 1) == RBE_OK ? 1 : 0;
+}
+
+size_t rbe_blas_enter(size_t wanted) {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
+    rbe_blas_check_kernels();
     pthread_once(&once, watch_forks);
     pthread_mutex_lock(&lock);
-    rbe_status status = reserve(inside + callers);
-    if (status == RBE_OK) {
-        if (inside == 0) {
-            host_threads = openblas_get_num_threads();
-            if (host_threads != 1) openblas_set_num_threads(1);
-        }
-        inside += callers;
+    size_t callers = admit(wanted);
+    if (callers > 0 && inside == 0) {
+        host_threads = openblas_get_num_threads();
+        if (host_threads != 1) openblas_set_num_threads(1);
     }
+    inside += callers;
     pthread_mutex_unlock(&lock);
-    return status;
+    return callers;
 }
 
 /* A number that the host program has set meanwhile stays. */

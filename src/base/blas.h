@@ -4,15 +4,13 @@
 
 #include "rbe/base.h"
 
-/* Before `callers` threads call OpenBLAS at once; rbe_blas_leave after they have. In between OpenBLAS works on one
- * thread per call and finds the memory that it needs. INSUFFICIENT_MEMORY if that cannot be had: OpenBLAS itself
- * would try for ever. Pairs may nest, and several threads may be inside at once. For 0
- * callers both do nothing. */
-rbe_status rbe_blas_enter(size_t callers);
-void rbe_blas_leave(size_t callers);
-
-/* How many of `wanted` threads may call OpenBLAS at once: it is built for a largest number. */
-size_t rbe_blas_callers(size_t wanted);
+/* Before up to `wanted` threads (at least 1) call OpenBLAS at once: says how many of them may, which is fewer where
+ * OpenBLAS is not built for so many, others are inside, or memory is short. Until rbe_blas_leave with that number,
+ * OpenBLAS works on one thread per call and finds the memory that it needs. 0, with INSUFFICIENT_MEMORY recorded, if
+ * there is none for a single one: OpenBLAS itself would try for ever. Pairs may nest, and several threads may be inside
+ * at once. */
+size_t rbe_blas_enter(size_t wanted);
+void rbe_blas_leave(size_t callers); /* 0 is allowed */
 
 /* Tells the warning handler, once in the life of the program, if OpenBLAS's kernels are below the processor. */
 void rbe_blas_check_kernels(void);

@@ -69,8 +69,8 @@ rbe_status rbe_gemm(bool transpose_a, bool transpose_b, size_t m, size_t n, size
                         longest);
     cut_into_tiles(&p);
     size_t tiles = (m + p.tile_rows - 1) / p.tile_rows * p.tiles_across;
-    size_t threads = rbe_blas_callers(at_most((size_t)rbe_threads(), tiles));
-    RBE_TRY(rbe_blas_enter(threads));
+    size_t threads = rbe_blas_enter(at_most((size_t)rbe_threads(), tiles));
+    if (threads == 0) return rbe_last_status();
     rbe_parallel(threads, tiles, multiply_tile, &p);
     rbe_blas_leave(threads);
     return RBE_OK;

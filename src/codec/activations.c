@@ -45,7 +45,7 @@ static rbe_status from_moments(rbe_inputs *inputs, const double *moments, const 
             status = rbe_fail(RBE_NUMERICAL_INSTABILITY, "moment (%zu, %zu) is %g", n / in, n % in, moments[n]);
     }
     /* A ridge of the size of float rounding: covariances are often singular. */
-    if (status == RBE_OK) status = rbe_blas_enter(1);
+    if (status == RBE_OK && rbe_blas_enter(1) == 0) status = rbe_last_status();
     if (status == RBE_OK) {
         status = rbe_cholesky(in, factor, 1e-7 * fmax(trace, 0.0) / (double)in, factor + in * in);
         rbe_blas_leave(1);

@@ -50,13 +50,17 @@ static void worker_free(rbe_group_worker *w) {
 
 static rbe_status make_workers(rbe_compressor *c) {
     size_t count = c->source->concurrent && c->inputs->count == 0 ? (size_t)rbe_threads() : 1;
-    count = rbe_blas_callers(count < c->shape->groups ? count : c->shape->groups);
+    if (count > c->shape->groups) count = c->shape->groups;
     c->workers = rbe_alloc_zeroed(count, sizeof *c->workers);
     if (!c->workers) return rbe_last_status();
-    c->worker_count = count;
     size_t capacity = c->inputs->count > 0 ? c->shape->group : 1;
-    for (size_t n = 0; n < count; n++) RBE_TRY(worker_new(&c->workers[n], c->shape, capacity));
-    return RBE_OK;
+    rbe_status status = RBE_OK;
+    for (; c->worker_count < count && status == RBE_OK; c->worker_count += status == RBE_OK) {
+        rbe_group_worker *w = &c->workers[c->worker_count];
+        status = worker_new(w, c->shape, capacity);
+        if (status != RBE_OK) worker_free(w);
+    }
+    return c->worker_count > 0 ? RBE_OK : status; /* where memory is short, fewer do the work */
 }
 
 rbe_status rbe_compressor_new(rbe_compressor *c, const rbe_row_source *source, const rbe_inputs *inputs,

@@ -74,7 +74,7 @@ rbe_status rbe_strips_new(rbe_strips *s, const rbe_blocks *b) {
     const sizes n = sizes_of(b);
     size_t block = b->block;
     *s = (rbe_strips){.b = b, .width = b->grid_cols * block};
-    RBE_TRY(rbe_blas_enter(1));
+    if (rbe_blas_enter(1) == 0) return rbe_last_status();
     s->inside_blas = true;
     s->row_analysis = rbe_alloc(n.doubles, sizeof(double));
     s->rows = rbe_alloc(n.floats, sizeof(float));

@@ -14,7 +14,6 @@ typedef struct mapped_rows {
     const rbe_axis_map *axis;
     size_t count;
     float *rows, *scratch;
-    size_t threads;
 } mapped_rows;
 
 static size_t mapped_bytes(const rbe_axis_map *axis, size_t rows, size_t threads) {
@@ -24,28 +23,34 @@ static size_t mapped_bytes(const rbe_axis_map *axis, size_t rows, size_t threads
 }
 
 static rbe_status take_mapped(mapped_rows *m, rbe_arena *arena, const rbe_axis_map *axis, size_t rows, size_t threads) {
-    *m = (mapped_rows){.axis = axis, .count = rows, .threads = rbe_blas_callers(threads)};
+    *m = (mapped_rows){.axis = axis, .count = rows};
     if (axis->kind == RBE_AXIS_MAP_NONE) return RBE_OK;
     m->rows = rbe_arena_take(arena, rows * axis->mapped, sizeof(float));
-    m->scratch = rbe_arena_take(arena, rbe_axis_scratch(axis, rows, m->threads), sizeof(float));
+    m->scratch = rbe_arena_take(arena, rbe_axis_scratch(axis, rows, threads), sizeof(float));
     return m->rows && m->scratch ? RBE_OK : rbe_last_status();
 }
 
-/* Images are mapped by OpenBLAS. */
-static size_t map_callers(const rbe_blocks *b, size_t threads) {
-    bool images = b->input_axis.kind == RBE_AXIS_MAP_IMAGE || b->output_axis.kind == RBE_AXIS_MAP_IMAGE;
-    return images ? rbe_blas_callers(threads) : 0;
+/* Images are mapped by OpenBLAS: on how many threads maps may run, and how many of these have entered it. */
+typedef struct map_threads {
+    size_t count, inside;
+} map_threads;
+
+static rbe_status enter_maps(map_threads *t, const rbe_blocks *b, size_t threads) {
+    *t = (map_threads){.count = threads};
+    if (b->input_axis.kind != RBE_AXIS_MAP_IMAGE && b->output_axis.kind != RBE_AXIS_MAP_IMAGE) return RBE_OK;
+    t->count = t->inside = rbe_blas_enter(threads);
+    return t->inside > 0 ? RBE_OK : rbe_last_status();
 }
 
 /* x E^T, or x itself. */
-static const float *apply(const mapped_rows *m, const float *x) {
+static const float *apply(const mapped_rows *m, const map_threads *t, const float *x) {
     if (!m->rows) return x;
-    rbe_axis_apply(m->axis, x, m->count, m->threads, m->rows, m->scratch);
+    rbe_axis_apply(m->axis, x, m->count, t->count, m->rows, m->scratch);
     return m->rows;
 }
 
-static void adjoint(const mapped_rows *m, const float *bias, bool add, float *x) {
-    rbe_axis_adjoint(m->axis, m->rows, m->count, m->threads, bias, add, x, m->scratch);
+static void adjoint(const mapped_rows *m, const map_threads *t, const float *bias, bool add, float *x) {
+    rbe_axis_adjoint(m->axis, m->rows, m->count, t->count, bias, add, x, m->scratch);
 }
 
 static void count_products(const rbe_linear_layer *layer, size_t rows, uint64_t products) {
@@ -74,11 +79,12 @@ rbe_status rbe_linear_forward_product(const rbe_linear_layer *layer, rbe_arena *
     RBE_TRY(take_mapped(&out, arena, &b->output_axis, rows, l.threads));
     void *scratch = rbe_arena_take(arena, 1, rbe_plan_forward_bytes(layer->plan, &l));
     if (!scratch) return rbe_last_status();
-    RBE_TRY(rbe_blas_enter(map_callers(b, l.threads)));
-    rbe_plan_forward(layer->plan, b, &l, out.rows ? NULL : bias, apply(&in, x), out.rows ? out.rows : y, cache,
+    map_threads t;
+    RBE_TRY(enter_maps(&t, b, l.threads));
+    rbe_plan_forward(layer->plan, b, &l, out.rows ? NULL : bias, apply(&in, &t, x), out.rows ? out.rows : y, cache,
                      scratch);
-    if (out.rows) adjoint(&out, bias, false, y);
-    rbe_blas_leave(map_callers(b, l.threads));
+    if (out.rows) adjoint(&out, &t, bias, false, y);
+    rbe_blas_leave(t.inside);
     rbe_arena_return(arena, mark);
     count_products(layer, rows, 1);
     return RBE_OK;
@@ -110,18 +116,19 @@ rbe_status rbe_linear_backward_product(const rbe_linear_layer *layer, rbe_arena 
         inner.dx = dx.rows;
         inner.add_dx = false;
     }
-    RBE_TRY(rbe_blas_enter(map_callers(b, l.threads)));
-    const float *mapped_x = !cache || layer->probe.see ? apply(&in, x) : NULL, *mapped_dy = apply(&out, dy);
+    map_threads t;
+    RBE_TRY(enter_maps(&t, b, l.threads));
+    const float *mapped_x = !cache || layer->probe.see ? apply(&in, &t, x) : NULL, *mapped_dy = apply(&out, &t, dy);
     rbe_status status = RBE_OK;
     /* The probe comes first: where it fails, nothing has been written. */
     if (layer->probe.see) status = layer->probe.see(layer->probe.user, layer, mapped_x, mapped_dy, rows, arena);
     if (status == RBE_OK) {
         rbe_plan_backward(layer->plan, b, &l, mapped_x, cache, mapped_dy, &inner, scratch);
         if (bias) rbe_column_sums(dy, rows, b->output_axis.length, g->add_parameters, bias);
-        if (dx.rows && g->dx) adjoint(&dx, NULL, g->add_dx, g->dx);
+        if (dx.rows && g->dx) adjoint(&dx, &t, NULL, g->add_dx, g->dx);
         count_products(layer, rows, g->dx ? 2 : 1);
     }
-    rbe_blas_leave(map_callers(b, l.threads));
+    rbe_blas_leave(t.inside);
     rbe_arena_return(arena, mark);
     return status;
 }
