@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/blas.h"
+#include "base/parallel.h"
 #include "codec/solve.h"
 #include "compress_support.h"
 #include "reference.h"
@@ -486,7 +487,20 @@ static void release_dirty(void *user, void *memory) {
     free(memory);
 }
 
-/* Within a parallel region OpenMP gives one thread where four are asked for: the matrix is the same. */
+typedef struct inner {
+    const float *w;
+    size_t n;
+    rbe_blocks *blocks;
+    rbe_status status;
+} inner;
+
+static void compress_inside(void *context, size_t task, size_t worker) {
+    inner *of = context;
+    (void)worker;
+    if (task == 0) of->status = rbe_compress(&of->blocks, of->w, of->n, of->n, &(rbe_compress_options){.ratio = 16.0});
+}
+
+/* Inside a task there is one thread where four are asked for: the matrix is the same. */
 START_TEST(fewer_threads_than_asked_for_change_nothing) {
     const size_t n = 256;
     float *w = normals(n * n, 1), *one, *several;
@@ -496,12 +510,11 @@ START_TEST(fewer_threads_than_asked_for_change_nothing) {
     one = decompressed(blocks);
     rbe_blocks_free(blocks);
     ck_assert_ok(rbe_set_threads(4));
-    blocks = NULL;
-    rbe_status status = RBE_OK;
-    status = rbe_compress(&blocks, w, n, n, &(rbe_compress_options){.ratio = 16.0});
-    ck_assert_int_eq(status, RBE_OK);
-    several = decompressed(blocks);
-    rbe_blocks_free(blocks);
+    inner of = {.w = w, .n = n};
+    rbe_parallel(2, 2, compress_inside, &of);
+    ck_assert_int_eq(of.status, RBE_OK);
+    several = decompressed(of.blocks);
+    rbe_blocks_free(of.blocks);
     ck_assert_mem_eq(several, one, n * n * sizeof *one);
     ck_assert_ok(rbe_set_allocator(NULL));
     free(w);
