@@ -4,6 +4,8 @@
  *   requests for memory fail: the k-th, every k-th, or all from the k-th on, for every k of the scenario's requests;
  *   the address space is limited, before the program is loaded.
  *
+ * All of it on one thread, then on two (PRESSURE_THREADS tells a case).
+ *
  * pressure [--short]           all cases, or some of them; the last line is "N passed, M failed"
  * pressure SCENARIO [MODE K]   one case in this process, for a debugger: prints how it went, exits with 0
  *                              (an address space is limited by the shell: ulimit -v KILOBYTES) */
@@ -42,7 +44,8 @@ static int run_case(const scenario *s, failing_mode mode, size_t k, const char *
     uint64_t sum = 0;
     printf("begun\n");
     fflush(stdout);
-    rbe_set_threads(1);
+    const char *threads = getenv("PRESSURE_THREADS");
+    rbe_set_threads(threads ? atoi(threads) : 1);
     failing_malloc_start(mode, k);
     const rbe_status status = s->run(path, &sum);
     failing_malloc_stop();
@@ -231,6 +234,21 @@ static outcome run_clean(driver *d, const scenario *s) {
     return o;
 }
 
+static void run_scenarios(driver *d, const char *threads) {
+    setenv("PRESSURE_THREADS", threads, 1);
+    printf("threads: %s\n", threads);
+    for (int n = 0; n < scenario_count; n++) {
+        const scenario *s = &scenarios[n];
+        char saved[160];
+        const outcome clean = run_clean(d, s);
+        snprintf(saved, sizeof saved, "%s/file", d->folder);
+        if (strcmp(s->name, "save") == 0 && rename(saved, d->model) != 0) die(saved); /* for load, the next */
+        for (failing_mode mode = 0; mode < FAIL_MODES; mode++) failing_requests(d, s, &clean, mode);
+        short_address_space(d, s, &clean);
+        fflush(stdout);
+    }
+}
+
 static int run_all(size_t stride) {
     check_counting();
     driver d = {.folder = "/tmp/rbe-pressure-XXXXXX", .stride = stride};
@@ -240,16 +258,8 @@ static int run_all(size_t stride) {
     /* OpenBLAS's own threads reserve their memory before main: where they wait for it, no call helps. The library
      * does not use them. */
     setenv("OPENBLAS_NUM_THREADS", "1", 0);
-    for (int n = 0; n < scenario_count; n++) {
-        const scenario *s = &scenarios[n];
-        char saved[160];
-        const outcome clean = run_clean(&d, s);
-        snprintf(saved, sizeof saved, "%s/file", d.folder);
-        if (strcmp(s->name, "save") == 0 && rename(saved, d.model) != 0) die(saved); /* for load, the next */
-        for (failing_mode mode = 0; mode < FAIL_MODES; mode++) failing_requests(&d, s, &clean, mode);
-        short_address_space(&d, s, &clean);
-        fflush(stdout);
-    }
+    run_scenarios(&d, "1");
+    run_scenarios(&d, "2");
     printf("%zu passed, %zu failed\n", d.passed, d.failed);
     char command[128];
     snprintf(command, sizeof command, "rm -r %s", d.folder);
