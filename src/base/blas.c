@@ -20,14 +20,24 @@
 /* Not in a header of OpenBLAS, but exported; absent from builds that keep a buffer for each thread. */
 extern void *blas_memory_alloc(int unused) __attribute__((weak));
 extern void blas_memory_free(void *buffer) __attribute__((weak));
+extern int blas_cpu_number __attribute__((weak)); /* what openblas_get_num_threads tells */
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static size_t inside, reserved;
 static int host_threads;
 
+/* openblas_set_num_threads would do more: in a child after fork it makes OpenBLAS's threads anew, and where the system
+ * refuses one it ends the process. */
+static void set_threads(int threads) {
+    if (&blas_cpu_number)
+        blas_cpu_number = threads;
+    else
+        openblas_set_num_threads(threads);
+}
+
 static void reset_in_child(void) {
     pthread_mutex_init(&lock, NULL);
-    if (inside > 0 && openblas_get_num_threads() == 1) openblas_set_num_threads(host_threads);
+    if (inside > 0 && openblas_get_num_threads() == 1) set_threads(host_threads);
     inside = 0;
 }
 
@@ -87,7 +97,7 @@ size_t rbe_blas_enter(size_t wanted) {
     size_t callers = admit(wanted);
     if (callers > 0 && inside == 0) {
         host_threads = openblas_get_num_threads();
-        if (host_threads != 1) openblas_set_num_threads(1);
+        if (host_threads != 1) set_threads(1);
     }
     inside += callers;
     pthread_mutex_unlock(&lock);
@@ -99,6 +109,6 @@ void rbe_blas_leave(size_t callers) {
     if (callers == 0) return;
     pthread_mutex_lock(&lock);
     inside -= callers;
-    if (inside == 0 && host_threads != 1 && openblas_get_num_threads() == 1) openblas_set_num_threads(host_threads);
+    if (inside == 0 && host_threads != 1 && openblas_get_num_threads() == 1) set_threads(host_threads);
     pthread_mutex_unlock(&lock);
 }
