@@ -14,7 +14,8 @@
 #include "base/parallel.h"
 
 #define LONGEST_SUM ((size_t)1 << 30)
-#define THIN 64 /* with an extent of at most this, tiles of 64 x 256 cost no more than 4 %, either */
+/* With an extent of at most this, smaller tiles cost no more than 4 %, either. */
+#define THIN 64
 
 typedef struct product {
     bool transpose_a, transpose_b, add;
@@ -30,7 +31,7 @@ static void cut_into_tiles(product *p) {
     bool thin = p->m <= THIN || p->n <= THIN || p->k <= THIN;
     p->tile_rows = thin ? 64 : p->m < 512 ? 128 : 256;
     size_t strips = (p->m + p->tile_rows - 1) / p->tile_rows;
-    p->tile_columns = thin ? 256 : strips < 4 ? 512 : p->n;
+    p->tile_columns = p->m <= THIN ? 128 : thin ? 256 : strips < 4 ? 512 : p->n;
     p->tiles_across = (p->n + p->tile_columns - 1) / p->tile_columns;
 }
 

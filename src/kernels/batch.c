@@ -189,24 +189,31 @@ static void add_values(const batch *b, size_t group, size_t first) {
     }
 }
 
-static void add_alphas(const batch *b, size_t group) {
+/* Of the alphas one task adds up those of the separable functions, another those of the last one, whose pairs are as
+ * many again. */
+enum { ALPHA_TASKS = 2 };
+
+static void add_alphas(const batch *b, size_t group, size_t part) {
     const rbe_grouped *w = b->w;
+    const size_t last = RBE_ALPHA_FUNCTIONS - 1, values = w->grid_cols * rbe_grouped_rows(w, group);
+    const size_t first = part == 0 ? 0 : RBE_SEPARABLE_PAIRS;
+    const size_t count = part == 0 ? RBE_SEPARABLE_PAIRS : b->plan->pair_count - RBE_SEPARABLE_PAIRS;
     if (starts_at_zero(b))
-        memset(b->gradients->alpha + rbe_grouped_alpha(w, group), 0,
-               RBE_ALPHA_FUNCTIONS * w->grid_cols * rbe_grouped_rows(w, group) * sizeof(float));
+        memset(b->gradients->alpha + rbe_grouped_alpha(w, group) + (part == 0 ? 0 : last * values), 0,
+               (part == 0 ? last : 1) * values * sizeof(float));
     for (size_t n = 0; n < b->panel_count; n += b->layout->run) {
         const rbe_panels run = run_of(b, n);
-        b->isa->gradient_alpha(b->plan, w, &run, group, b->gradients->alpha);
+        b->isa->gradient_alpha(b->plan, w, &run, group, first, count, b->gradients->alpha);
     }
 }
 
-/* A group's tasks are its parts of lists, then its alphas. */
+/* A group's tasks are those of its alphas, which take longest, then its parts of lists. */
 static void add_gradients(void *context, size_t task, size_t worker) {
     (void)worker;
     const batch *b = context;
-    const size_t group = task / (b->list_parts + 1), part = task % (b->list_parts + 1);
-    if (part < b->list_parts && b->gradients->values) add_values(b, group, part * b->list_step);
-    if (part == b->list_parts && b->gradients->alpha) add_alphas(b, group);
+    const size_t group = task / (ALPHA_TASKS + b->list_parts), part = task % (ALPHA_TASKS + b->list_parts);
+    if (part < ALPHA_TASKS && b->gradients->alpha) add_alphas(b, group, part);
+    if (part >= ALPHA_TASKS && b->gradients->values) add_values(b, group, (part - ALPHA_TASKS) * b->list_step);
 }
 
 void rbe_plan_backward(const rbe_plan *plan, const rbe_blocks *w, const rbe_layout *layout, const float *x,
@@ -229,7 +236,7 @@ void rbe_plan_backward(const rbe_plan *plan, const rbe_blocks *w, const rbe_layo
     do {
         b.panel_count = at_most(step, layout->panels - b.first_panel);
         rbe_parallel(layout->threads, b.panel_count, backward_panel, &b);
-        if (sums) rbe_parallel(layout->threads, w->groups * (b.list_parts + 1), add_gradients, &b);
+        if (sums) rbe_parallel(layout->threads, w->groups * (ALPHA_TASKS + b.list_parts), add_gradients, &b);
         b.first_panel += step;
     } while (b.first_panel < layout->panels);
 }

@@ -161,10 +161,10 @@ static void gradient_values(const rbe_plan *plan, const rbe_grouped *w, const rb
     }
 }
 
-static void gradient_alpha(const rbe_plan *plan, const rbe_grouped *w, const rbe_panels *panels, size_t g,
-                           float *alpha) {
+static void gradient_alpha(const rbe_plan *plan, const rbe_grouped *w, const rbe_panels *panels, size_t g, size_t first,
+                           size_t count, float *alpha) {
     size_t block_step = plan->block_rows * panels->width;
-    for (size_t p = 0; p < plan->pair_count; p++) {
+    for (size_t p = first; p < first + count; p++) {
         list l = moment_list(plan, w, g, plan->pair[p]);
         size_t row = plan->block + plan->pair[p].row;
         gradient_list(panels, &l, g * w->group * block_step + row * panels->width, block_step, alpha);

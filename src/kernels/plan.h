@@ -94,9 +94,9 @@ typedef struct rbe_methods {
     /* values += sum over rows of y x^T at the positions of group g's lists of frequencies first .. first + count - 1 */
     void (*gradient_values)(const rbe_plan *plan, const rbe_grouped *w, const rbe_panels *panels, size_t g,
                             size_t first, size_t count, float *values);
-    /* the same for the alphas of group g */
-    void (*gradient_alpha)(const rbe_plan *plan, const rbe_grouped *w, const rbe_panels *panels, size_t g,
-                           float *alpha);
+    /* the same for the alphas of group g, by the plan's pairs first .. first + count - 1 */
+    void (*gradient_alpha)(const rbe_plan *plan, const rbe_grouped *w, const rbe_panels *panels, size_t g, size_t first,
+                           size_t count, float *alpha);
     /* coefficients (rows x blocks * B) and moments (rows of lanes) of a few rows */
     void (*analyze_small)(const rbe_axis *axis, const float *x, size_t rows, size_t length, size_t blocks,
                           float *coefficients, float *moments);
