@@ -21,7 +21,7 @@ static settings read_settings(int argc, char **argv) {
         {"data", EXAMPLE_TEXT, &s.data, "DIR", "folder with the IDX files, plain or .gz", 0, 0},
         {"train", EXAMPLE_FLAG, &s.train, NULL, "the training data instead of the test data", 0, 0},
         {"batch", EXAMPLE_COUNT, &s.batch, "N", "samples at a time", 1, 1000000},
-        {"threads", EXAMPLE_COUNT, &s.threads, "N", "threads (default: one per processor)", 1, 1024},
+        {"threads", EXAMPLE_COUNT, &s.threads, "N", "threads (default: one per processor)", 1, RBE_MAX_THREADS},
         {"stores", EXAMPLE_FLAG, &s.stores, NULL, "compare f32, f16, bf16 and int8", 0, 0},
         {"json", EXAMPLE_FLAG, &s.json, NULL, "end with one line of JSON", 0, 0},
     };

@@ -53,7 +53,7 @@ static settings read_settings(int argc, char **argv) {
         {"fine-tune", EXAMPLE_COUNT, &s.fine_tune, "N", "epochs of training after compression", 0, 1000},
         {"fine-tune-lr", EXAMPLE_REAL, &s.fine_tune_lr, "R", "and their learning rate", 1e-9, 1e3},
         {"seed", EXAMPLE_SEED, &s.seed, "N", "of weights and order", 0, 0},
-        {"threads", EXAMPLE_COUNT, &s.threads, "N", "threads (default: one per processor)", 1, 1024},
+        {"threads", EXAMPLE_COUNT, &s.threads, "N", "threads (default: one per processor)", 1, RBE_MAX_THREADS},
     };
     example_parse(argc, argv, "Compresses a trained classifier of 28 x 28 digits and tests it.", options,
                   sizeof options / sizeof *options);

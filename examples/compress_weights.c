@@ -70,7 +70,7 @@ static settings read_settings(int argc, char **argv) {
         {"store", EXAMPLE_TEXT, &s.store_name, "f32|f16|bf16|int8", "type of the stored values", 0, 0},
         {"expand", EXAMPLE_FLAG, &s.expand, NULL,
          "write the decompressed matrices, dense, instead; of a file or model of this library as they are", 0, 0},
-        {"threads", EXAMPLE_COUNT, &s.threads, "N", "threads (default: one per processor)", 1, 1024},
+        {"threads", EXAMPLE_COUNT, &s.threads, "N", "threads (default: one per processor)", 1, RBE_MAX_THREADS},
     };
     example_parse(argc, argv, "Compresses the matrices of a safetensors file.", options,
                   sizeof options / sizeof *options);

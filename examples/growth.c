@@ -35,7 +35,7 @@ static settings read_settings(int argc, char **argv) {
         {"only", EXAMPLE_TEXT, &s.only, "static|grown|identity|narrow|dense", "one kind of model (default: all)", 0, 0},
         {"store", EXAMPLE_TEXT, &s.store_name, "f32|f16|bf16|int8", "how the file holds the values", 0, 0},
         {"seeds", EXAMPLE_COUNT, &s.seeds, "N", "models of each kind, of seeds one after the other", 1, MAX_SEEDS},
-        {"threads", EXAMPLE_COUNT, &s.threads, "N", "threads (default: one per processor)", 1, 1024},
+        {"threads", EXAMPLE_COUNT, &s.threads, "N", "threads (default: one per processor)", 1, RBE_MAX_THREADS},
         {"out", EXAMPLE_TEXT, &s.out, "DIR", "folder for growth.csv; created", 0, 0},
         {"quiet", EXAMPLE_FLAG, &s.quiet, NULL, "no progress", 0, 0},
         {"json", EXAMPLE_FLAG, &s.json, NULL, "a line of JSON per kind of model and ratio", 0, 0},

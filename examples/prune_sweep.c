@@ -59,7 +59,7 @@ static settings read_settings(int argc, char **argv) {
          1, 1e9},
         {"tune-epochs", EXAMPLE_COUNT, &w->tune_epochs, "N", "of fine-tuning", 1, 1e6},
         {"tune-lr", EXAMPLE_REAL, &w->tune_lr, "R", "its learning rate", 1e-9, 1e3},
-        {"threads", EXAMPLE_COUNT, &s.threads, "N", "threads (default: one per processor)", 1, 1024},
+        {"threads", EXAMPLE_COUNT, &s.threads, "N", "threads (default: one per processor)", 1, RBE_MAX_THREADS},
         {"out", EXAMPLE_TEXT, &w->out, "DIR", "folder for prune_sweep.csv or prune_thresholds.csv; created", 0, 0},
         {"json", EXAMPLE_FLAG, &w->json, NULL, "end with a line of JSON per row of the table", 0, 0},
     };

@@ -45,7 +45,7 @@ static settings read_settings(int argc, char **argv) {
         {"samples", EXAMPLE_COUNT, &s.samples, "N", "rows of input that it is judged by", 1, 1e6},
         {"rounds", EXAMPLE_COUNT, &s.rounds, "N", "of timing", 1, 1e4},
         {"seed", EXAMPLE_SEED, &s.seed, "N", "of matrix and samples", 0, 0},
-        {"threads", EXAMPLE_COUNT, &s.threads, "N", "threads (default: one per processor)", 1, 1024},
+        {"threads", EXAMPLE_COUNT, &s.threads, "N", "threads (default: one per processor)", 1, RBE_MAX_THREADS},
         {"out", EXAMPLE_TEXT, &s.out, "DIR", "folder for tune_blocks.csv; created", 0, 0},
         {"json", EXAMPLE_FLAG, &s.json, NULL, "a line of JSON per candidate instead of the table", 0, 0},
     };

@@ -156,7 +156,8 @@ RBE_API void rbe_set_warning_handler(rbe_warning_handler *handler, void *user);
 RBE_API const char *rbe_blas_kernels(void);
 
 /* The value of OPENBLAS_CORETYPE with which OpenBLAS would use what this processor has, "Haswell" or "SkylakeX"; NULL
- * if it already does, or if the library does not know the kernels that were chosen. Static string. */
+ * if it already does, if the environment has named kernels with AVX2, or if the library does not know the kernels that
+ * were chosen. Static string. */
 RBE_API const char *rbe_blas_better_kernels(void);
 
 /* ---- files --------------------------------------------------------------------------------------------------- */

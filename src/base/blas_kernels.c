@@ -6,6 +6,7 @@
  */
 #include <cblas.h>
 #include <stdatomic.h>
+#include <stdlib.h>
 #include <strings.h>
 
 #include "base/blas.h"
@@ -58,7 +59,16 @@ const char *rbe_blas_kernels_above(const char *chosen, rbe_vector_level processo
 
 const char *rbe_blas_kernels(void) { return openblas_get_corename(); }
 
-const char *rbe_blas_better_kernels(void) { return rbe_blas_kernels_above(rbe_blas_kernels(), processor_level()); }
+/* Who names kernels with AVX2 in the environment has reasons: some builds of OpenBLAS compute wrongly with newer ones. */
+static bool are_wanted(const char *chosen) {
+    const char *named = getenv("OPENBLAS_CORETYPE");
+    return named && *named && !rbe_blas_kernels_above(chosen, RBE_VECTOR_AVX2);
+}
+
+const char *rbe_blas_better_kernels(void) {
+    const char *chosen = rbe_blas_kernels();
+    return are_wanted(chosen) ? NULL : rbe_blas_kernels_above(chosen, processor_level());
+}
 
 /* Without a handler it stays unsaid, until a call finds one. */
 void rbe_blas_check_kernels(void) {

@@ -214,7 +214,7 @@ int main(int argc, char **argv) {
         {"group", EXAMPLE_COUNT, &s.group, "G", "block rows that share positions; default 16", 1, 65536},
         {"transform", EXAMPLE_TEXT, &s.transform, "NAME", "of both axes", 0, 0},
         {"alpha", EXAMPLE_TEXT, &s.alpha, "on|off", "the eight basis functions", 0, 0},
-        {"threads", EXAMPLE_COUNT, &s.threads, "T", "of both the compressed and the dense product", 1, 1024},
+        {"threads", EXAMPLE_COUNT, &s.threads, "T", "of both the compressed and the dense product", 1, RBE_MAX_THREADS},
         {"parts", EXAMPLE_FLAG, &s.parts, NULL, "where the time of the forward product goes; one thread", 0, 0},
         {"serial", EXAMPLE_FLAG, &s.serial, NULL, "how much of a training step threads can share, and what it promises",
          0, 0},
