@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/assert.h"
 #include "base/parallel.h"
 #include "codec/transform.h"
 
@@ -153,9 +154,11 @@ typedef struct mapping {
     const float *from, *bias;
     float *to, *scratch;
     bool add;
+    size_t threads; /* that scratch has room for */
 } mapping;
 
 static float *chunk_scratch(const mapping *m, size_t worker) {
+    RBE_ASSERT(worker < m->threads);
     return m->scratch + worker * 2 * chunk_of(m->rows) * m->axis->length;
 }
 
@@ -172,7 +175,7 @@ static void apply_chunk(void *context, size_t chunk, size_t worker) {
 }
 
 void rbe_axis_apply(const rbe_axis_map *a, const float *x, size_t rows, size_t threads, float *mapped, float *scratch) {
-    mapping m = {.axis = a, .rows = rows, .from = x, .to = mapped, .scratch = scratch};
+    mapping m = {.axis = a, .rows = rows, .from = x, .to = mapped, .scratch = scratch, .threads = threads};
     rbe_parallel(threads, chunks_of(rows), apply_chunk, &m);
 }
 
@@ -198,6 +201,13 @@ static void adjoint_chunk(void *context, size_t chunk, size_t worker) {
 
 void rbe_axis_adjoint(const rbe_axis_map *a, const float *mapped, size_t rows, size_t threads, const float *bias,
                       bool add, float *x, float *scratch) {
-    mapping m = {.axis = a, .rows = rows, .from = mapped, .to = x, .scratch = scratch, .bias = bias, .add = add};
+    mapping m = {.axis = a,
+                 .rows = rows,
+                 .from = mapped,
+                 .to = x,
+                 .scratch = scratch,
+                 .bias = bias,
+                 .add = add,
+                 .threads = threads};
     rbe_parallel(threads, chunks_of(rows), adjoint_chunk, &m);
 }

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/assert.h"
 #include "base/parallel.h"
 #include "kernels/kernels.h"
 #include "kernels/plan.h"
@@ -77,8 +78,13 @@ typedef struct batch {
 
 /* ---- forward ------------------------------------------------------------------------------------------------- */
 
+/* Workers, and panels of a backward product, that scratch memory has room for. */
+static size_t scratch_workers(const rbe_layout *l) { return at_most(l->threads, l->panels); }
+
+static size_t scratch_panels(const rbe_layout *l) { return at_most(l->runs_together * l->run, l->panels); }
+
 size_t rbe_plan_forward_bytes(const rbe_plan *plan, const rbe_layout *l) {
-    size_t floats = at_most(l->threads, l->panels) * (l->input_floats + l->output_floats);
+    size_t floats = scratch_workers(l) * (l->input_floats + l->output_floats);
     if (l->rows < plan->batch_threshold) floats = at_least(floats, rbe_small_floats(plan, l->rows));
     return rbe_aligned(floats * sizeof(float));
 }
@@ -92,6 +98,7 @@ static void forward_panel(void *context, size_t panel, size_t worker) {
     const batch *b = context;
     const rbe_layout *l = b->layout;
     const size_t in = b->w->in, out = b->w->out, start = panel * l->width, rows = panel_rows(l, panel);
+    RBE_ASSERT(worker < scratch_workers(l));
     float *own = b->panels + worker * (l->input_floats + l->output_floats);
     float *xh = b->cache ? b->cache + panel * l->input_floats : own, *yh = own + l->input_floats;
     b->isa->analyze(&b->plan->input, b->x + start * in, rows, in, xh, l->width);
@@ -123,15 +130,14 @@ void rbe_plan_forward(const rbe_plan *plan, const rbe_blocks *w, const rbe_layou
 /* The panels of the runs that are worked on together. */
 size_t rbe_plan_backward_bytes(const rbe_plan *plan, const rbe_layout *l) {
     (void)plan;
-    size_t panels = at_most(l->runs_together * l->run, l->panels);
-    return rbe_aligned(panels * (l->input_floats + l->output_floats) * sizeof(float));
+    return rbe_aligned(scratch_panels(l) * (l->input_floats + l->output_floats) * sizeof(float));
 }
 
 static float *input_panel(const batch *b, size_t n) { return b->panels + n * b->layout->input_floats; }
 
 static float *output_panel(const batch *b, size_t n) {
     const rbe_layout *l = b->layout;
-    return b->panels + at_most(l->runs_together * l->run, l->panels) * l->input_floats + n * l->output_floats;
+    return b->panels + scratch_panels(l) * l->input_floats + n * l->output_floats;
 }
 
 /* dX of one panel, made in `dxh`. */
@@ -152,6 +158,7 @@ static void backward_panel(void *context, size_t n, size_t worker) {
     const rbe_gradients *g = b->gradients;
     const size_t panel = b->first_panel + n, start = panel * l->width, rows = panel_rows(l, panel);
     const size_t in = b->w->in, out = b->w->out;
+    RBE_ASSERT(n < scratch_panels(l));
     float *xh = input_panel(b, n), *yh = output_panel(b, n);
     b->isa->analyze(&b->plan->output, b->dy + start * out, rows, out, yh, l->width);
     if (g->dx) input_gradient(b, panel, yh, xh);
