@@ -37,7 +37,7 @@ typedef struct helper {
 
 static pthread_mutex_t pool_taken = PTHREAD_MUTEX_INITIALIZER;
 static helper helpers[RBE_MAX_THREADS - 1];
-static size_t helper_count; /* guarded by pool_taken, like the next six */
+static size_t helper_count; /* guarded by pool_taken, like the next five */
 static int refused_at;      /* rbe_thread_changes() when the system last refused a helper */
 static rbe_task *loop_run;
 static void *loop_context;
@@ -47,7 +47,6 @@ static size_t loop_tasks, loop_shares;
 static struct { _Alignas(64) _Atomic uint64_t word; } share[RBE_MAX_THREADS];
 static _Atomic uint64_t loop_number; /* how many loops there have been (48 bits), and shares of the last one (16) */
 static atomic_size_t loop_finished;
-static atomic_size_t counted_loops, counted_tasks;
 static _Thread_local bool inside_task;
 static rbe_task_observer *observer;
 static void *observer_user;
@@ -56,7 +55,7 @@ static void *observer_user;
 
 static bool is_open(uint64_t word, size_t worker) { return (word & COUNT_MASK) > 0 && worker < word >> COUNT_BITS; }
 
-/* Task number `task` of a share begins where the shares before it end. */
+/* The task behind the last one of share n. */
 static size_t share_end(size_t n) { return (n + 1) * loop_tasks / loop_shares; }
 
 /* Runs tasks of a share until none is left to claim. */
@@ -230,8 +229,6 @@ static void publish(size_t threads, size_t shares, size_t tasks, rbe_task *run, 
 }
 
 static void run_loop(size_t threads, size_t shares, size_t tasks, rbe_task *run, void *context) {
-    atomic_fetch_add_explicit(&counted_loops, 1, memory_order_relaxed);
-    atomic_fetch_add_explicit(&counted_tasks, tasks, memory_order_relaxed);
     if (threads <= 1 || inside_task || observer || pthread_mutex_trylock(&pool_taken) != 0) {
         run_alone(tasks, run, context);
         return;
@@ -259,10 +256,6 @@ void rbe_parallel_in_order(size_t threads, size_t tasks, rbe_task *run, void *co
 void rbe_parallel_ranges(size_t count, size_t piece, rbe_range_task *run, void *context) {
     ranges r = {run, context, count, piece};
     rbe_parallel((size_t)rbe_threads(), count / piece + (count % piece > 0), run_range, &r);
-}
-
-rbe_parallel_counts rbe_parallel_counted(void) {
-    return (rbe_parallel_counts){atomic_load(&counted_loops), atomic_load(&counted_tasks)};
 }
 
 void rbe_parallel_observe(rbe_task_observer *told, void *user) {

@@ -20,18 +20,10 @@ void rbe_parallel_in_order(size_t threads, size_t tasks, rbe_task *run, void *co
 /* The same for ranges of `count` items: pieces of `piece` items (the last may be shorter), on rbe_threads() threads.
  * Pieces depend on the count alone, so sums of pieces have the same bits for any number of threads. */
 typedef void rbe_range_task(void *context, size_t first, size_t count);
+void rbe_parallel_ranges(size_t count, size_t piece, rbe_range_task *run, void *context);
 
 /* Values of a piece where each takes a few instructions: some microseconds of work. */
 #define RBE_PIECE ((size_t)16384)
-
-void rbe_parallel_ranges(size_t count, size_t piece, rbe_range_task *run, void *context);
-
-/* What has been run since the program began, for tests and benchmarks. */
-typedef struct rbe_parallel_counts {
-    size_t loops, tasks;
-} rbe_parallel_counts;
-
-rbe_parallel_counts rbe_parallel_counted(void);
 
 /* For tests and benchmarks: is told of each task, in ascending order, with its seconds. Loops are cut as for
  * rbe_threads() threads, but the caller runs them alone. What loops inside a task take is part of that task.
