@@ -63,30 +63,30 @@ static void map_buffers(size_t count) {
     for (size_t n = 0; n < count; n++) blas_memory_free(buffer[n]);
 }
 
-/* Room for `count` callers in all. */
-static rbe_status reserve(size_t count) {
-    if (count <= reserved) return RBE_OK;
-    size_t limit = caller_limit();
-    if (count > limit)
-        return rbe_fail(RBE_INSUFFICIENT_MEMORY, "OpenBLAS serves %zu callers at once, %zu were needed", limit, count);
+/* Room for `count` callers in all; false if OpenBLAS or the address space has none. */
+static bool reserve(size_t count) {
+    if (count <= reserved) return true;
+    if (count > caller_limit()) return false;
     size_t bytes = (count - reserved) * (BUFFER_BYTES + SLACK_BYTES);
     void *trial = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (trial == MAP_FAILED)
-        return rbe_fail(RBE_INSUFFICIENT_MEMORY, "OpenBLAS needs %zu bytes of address space for %zu callers at once",
-                        bytes, count - reserved);
+    if (trial == MAP_FAILED) return false;
     munmap(trial, bytes);
     map_buffers(count);
     reserved = count;
-    return RBE_OK;
+    return true;
 }
 
 /* All of them if they fit beside those inside, else what has been reserved before, else one. */
 static size_t admit(size_t wanted) {
     size_t limit = caller_limit(), fitting = limit > inside ? limit - inside : 0;
     if (wanted > fitting) wanted = fitting;
-    if (wanted > 1 && reserve(inside + wanted) == RBE_OK) return wanted;
-    if (wanted > 1 && reserved > inside) return reserved - inside < wanted ? reserved - inside : wanted;
-    return reserve(inside + 1) == RBE_OK ? 1 : 0;
+    if (wanted > 0 && reserve(inside + wanted)) return wanted;
+    if (wanted > 0 && reserved > inside) return reserved - inside < wanted ? reserved - inside : wanted;
+    if (wanted > 0 && reserve(inside + 1)) return 1;
+    rbe_fail(RBE_INSUFFICIENT_MEMORY,
+             "OpenBLAS has %zu callers and serves %zu at once; another one needs %zu bytes of address space", inside,
+             limit, BUFFER_BYTES + SLACK_BYTES);
+    return 0;
 }
 
 size_t rbe_blas_enter(size_t wanted) {

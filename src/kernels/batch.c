@@ -128,8 +128,7 @@ void rbe_plan_forward(const rbe_plan *plan, const rbe_blocks *w, const rbe_layou
 /* ---- backward ------------------------------------------------------------------------------------------------ */
 
 /* The panels of the runs that are worked on together. */
-size_t rbe_plan_backward_bytes(const rbe_plan *plan, const rbe_layout *l) {
-    (void)plan;
+size_t rbe_plan_backward_bytes(const rbe_layout *l) {
     return rbe_aligned(scratch_panels(l) * (l->input_floats + l->output_floats) * sizeof(float));
 }
 

@@ -43,7 +43,7 @@ rbe_layout rbe_plan_layout(const rbe_plan *plan, size_t rows);
 
 /* Scratch bytes of a product. */
 size_t rbe_plan_forward_bytes(const rbe_plan *plan, const rbe_layout *layout);
-size_t rbe_plan_backward_bytes(const rbe_plan *plan, const rbe_layout *layout);
+size_t rbe_plan_backward_bytes(const rbe_layout *layout);
 
 /* Bytes of the transformed input that a forward product can leave for its backward (64-byte aligned). */
 size_t rbe_plan_cache_bytes(const rbe_plan *plan, size_t rows);

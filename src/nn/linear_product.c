@@ -95,7 +95,7 @@ rbe_status rbe_linear_forward_product(const rbe_linear_layer *layer, rbe_arena *
 size_t rbe_linear_backward_bytes(const rbe_linear_layer *layer, size_t rows) {
     const rbe_blocks *b = layer->blocks;
     const rbe_layout l = rbe_plan_layout(layer->plan, rows);
-    return rbe_plan_backward_bytes(layer->plan, &l) + 2 * mapped_bytes(&b->input_axis, rows, l.threads) +
+    return rbe_plan_backward_bytes(&l) + 2 * mapped_bytes(&b->input_axis, rows, l.threads) +
            mapped_bytes(&b->output_axis, rows, l.threads);
 }
 
@@ -109,7 +109,7 @@ rbe_status rbe_linear_backward_product(const rbe_linear_layer *layer, rbe_arena 
     RBE_TRY(take_mapped(&in, arena, &b->input_axis, rows, l.threads));
     RBE_TRY(take_mapped(&dx, arena, &b->input_axis, rows, l.threads));
     RBE_TRY(take_mapped(&out, arena, &b->output_axis, rows, l.threads));
-    void *scratch = rbe_arena_take(arena, 1, rbe_plan_backward_bytes(layer->plan, &l));
+    void *scratch = rbe_arena_take(arena, 1, rbe_plan_backward_bytes(&l));
     if (!scratch) return rbe_last_status();
     rbe_gradients inner = *g;
     if (dx.rows && g->dx) {

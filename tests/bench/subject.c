@@ -43,7 +43,7 @@ bench_subject bench_subject_new(const rbe_compress_options *options, bench_produ
     b.dense_dx = floats(n * in);
     b.dense_dw = floats(out * in);
     b.layout = rbe_plan_layout(b.plan, n);
-    size_t forward = rbe_plan_forward_bytes(b.plan, &b.layout), backward = rbe_plan_backward_bytes(b.plan, &b.layout);
+    size_t forward = rbe_plan_forward_bytes(b.plan, &b.layout), backward = rbe_plan_backward_bytes(&b.layout);
     b.scratch_bytes = forward > backward ? forward : backward;
     b.scratch = example_need(rbe_alloc(b.scratch_bytes, 1));
     rbe_rng_free(rng);
