@@ -12,6 +12,7 @@
 
 #include "base/blas.h"
 #include "base/parallel.h"
+#include "base/sizes.h"
 
 #define LONGEST_SUM ((size_t)1 << 30)
 /* With an extent of at most this, smaller tiles cost no more than 4 %, either. */
@@ -25,14 +26,12 @@ typedef struct product {
     size_t tile_rows, tile_columns, tiles_across;
 } product;
 
-static size_t at_most(size_t value, size_t limit) { return value < limit ? value : limit; }
-
 static void cut_into_tiles(product *p) {
     bool thin = p->m <= THIN || p->n <= THIN || p->k <= THIN;
     p->tile_rows = thin ? 64 : p->m < 512 ? 128 : 256;
-    size_t strips = (p->m + p->tile_rows - 1) / p->tile_rows;
+    size_t strips = rbe_pieces(p->m, p->tile_rows);
     p->tile_columns = p->m <= THIN ? 128 : thin ? 256 : strips < 4 ? 512 : p->n;
-    p->tiles_across = (p->n + p->tile_columns - 1) / p->tile_columns;
+    p->tiles_across = rbe_pieces(p->n, p->tile_columns);
 }
 
 static void multiply_tile(void *context, size_t task, size_t worker) {
@@ -44,9 +43,9 @@ static void multiply_tile(void *context, size_t task, size_t worker) {
         const float *a = p->a + (p->transpose_a ? from * lda + row : row * lda + from);
         const float *b = p->b + (p->transpose_b ? column * ldb + from : from * ldb + column);
         cblas_sgemm(CblasRowMajor, p->transpose_a ? CblasTrans : CblasNoTrans,
-                    p->transpose_b ? CblasTrans : CblasNoTrans, (int)at_most(p->m - row, p->tile_rows),
-                    (int)at_most(p->n - column, p->tile_columns), (int)at_most(p->k - from, LONGEST_SUM), 1.0f, a,
-                    (int)lda, b, (int)ldb, p->add || from > 0 ? 1.0f : 0.0f, p->c + row * p->n + column, (int)p->n);
+                    p->transpose_b ? CblasTrans : CblasNoTrans, (int)rbe_at_most(p->m - row, p->tile_rows),
+                    (int)rbe_at_most(p->n - column, p->tile_columns), (int)rbe_at_most(p->k - from, LONGEST_SUM), 1.0f,
+                    a, (int)lda, b, (int)ldb, p->add || from > 0 ? 1.0f : 0.0f, p->c + row * p->n + column, (int)p->n);
     }
 }
 
@@ -69,8 +68,8 @@ rbe_status rbe_gemm(bool transpose_a, bool transpose_b, size_t m, size_t n, size
         return rbe_fail(RBE_INVALID_ARGUMENT, "dense product: expected rows of at most %d values, found %zu", INT_MAX,
                         longest);
     cut_into_tiles(&p);
-    size_t tiles = (m + p.tile_rows - 1) / p.tile_rows * p.tiles_across;
-    size_t threads = rbe_blas_enter(at_most((size_t)rbe_threads(), tiles));
+    size_t tiles = rbe_pieces(m, p.tile_rows) * p.tiles_across;
+    size_t threads = rbe_blas_enter(rbe_at_most((size_t)rbe_threads(), tiles));
     if (threads == 0) return rbe_last_status();
     rbe_parallel(threads, tiles, multiply_tile, &p);
     rbe_blas_leave(threads);

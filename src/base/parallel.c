@@ -21,6 +21,7 @@
 #include <stdint.h>
 
 #include "base/clock.h"
+#include "base/sizes.h"
 #include "base/threads.h"
 
 #define SPIN_SECONDS 50e-6
@@ -176,7 +177,7 @@ static void run_range(void *context, size_t task, size_t worker) {
     (void)worker;
     const ranges *r = context;
     size_t first = task * r->piece, rest = r->count - first;
-    r->run(r->context, first, rest < r->piece ? rest : r->piece);
+    r->run(r->context, first, rbe_at_most(rest, r->piece));
 }
 
 /* What the caller has written: of ranges, the function that runs one. */
@@ -255,7 +256,7 @@ void rbe_parallel_in_order(size_t threads, size_t tasks, rbe_task *run, void *co
 
 void rbe_parallel_ranges(size_t count, size_t piece, rbe_range_task *run, void *context) {
     ranges r = {run, context, count, piece};
-    rbe_parallel((size_t)rbe_threads(), count / piece + (count % piece > 0), run_range, &r);
+    rbe_parallel((size_t)rbe_threads(), rbe_pieces(count, piece), run_range, &r);
 }
 
 void rbe_parallel_observe(rbe_task_observer *told, void *user) {

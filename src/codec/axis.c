@@ -8,6 +8,7 @@
 #include "base/alloc.h"
 #include "base/assert.h"
 #include "base/parallel.h"
+#include "base/sizes.h"
 #include "codec/transform.h"
 
 /* ---- making -------------------------------------------------------------------------------------------------- */
@@ -100,9 +101,9 @@ static void overlap_adjoint(const rbe_axis_map *a, const float *mapped, float *x
 
 enum { CHUNK = 16 }; /* rows that a task maps; images are transformed together */
 
-static size_t chunk_of(size_t rows) { return rows < CHUNK ? rows : CHUNK; }
+static size_t chunk_of(size_t rows) { return rbe_at_most(rows, CHUNK); }
 
-static size_t chunks_of(size_t rows) { return (rows + CHUNK - 1) / CHUNK; }
+static size_t chunks_of(size_t rows) { return rbe_pieces(rows, CHUNK); }
 
 static void multiply(CBLAS_TRANSPOSE ta, CBLAS_TRANSPOSE tb, size_t m, size_t n, size_t k, const float *a,
                      const float *b, float *c) {

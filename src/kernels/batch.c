@@ -13,6 +13,7 @@
 #include "base/alloc.h"
 #include "base/assert.h"
 #include "base/parallel.h"
+#include "base/sizes.h"
 #include "kernels/kernels.h"
 #include "kernels/plan.h"
 
@@ -27,39 +28,35 @@
 /* Floats up to a whole number of vectors. */
 static size_t padded(size_t floats) { return (floats + PANEL_STEP - 1) / PANEL_STEP * PANEL_STEP; }
 
-static size_t at_most(size_t value, size_t limit) { return value < limit ? value : limit; }
-
-static size_t at_least(size_t value, size_t limit) { return value > limit ? value : limit; }
-
-static size_t parts(size_t count, size_t size) { return count / size + (count % size > 0); }
-
 /* Narrow panels read all coefficients for fewer rows each, which costs little; so short batches have more of them. */
 static size_t width_for_tasks(size_t width, size_t rows) {
-    while (width > PANEL_STEP && width % (2 * PANEL_STEP) == 0 && parts(rows, width) < LEAST_TASKS) width /= 2;
+    while (width > PANEL_STEP && width % (2 * PANEL_STEP) == 0 && rbe_pieces(rows, width) < LEAST_TASKS) width /= 2;
     return width;
 }
 
 rbe_layout rbe_plan_layout(const rbe_plan *plan, size_t rows) {
     rbe_layout l = {.rows = rows, .threads = (size_t)rbe_threads()};
     const size_t pair_bytes = (plan->grid_rows + plan->grid_cols) * plan->block_rows * sizeof(float);
-    size_t width = at_least(at_most(PANEL_WIDTH, padded(rows)), PANEL_STEP);
+    size_t width = rbe_at_least(rbe_at_most(PANEL_WIDTH, padded(rows)), PANEL_STEP);
     while (width > PANEL_STEP && pair_bytes * width > PANEL_PAIR_BYTES) width -= PANEL_STEP;
-    size_t run_rows = width * at_most(at_least(RUN_BYTES / (pair_bytes * width), 1), RBE_MAX_RUN / PANEL_WIDTH);
+    size_t run_rows = width * rbe_at_most(rbe_at_least(RUN_BYTES / (pair_bytes * width), 1), RBE_MAX_RUN / PANEL_WIDTH);
     l.width = width_for_tasks(width, rows);
-    l.panels = parts(rows, l.width);
+    l.panels = rbe_pieces(rows, l.width);
     l.input_floats = plan->grid_cols * plan->block_rows * l.width;
     l.output_floats = plan->grid_rows * plan->block_rows * l.width;
-    l.run = at_least(at_most(run_rows / l.width, l.panels), 1);
-    l.runs = parts(l.panels, l.run);
-    l.runs_together = at_most(l.runs, 1);
+    l.run = rbe_at_least(rbe_at_most(run_rows / l.width, l.panels), 1);
+    l.runs = rbe_pieces(l.panels, l.run);
+    l.runs_together = rbe_at_most(l.runs, 1);
     if (l.threads > 1) {
-        size_t bytes = at_least(TOGETHER_BYTES, l.threads * RUN_BYTES);
-        l.runs_together = at_most(at_least(bytes / (pair_bytes * l.width * l.run), 1), l.runs);
+        size_t bytes = rbe_at_least(TOGETHER_BYTES, l.threads * RUN_BYTES);
+        l.runs_together = rbe_at_most(rbe_at_least(bytes / (pair_bytes * l.width * l.run), 1), l.runs);
     }
     return l;
 }
 
-static size_t panel_rows(const rbe_layout *l, size_t panel) { return at_most(l->width, l->rows - panel * l->width); }
+static size_t panel_rows(const rbe_layout *l, size_t panel) {
+    return rbe_at_most(l->width, l->rows - panel * l->width);
+}
 
 /* What all tasks of one product share. */
 typedef struct batch {
@@ -79,13 +76,13 @@ typedef struct batch {
 /* ---- forward ------------------------------------------------------------------------------------------------- */
 
 /* Workers, and panels of a backward product, that scratch memory has room for. */
-static size_t scratch_workers(const rbe_layout *l) { return at_most(l->threads, l->panels); }
+static size_t scratch_workers(const rbe_layout *l) { return rbe_at_most(l->threads, l->panels); }
 
-static size_t scratch_panels(const rbe_layout *l) { return at_most(l->runs_together * l->run, l->panels); }
+static size_t scratch_panels(const rbe_layout *l) { return rbe_at_most(l->runs_together * l->run, l->panels); }
 
 size_t rbe_plan_forward_bytes(const rbe_plan *plan, const rbe_layout *l) {
     size_t floats = scratch_workers(l) * (l->input_floats + l->output_floats);
-    if (l->rows < plan->batch_threshold) floats = at_least(floats, rbe_small_floats(plan, l->rows));
+    if (l->rows < plan->batch_threshold) floats = rbe_at_least(floats, rbe_small_floats(plan, l->rows));
     return rbe_aligned(floats * sizeof(float));
 }
 
@@ -168,10 +165,10 @@ static void backward_panel(void *context, size_t n, size_t worker) {
 /* The panels of the run that begins with the n-th panel. */
 static rbe_panels run_of(const batch *b, size_t n) {
     const rbe_layout *l = b->layout;
-    const size_t first = b->first_panel + n, count = at_most(l->run, b->panel_count - n);
+    const size_t first = b->first_panel + n, count = rbe_at_most(l->run, b->panel_count - n);
     return (rbe_panels){.count = count,
                         .width = l->width,
-                        .rows = at_most((first + count) * l->width, l->rows) - first * l->width,
+                        .rows = rbe_at_most((first + count) * l->width, l->rows) - first * l->width,
                         .x = b->cached ? b->cached + first * l->input_floats : input_panel(b, n),
                         .y = output_panel(b, n),
                         .x_panel = l->input_floats,
@@ -182,7 +179,7 @@ static bool starts_at_zero(const batch *b) { return b->first_panel == 0 && !b->g
 
 static void add_values(const batch *b, size_t group, size_t first) {
     const rbe_grouped *w = b->w;
-    const size_t count = at_most(b->list_step, w->block - first);
+    const size_t count = rbe_at_most(b->list_step, w->block - first);
     const uint32_t *start = w->list_start + group * w->block;
     if (starts_at_zero(b)) {
         size_t rows = rbe_grouped_rows(w, group);
@@ -236,11 +233,11 @@ void rbe_plan_backward(const rbe_plan *plan, const rbe_blocks *w, const rbe_layo
                .cached = cache,
                .panels = scratch,
                .gradients = gradients};
-    b.list_step = at_least(w->block * at_most(w->groups, LIST_TASKS) / LIST_TASKS, 1);
-    b.list_parts = parts(w->block, b.list_step);
+    b.list_step = rbe_at_least(w->block * rbe_at_most(w->groups, LIST_TASKS) / LIST_TASKS, 1);
+    b.list_parts = rbe_pieces(w->block, b.list_step);
     const size_t step = layout->runs_together * layout->run;
     do {
-        b.panel_count = at_most(step, layout->panels - b.first_panel);
+        b.panel_count = rbe_at_most(step, layout->panels - b.first_panel);
         rbe_parallel(layout->threads, b.panel_count, backward_panel, &b);
         if (sums) rbe_parallel(layout->threads, w->groups * (ALPHA_TASKS + b.list_parts), add_gradients, &b);
         b.first_panel += step;
