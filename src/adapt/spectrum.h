@@ -23,8 +23,8 @@ rbe_status rbe_spectrum_open(rbe_spectrum *spectrum, const rbe_blocks *blocks, c
                              size_t rows, bool squares, rbe_arena *scratch);
 
 /* B x columns sums for block row p, [i][column]: sum_n dYh[n, i] Xh[n, column], which is the loss's gradient at
- * this position of S; with `squares` sum_n dYh[n, i]^2 Xh[n, column]^2. They live until the next call. NULL if OpenBLAS cannot be
- * called now. */
+ * this position of S; with `squares` sum_n dYh[n, i]^2 Xh[n, column]^2. They live until the next call.
+ * NULL, with INSUFFICIENT_MEMORY recorded, if OpenBLAS finds no memory. */
 const float *rbe_spectrum_block_row(rbe_spectrum *spectrum, size_t p);
 
 #endif

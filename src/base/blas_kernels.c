@@ -59,7 +59,8 @@ const char *rbe_blas_kernels_above(const char *chosen, rbe_vector_level processo
 
 const char *rbe_blas_kernels(void) { return openblas_get_corename(); }
 
-/* Who names kernels with AVX2 in the environment has reasons: some builds of OpenBLAS compute wrongly with newer ones. */
+/* A user who names AVX2 kernels in the environment has reasons: some builds of OpenBLAS compute wrongly with newer
+ * ones. */
 static bool are_wanted(const char *chosen) {
     const char *named = getenv("OPENBLAS_CORETYPE");
     return named && *named && !rbe_blas_kernels_above(chosen, RBE_VECTOR_AVX2);

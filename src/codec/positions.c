@@ -3,9 +3,10 @@
  * A list draws columns one by one: the next one is v with probability w_v / (sum of w over the columns not drawn
  * yet), w = 2^16 / (1 + frequency), and for an image, whose column v is coefficient v of the zigzag order,
  * w = 2^16 B / (B + v). Where the transform of the inputs is the identity, column v is input v and no frequency:
- * there w = 2^16, and 1 for the padding, which is drawn when nothing else is left. The weights are integers in a Fenwick tree, in which a draw, and the removal of
- * what was drawn, take log2(columns) steps; no function of the maths library is involved, so that a pattern can be
- * stored as its seed.
+ * there w = 2^16, and 1 for the padding, which is drawn when nothing else is left.
+ *
+ * The weights are integers in a Fenwick tree, in which a draw, and the removal of what was drawn, take log2(columns)
+ * steps; no function of the maths library is involved, so that a pattern can be stored as its seed.
  */
 #include "codec/positions.h"
 
