@@ -219,8 +219,12 @@ bool example_given(const char *name) {
     return false;
 }
 
-void example_check_transform(const char *name) {
-    if (!rbe_transform_named(name)) example_fail(2, "--%s", rbe_last_error()); /* it begins with "transform:" */
+const rbe_transform *example_transform(const char *axis, const char *own, const char *both) {
+    const char *name = own ? own : both;
+    const rbe_transform *transform = name ? rbe_transform_named(name) : NULL;
+    if (name && !transform) /* the text begins with "transform:" */
+        example_fail(2, "--%s%s%s", own ? axis : "", own ? "-" : "", rbe_last_error());
+    return transform;
 }
 
 /* ---- output -------------------------------------------------------------------------------------------------- */

@@ -47,8 +47,9 @@ void example_parse(int argc, char **argv, const char *purpose, const example_opt
 /* Whether the command line had this option. */
 bool example_given(const char *name);
 
-/* Ends the program with 2 if a transform is not known. */
-void example_check_transform(const char *name);
+/* The transform of an axis, "row" or "column": that which --AXIS-transform names, else --transform; NULL where both names
+ * are. Ends the program with 2 if the name is unknown. */
+const rbe_transform *example_transform(const char *axis, const char *own, const char *both);
 
 /* "program: message", and the end with that exit code; 2 adds a hint at --help. */
 _Noreturn void example_fail(int exit_code, const char *format, ...) RBE_PRINTF(2, 3);

@@ -9,7 +9,7 @@
 #include "rbe/io.h"
 
 typedef struct settings {
-    const char *data, *model, *transform, *alpha;
+    const char *data, *model, *transform, *row_transform, *column_transform, *alpha;
     example_sizes hidden;
     double ratio, lr, fine_tune_lr;
     size_t block, group, epochs, batch, samples, fine_tune, overlap, threads;
@@ -43,6 +43,8 @@ static settings read_settings(int argc, char **argv) {
         {"group", EXAMPLE_COUNT, &s.group, "G", "block rows that share positions", 1, 65536},
         {"transform", EXAMPLE_TEXT, &s.transform, "NAME", "along both axes: dct, haar, wht, identity, .. or adaptive",
          0, 0},
+        {"row-transform", EXAMPLE_TEXT, &s.row_transform, "NAME", "the same along the outputs only", 0, 0},
+        {"column-transform", EXAMPLE_TEXT, &s.column_transform, "NAME", "the same along the inputs only", 0, 0},
         {"alpha", EXAMPLE_TEXT, &s.alpha, "on|off|auto", "the smooth part of each block", 0, 0},
         {"overlap", EXAMPLE_COUNT, &s.overlap, "N", "rows and columns by which blocks overlap", 0, 128},
         {"image", EXAMPLE_FLAG, &s.image, NULL, "take the inputs of the first layer as an image", 0, 0},
@@ -57,7 +59,9 @@ static settings read_settings(int argc, char **argv) {
     };
     example_parse(argc, argv, "Compresses a trained classifier of 28 x 28 digits and tests it.", options,
                   sizeof options / sizeof *options);
-    if (strcmp(s.transform, "adaptive") != 0) example_check_transform(s.transform);
+    if (strcmp(s.transform, "adaptive") == 0) s.transform = NULL;
+    example_transform("row", s.row_transform, s.transform);
+    example_transform("column", s.column_transform, s.transform);
     return s;
 }
 
@@ -125,12 +129,11 @@ static float *next_activations(const rbe_layer *layer, float *x, size_t count) {
 static rbe_layer *compress_layer(const settings *s, const rbe_dataset *data, const rbe_layer *dense, bool first,
                                  const float *x) {
     size_t in = rbe_layer_inputs(dense), out = rbe_layer_outputs(dense);
-    bool adaptive = strcmp(s->transform, "adaptive") == 0;
-    const rbe_transform *t = adaptive ? NULL : rbe_transform_named(s->transform);
+    const rbe_transform *column = example_transform("column", s->column_transform, s->transform);
     rbe_compress_options options = {.block = s->block,
                                     .ratio = s->ratio,
-                                    .row_transform = t,
-                                    .column_transform = first && s->image ? NULL : t,
+                                    .row_transform = example_transform("row", s->row_transform, s->transform),
+                                    .column_transform = first && s->image ? NULL : column,
                                     .alpha = strcmp(s->alpha, "on") == 0    ? RBE_ALPHA_ON
                                              : strcmp(s->alpha, "off") == 0 ? RBE_ALPHA_OFF
                                                                             : RBE_ALPHA_AUTO,
@@ -138,7 +141,7 @@ static rbe_layer *compress_layer(const settings *s, const rbe_dataset *data, con
                                     .overlap = s->overlap,
                                     .image_height = first && s->image ? data->height : 0,
                                     .image_width = first && s->image ? data->width : 0,
-                                    .adaptive = adaptive,
+                                    .adaptive = !s->transform,
                                     .samples = s->plain ? NULL : x,
                                     .sample_count = s->plain ? 0 : s->samples};
     float *bias = malloc(out * sizeof *bias);

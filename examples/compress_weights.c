@@ -21,7 +21,7 @@
 static const double safe_error = 0.1;
 
 typedef struct settings {
-    const char *in, *out, *select, *calibrate, *transform, *alpha, *store_name;
+    const char *in, *out, *select, *calibrate, *transform, *row_transform, *column_transform, *alpha, *store_name;
     double ratio, target_error, min_compression;
     size_t block, coeffs, group, overlap, threads;
     bool expand;
@@ -40,7 +40,8 @@ static void check_settings(const settings *s) {
         example_fail(2, "--out: %s is the input: expected another file", s->out);
     if ((s->ratio > 0) + (s->coeffs > 0) + example_given("target-error") > 1)
         example_fail(2, "--ratio, --coeffs and --target-error exclude each other");
-    if (strcmp(s->transform, "adaptive") != 0) example_check_transform(s->transform);
+    example_transform("row", s->row_transform, s->transform);
+    example_transform("column", s->column_transform, s->transform);
 }
 
 static settings read_settings(int argc, char **argv) {
@@ -60,6 +61,8 @@ static settings read_settings(int argc, char **argv) {
          "copy a matrix that would become less than that many times smaller", 0, 1e6},
         {"block", EXAMPLE_COUNT, &s.block, "B", "block size, a power of two 8 .. 256", 8, 256},
         {"transform", EXAMPLE_TEXT, &s.transform, "NAME", "dct, haar, wht, bspline303, .. or adaptive", 0, 0},
+        {"row-transform", EXAMPLE_TEXT, &s.row_transform, "NAME", "the same along the outputs only", 0, 0},
+        {"column-transform", EXAMPLE_TEXT, &s.column_transform, "NAME", "the same along the inputs only", 0, 0},
         {"alpha", EXAMPLE_TEXT, &s.alpha, "on|off|auto", "the smooth part of each block", 0, 0},
         {"group", EXAMPLE_COUNT, &s.group, "G", "block rows that share positions", 1, 65536},
         {"overlap", EXAMPLE_COUNT, &s.overlap, "N", "rows and columns by which blocks overlap", 0, 128},
@@ -152,19 +155,18 @@ static bool fits(const rbe_tensor *samples, const rbe_tensor_info *info) {
 }
 
 static rbe_compress_options options_for(const settings *s, const rbe_tensor_info *info, const rbe_tensor *samples) {
-    bool adaptive = strcmp(s->transform, "adaptive") == 0, fitted = fits(samples, info);
-    const rbe_transform *t = adaptive ? NULL : rbe_transform_named(s->transform);
+    const bool fitted = fits(samples, info);
     return (rbe_compress_options){.block = s->block,
                                   .coeffs = s->coeffs,
                                   .ratio = s->ratio,
-                                  .row_transform = t,
-                                  .column_transform = t,
+                                  .row_transform = example_transform("row", s->row_transform, s->transform),
+                                  .column_transform = example_transform("column", s->column_transform, s->transform),
                                   .alpha = strcmp(s->alpha, "on") == 0    ? RBE_ALPHA_ON
                                            : strcmp(s->alpha, "off") == 0 ? RBE_ALPHA_OFF
                                                                           : RBE_ALPHA_AUTO,
                                   .group = s->group,
                                   .overlap = s->overlap,
-                                  .adaptive = adaptive,
+                                  .adaptive = !s->transform,
                                   .target_error = s->target_error,
                                   .min_compression = s->min_compression,
                                   .samples = fitted ? samples->data : NULL,
@@ -252,8 +254,9 @@ static void compress(const settings *s, const rbe_tensor_file *file, size_t n, c
 
 /* A file of this library: its matrices are made dense, or there is nothing to do. */
 static void expand_own_file(const settings *s, const rbe_tensor_file *file, const char *format) {
-    static const char *const others[] = {"select",    "ratio", "coeffs", "target-error", "min-compression", "block",
-                                         "transform", "alpha", "group",  "overlap",      "calibrate",       "store"};
+    static const char *const others[] = {
+        "select",           "ratio", "coeffs", "target-error", "min-compression", "block", "transform", "row-transform",
+        "column-transform", "alpha", "group",  "overlap",      "calibrate",       "store"};
     bool model = strcmp(format, "model") == 0;
     if (!s->expand && model)
         example_fail(1,

@@ -38,6 +38,8 @@ size_t recipe_options(recipe *r, example_option options[RECIPE_OPTIONS]) {
          1, 65536},
         {"transform", EXAMPLE_TEXT, &r->transform, "NAME", "of the blocks: dct, haar, db4 .. db20, wht, identity", 0,
          0},
+        {"row-transform", EXAMPLE_TEXT, &r->row_transform, "NAME", "the same along the outputs only", 0, 0},
+        {"column-transform", EXAMPLE_TEXT, &r->column_transform, "NAME", "the same along the inputs only", 0, 0},
         {"alpha", EXAMPLE_TEXT, &r->alpha, "on|off|auto", "the smooth part of each block", 0, 0},
         {"image", EXAMPLE_FLAG, &r->image, NULL, "the first layer takes its inputs as an image", 0, 0},
         {"dropout", EXAMPLE_REAL, &r->dropout, "P", "of the inputs and of every hidden layer", 0, 0.99},
@@ -54,7 +56,8 @@ size_t recipe_options(recipe *r, example_option options[RECIPE_OPTIONS]) {
 
 void recipe_check(const recipe *r) {
     if ((r->block & (r->block - 1)) != 0) example_fail(2, "--block: expected a power of two, found %zu", r->block);
-    example_check_transform(r->transform);
+    example_transform("row", r->row_transform, r->transform);
+    example_transform("column", r->column_transform, r->transform);
 }
 
 /* ---- the model ----------------------------------------------------------------------------------------------- */
@@ -82,11 +85,10 @@ static rbe_alpha_mode alpha_mode(const char *name) {
 /* `values`: that the layer may hold. */
 static rbe_layer *compressed_layer(const recipe *r, const rbe_dataset *data, size_t n, size_t values) {
     size_t in = fan_in(r, data, n), out = r->hidden.value[n];
-    const rbe_transform *transform = rbe_transform_named(r->transform);
     rbe_linear_options options = {.block = r->block,
                                   .coeffs = r->coeffs,
-                                  .row_transform = transform,
-                                  .column_transform = transform,
+                                  .row_transform = example_transform("row", r->row_transform, r->transform),
+                                  .column_transform = example_transform("column", r->column_transform, r->transform),
                                   .alpha = alpha_mode(r->alpha),
                                   .group = r->group,
                                   .seed = r->seed * 1000 + n};

@@ -9,12 +9,14 @@
 /* Hidden layers with ReLU and a dense last layer, and how they are trained. */
 typedef struct recipe {
     example_sizes hidden;
-    bool dense;          /* the hidden layers are; what follows down to `prune` is of compressed ones */
-    double ratio;        /* of all of them together; or: */
-    size_t coeffs;       /* per block, of each */
-    size_t values;       /* of all of them together, instead of the ratio */
-    size_t block, group; /* group 0: what does best */
-    const char *transform, *alpha;
+    bool dense;            /* the hidden layers are; what follows down to `prune` is of compressed ones */
+    double ratio;          /* of all of them together; or: */
+    size_t coeffs;         /* per block, of each */
+    size_t values;         /* of all of them together, instead of the ratio */
+    size_t block, group;   /* group 0: what does best */
+    const char *transform; /* along both axes */
+    const char *row_transform, *column_transform; /* along one of them; NULL: as both */
+    const char *alpha;
     bool image, grow; /* image: the first layer takes its inputs as one */
     double prune;     /* share of the coefficients that gradual pruning takes; or: */
     double threshold; /* those of magnitude up to that go, gradually; 0: none */
@@ -31,7 +33,7 @@ recipe recipe_default(void);
 
 /* The options that all programs with a recipe have, to be put in front of their own: fills `options` and returns
  * their number. */
-enum { RECIPE_OPTIONS = 13 };
+enum { RECIPE_OPTIONS = 15 };
 size_t recipe_options(recipe *r, example_option options[RECIPE_OPTIONS]);
 
 /* Ends the program with 2 if options do not go together. */

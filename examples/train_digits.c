@@ -16,9 +16,10 @@ typedef struct settings {
 
 /* Ends the program if the command line has, for dense layers, an option of compressed ones. */
 static void check_dense(void) {
-    static const char *const options[] = {"ratio",          "coeffs",          "budget", "growth",   "no-growth",
-                                          "prune-schedule", "prune-threshold", "image",  "no-image", "block",
-                                          "group",          "transform",       "alpha"};
+    static const char *const options[] = {
+        "ratio",          "coeffs",          "budget",        "growth",           "no-growth",
+        "prune-schedule", "prune-threshold", "image",         "no-image",         "block",
+        "group",          "transform",       "row-transform", "column-transform", "alpha"};
     for (size_t n = 0; n < sizeof options / sizeof *options; n++)
         if (example_given(options[n])) example_fail(2, "--%s needs --layer rbe", options[n]);
 }

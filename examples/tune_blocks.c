@@ -7,7 +7,7 @@
 #include "experiment.h"
 
 typedef struct settings {
-    const char *matrix, *transform, *out;
+    const char *matrix, *transform, *row_transform, *column_transform, *out;
     example_sizes blocks, groups;
     size_t in, out_width, samples, block, rounds, threads;
     double ratio, memory, speed, accuracy;
@@ -39,6 +39,8 @@ static settings read_settings(int argc, char **argv) {
         {"blocks", EXAMPLE_SIZES, &s.blocks, "B,B,..", "to try, powers of two 8 .. 256", 8, 256},
         {"groups", EXAMPLE_SIZES, &s.groups, "G,G,..", "block rows that share positions, to try", 1, 65536},
         {"transform", EXAMPLE_TEXT, &s.transform, "NAME", "dct, haar, db4 .. db20, wht, identity, bspline103 ..", 0, 0},
+        {"row-transform", EXAMPLE_TEXT, &s.row_transform, "NAME", "the same along the outputs only", 0, 0},
+        {"column-transform", EXAMPLE_TEXT, &s.column_transform, "NAME", "the same along the inputs only", 0, 0},
         {"memory", EXAMPLE_REAL, &s.memory, "W", "weight of the memory score", 0, 1e3},
         {"speed", EXAMPLE_REAL, &s.speed, "W", "of the speed score", 0, 1e3},
         {"accuracy", EXAMPLE_REAL, &s.accuracy, "W", "of the accuracy score", 0, 1e3},
@@ -51,7 +53,8 @@ static settings read_settings(int argc, char **argv) {
     };
     example_parse(argc, argv, "Chooses the block size of a compressed matrix by memory, measured speed and accuracy.",
                   options, sizeof options / sizeof *options);
-    if (!rbe_transform_named(s.transform)) example_fail(2, "--transform: %s", rbe_last_error());
+    example_transform("row", s.row_transform, s.transform);
+    example_transform("column", s.column_transform, s.transform);
     return s;
 }
 
@@ -135,14 +138,14 @@ int main(int argc, char **argv) {
     float *w = make_matrix(&s, rng), *x = floats(s.samples * s.in);
     for (size_t n = 0; n < s.samples * s.in; n++) x[n] = (float)rbe_rng_normal(rng);
 
-    const rbe_transform *transform = rbe_transform_named(s.transform);
     rbe_blocks *blocks;
-    example_require(rbe_compress(&blocks, w, s.out_width, s.in,
-                                 &(rbe_compress_options){.block = s.block,
-                                                         .group = s.groups.value[0],
-                                                         .ratio = s.ratio,
-                                                         .row_transform = transform,
-                                                         .column_transform = transform}));
+    example_require(rbe_compress(
+        &blocks, w, s.out_width, s.in,
+        &(rbe_compress_options){.block = s.block,
+                                .group = s.groups.value[0],
+                                .ratio = s.ratio,
+                                .row_transform = example_transform("row", s.row_transform, s.transform),
+                                .column_transform = example_transform("column", s.column_transform, s.transform)}));
     rbe_layer *layer = example_need(rbe_linear_from_blocks(blocks, NULL, 0, NULL));
     rbe_tune_report report;
     example_require(rbe_optimize_block_size(layer, x, s.samples,

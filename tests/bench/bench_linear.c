@@ -23,7 +23,7 @@
 static const char *const product_names[BENCH_PRODUCTS] = {"fwd", "dx", "dw", "bwd", "matvec"};
 
 typedef struct settings {
-    const char *product, *transform, *alpha, *shapes;
+    const char *product, *transform, *row_transform, *column_transform, *alpha, *shapes;
     example_sizes sizes;
     size_t n, block, coeffs, group, threads;
     bool json, quick, parts, serial, busy;
@@ -37,9 +37,21 @@ typedef struct shape {
 
 /* ---- products ------------------------------------------------------------------------------------------------ */
 
+static rbe_compress_options matrix_options(const settings *s) {
+    const char *both = s->transform ? s->transform : "dct";
+    return (rbe_compress_options){.block = s->block,
+                                  .coeffs = s->coeffs,
+                                  .row_transform = example_transform("row", s->row_transform, both),
+                                  .column_transform = example_transform("column", s->column_transform, both),
+                                  .alpha = strcmp(s->alpha, "on") == 0 ? RBE_ALPHA_ON : RBE_ALPHA_OFF,
+                                  .group = s->group};
+}
+
 static void print_head(const settings *s) {
-    printf("B=%zu K=%zu %s, alpha %s, %zu thread%s, %s; dense: OpenBLAS for %s\n", s->block, s->coeffs, s->transform,
-           s->alpha, s->threads, s->threads == 1 ? "" : "s", rbe_isa_name(), rbe_blas_kernels());
+    const rbe_compress_options o = matrix_options(s);
+    printf("B=%zu K=%zu %s, %s, alpha %s, %zu thread%s, %s; dense: OpenBLAS for %s\n", s->block, s->coeffs,
+           rbe_transform_name(o.row_transform), rbe_transform_name(o.column_transform), s->alpha, s->threads,
+           s->threads == 1 ? "" : "s", rbe_isa_name(), rbe_blas_kernels());
     printf("case      in   out     n  group  compressed us   dense us   ratio (quartiles)        GF/s  of peak  "
            "dense GF/s  of peak   error     layer  workspace    dense bytes\n");
 }
@@ -56,12 +68,14 @@ static void report(const settings *s, const shape *of, const bench_subject *b, c
     double dense_speed = operations * (double)(b->in * b->out) / t->dense;
     if (s->json) {
         printf("{\"case\":\"%s\",\"name\":\"%s\",\"in\":%zu,\"out\":%zu,\"n\":%zu,\"block\":%zu,\"coeffs\":%zu,"
-               "\"group\":%zu,\"transform\":\"%s\",\"alpha\":%s,\"threads\":%zu,\"isa\":\"%s\",\"openblas\":\"%s\","
-               "\"rbe_us\":%.3f,\"dense_us\":%.3f,\"ratio\":%.3f,\"ratio_low\":%.3f,\"ratio_high\":%.3f,"
+               "\"group\":%zu,\"row_transform\":\"%s\",\"column_transform\":\"%s\",\"alpha\":%s,\"threads\":%zu,"
+               "\"isa\":\"%s\",\"openblas\":\"%s\",\"rbe_us\":%.3f,\"dense_us\":%.3f,\"ratio\":%.3f,\"ratio_low\":%.3f,"
+               "\"ratio_high\":%.3f,"
                "\"thread_gain\":%.3f,\"useful_gflops\":%.2f,\"dense_gflops\":%.2f,\"peak_gflops\":%.2f,"
                "\"useful_share\":%.4f,\"dense_share\":%.4f,\"max_rel_err\":%.3g,\"layer_bytes\":%zu,"
                "\"workspace_bytes\":%zu,\"dense_bytes\":%zu}\n",
-               product_names[b->product], of->name, b->in, b->out, b->n, s->block, s->coeffs, w->group, s->transform,
+               product_names[b->product], of->name, b->in, b->out, b->n, s->block, s->coeffs, w->group,
+               rbe_transform_name(info.row_transform), rbe_transform_name(info.column_transform),
                w->alpha ? "true" : "false", s->threads, rbe_isa_name(), rbe_blas_kernels(), t->compressed * 1e6,
                t->dense * 1e6, t->ratio, t->ratio_low, t->ratio_high, gain, useful * 1e-9, dense_speed * 1e-9,
                peak * 1e-9, useful / peak, dense_speed / peak, error, layer, b->scratch_bytes, dense);
@@ -77,14 +91,7 @@ static void report(const settings *s, const shape *of, const bench_subject *b, c
 }
 
 static void bench(const settings *s, bench_product product, const shape *of) {
-    const rbe_transform *transform = rbe_transform_named(s->transform);
-    if (!transform) example_fail(2, "%s", rbe_last_error());
-    rbe_compress_options options = {.block = s->block,
-                                    .coeffs = s->coeffs,
-                                    .row_transform = transform,
-                                    .column_transform = transform,
-                                    .alpha = strcmp(s->alpha, "on") == 0 ? RBE_ALPHA_ON : RBE_ALPHA_OFF,
-                                    .group = s->group};
+    const rbe_compress_options options = matrix_options(s);
     bench_subject b = bench_subject_new(&options, product, of->in, of->out, of->rows);
     double error = bench_error(&b);
     if (!(error < 1e-4))
@@ -137,6 +144,8 @@ static bench_step_options step_options(const settings *s, size_t hidden) {
                                 .batch = s->n > 0 ? s->n : 256,
                                 .block = s->block,
                                 .group = s->group,
+                                .row_transform = example_transform("row", s->row_transform, s->transform),
+                                .column_transform = example_transform("column", s->column_transform, s->transform),
                                 .ratio = (double)(s->block * s->block) / (double)s->coeffs,
                                 .one_thread = s->threads == 1,
                                 .quick = s->quick};
@@ -150,11 +159,13 @@ static void bench_training_step(const settings *s, size_t size) {
     double share = r.operations / r.timing.compressed / peak, dense_share = r.dense_operations / r.timing.dense / peak;
     if (s->json)
         printf("{\"case\":\"step\",\"in\":784,\"out\":%zu,\"n\":%zu,\"block\":%zu,\"coeffs\":%zu,\"group\":%zu,"
-               "\"transform\":\"dct\",\"threads\":%zu,\"isa\":\"%s\",\"openblas\":\"%s\",\"rbe_us\":%.3f,"
+               "\"row_transform\":\"%s\",\"column_transform\":\"%s\",\"threads\":%zu,\"isa\":\"%s\",\"openblas\":\"%"
+               "s\",\"rbe_us\":%.3f,"
                "\"dense_us\":%.3f,\"ratio\":%.3f,\"ratio_low\":%.3f,\"ratio_high\":%.3f,\"peak_gflops\":%.2f,"
                "\"useful_share\":%.4f,\"dense_share\":%.4f,\"max_rel_err\":%.3g,\"layer_bytes\":%zu,"
                "\"dense_bytes\":%zu}\n",
-               size, options.batch, s->block, s->coeffs, s->group, s->threads, rbe_isa_name(), rbe_blas_kernels(),
+               size, options.batch, s->block, s->coeffs, s->group, rbe_transform_name(r.row_transform),
+               rbe_transform_name(r.column_transform), s->threads, rbe_isa_name(), rbe_blas_kernels(),
                r.timing.compressed * 1e6, r.timing.dense * 1e6, r.timing.ratio, r.timing.ratio_low, r.timing.ratio_high,
                peak * 1e-9, share, dense_share, r.error, r.bytes, r.dense_bytes);
     else
@@ -178,11 +189,12 @@ static void check_options(const settings *s) {
 static bool bench_whole(const settings *s) {
     bool step = strcmp(s->product, "step") == 0, scaling = strcmp(s->product, "scaling") == 0;
     if (!s->parts && !s->serial && !step && !scaling) return false;
+    const rbe_compress_options matrix = matrix_options(s);
     for (size_t i = 0; i < s->sizes.count; i++) {
         size_t size = s->sizes.value[i];
         const bench_step_options options = step_options(s, size);
         if (s->parts)
-            bench_parts(s->transform, size, s->n > 0 ? s->n : 1024, s->block, s->coeffs, s->group, s->quick);
+            bench_parts(&matrix, size, s->n > 0 ? s->n : 1024, s->quick);
         else if (s->serial)
             bench_serial(&options, s->json);
         else if (scaling)
@@ -195,7 +207,6 @@ static bool bench_whole(const settings *s) {
 
 int main(int argc, char **argv) {
     settings s = {.product = "all",
-                  .transform = "dct",
                   .alpha = "on",
                   .sizes = {{256, 512, 1024, 2048}, 4},
                   .block = 64,
@@ -212,7 +223,10 @@ int main(int argc, char **argv) {
         {"block", EXAMPLE_COUNT, &s.block, "B", "block size", 8, 256},
         {"coeffs", EXAMPLE_COUNT, &s.coeffs, "K", "coefficients per block", 1, 65536},
         {"group", EXAMPLE_COUNT, &s.group, "G", "block rows that share positions; default 16", 1, 65536},
-        {"transform", EXAMPLE_TEXT, &s.transform, "NAME", "of both axes", 0, 0},
+        {"transform", EXAMPLE_TEXT, &s.transform, "NAME", "of both axes (default dct; of a step what layers have)", 0,
+         0},
+        {"row-transform", EXAMPLE_TEXT, &s.row_transform, "NAME", "the same along the outputs only", 0, 0},
+        {"column-transform", EXAMPLE_TEXT, &s.column_transform, "NAME", "the same along the inputs only", 0, 0},
         {"alpha", EXAMPLE_TEXT, &s.alpha, "on|off", "the eight basis functions", 0, 0},
         {"threads", EXAMPLE_COUNT, &s.threads, "T", "of both the compressed and the dense product", 1, RBE_MAX_THREADS},
         {"parts", EXAMPLE_FLAG, &s.parts, NULL, "where the time of the forward product goes; one thread", 0, 0},

@@ -103,23 +103,16 @@ static double quartile(subject *s, method m) {
     return s->seconds[m][s->samples / 4] * 1e6;
 }
 
-void bench_parts(const char *transform, size_t size, size_t rows, size_t block, size_t coeffs, size_t group,
-                 bool quick) {
+void bench_parts(const rbe_compress_options *options, size_t size, size_t rows, bool quick) {
     enum { PLAIN, TRANSFORMED, FULL, KINDS };
-    const char *const names[KINDS] = {"identity", transform, transform};
     rbe_rng *rng = example_need(rbe_rng_new(size, 0));
     float *x = random_floats(rng, rows * size), *y = random_floats(rng, rows * size);
     subject *s[KINDS];
     for (int k = 0; k < KINDS; k++) {
-        const rbe_transform *of = rbe_transform_named(names[k]);
-        if (!of) example_fail(2, "%s", rbe_last_error());
-        const rbe_compress_options options = {.block = block,
-                                              .coeffs = coeffs,
-                                              .group = group,
-                                              .row_transform = of,
-                                              .column_transform = of,
-                                              .alpha = k == FULL ? RBE_ALPHA_ON : RBE_ALPHA_OFF};
-        s[k] = new_subject(&options, size, rng);
+        rbe_compress_options of = *options;
+        if (k == PLAIN) of.row_transform = of.column_transform = rbe_transform_named("identity");
+        of.alpha = k == FULL ? RBE_ALPHA_ON : RBE_ALPHA_OFF;
+        s[k] = new_subject(&of, size, rng);
     }
     for (double end = now() + (quick ? 0.5 : 3.0); now() < end;)
         for (int k = 0; k < KINDS; k++) run(s[k], x, y, rows);

@@ -5,8 +5,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "rbe/codec.h"
+
 /* Prints a line for a matrix of size x size: one thread, row-major in and out, `rows` rows. */
-void bench_parts(const char *transform, size_t size, size_t rows, size_t block, size_t coeffs, size_t group,
-                 bool quick);
+void bench_parts(const rbe_compress_options *options, size_t size, size_t rows, bool quick);
 
 #endif

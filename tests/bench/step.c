@@ -24,7 +24,12 @@ struct bench_training {
 
 static rbe_layer *compressed_layer(const bench_step_options *o, size_t in, uint64_t seed) {
     return rbe_linear_new(in, o->hidden,
-                          &(rbe_linear_options){.block = o->block, .ratio = o->ratio, .group = o->group, .seed = seed});
+                          &(rbe_linear_options){.block = o->block,
+                                                .ratio = o->ratio,
+                                                .row_transform = o->row_transform,
+                                                .column_transform = o->column_transform,
+                                                .group = o->group,
+                                                .seed = seed});
 }
 
 /* A dense layer that computes what `layer` does. The bias is the last of its parameters. */
@@ -125,7 +130,9 @@ static double operations(const rbe_model *model, size_t rows) {
 
 bench_step_result bench_step(const bench_step_options *o) {
     bench_training *s = bench_training_new(o);
-    bench_step_result result = {.error = difference(s)};
+    const rbe_blocks_info hidden = rbe_blocks_describe(rbe_linear_blocks(rbe_model_layer(s->compressed.model, 0)));
+    bench_step_result result = {
+        .error = difference(s), .row_transform = hidden.row_transform, .column_transform = hidden.column_transform};
     result.timing = bench_interleaved(bench_step_compressed, bench_step_dense, s, o->one_thread, o->quick);
 
     /* Gradients and Adam's two moments: three more floats for each value. */

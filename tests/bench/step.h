@@ -5,10 +5,12 @@
 #include <stddef.h>
 
 #include "interleaved.h"
+#include "rbe/codec.h"
 
 typedef struct bench_step_options {
     size_t inputs, hidden, batch, block, group;
     double ratio;
+    const rbe_transform *row_transform, *column_transform; /* NULL: the layer's default */
     bool one_thread, quick;
 } bench_step_options;
 
@@ -22,8 +24,9 @@ void bench_step_dense(void *training);
 
 typedef struct bench_step_result {
     bench_timing timing;
-    double error;                        /* of the logits, against the same network with decompressed weights */
-    size_t values;                       /* of the compressed network */
+    double error; /* of the logits, against the same network with decompressed weights */
+    const rbe_transform *row_transform, *column_transform; /* of the first layer */
+    size_t values;                                         /* of the compressed network */
     size_t bytes, dense_bytes;           /* parameters with positions, gradients and the optimiser's state */
     double operations, dense_operations; /* floating-point operations of the products, of stored values alone */
 } bench_step_result;
