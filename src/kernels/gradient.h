@@ -32,7 +32,7 @@ static void turn(const float *y, size_t block_step, size_t vectors, float *turne
 /* The same for all panels of a run; those of panel p begin at p * width. */
 static void turn_run(const rbe_panels *panels, size_t y_at, size_t block_step, float *turned) {
     for (size_t panel = 0; panel < panels->count; panel++)
-        turn(panels->y + panel * panels->y_panel + y_at, block_step, (panel_rows(panels, panel) + LANES - 1) / LANES,
+        turn(panels->y + panel * panels->y_panel + y_at, block_step, vectors_of(panel_rows(panels, panel)),
              turned + panel * panels->width * LANES);
 }
 

@@ -26,14 +26,11 @@ ALWAYS_INLINE const float *padded(const float *from, size_t valid, size_t block,
 /* What an unused lane reads. */
 static const float zero_block[RBE_MAX_BLOCK];
 
-/* Samples that are coefficients already and of which no moments are taken go straight to the rows and back. */
-ALWAYS_INLINE bool is_direct(const rbe_axis *axis) {
-    return axis->method == RBE_AXIS_IDENTITY && !axis->moments && axis->block >= LANES;
-}
+/* Samples that are coefficients already go straight to the rows and back. */
+ALWAYS_INLINE bool is_direct(const rbe_axis *axis) { return axis->method == RBE_AXIS_IDENTITY && axis->block >= LANES; }
 
-/* Transforms LANES blocks of B values each to rows `stride` apart, and moments `moment_stride` apart. */
-static void analyze_lanes(const rbe_axis *axis, const float *const lane[LANES], float *rows, size_t stride,
-                          float *moments, size_t moment_stride) {
+/* Transforms LANES blocks of B values each to rows `stride` apart. */
+static void analyze_lanes(const rbe_axis *axis, const float *const lane[LANES], float *rows, size_t stride) {
     vec x[RBE_MAX_BLOCK + DCT_WORK(RBE_MAX_BLOCK)];
     const bool direct = is_direct(axis);
     float *to = direct ? rows : (float *)x;
@@ -44,9 +41,7 @@ static void analyze_lanes(const rbe_axis *axis, const float *const lane[LANES], 
         transpose(r);
         UNROLL for (size_t s = 0; s < LANES; s++) store(to + (c + s) * step, r[s]);
     }
-    if (direct) return;
-    if (axis->moments) project_moments(axis, x, moments, moment_stride);
-    block_analysis(axis, x, rows, stride);
+    if (!direct) block_analysis(axis, x, rows, stride);
 }
 
 /* The reverse: target[s][c] = addend[s][c] + sample c of the block in lane s. */
@@ -57,7 +52,6 @@ static void synthesize_lanes(const rbe_axis *axis, const float *rows, size_t str
     const float *from = direct ? rows : (const float *)x;
     const size_t step = direct ? stride : LANES;
     if (!direct) block_synthesis(axis, rows, stride, x);
-    if (axis->moments) expand_moments(axis, rows + axis->block * stride, stride, x);
     for (size_t c = 0; c < axis->block; c += LANES) {
         vec r[LANES];
         UNROLL for (size_t s = 0; s < LANES; s++) r[s] = load(from + (c + s) * step);

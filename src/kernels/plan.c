@@ -86,16 +86,37 @@ static void set_transform(rbe_axis *axis, const rbe_transform *transform, double
 
 /* ---- alpha part ---------------------------------------------------------------------------------------------- */
 
-/* The functions that the moments project on. Psi_6 = (f0 f3 + f3 f0) / sqrt 2: f3 carries the factor on both sides.
+/* Value of moment m's function at c < B/2. Psi_6 = (f0 f3 + f3 f0) / sqrt 2: f3 carries the factor on both sides.
  * Psi_7 = sum_m lambda_m v_m v_m: v_m carries lambda_m on the side of the inputs. */
-static void set_moments(rbe_axis *axis, const rbe_moments *moments, bool input, float *even) {
+static double moment_at(const rbe_moments *moments, bool input, size_t m, size_t c) {
+    if (m < RBE_EVEN_COUNT) return moments->even[m][c] * (m == 3 ? sqrt(0.5) : 1.0);
+    m -= RBE_EVEN_COUNT;
+    return moments->vector[m][c] * (input ? moments->lambda[m] : 1.0);
+}
+
+/* Coefficient k of the functions, one of which is v: sum_c A[k][c] v[c] with the matrix of analysis, A. With
+ * coefficients x^ = R x and A = R^-T it is v^T x = (A v)^T x^; and R^T (A v) = v. Coefficients that are zero but for
+ * rounding in all functions are left out. `work` holds B x B doubles. */
+static void set_moments(rbe_axis *axis, const rbe_transform *transform, const rbe_moments *moments, bool input,
+                        double *work, float *values, uint32_t *columns) {
+    const double nothing = 1e-13;
+    const size_t block = axis->block;
+    (transform->fill_analysis ? transform->fill_analysis : transform->fill)(transform, block, work);
     axis->moments = RBE_EVEN_COUNT + moments->rank;
-    axis->even = even;
-    size_t half = axis->block / 2;
-    for (size_t m = 0; m < axis->moments; m++) {
-        const double *function = m < RBE_EVEN_COUNT ? moments->even[m] : moments->vector[m - RBE_EVEN_COUNT];
-        double factor = m == 3 ? sqrt(0.5) : m >= RBE_EVEN_COUNT && input ? moments->lambda[m - RBE_EVEN_COUNT] : 1.0;
-        for (size_t c = 0; c < half; c++) even[c * RBE_MOMENT_STEP + m] = (float)(factor * function[c]);
+    axis->moment_values = values;
+    axis->moment_columns = columns;
+    for (size_t k = 0; k < block; k++) {
+        bool part = false;
+        for (size_t m = 0; m < axis->moments; m++) {
+            double sum = 0.0;
+            for (size_t c = 0; c < block / 2; c++)
+                sum += (work[k * block + c] + work[k * block + block - 1 - c]) * moment_at(moments, input, m, c);
+            values[m] = (float)sum;
+            part = part || fabs(sum) > nothing;
+        }
+        if (!part) continue;
+        columns[axis->moment_entries++] = (uint32_t)k;
+        values += axis->moments;
     }
 }
 
@@ -121,10 +142,10 @@ static size_t default_batch_threshold(const rbe_blocks *w) {
 /* One piece of memory: the plan, then its tables. */
 rbe_plan *rbe_plan_new(const rbe_blocks *w) {
     size_t block = w->block, moments = w->alpha ? RBE_EVEN_COUNT + w->moments->rank : 0;
-    size_t matrix = rbe_aligned(block * block * sizeof(float)),
-           even = rbe_aligned((moments ? block / 2 * RBE_MOMENT_STEP : 0) * sizeof(float));
+    size_t matrix = rbe_aligned(block * block * sizeof(float)), values = rbe_aligned(moments * block * sizeof(float)),
+           columns = rbe_aligned((moments ? block + RBE_COLUMN_PADDING : 0) * sizeof(uint32_t));
     size_t index = rbe_aligned((w->grid_cols + RBE_COLUMN_PADDING) * sizeof(uint32_t));
-    rbe_plan *plan = rbe_alloc_zeroed(1, rbe_aligned(sizeof *plan) + 2 * matrix + 2 * even + index);
+    rbe_plan *plan = rbe_alloc_zeroed(1, rbe_aligned(sizeof *plan) + 2 * (matrix + values + columns) + index);
     double *work = rbe_alloc(block * block, sizeof *work);
     if (!plan || !work) {
         rbe_free(plan);
@@ -141,15 +162,15 @@ rbe_plan *rbe_plan_new(const rbe_blocks *w) {
 
     plan->input.block = plan->output.block = block;
     plan->input.block_rows = plan->output.block_rows = plan->block_rows;
-    set_transform(&plan->input, w->column_transform, work, (float *)(void *)next);
-    set_transform(&plan->output, w->row_transform, work, (float *)(void *)(next + matrix));
-    next += 2 * matrix;
-    if (w->alpha) {
-        set_moments(&plan->input, w->moments, true, (float *)(void *)next);
-        set_moments(&plan->output, w->moments, false, (float *)(void *)(next + even));
-        set_pairs(plan, w->moments->rank);
+    rbe_axis *const axes[] = {&plan->input, &plan->output};
+    for (int n = 0; n < 2; n++, next += matrix + values + columns) {
+        const rbe_transform *transform = n == 0 ? w->column_transform : w->row_transform;
+        set_transform(axes[n], transform, work, (float *)(void *)next);
+        if (w->alpha)
+            set_moments(axes[n], transform, w->moments, n == 0, work, (float *)(void *)(next + matrix),
+                        (uint32_t *)(void *)(next + matrix + values));
     }
-    next += 2 * even;
+    if (w->alpha) set_pairs(plan, w->moments->rank);
     uint32_t *block_index = (uint32_t *)(void *)next;
     for (size_t q = 0; q < w->grid_cols; q++) block_index[q] = (uint32_t)q;
     plan->block_index = block_index;

@@ -7,9 +7,10 @@
 #include "codec/grouped.h"
 
 #define RBE_MAX_BLOCK 256
+#define RBE_MAX_LOG2_BLOCK 8
 #define RBE_MAX_RUN 512 /* rows of all panels of a run together */
 #define RBE_MAX_TAPS 20
-#define RBE_MOMENT_STEP (RBE_EVEN_COUNT + RBE_MAX_RANK)
+#define RBE_MAX_MOMENTS (RBE_EVEN_COUNT + RBE_MAX_RANK)
 #define RBE_MAX_PAIRS (RBE_ALPHA_FUNCTIONS + RBE_MAX_RANK)
 
 typedef enum rbe_axis_method {
@@ -21,7 +22,7 @@ typedef enum rbe_axis_method {
 } rbe_axis_method;
 
 /* The transform of blocks along inputs or along outputs. In a panel a block takes block_rows rows: B coefficients,
- * then the moments sum_c even_m(c) (x_c + x_{B-1-c}) of the alpha part. */
+ * then the moments of the alpha part: sums over the samples, each times the value of an even function. */
 typedef struct rbe_axis {
     rbe_axis_method method;
     size_t block;
@@ -31,7 +32,9 @@ typedef struct rbe_axis {
     uint16_t natural[RBE_MAX_BLOCK]; /* Walsh: which Hadamard row is coefficient k */
     const float *matrix;             /* B x B, rows = atoms; of a DCT, the 2 B factors of dct.h */
     size_t moments;
-    const float *even; /* of moment m at c < B/2: even[c * RBE_MOMENT_STEP + m] */
+    size_t moment_entries;          /* coefficients that have a part in a moment */
+    const uint32_t *moment_columns; /* which ones; RBE_COLUMN_PADDING zeros follow */
+    const float *moment_values;     /* of entry k in moment m: [k * moments + m] */
 } rbe_axis;
 
 /* One product of the alpha part: moment `row` of an output block += alpha[function] * moment `column` of an input
@@ -83,9 +86,10 @@ typedef struct rbe_methods {
     const char *name;
     /* panel of the transformed blocks of `rows` rows of `length` values */
     void (*analyze)(const rbe_axis *axis, const float *source, size_t rows, size_t length, float *panel, size_t width);
-    /* the reverse; `bias` (or NULL) is added to every row, and the old values if `add` (then bias must be NULL) */
-    void (*synthesize)(const rbe_axis *axis, const float *panel, size_t width, const float *bias, bool add,
-                       float *target, size_t rows, size_t length);
+    /* the reverse; `bias` (or NULL) is added to every row, and the old values if `add` (then bias must be NULL). Moments
+     * are added to the panel's coefficients. */
+    void (*synthesize)(const rbe_axis *axis, float *panel, size_t width, const float *bias, bool add, float *target,
+                       size_t rows, size_t length);
     /* y = S x, written to every row that synthesize reads */
     void (*product)(const rbe_plan *plan, const rbe_grouped *w, const float *x, float *y, size_t width, size_t rows);
     /* x += S^T y */
@@ -101,7 +105,7 @@ typedef struct rbe_methods {
     void (*analyze_small)(const rbe_axis *axis, const float *x, size_t rows, size_t length, size_t blocks,
                           float *coefficients, float *moments);
     /* the reverse, from rows of lanes; `bias` (or NULL) is added to every row */
-    void (*synthesize_small)(const rbe_axis *axis, const float *yh, const float *bias, size_t rows, size_t length,
+    void (*synthesize_small)(const rbe_axis *axis, float *yh, const float *bias, size_t rows, size_t length,
                              size_t blocks, float *y);
     rbe_small_product *product_small;
 } rbe_methods;

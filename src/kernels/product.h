@@ -82,8 +82,8 @@ static product_function *const product_tiles[5][5] = {
 };
 
 /* One list: y is the row of the group's first block row, the other block rows follow block_step apart. */
-ALWAYS_INLINE void product_list(const list *l, const float *values, const float *x, float *y, size_t row_step,
-                                size_t block_step, size_t vectors, bool add) {
+static void product_list(const list *l, const float *values, const float *x, float *y, size_t row_step,
+                         size_t block_step, size_t vectors, bool add) {
     places p;
     values += l->offset;
     size_t first = 0;
@@ -109,7 +109,7 @@ ALWAYS_INLINE void product_list(const list *l, const float *values, const float 
 }
 
 static void product(const rbe_plan *plan, const rbe_grouped *w, const float *x, float *y, size_t width, size_t rows) {
-    size_t block_step = plan->block_rows * width, vectors = (rows + LANES - 1) / LANES;
+    size_t block_step = plan->block_rows * width, vectors = vectors_of(rows);
     for (size_t g = 0; g < w->groups; g++) {
         float *group = y + g * w->group * block_step;
         for (size_t i = 0; i < plan->block; i++) {
@@ -198,7 +198,7 @@ static void transposed_list(const list *l, const float *values, const float *y, 
 
 static void product_transposed(const rbe_plan *plan, const rbe_grouped *w, const float *y, float *x, size_t width,
                                size_t rows) {
-    size_t block_step = plan->block_rows * width, vectors = (rows + LANES - 1) / LANES;
+    size_t block_step = plan->block_rows * width, vectors = vectors_of(rows);
     for (size_t g = 0; g < w->groups; g++) {
         const float *group = y + g * w->group * block_step;
         for (size_t i = 0; i < plan->block; i++) {

@@ -8,6 +8,7 @@
 #define RBE_KERNELS_ROW_PANEL_H
 
 #include "kernels/lanes.h"
+#include "kernels/moments.h"
 
 /* Asks for a block of rows n .. n + LANES - 1, which will be read or written after the next transform. */
 ALWAYS_INLINE void fetch(const float *matrix, size_t n, size_t rows, size_t length, size_t start, size_t block) {
@@ -29,15 +30,18 @@ static void analyze(const rbe_axis *axis, const float *source, size_t rows, size
             for (size_t s = 0; s < LANES; s++)
                 lane[s] =
                     n + s < rows ? padded(source + (n + s) * length + start, valid, block, copies[s]) : zero_block;
-            float *rows_at = panel + start / block * block_step + n;
-            analyze_lanes(axis, lane, rows_at, width, rows_at + block * width, width);
+            analyze_lanes(axis, lane, panel + start / block * block_step + n, width);
         }
+    for (size_t start = 0; axis->moments && start < length; start += block, panel += block_step)
+        project_moments(axis, panel, width, panel + block * width, width, vectors_of(rows));
 }
 
-static void synthesize(const rbe_axis *axis, const float *panel, size_t width, const float *bias, bool add,
-                       float *target, size_t rows, size_t length) {
+static void synthesize(const rbe_axis *axis, float *panel, size_t width, const float *bias, bool add, float *target,
+                       size_t rows, size_t length) {
     size_t block = axis->block, block_step = axis->block_rows * width;
-    float copies[LANES][RBE_MAX_BLOCK];
+    float copies[LANES][RBE_MAX_BLOCK], *at = panel;
+    for (size_t start = 0; axis->moments && start < length; start += block, at += block_step)
+        expand_moments(axis, at + block * width, width, at, width, vectors_of(rows));
     for (size_t n = 0; n < rows; n += LANES)
         for (size_t start = 0; start < length; start += block) {
             size_t valid = smaller(block, length - start);

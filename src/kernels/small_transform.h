@@ -7,6 +7,7 @@
 #define RBE_KERNELS_SMALL_TRANSFORM_H
 
 #include "kernels/lanes.h"
+#include "kernels/moments.h"
 
 /* Goes through the blocks of all rows, one after the other: where the next one starts and how long it is. */
 typedef struct block_walk {
@@ -37,7 +38,8 @@ static void analyze_small(const rbe_axis *axis, const float *x, size_t rows, siz
             lane[s] = padded(x + at.offset, walk_valid(&at), block, copies[s]);
             walk_on(&at);
         }
-        analyze_lanes(axis, lane, turned, LANES, moments + first, stride);
+        analyze_lanes(axis, lane, turned, LANES);
+        if (axis->moments) project_moments(axis, turned, LANES, moments + first, stride, 1);
         /* Where a vector is longer than a block, each store is mended by the next one. */
         for (size_t c = 0; c < block; c += LANES) {
             vec r[LANES];
@@ -48,7 +50,7 @@ static void analyze_small(const rbe_axis *axis, const float *x, size_t rows, siz
     }
 }
 
-static void synthesize_small(const rbe_axis *axis, const float *yh, const float *bias, size_t rows, size_t length,
+static void synthesize_small(const rbe_axis *axis, float *yh, const float *bias, size_t rows, size_t length,
                              size_t blocks, float *y) {
     size_t lanes = blocks * rows, stride = rbe_small_stride(lanes), block = axis->block;
     float copies[LANES][RBE_MAX_BLOCK];
@@ -66,6 +68,7 @@ static void synthesize_small(const rbe_axis *axis, const float *yh, const float 
             if (bias) addend[s] = padded(bias + at.start, valid, block, copies[s]);
             walk_on(&at);
         }
+        if (axis->moments) expand_moments(axis, yh + block * stride + first, stride, yh + first, stride, 1);
         synthesize_lanes(axis, yh + first, stride, addend, lane);
         at = before;
         for (size_t s = 0; s < LANES && first + s < lanes; s++, walk_on(&at)) {

@@ -32,6 +32,9 @@ typedef float vec_in_memory __attribute__((vector_size(4 * LANES), may_alias, al
 typedef float quad __attribute__((vector_size(16), may_alias));
 typedef float quad_in_memory __attribute__((vector_size(16), may_alias, aligned(4)));
 
+/* That so many samples take. */
+ALWAYS_INLINE size_t vectors_of(size_t samples) { return (samples + LANES - 1) / LANES; }
+
 ALWAYS_INLINE vec load(const float *from) { return *(const vec_in_memory *)(const void *)from; }
 ALWAYS_INLINE void store(float *to, vec v) { *(vec_in_memory *)(void *)to = v; }
 ALWAYS_INLINE quad load_quad(const float *from) { return *(const quad_in_memory *)(const void *)from; }
