@@ -65,5 +65,6 @@ bench_timing bench_interleaved(bench_work *compressed_work, bench_work *dense_wo
                           .ratio_low = ratio[rounds / 4],
                           .ratio_high = ratio[rounds * 3 / 4],
                           .ratio_mean = sum / (double)rounds,
+                          .ratio_quiet = dense[rounds / 10] / compressed[rounds / 10],
                           .peak = peak[rounds / 2]};
 }
