@@ -38,7 +38,7 @@ static const recipe recipes[] = {
     {.name = "compressed, grown",
      .growth = true,
      .dropout = true,
-     .first = {.block = 16, .ratio = 4, .group = 4},
+     .first = {.block = 16, .ratio = 4, .group = 4, .alpha = RBE_ALPHA_ON},
      .second = {.block = 16, .ratio = 4, .group = 2}},
     {.name = "image and overlap",
      .first = {.block = 8, .ratio = 4, .image_height = 12, .image_width = 14},

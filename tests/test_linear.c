@@ -471,6 +471,7 @@ START_TEST(layers_are_drawn_as_documented) {
     const rbe_blocks_info info = rbe_blocks_describe(rbe_linear_blocks(layer));
     const size_t b = info.block, blocks = info.grid_rows * info.grid_cols;
     ck_assert_uint_eq(b, o->block ? o->block : 32);
+    ck_assert_int_eq(info.has_alpha, o->alpha == RBE_ALPHA_ON); /* by default there are none */
     ck_assert_uint_eq(info.group, o->group ? o->group : info.grid_rows < 16 ? info.grid_rows : 16);
     const double budget = o->coeffs ? (double)(o->coeffs * blocks) : (double)(in * out) / o->ratio - info.alphas;
     ck_assert_double_le((double)info.coefficients, budget);

@@ -68,9 +68,9 @@ static void check_refusal(fixture *f, rbe_status status, const char *words) {
 }
 
 static const rbe_linear_options kinds[] = {
-    {.block = 16, .ratio = 4.0},
+    {.block = 16, .ratio = 4.0, .alpha = RBE_ALPHA_ON},
     {.block = 32, .ratio = 3.0, .alpha = RBE_ALPHA_ON, .no_bias = true, .group = 1},
-    {.block = 16, .ratio = 4.0, .overlap = 4},
+    {.block = 16, .ratio = 4.0, .overlap = 4, .alpha = RBE_ALPHA_ON},
     {.block = 16, .ratio = 4.0, .image_height = 7, .image_width = 10},
 };
 enum { KINDS = sizeof kinds / sizeof *kinds };

@@ -72,7 +72,7 @@ RBE_API rbe_status rbe_transform_analysis_matrix(const rbe_transform *transform,
 typedef struct rbe_blocks rbe_blocks;
 
 typedef enum rbe_alpha_mode {
-    RBE_ALPHA_AUTO, /* on, unless the alphas would take more than a fifth of the budget */
+    RBE_ALPHA_AUTO, /* of a matrix to be compressed: on, unless the alphas would take more than a fifth of the budget */
     RBE_ALPHA_ON,
     RBE_ALPHA_OFF
 } rbe_alpha_mode;

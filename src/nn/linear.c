@@ -229,7 +229,7 @@ rbe_layer *rbe_linear_new(size_t in, size_t out, const rbe_linear_options *optio
                                   .ratio = o->ratio,
                                   .row_transform = o->row_transform,
                                   .column_transform = o->column_transform,
-                                  .alpha = o->alpha,
+                                  .alpha = o->alpha == RBE_ALPHA_AUTO ? RBE_ALPHA_OFF : o->alpha,
                                   .group = o->group,
                                   .overlap = o->overlap,
                                   .image_height = o->image_height,
