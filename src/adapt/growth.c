@@ -19,6 +19,7 @@
 #include "adapt/remap.h"
 #include "adapt/spectrum.h"
 #include "base/alloc.h"
+#include "base/parallel.h"
 #include "codec/select.h"
 #include "rbe/adapt.h"
 
@@ -135,6 +136,17 @@ static void choose_candidates(grown_layer *l, size_t list, float *score, size_t 
         if (l->keep[n]) l->candidate[first + l->wanted[list]++] = l->column[n];
 }
 
+/* Scores, and what is added to them: the squares of a block row's gradient. */
+typedef struct squares {
+    float *score;
+    const float *gradient;
+} squares;
+
+static void add_squares(void *context, size_t first, size_t count) {
+    const squares *s = context;
+    for (size_t n = first; n < first + count; n++) s->score[n] += s->gradient[n] * s->gradient[n];
+}
+
 static rbe_status see_backward(void *user, const rbe_linear_layer *layer, const float *x, const float *dy, size_t rows,
                                rbe_arena *scratch) {
     grown_layer *l = user;
@@ -150,7 +162,7 @@ static rbe_status see_backward(void *user, const rbe_linear_layer *layer, const 
         for (size_t m = 0; m < rbe_group_rows(b, g); m++) {
             const float *gradient = rbe_spectrum_block_row(&spectrum, g * b->group + m);
             if (!gradient) return rbe_last_status();
-            for (size_t n = 0; n < positions; n++) score[n] += gradient[n] * gradient[n];
+            rbe_parallel_ranges(positions, RBE_PIECE, add_squares, &(squares){score, gradient});
         }
         for (size_t i = 0; i < b->block; i++) choose_candidates(l, g * b->block + i, score + i * columns, columns);
     }

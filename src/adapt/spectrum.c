@@ -2,8 +2,8 @@
  *
  *     Xh_q = X_q R^T      dYh_p = dY_p L^T      dS_p = dYh_p^T Xh                          (B x grid_cols B)
  *
- * Memory: the transformed input, and of the gradient one block row. Blocks at the edge are padded with zeros, that is
- * to say their missing columns are left out of the sums.
+ * Memory: the transformed input and gradient of the output, and of the dense gradient one block row. Blocks at the edge
+ * are padded with zeros, that is to say their missing columns are left out of the sums.
  */
 #include "adapt/spectrum.h"
 
@@ -11,21 +11,38 @@
 #include <limits.h>
 
 #include "base/blas.h"
+#include "base/gemm.h"
+#include "base/parallel.h"
+#include "base/sizes.h"
 
-/* target (rows x B, leading dimension `step`) = source (rows x `width`, leading dimension `length`) matrix^T */
-static void transform_rows(const float *source, size_t rows, size_t width, size_t length, const float *matrix,
-                           size_t block, float *target, size_t step) {
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)rows, (int)block, (int)width, 1.0f, source, (int)length,
-                matrix, (int)block, 0.0f, target, (int)step);
+/* The blocks of a matrix, each transformed by one task: target (rows x B, leading dimension `step`) = source (rows x the
+ * block's width, leading dimension `length`) matrix^T, squared if `squares`. */
+typedef struct transforms {
+    const float *source, *matrix;
+    float *target;
+    size_t rows, length, block;
+    size_t step, next; /* floats from a row of a target to the next, and from a target to the next */
+    bool squares;
+} transforms;
+
+static void transform_block(void *context, size_t q, size_t worker) {
+    (void)worker;
+    const transforms *t = context;
+    const size_t first = q * t->block, width = rbe_at_most(t->length - first, t->block);
+    float *target = t->target + q * t->next;
+    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)t->rows, (int)t->block, (int)width, 1.0f,
+                t->source + first, (int)t->length, t->matrix, (int)t->block, 0.0f, target, (int)t->step);
+    for (size_t n = 0; n < t->rows && t->squares; n++)
+        for (size_t k = 0; k < t->block; k++) target[n * t->step + k] *= target[n * t->step + k];
 }
 
-static void square(float *values, size_t count) {
-    for (size_t n = 0; n < count; n++) values[n] *= values[n];
-}
-
-static size_t width_of_block(size_t length, size_t block, size_t index) {
-    size_t rest = length - index * block;
-    return rest < block ? rest : block;
+static rbe_status transform_blocks(transforms *t) {
+    const size_t blocks = rbe_pieces(t->length, t->block);
+    const size_t threads = rbe_blas_enter(rbe_at_most((size_t)rbe_threads(), blocks));
+    if (threads == 0) return rbe_last_status();
+    rbe_parallel(threads, blocks, transform_block, t);
+    rbe_blas_leave(threads);
+    return RBE_OK;
 }
 
 /* The matrix of a transform in single precision. */
@@ -45,30 +62,22 @@ rbe_status rbe_spectrum_open(rbe_spectrum *s, const rbe_blocks *b, const float *
                              bool squares, rbe_arena *scratch) {
     if (rows > INT_MAX)
         return rbe_fail(RBE_INVALID_ARGUMENT, "spectrum: expected at most %d rows, found %zu", INT_MAX, rows);
-    *s = (rbe_spectrum){.blocks = b, .dy = dy, .rows = rows, .columns = b->grid_cols * b->block, .squares = squares};
-    s->left = take_matrix(b->row_transform, b->block, scratch);
+    *s = (rbe_spectrum){.blocks = b, .rows = rows, .columns = b->grid_cols * b->block};
     s->xh = rbe_arena_take(scratch, rows * s->columns, sizeof(float));
-    s->dyh = rbe_arena_take(scratch, rows * b->block, sizeof(float));
+    s->dyh = rbe_arena_take(scratch, rows * b->grid_rows * b->block, sizeof(float));
     s->sums = rbe_arena_take(scratch, b->block * s->columns, sizeof(float));
-    float *right = take_matrix(b->column_transform, b->block, scratch);
-    if (!s->left || !s->xh || !s->dyh || !s->sums || !right) return rbe_last_status();
-    if (rbe_blas_enter(1) == 0) return rbe_last_status();
-    for (size_t q = 0; q < b->grid_cols; q++)
-        transform_rows(x + q * b->block, rows, width_of_block(b->in, b->block, q), b->in, right, b->block,
-                       s->xh + q * b->block, s->columns);
-    rbe_blas_leave(1);
-    if (squares) square(s->xh, rows * s->columns);
-    return RBE_OK;
+    const float *left = take_matrix(b->row_transform, b->block, scratch);
+    const float *right = take_matrix(b->column_transform, b->block, scratch);
+    if (!s->xh || !s->dyh || !s->sums || !left || !right) return rbe_last_status();
+    transforms of_x = {x, right, s->xh, rows, b->in, b->block, s->columns, b->block, squares};
+    transforms of_dy = {dy, left, s->dyh, rows, b->out, b->block, b->block, rows * b->block, squares};
+    RBE_TRY(transform_blocks(&of_x));
+    return transform_blocks(&of_dy);
 }
 
 const float *rbe_spectrum_block_row(rbe_spectrum *s, size_t p) {
-    const rbe_blocks *b = s->blocks;
-    if (rbe_blas_enter(1) == 0) return NULL;
-    transform_rows(s->dy + p * b->block, s->rows, width_of_block(b->out, b->block, p), b->out, s->left, b->block,
-                   s->dyh, b->block);
-    if (s->squares) square(s->dyh, s->rows * b->block);
-    cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, (int)b->block, (int)s->columns, (int)s->rows, 1.0f, s->dyh,
-                (int)b->block, s->xh, (int)s->columns, 0.0f, s->sums, (int)s->columns);
-    rbe_blas_leave(1);
+    const size_t block = s->blocks->block;
+    const float *dyh = s->dyh + p * s->rows * block;
+    if (rbe_gemm(true, false, block, s->columns, s->rows, dyh, s->xh, false, s->sums) != RBE_OK) return NULL;
     return s->sums;
 }

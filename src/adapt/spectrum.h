@@ -7,18 +7,16 @@
 
 typedef struct rbe_spectrum {
     const rbe_blocks *blocks;
-    const float *dy; /* rows x out */
     size_t rows;
     size_t columns; /* grid_cols B */
-    bool squares;
-    float *left; /* L, B x B */
-    float *xh;   /* rows x columns: the transformed input, squared if `squares` */
-    float *dyh;  /* rows x B: the same of a block row of dY */
-    float *sums; /* B x columns */
+    float *xh;      /* rows x columns: the transformed input, squared if wanted */
+    float *dyh;     /* the same of dY: rows x B for each block row */
+    float *sums;    /* B x columns */
 } rbe_spectrum;
 
-/* Transforms the inputs x (rows x in) of a product whose outputs have the gradient dy (rows x out). All memory is
- * from `scratch`; x and dy are borrowed. */
+/* Transforms the inputs x (rows x in) of a product whose outputs have the gradient dy (rows x out). With
+ * `squares` both are squared. All memory is from `scratch`. INSUFFICIENT_MEMORY if there is none, or none for
+ * OpenBLAS. */
 rbe_status rbe_spectrum_open(rbe_spectrum *spectrum, const rbe_blocks *blocks, const float *x, const float *dy,
                              size_t rows, bool squares, rbe_arena *scratch);
 
