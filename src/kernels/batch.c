@@ -17,10 +17,9 @@
 #include "kernels/kernels.h"
 #include "kernels/plan.h"
 
-#define PANEL_WIDTH 64              /* rows of a panel, at most */
 #define PANEL_STEP 16               /* a multiple of every vector's length */
 #define PANEL_PAIR_BYTES (2u << 20) /* of input and output panel together, for the second-level cache */
-#define LEAST_TASKS 16              /* that a loop should have, so that so many threads find work */
+#define LEAST_TASKS 10              /* that a loop should have, so that threads find work: 16 for a batch of 256 */
 #define LIST_TASKS 32               /* the same for gradients, whose lists differ in length */
 #define RUN_BYTES (640u << 10)      /* of the panels that are summed without a break */
 #define TOGETHER_BYTES (4u << 20)   /* of the runs that several threads work on together */
@@ -30,21 +29,21 @@ static size_t padded(size_t floats) { return (floats + PANEL_STEP - 1) / PANEL_S
 
 /* Narrow panels read all coefficients for fewer rows each, which costs little; so short batches have more of them. */
 static size_t width_for_tasks(size_t width, size_t rows) {
-    while (width > PANEL_STEP && width % (2 * PANEL_STEP) == 0 && rbe_pieces(rows, width) < LEAST_TASKS) width /= 2;
+    while (width > PANEL_STEP && rbe_pieces(rows, width) < LEAST_TASKS) width -= PANEL_STEP;
     return width;
 }
 
 rbe_layout rbe_plan_layout(const rbe_plan *plan, size_t rows) {
     rbe_layout l = {.rows = rows, .threads = (size_t)rbe_threads()};
     const size_t pair_bytes = (plan->grid_rows + plan->grid_cols) * plan->block_rows * sizeof(float);
-    size_t width = rbe_at_least(rbe_at_most(PANEL_WIDTH, padded(rows)), PANEL_STEP);
+    size_t width = rbe_at_least(rbe_at_most(rbe_isa()->width, padded(rows)), PANEL_STEP);
     while (width > PANEL_STEP && pair_bytes * width > PANEL_PAIR_BYTES) width -= PANEL_STEP;
-    size_t run_rows = width * rbe_at_most(rbe_at_least(RUN_BYTES / (pair_bytes * width), 1), RBE_MAX_RUN / PANEL_WIDTH);
     l.width = width_for_tasks(width, rows);
     l.panels = rbe_pieces(rows, l.width);
     l.input_floats = plan->grid_cols * plan->block_rows * l.width;
     l.output_floats = plan->grid_rows * plan->block_rows * l.width;
-    l.run = rbe_at_least(rbe_at_most(run_rows / l.width, l.panels), 1);
+    l.run = rbe_at_most(rbe_at_most(RUN_BYTES / (pair_bytes * l.width), RBE_MAX_RUN / l.width), l.panels);
+    l.run = rbe_at_least(l.run, 1);
     l.runs = rbe_pieces(l.panels, l.run);
     l.runs_together = rbe_at_most(l.runs, 1);
     if (l.threads > 1) {

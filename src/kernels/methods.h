@@ -7,6 +7,7 @@
 
 const rbe_methods METHODS = {
     .name = METHODS_NAME,
+    .width = PANEL_WIDTH,
     .analyze = analyze,
     .synthesize = synthesize,
     .product = product,

@@ -84,6 +84,7 @@ typedef void rbe_small_product(const rbe_plan *plan, const rbe_grouped *w, size_
 /* The work on panels. Lanes of the last vector beyond `rows` hold zeros or are not looked at. */
 typedef struct rbe_methods {
     const char *name;
+    size_t width; /* rows of a panel, at most: whole tiles of the product */
     /* panel of the transformed blocks of `rows` rows of `length` values */
     void (*analyze)(const rbe_axis *axis, const float *source, size_t rows, size_t length, float *panel, size_t width);
     /* the reverse; `bias` (or NULL) is added to every row, and the old values if `add` (then bias must be NULL). Moments

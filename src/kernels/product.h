@@ -23,6 +23,11 @@ enum {
     SINGLE_ROW_VECTORS = LANES == 16 ? 4 : 8
 };
 
+/* Of a panel that is as wide as it may be, tiles leave no vectors over. */
+enum { PANEL_WIDTH = LANES == 8 ? 48 : 64 };
+_Static_assert(PANEL_WIDTH % (VECTORS * LANES) == 0 && PANEL_WIDTH % (TRANSPOSED_VECTORS * LANES) == 0,
+               "a panel is whole tiles");
+
 /* ---- forward ------------------------------------------------------------------------------------------------- */
 
 typedef void product_function(const places *p, const float *values, size_t value_step, const float *x, float *y,

@@ -22,7 +22,7 @@
 #include "kernels/kernels.h"
 #include "kernels/plan.h"
 
-enum { WIDTH = 64, MAX_SAMPLES = 4096 }; /* WIDTH: rows of a panel, as batches are cut */
+enum { MAX_SAMPLES = 4096 };
 
 typedef enum method { ANALYZE, PRODUCT, SYNTHESIZE, METHODS } method;
 
@@ -61,8 +61,8 @@ static subject *new_subject(const rbe_compress_options *options, size_t size, rb
     fill(rng, s->w->values, s->w->value_count);
     if (s->w->alpha) fill(rng, s->w->alpha, RBE_BASIS_COUNT * s->w->grid_rows * s->w->grid_cols);
     s->plan = example_need(rbe_plan_new(s->w));
-    s->xh = random_floats(rng, s->w->grid_cols * s->plan->block_rows * WIDTH);
-    s->yh = random_floats(rng, s->w->grid_rows * s->plan->block_rows * WIDTH);
+    s->xh = random_floats(rng, s->w->grid_cols * s->plan->block_rows * rbe_isa()->width);
+    s->yh = random_floats(rng, s->w->grid_rows * s->plan->block_rows * rbe_isa()->width);
     return s;
 }
 
@@ -78,14 +78,15 @@ static void free_subject(subject *s) {
 static void run(subject *s, const float *x, float *y, size_t rows) {
     const rbe_methods *isa = rbe_isa();
     const rbe_grouped w = rbe_blocks_grouped(s->w);
-    for (size_t start = 0; start + WIDTH <= rows; start += WIDTH) {
+    const size_t width = isa->width;
+    for (size_t start = 0; start + width <= rows; start += width) {
         double time[METHODS + 1];
         time[ANALYZE] = now();
-        isa->analyze(&s->plan->input, x + start * s->w->in, WIDTH, s->w->in, s->xh, WIDTH);
+        isa->analyze(&s->plan->input, x + start * s->w->in, width, s->w->in, s->xh, width);
         time[PRODUCT] = now();
-        isa->product(s->plan, &w, s->xh, s->yh, WIDTH, WIDTH);
+        isa->product(s->plan, &w, s->xh, s->yh, width, width);
         time[SYNTHESIZE] = now();
-        isa->synthesize(&s->plan->output, s->yh, WIDTH, NULL, false, y + start * s->w->out, WIDTH, s->w->out);
+        isa->synthesize(&s->plan->output, s->yh, width, NULL, false, y + start * s->w->out, width, s->w->out);
         time[METHODS] = now();
         if (s->samples == MAX_SAMPLES) return;
         for (int m = 0; m < METHODS; m++) s->seconds[m][s->samples] = time[m + 1] - time[m];
@@ -125,7 +126,7 @@ void bench_parts(const rbe_compress_options *options, size_t size, size_t rows, 
            part[] = {sides[PLAIN], sides[TRANSFORMED] - sides[PLAIN], sides[FULL] - sides[TRANSFORMED],
                      products[TRANSFORMED], products[FULL] - products[TRANSFORMED]};
     const char *const part_names[] = {"packing", "transform", "moments", "product", "alpha"};
-    printf("%5zu: %8.1f us for %d rows", size, total, WIDTH);
+    printf("%5zu: %8.1f us for %zu rows", size, total, rbe_isa()->width);
     for (int p = 0; p < 5; p++)
         printf("%s %s %.1f (%.0f %%)", p ? "," : ":", part_names[p], part[p], 100 * part[p] / total);
     printf("\n");
