@@ -64,14 +64,16 @@ void bench_scaling(const bench_step_options *options, size_t threads, bool busy,
     if (json)
         printf(
             "{\"case\":\"scaling\",\"in\":%zu,\"out\":%zu,\"n\":%zu,\"threads\":%zu,\"busy\":%s,\"one_thread_us\":%.3f,"
-            "\"us\":%.3f,\"ratio\":%.3f,\"ratio_low\":%.3f,\"ratio_high\":%.3f,\"ratio_mean\":%.3f}\n",
+            "\"us\":%.3f,\"ratio\":%.3f,\"ratio_low\":%.3f,\"ratio_high\":%.3f,\"ratio_mean\":%.3f,\"ratio_quiet\":%."
+            "3f}\n",
             options->inputs, options->hidden, options->batch, threads, busy ? "true" : "false", t.compressed * 1e6,
-            t.dense * 1e6, t.ratio, t.ratio_low, t.ratio_high, t.ratio_mean);
+            t.dense * 1e6, t.ratio, t.ratio_low, t.ratio_high, t.ratio_mean, t.ratio_quiet);
     else
-        printf("step of 784-%zu-%zu-10, batch %zu, %zu threads%s: %.2f of one thread's time (%.2f - %.2f), mean %.2f; "
+        printf("step of 784-%zu-%zu-10, batch %zu, %zu threads%s: %.2f of one thread's time (%.2f - %.2f), mean %.2f, "
+               "quiet %.2f; "
                "%.0f us, one thread %.0f us\n",
                options->hidden, options->hidden, options->batch, threads, busy ? " beside a busy processor" : "",
-               t.ratio, t.ratio_low, t.ratio_high, t.ratio_mean, t.dense * 1e6, t.compressed * 1e6);
+               t.ratio, t.ratio_low, t.ratio_high, t.ratio_mean, t.ratio_quiet, t.dense * 1e6, t.compressed * 1e6);
     fflush(stdout);
     bench_training_free(s.training);
 }
