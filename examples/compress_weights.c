@@ -77,6 +77,7 @@ static settings read_settings(int argc, char **argv) {
     };
     example_parse(argc, argv, "Compresses the matrices of a safetensors file.", options,
                   sizeof options / sizeof *options);
+    if (strcmp(s.transform, "adaptive") == 0) s.transform = NULL;
     check_settings(&s);
     if (s.ratio > 0 || s.coeffs > 0) s.target_error = 0;
     rbe_store_named(s.store_name, &s.store);

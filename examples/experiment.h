@@ -10,6 +10,10 @@
 /* The folder's MNIST, or other digits of its format. */
 void experiment_data(const char *folder, rbe_dataset *train, rbe_dataset *test);
 
+/* Takes the last `count` training samples from the training, to test on them instead: for choices, which the test
+ * samples must not make. `test` borrows from `train`. Ends the program with 2 if that leaves none to train on. */
+void experiment_hold_out(rbe_dataset *train, rbe_dataset *test, size_t count);
+
 /* Creates DIR/NAME for writing, and closes it; NULL if there is no folder. */
 FILE *experiment_file(const char *folder, const char *name);
 void experiment_close(FILE *file);

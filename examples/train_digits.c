@@ -10,7 +10,7 @@ typedef struct settings {
     const char *data, *layer, *store_name, *out;
     recipe recipe;
     rbe_store store;
-    size_t budget, threads, log_every;
+    size_t hold_out, budget, threads, log_every;
     bool json, no_growth, no_image;
 } settings;
 
@@ -30,6 +30,8 @@ static settings read_settings(int argc, char **argv) {
     r->ratio = 0; /* not given */
     const example_option own[] = {
         {"data", EXAMPLE_TEXT, &s.data, "DIR", "folder with the four IDX files, plain or .gz", 0, 0},
+        {"hold-out", EXAMPLE_COUNT, &s.hold_out, "N",
+         "do not train on the last N training samples, and test on them instead of the test samples", 1, 1e9},
         {"layer", EXAMPLE_TEXT, &s.layer, "dense|rbe", "kind of the hidden layers; the last layer is dense", 0, 0},
         {"ratio", EXAMPLE_REAL, &r->ratio, "R", "rbe: values of a dense layer per stored value (default 16)", 1, 1e6},
         {"coeffs", EXAMPLE_COUNT, &r->coeffs, "K", "rbe: coefficients per block, instead of --ratio", 1, 65536},
@@ -126,6 +128,7 @@ int main(int argc, char **argv) {
     }
     rbe_dataset train, test;
     experiment_data(s.data, &train, &test);
+    if (s.hold_out > 0) experiment_hold_out(&train, &test, s.hold_out);
     if (s.budget > 0) {
         recipe_for_budget(&s.recipe, &train, s.budget);
         print_choices(&s);

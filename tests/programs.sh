@@ -109,6 +109,7 @@ expect "layer" 2 '--layer: expected dense|rbe, found "sparse"' "$train" --layer 
 expect "beginning of a choice" 2 '--layer: expected' "$train" --layer de
 expect "all of a choice" 2 '--layer: expected dense|rbe, found "dense|rbe"' "$train" --layer 'dense|rbe'
 expect "transform" 2 '--transform: expected dct, haar' "$train" --transform fourier
+expect "transform of one axis" 2 '--row-transform: expected dct, haar' "$train" --row-transform fourier
 expect "hidden" 2 '--hidden: expected' "$train" --hidden 300,,100
 expect "hidden, end" 2 '--hidden: expected' "$train" --hidden 300,
 expect "hidden, zero" 2 '--hidden: expected' "$train" --hidden 300,0
@@ -197,6 +198,9 @@ done
 expect "compressed, by ratio" 0 'test error' \
     tiny --ratio 8 --alpha on --block 16 --transform haar --optimizer sgd --lr 0.01
 expect "compressed, by coefficients" 0 'test error' tiny --coeffs 64 --group 1 --alpha off --schedule constant
+expect "a transform for each axis" 0 'test error' tiny --ratio 8 --row-transform identity --column-transform haar
+expect "held out" 0 '(7 samples, of the model read back' tiny --hold-out 7
+expect "all held out" 2 '^train_digits: --hold-out: expected fewer than the [0-9]* training samples' tiny --hold-out 999999
 expect "compressed, grown, an image" 0 'test error' tiny --growth --image --optimizer adamw
 expect "divergence is located" 1 '^train_digits: NUMERICAL_INSTABILITY: step [0-9]* of [0-9]*: fc[1-5]' \
     tiny --layer dense --hidden 32,32,32,32 --epochs 20 --optimizer sgd --lr 1000 --schedule constant
@@ -529,7 +533,7 @@ expect "bench_linear --busy" 2 'busy needs --case scaling' "$bench" --busy
 for busy in '' --busy; do
     if [ "$(nproc)" -gt 1 ] || [ -z "$busy" ]; then
         # shellcheck disable=SC2086 # an option or none
-        expect "bench_linear --case scaling $busy" 0 '^{"case":"scaling",.*"ratio":[0-9.]*,.*"ratio_mean":[0-9.]*}$' \
+        expect "bench_linear --case scaling $busy" 0 '^{"case":"scaling",.*"ratio":[0-9.]*,.*"ratio_mean":[0-9.]*,"ratio_quiet":[0-9.]*}$' \
             "$bench" --quick --json --case scaling --threads 2 --size 64 --n 64 $busy
     fi
 done

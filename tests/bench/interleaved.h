@@ -9,7 +9,7 @@ typedef struct bench_timing {
     double ratio, ratio_low, ratio_high; /* dense / compressed: median and quartiles */
     double ratio_mean;
     double ratio_quiet; /* of the lower deciles: without what other work on the machine adds to both */
-    double peak; /* floating-point operations per second of one core, meanwhile (baseline.h): median */
+    double peak;        /* floating-point operations per second of one core, meanwhile (baseline.h): median */
 } bench_timing;
 
 typedef void bench_work(void *subject);
