@@ -137,14 +137,14 @@ rbe_optim_options recipe_optim_options(const recipe *r) {
 
 static void start_changes(const recipe *r, training *t, size_t steps) {
     if (r->grow && !r->dense)
-        t->growth = example_need(rbe_growth_new(t->model, t->optim, &(rbe_growth_options){.steps = steps}));
+        t->growth = example_need(rbe_growth_new(t->model, &(rbe_growth_options){.steps = steps}));
     if (r->prune > 0 || r->threshold > 0) {
         rbe_gradual_options gradual = {.final = r->prune, .begin = steps / 10, .end = steps * 3 / 4 + 1};
         if (r->threshold > 0) {
             gradual.prune = (rbe_prune_options){.by = RBE_PRUNE_THRESHOLD, .relative = r->relative};
             gradual.final = r->threshold;
         }
-        t->gradual = example_need(rbe_gradual_new(t->model, t->optim, &gradual));
+        t->gradual = example_need(rbe_gradual_new(t->model, &gradual));
     }
 }
 
@@ -207,7 +207,7 @@ static rbe_status untrained_bytes(void *user, size_t values, size_t *bytes) {
     rbe_model *model = recipe_model(&m->recipe, m->data);
     if (m->recipe.prune > 0)
         example_require(
-            rbe_prune(model, NULL, &(rbe_prune_options){.score = RBE_PRUNE_RANDOM, .amount = m->recipe.prune}, NULL));
+            rbe_prune(model, &(rbe_prune_options){.score = RBE_PRUNE_RANDOM, .amount = m->recipe.prune}, NULL));
     *bytes = experiment_file_bytes(model, &m->save);
     rbe_model_free(model);
     return RBE_OK;
@@ -237,7 +237,7 @@ size_t trim_to_bytes(rbe_model *model, rbe_store store, size_t bytes) {
         /* Less than needed, since not all bytes are of coefficients: it takes a few rounds, of at least one. */
         double share = (double)(found - bytes) / (double)found, one = 1.5 / (double)left;
         const rbe_prune_options prune = {.amount = fmin(fmax(share, one), 1.0)};
-        example_require(rbe_prune(model, NULL, &prune, NULL));
+        example_require(rbe_prune(model, &prune, NULL));
         left = coefficients(model);
     }
     return before - left;

@@ -81,7 +81,7 @@ static void count_removed(const sweep *s, const rbe_model *whole, const rbe_mode
 sweep_outcome sweep_prune(const sweep *s, size_t n, rbe_model *copy, const rbe_prune_options *options) {
     sweep_outcome o;
     rbe_model *whole = sweep_load(s, n);
-    example_require(rbe_prune(copy, NULL, options, &o.report));
+    example_require(rbe_prune(copy, options, &o.report));
     count_removed(s, whole, copy, &o);
     o.error = sweep_error(s, copy);
     o.file_bytes = experiment_file_bytes(copy, NULL);

@@ -82,7 +82,7 @@ static float *spread(const snapshot *s, const rbe_blocks *b, const float *array)
     return dense;
 }
 
-void snapshot_take(snapshot *s, const rbe_linear_layer *layer, rbe_optim *optim) {
+void snapshot_take(snapshot *s, const rbe_linear_layer *layer) {
     const rbe_blocks *b = layer->blocks;
     size_t lists = b->groups * b->block;
     *s = (snapshot){.rows = b->grid_rows * b->block,
@@ -109,7 +109,10 @@ void snapshot_take(snapshot *s, const rbe_linear_layer *layer, rbe_optim *optim)
     ck_assert_uint_eq(param->count, b->value_count);
     s->value = spread(s, b, param->value);
     s->grad = spread(s, b, param->grad);
-    for (int n = 0; n < RBE_OPTIM_MAX_STATE; n++) s->state[n] = spread(s, b, rbe_optim_state(optim, param, n));
+    for (size_t n = 0; n < RBE_OPTIM_MAX_STATE; n++) {
+        float **companion = rbe_param_array((rbe_param *)param, 2 + n);
+        s->state[n] = spread(s, b, companion ? *companion : NULL);
+    }
 }
 
 void snapshot_free(snapshot *s) {

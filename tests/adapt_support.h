@@ -55,7 +55,7 @@ typedef struct snapshot {
 } snapshot;
 
 /* Also checks that lists are ascending and within the matrix. */
-void snapshot_take(snapshot *s, const rbe_linear_layer *layer, rbe_optim *optim);
+void snapshot_take(snapshot *s, const rbe_linear_layer *layer);
 void snapshot_free(snapshot *s);
 
 /* What an array holds after a change of positions: the old value where there was one, else 0. Of values, gradients

@@ -24,6 +24,7 @@ static const struct {
     {"kernels", kernels_suite},
     {"linear", linear_suite},
     {"nn", nn_suite},
+    {"params", params_suite},
     {"safe", safe_suite},
     {"threads", threads_suite},
     {"optim", optim_suite},

@@ -18,6 +18,7 @@ Suite *specification_suite(void);
 Suite *kernels_suite(void);
 Suite *linear_suite(void);
 Suite *nn_suite(void);
+Suite *params_suite(void);
 Suite *safe_suite(void);
 Suite *threads_suite(void);
 Suite *optim_suite(void);

@@ -97,8 +97,7 @@ static size_t train(const recipe *r, int threads, char *bits, double *loss) {
     rbe_model *model = make_model(r);
     rbe_optim *optim = rbe_optim_new(r->momentum ? rbe_sgd : rbe_adam, model,
                                      &(rbe_optim_options){.lr = 0.01f, .clip_norm = r->clip, .momentum = 0.9f});
-    rbe_growth *growth =
-        r->growth ? rbe_growth_new(model, optim, &(rbe_growth_options){.steps = 12, .every = 2}) : NULL;
+    rbe_growth *growth = r->growth ? rbe_growth_new(model, &(rbe_growth_options){.steps = 12, .every = 2}) : NULL;
     rbe_fit_options options = {.epochs = 3, .batch = BATCH, .seed = 5, .on_step = growth ? grow : NULL, .user = growth};
     rbe_fit_result result;
     ck_assert_msg(rbe_fit(model, optim, &data, &data, &options, &result) == RBE_OK, "%s: %s", r->name,

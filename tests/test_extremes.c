@@ -82,7 +82,7 @@ static rbe_status build_of_many_coefficients(void) {
 static rbe_status gradual_end(void) {
     rbe_model *model = rbe_model_new();
     rbe_model_add(model, rbe_linear_new(8, 8, &(rbe_linear_options){.block = 8, .ratio = 2}));
-    rbe_gradual *gradual = rbe_gradual_new(model, NULL, &(rbe_gradual_options){.final = 0.5, .end = SIZE_MAX});
+    rbe_gradual *gradual = rbe_gradual_new(model, &(rbe_gradual_options){.final = 0.5, .end = SIZE_MAX});
     rbe_status status = gradual ? rbe_gradual_step(gradual, 7) : rbe_last_status();
     rbe_gradual_free(gradual);
     rbe_model_free(model);

@@ -98,7 +98,7 @@ START_TEST(test_growth_takes_the_best) {
     rbe_linear_options options = case_options(c);
     fixture f;
     fixture_init(&f, &options, _i % 2 ? rbe_sgd : rbe_adam); /* two moments, or a momentum */
-    rbe_growth *growth = rbe_growth_new(f.model, f.optim, &(rbe_growth_options){.steps = 100, .every = 2});
+    rbe_growth *growth = rbe_growth_new(f.model, &(rbe_growth_options){.steps = 100, .every = 2});
     ck_assert_msg(growth != NULL, "%s", rbe_last_error());
     static float dy[ROWS * OUT];
     fill_normal(dy, ROWS * OUT, 1.0, 11);
@@ -111,10 +111,10 @@ START_TEST(test_growth_takes_the_best) {
     }
     const rbe_blocks *b = f.layer->blocks;
     snapshot old, now;
-    snapshot_take(&old, f.layer, f.optim);
+    snapshot_take(&old, f.layer);
     const float *values = b->values;
     require_ok(rbe_growth_step(growth, 2));
-    snapshot_take(&now, f.layer, f.optim);
+    snapshot_take(&now, f.layer);
     ck_assert_ptr_eq(b->values, values); /* nothing was allocated anew */
     require_all_followed(&old, &now);
     double *gradient = reference_spectrum(f.layer, f.x, dy, ROWS), *value = widened(old.value, old.rows * old.columns);
@@ -138,7 +138,7 @@ END_TEST
 /* ---- growth: what stays -------------------------------------------------------------------------------------- */
 
 static void train_grown(fixture *f, const rbe_growth_options *options, size_t steps) {
-    rbe_growth *growth = rbe_growth_new(f->model, f->optim, options);
+    rbe_growth *growth = rbe_growth_new(f->model, options);
     ck_assert_msg(growth != NULL, "%s", rbe_last_error());
     for (size_t step = 0; step < steps; step++) {
         require_ok(train_step(f));
@@ -154,9 +154,9 @@ START_TEST(test_growth_conserves) {
     fixture f;
     snapshot before, after;
     fixture_init(&f, &options, *methods[_i % 3]);
-    snapshot_take(&before, f.layer, f.optim);
+    snapshot_take(&before, f.layer);
     train_grown(&f, &(rbe_growth_options){.steps = 60, .every = 4, .fraction = 0.5}, 60);
-    snapshot_take(&after, f.layer, f.optim);
+    snapshot_take(&after, f.layer);
     ck_assert_uint_eq(after.values, before.values);
     ck_assert_uint_eq(after.entries, before.entries);
     const rbe_blocks *b = f.layer->blocks;
@@ -180,11 +180,11 @@ START_TEST(test_growth_with_overlap) {
     train_grown(&f, &(rbe_growth_options){.steps = 40, .every = 4}, 40);
     ck_assert_uint_eq(f.layer->blocks->value_count, count);
     rbe_prune_report report;
-    require_ok(rbe_prune(f.model, f.optim, &(rbe_prune_options){.amount = 0.5}, &report));
+    require_ok(rbe_prune(f.model, &(rbe_prune_options){.amount = 0.5}, &report));
     ck_assert_double_gt(report.removed_energy, 0.0);
     train_grown(&f, &(rbe_growth_options){.steps = 40, .every = 4}, 8);
     snapshot now;
-    snapshot_take(&now, f.layer, f.optim);
+    snapshot_take(&now, f.layer);
     ck_assert_uint_lt(now.values, count);
     snapshot_free(&now);
     fixture_free(&f);
@@ -209,7 +209,7 @@ END_TEST
 START_TEST(test_growth_stops) {
     fixture f;
     fixture_init(&f, &usual, rbe_sgd);
-    rbe_growth *growth = rbe_growth_new(f.model, f.optim, &(rbe_growth_options){.steps = 40, .every = 2});
+    rbe_growth *growth = rbe_growth_new(f.model, &(rbe_growth_options){.steps = 40, .every = 2});
     size_t exchanges = 0;
     for (size_t step = 0; step < 40; step++) {
         require_ok(train_step(&f));
@@ -226,7 +226,7 @@ END_TEST
 START_TEST(test_growth_steps_allocate_nothing) {
     fixture f;
     fixture_init(&f, &usual, rbe_adam);
-    rbe_growth *growth = rbe_growth_new(f.model, f.optim, &(rbe_growth_options){.steps = 1000, .every = 3});
+    rbe_growth *growth = rbe_growth_new(f.model, &(rbe_growth_options){.steps = 1000, .every = 3});
     size_t allocations = 0;
     for (size_t step = 0; step < 30; step++) {
         require_ok(train_step(&f));
@@ -257,7 +257,7 @@ START_TEST(test_growth_memory_is_bounded) {
     rbe_optim *optim = rbe_optim_new(rbe_sgd, model, NULL);
     float *x = test_memory(c->batch * c->in, sizeof *x);
     fill_normal(x, c->batch * c->in, 1.0, 1);
-    rbe_growth *growth = rbe_growth_new(model, optim, &(rbe_growth_options){.steps = 100, .every = 4});
+    rbe_growth *growth = rbe_growth_new(model, &(rbe_growth_options){.steps = 100, .every = 4});
     ck_assert_msg(growth != NULL, "%s", rbe_last_error());
     size_t peak[2];
     for (size_t step = 0; step < 6; step++) {
@@ -296,18 +296,18 @@ START_TEST(test_growth_refuses) {
     fixture f;
     fixture_init(&f, &usual, rbe_sgd);
     for (size_t n = 0; n < sizeof refused / sizeof *refused; n++) {
-        ck_assert_ptr_null(rbe_growth_new(f.model, f.optim, &refused[n]));
+        ck_assert_ptr_null(rbe_growth_new(f.model, &refused[n]));
         ck_assert_int_eq(rbe_last_status(), RBE_INVALID_ARGUMENT);
     }
     const rbe_growth_options good = {.steps = 10, .every = 1, .fraction = 1.0, .stop = 1.0};
-    ck_assert_ptr_null(rbe_growth_new(f.model, f.optim, NULL));
-    ck_assert_ptr_null(rbe_growth_new(NULL, f.optim, &good));
-    ck_assert_ptr_null(rbe_growth_new(f.model, NULL, &good));
+    ck_assert_ptr_null(rbe_growth_new(f.model, NULL));
+    ck_assert_ptr_null(rbe_growth_new(NULL, &good));
     ck_assert_int_eq(rbe_growth_step(NULL, 0), RBE_INVALID_ARGUMENT);
     rbe_growth_free(NULL);
 
     /* Two at once would undo each other's choice. */
-    rbe_growth *one = rbe_growth_new(f.model, f.optim, &good), *two = rbe_growth_new(f.model, f.optim, &good);
+    require_ok(train_step(&f));
+    rbe_growth *one = rbe_growth_new(f.model, &good), *two = rbe_growth_new(f.model, &good);
     require_ok(rbe_growth_step(one, 0));
     ck_assert_int_eq(rbe_growth_step(two, 0), RBE_INVALID_ARGUMENT);
     rbe_growth_free(one);
@@ -320,7 +320,7 @@ START_TEST(test_growth_refuses) {
     rbe_model *dense = rbe_model_new();
     rbe_model_add(dense, rbe_dense_new(4, 3, NULL));
     rbe_optim *optim = rbe_optim_new(rbe_sgd, dense, NULL);
-    ck_assert_ptr_null(rbe_growth_new(dense, optim, &good));
+    ck_assert_ptr_null(rbe_growth_new(dense, &good));
     ck_assert_int_eq(rbe_last_status(), RBE_INVALID_ARGUMENT);
     rbe_optim_free(optim);
     rbe_model_free(dense);
@@ -340,7 +340,7 @@ START_TEST(test_growth_after_another_block_size) {
     const rbe_growth_options every_step = {.steps = 40, .every = 1};
     float *smooth = test_memory(IN * OUT, sizeof *smooth);
     for (size_t i = 0; i < IN * OUT; i++) smooth[i] = cosf(0.05f * (float)(i % IN) + 0.03f * (float)(i / IN));
-    rbe_growth *growth = rbe_growth_new(f.model, f.optim, &every_step);
+    rbe_growth *growth = rbe_growth_new(f.model, &every_step);
     ck_assert_ptr_nonnull(growth);
     for (size_t before = 0; before < 2; before++) { /* before the backward pass that growth watches, and after it */
         require_ok(rbe_growth_step(growth, before));
@@ -375,7 +375,7 @@ START_TEST(test_growth_when_allocations_fail) {
         failing_allocator_install(&allocator, n);
         rbe_status status = fixture_try(&f, &usual, rbe_adam);
         rbe_growth *growth =
-            status == RBE_OK ? rbe_growth_new(f.model, f.optim, &(rbe_growth_options){.steps = 40, .every = 2}) : NULL;
+            status == RBE_OK ? rbe_growth_new(f.model, &(rbe_growth_options){.steps = 40, .every = 2}) : NULL;
         size_t failures = growth == NULL;
         for (size_t step = 0; growth && step < 6; step++) {
             status = train_step(&f);
@@ -415,7 +415,7 @@ START_TEST(test_growth_leaves_what_is_not_trained) {
         f.optim = rbe_optim_new_for(rbe_adam, head, count, NULL);
     }
     if (_i == BY_RATE) require_ok(rbe_optim_set_lr(f.optim, 0.0f));
-    rbe_growth *growth = rbe_growth_new(f.model, f.optim, &(rbe_growth_options){.steps = 100, .every = 2});
+    rbe_growth *growth = rbe_growth_new(f.model, &(rbe_growth_options){.steps = 100, .every = 2});
     ck_assert_msg(growth != NULL, "%s", rbe_last_error());
     const size_t frozen_from = _i == HALFWAY ? 12 : 0; /* between what growth sees and what it does */
     snapshot before, after, of_head;
@@ -424,17 +424,17 @@ START_TEST(test_growth_leaves_what_is_not_trained) {
         for (size_t n = 0; rbe_layer_param(&f.layer->base, n); n++) f.layer->params[n].grad_set = false;
         if (step == frozen_from) {
             if (_i == HALFWAY) f.layer->params[0].lr_scale = 0.0f;
-            snapshot_take(&before, f.layer, f.optim);
-            snapshot_take(&of_head, rbe_layer_as_linear(rbe_model_layer(f.model, 1)), f.optim);
+            snapshot_take(&before, f.layer);
+            snapshot_take(&of_head, rbe_layer_as_linear(rbe_model_layer(f.model, 1)));
         }
         require_ok(rbe_growth_step(growth, step));
     }
-    snapshot_take(&after, f.layer, f.optim);
+    snapshot_take(&after, f.layer);
     const size_t positions = before.rows * before.columns;
     ck_assert_mem_eq(after.entry, before.entry, positions * sizeof *after.entry);
     ck_assert_mem_eq(after.value, before.value, positions * sizeof *after.value);
     snapshot_free(&after);
-    snapshot_take(&after, rbe_layer_as_linear(rbe_model_layer(f.model, 1)), f.optim);
+    snapshot_take(&after, rbe_layer_as_linear(rbe_model_layer(f.model, 1)));
     const size_t of_the_head = after.rows * after.columns * sizeof *after.entry;
     if (_i == BY_RATE)
         ck_assert_mem_eq(after.entry, of_head.entry, of_the_head);
@@ -457,7 +457,7 @@ START_TEST(test_own_rates_outlive_changes) {
     f.layer->params[0].lr_scale *= own[0];
     f.layer->alpha->lr_scale *= own[1];
     f.layer->bias->lr_scale = 0.25f;
-    for (int n = 0; n < 2; n++) require_ok(rbe_prune(f.model, f.optim, &(rbe_prune_options){.amount = 0.3}, NULL));
+    for (int n = 0; n < 2; n++) require_ok(rbe_prune(f.model, &(rbe_prune_options){.amount = 0.3}, NULL));
     if (_i >= 4) {
         static float smooth[IN * OUT];
         for (size_t i = 0; i < IN * OUT; i++) smooth[i] = (float)(i % IN) * 0.1f;
@@ -478,27 +478,53 @@ START_TEST(test_own_rates_outlive_changes) {
 }
 END_TEST
 
-/* Two optimisers, each with a growth of its own, share a model. */
+/* Growth asks whether a layer is trained, not by whom. */
 START_TEST(test_growth_of_two_optimisers) {
     fixture f;
     fixture_init(&f, &usual, rbe_sgd);
     rbe_optim_free(f.optim);
-    f.optim = rbe_optim_new_for(rbe_sgd, (rbe_param *[]){&f.layer->params[0]}, 1, NULL);
-    rbe_optim *second =
-        rbe_optim_new_for(rbe_sgd, (rbe_param *[]){rbe_layer_param(rbe_model_layer(f.model, 1), 0)}, 1, NULL);
-    const rbe_growth_options options = {.steps = 40, .every = 2};
-    rbe_growth *one = rbe_growth_new(f.model, f.optim, &options), *two = rbe_growth_new(f.model, second, &options);
+    rbe_param *first = &f.layer->params[0], *other = rbe_layer_param(rbe_model_layer(f.model, 1), 0);
+    f.optim = rbe_optim_new_for(rbe_sgd, &first, 1, NULL);
+    rbe_optim *second = rbe_optim_new_for(rbe_adam, &other, 1, NULL);
+    rbe_growth *growth = rbe_growth_new(f.model, &(rbe_growth_options){.steps = 40, .every = 2});
     for (size_t step = 0; step < 10; step++) {
+        const size_t before = rbe_growth_count(growth).values;
         require_ok(train_step(&f));
-        require_ok(rbe_optim_step(second));
-        require_ok(rbe_growth_step(one, step));
-        require_ok(rbe_growth_step(two, step));
+        if (step < 5) require_ok(rbe_optim_step(second));
+        if (step == 5) rbe_optim_free(second); /* nobody trains the second layer from now on */
+        require_ok(rbe_growth_step(growth, step));
+        if (step == 2) ck_assert_uint_gt(rbe_growth_count(growth).values, before);
     }
-    ck_assert_uint_gt(rbe_growth_count(one).values, 0);
-    ck_assert_uint_gt(rbe_growth_count(two).values, 0);
-    rbe_growth_free(one);
-    rbe_growth_free(two);
-    rbe_optim_free(second);
+    ck_assert(rbe_param_is_trained(first) && !rbe_param_is_trained(other));
+    rbe_growth_free(growth);
+    fixture_free(&f);
+}
+END_TEST
+
+/* A frozen layer keeps positions and values; the other one grows. */
+START_TEST(test_frozen_layers_do_not_grow) {
+    fixture f;
+    fixture_init(&f, &usual, rbe_adam);
+    rbe_growth *growth = rbe_growth_new(f.model, &(rbe_growth_options){.steps = 100, .every = 2});
+    for (size_t step = 0; step < 4; step++) {
+        require_ok(train_step(&f));
+        require_ok(rbe_growth_step(growth, step));
+    }
+    rbe_layer_freeze(&f.layer->base, true);
+    snapshot before, after;
+    snapshot_take(&before, f.layer);
+    const size_t values = rbe_growth_count(growth).values;
+    for (size_t step = 4; step < 12; step++) {
+        require_ok(train_step(&f));
+        require_ok(rbe_growth_step(growth, step));
+    }
+    snapshot_take(&after, f.layer);
+    ck_assert_mem_eq(before.entry, after.entry, before.rows * before.columns * sizeof *before.entry);
+    ck_assert_mem_eq(before.value, after.value, before.rows * before.columns * sizeof *before.value);
+    ck_assert_uint_gt(rbe_growth_count(growth).values, values);
+    snapshot_free(&before);
+    snapshot_free(&after);
+    rbe_growth_free(growth);
     fixture_free(&f);
 }
 END_TEST
@@ -511,27 +537,27 @@ START_TEST(test_growth_and_pruning_together) {
     fixture f;
     fixture_init(&f, &usual, _i ? rbe_sgd : rbe_adam);
     snapshot old, now;
-    snapshot_take(&old, f.layer, f.optim);
+    snapshot_take(&old, f.layer);
     bool *pruned = test_memory(old.rows * old.columns, sizeof *pruned);
     size_t regrown = 0;
     snapshot_free(&old);
-    rbe_growth *growth = rbe_growth_new(f.model, f.optim, &(rbe_growth_options){.steps = 200, .every = 2});
+    rbe_growth *growth = rbe_growth_new(f.model, &(rbe_growth_options){.steps = 200, .every = 2});
     for (size_t step = 0; step < 30; step++) {
         require_ok(train_step(&f));
-        snapshot_take(&old, f.layer, f.optim);
-        if (step % 7 == 2) require_ok(rbe_prune(f.model, f.optim, &(rbe_prune_options){.amount = 0.1}, NULL));
+        snapshot_take(&old, f.layer);
+        if (step % 7 == 2) require_ok(rbe_prune(f.model, &(rbe_prune_options){.amount = 0.1}, NULL));
         size_t count = stored(f.model);
-        snapshot_take(&now, f.layer, f.optim);
+        snapshot_take(&now, f.layer);
         for (size_t n = 0; n < old.rows * old.columns; n++) pruned[n] |= old.entry[n] >= 0 && now.entry[n] < 0;
         snapshot_free(&old);
         old = now;
         require_ok(rbe_growth_step(growth, step));
-        snapshot_take(&now, f.layer, f.optim);
+        snapshot_take(&now, f.layer);
         require_all_followed(&old, &now);
         for (size_t n = 0; n < old.rows * old.columns; n++)
             regrown += pruned[n] && old.entry[n] < 0 && now.entry[n] >= 0;
         ck_assert_uint_eq(stored(f.model), count);
-        if (step % 7 == 3) require_ok(rbe_prune(f.model, f.optim, &(rbe_prune_options){.amount = 0.05}, NULL));
+        if (step % 7 == 3) require_ok(rbe_prune(f.model, &(rbe_prune_options){.amount = 0.05}, NULL));
         snapshot_free(&old);
         snapshot_free(&now);
     }
@@ -562,6 +588,7 @@ Suite *growth_suite(void) {
     tcase_add_loop_test(growth, test_growth_leaves_what_is_not_trained, 0, WAYS);
     tcase_add_loop_test(growth, test_own_rates_outlive_changes, 0, 8);
     tcase_add_test(growth, test_growth_of_two_optimisers);
+    tcase_add_test(growth, test_frozen_layers_do_not_grow);
     tcase_add_loop_test(growth, test_growth_and_pruning_together, 0, 2);
     suite_add_tcase(suite, growth);
     return suite;

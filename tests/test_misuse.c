@@ -260,13 +260,13 @@ START_TEST(own_gradients_are_freed) {
     rbe_optim *optim = rbe_optim_new_for(rbe_sgd, (rbe_param *[]){&p}, 1, NULL);
     memset(p.grad, 0, sizeof a);
     p.grad_set = true;
-    rbe_param_free_grad(&p);
+    rbe_param_clear(&p);
     ck_assert(!p.grad && !p.grad_set);
-    rbe_param_free_grad(&p);
-    rbe_param_free_grad(NULL);
+    rbe_param_clear(&p);
+    rbe_param_clear(NULL);
     ck_assert_ok(rbe_optim_step(optim)); /* nothing to do */
     ck_assert_ok(rbe_param_require_grad(&p));
-    rbe_param_free_grad(&p);
+    rbe_param_clear(&p);
     rbe_optim_free(optim);
     ck_assert_uint_eq(rbe_memory().current, before);
     p.count = SIZE_MAX;

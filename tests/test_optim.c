@@ -131,7 +131,7 @@ START_TEST(moments_of_vanished_gradients_become_zero) {
     }
     for (int which = 0; which < 2; which++)
         for (size_t i = 0; i < COUNT; i++)
-            ck_assert(fpclassify(rbe_optim_state(optim, &f.param, which)[i]) != FP_SUBNORMAL);
+            ck_assert(fpclassify(rbe_param_companion(&f.param, which ? "adam.v" : "adam.m")[i]) != FP_SUBNORMAL);
     rbe_optim_free(optim);
 }
 END_TEST
@@ -154,6 +154,7 @@ START_TEST(parameters_without_a_gradient_stay) {
 }
 END_TEST
 
+/* What an optimiser remembers are companions of the parameter, as long as the optimiser lives. */
 START_TEST(state_belongs_to_its_parameter) {
     fixture a, b, stranger;
     fixture_init(&a, "a", 1);
@@ -161,17 +162,77 @@ START_TEST(state_belongs_to_its_parameter) {
     fixture_init(&stranger, "c", 3);
     rbe_param *params[] = {&a.param, &b.param};
     rbe_optim *adam = rbe_optim_new_for(rbe_adam, params, 2, NULL);
-    ck_assert_ptr_nonnull(rbe_optim_state(adam, &a.param, 0));
-    ck_assert_ptr_nonnull(rbe_optim_state(adam, &b.param, 1));
-    ck_assert_ptr_ne(rbe_optim_state(adam, &a.param, 0), rbe_optim_state(adam, &b.param, 0));
-    ck_assert_ptr_null(rbe_optim_state(adam, &a.param, 2));
-    ck_assert_ptr_null(rbe_optim_state(adam, &a.param, -1));
-    ck_assert_ptr_null(rbe_optim_state(adam, &stranger.param, 0));
-    for (size_t i = 0; i < COUNT; i++) ck_assert(rbe_optim_state(adam, &a.param, 1)[i] == 0.0f);
+    ck_assert_ptr_nonnull(rbe_param_companion(&a.param, "adam.m"));
+    ck_assert_ptr_nonnull(rbe_param_companion(&b.param, "adam.v"));
+    ck_assert_ptr_ne(rbe_param_companion(&a.param, "adam.m"), rbe_param_companion(&b.param, "adam.m"));
+    ck_assert_ptr_null(rbe_param_companion(&a.param, "sgd.m"));
+    ck_assert_ptr_null(rbe_param_companion(&stranger.param, "adam.m"));
+    for (size_t i = 0; i < COUNT; i++) ck_assert(rbe_param_companion(&a.param, "adam.v")[i] == 0.0f);
+
+    /* A second optimiser of the method would spoil them: it is refused, and leaves nothing behind. */
+    ck_assert_ptr_null(rbe_optim_new_for(rbe_adam, (rbe_param *[]){&stranger.param, &b.param}, 2, NULL));
+    ck_assert_msg(strstr(rbe_last_error(), "b has an array called adam.m already"), "%s", rbe_last_error());
+    ck_assert_ptr_null(rbe_param_companion(&stranger.param, "adam.m"));
+    ck_assert_ptr_nonnull(rbe_param_companion(&b.param, "adam.m"));
+
+    rbe_optim *sgd = rbe_optim_new_for(rbe_sgd, params, 2, &(rbe_optim_options){.momentum = 0.5f});
+    ck_assert_ptr_nonnull(rbe_param_companion(&a.param, "sgd.m"));
     rbe_optim_free(adam);
-    rbe_optim *sgd = rbe_optim_new_for(rbe_sgd, params, 2, NULL);
-    ck_assert_ptr_null(rbe_optim_state(sgd, &a.param, 0));
+    ck_assert_ptr_null(rbe_param_companion(&a.param, "adam.m"));
+    ck_assert_ptr_nonnull(rbe_param_companion(&a.param, "sgd.m"));
     rbe_optim_free(sgd);
+    ck_assert_ptr_null(a.param.companions);
+}
+END_TEST
+
+START_TEST(companions_are_named_arrays) {
+    fixture f;
+    fixture_init(&f, "w", 1);
+    float *average = NULL;
+    ck_assert_int_eq(rbe_param_add_companion(&f.param, "average", &average), RBE_OK);
+    ck_assert_ptr_eq(rbe_param_companion(&f.param, "average"), average);
+    for (size_t i = 0; i < COUNT; i++) ck_assert(average[i] == 0.0f);
+    ck_assert_int_eq(rbe_param_add_companion(&f.param, "average", NULL), RBE_INVALID_ARGUMENT);
+    char long_name[RBE_NAME_SIZE + 1];
+    memset(long_name, 'x', RBE_NAME_SIZE);
+    long_name[RBE_NAME_SIZE] = '\0';
+    ck_assert_int_eq(rbe_param_add_companion(&f.param, long_name, NULL), RBE_INVALID_ARGUMENT);
+    ck_assert_int_eq(rbe_param_add_companion(&f.param, NULL, NULL), RBE_INVALID_ARGUMENT);
+    ck_assert_int_eq(rbe_param_add_companion(NULL, "average", NULL), RBE_INVALID_ARGUMENT);
+    ck_assert_ptr_null(rbe_param_companion(NULL, "average"));
+    ck_assert_ptr_null(rbe_param_companion(&f.param, NULL));
+    ck_assert_int_eq(rbe_param_add_companion(&f.param, "other", NULL), RBE_OK);
+    rbe_param_remove_companion(&f.param, "average");
+    rbe_param_remove_companion(&f.param, "average");
+    rbe_param_remove_companion(NULL, "average");
+    ck_assert_ptr_null(rbe_param_companion(&f.param, "average"));
+    ck_assert_ptr_nonnull(rbe_param_companion(&f.param, "other"));
+    f.param.grad = NULL; /* the fixture's own */
+    rbe_param_clear(&f.param);
+    ck_assert_ptr_null(f.param.companions);
+}
+END_TEST
+
+/* What is frozen keeps its values and its gradient, and does not count in the norm. */
+START_TEST(frozen_parameters_stay) {
+    fixture a, b;
+    fixture_init(&a, "a", 1);
+    fixture_init(&b, "b", 2);
+    rbe_param *params[] = {&a.param, &b.param};
+    rbe_optim *optim = rbe_optim_new_for(_i ? rbe_adam : rbe_sgd, params, 2, &(rbe_optim_options){.clip_norm = 1e-3f});
+    rbe_rng *rng = rbe_rng_new(3, 0);
+    set_gradient(&a, rng);
+    set_gradient(&b, rng);
+    b.param.frozen = true;
+    b.grad[0] = NAN;
+    fixture b_before = b;
+    ck_assert_int_eq(rbe_optim_step(optim), RBE_OK);
+    ck_assert_mem_eq(b.value, b_before.value, sizeof b.value);
+    ck_assert(!a.param.grad_set && b.param.grad_set);
+    ck_assert(a.param.rate > 0.0f && b.param.rate == 0.0f);
+    rbe_rng_free(rng);
+    rbe_optim_free(optim);
+    ck_assert(a.param.rate == 0.0f);
 }
 END_TEST
 
@@ -206,7 +267,7 @@ START_TEST(bad_gradient_changes_nothing) {
     ck_assert_mem_eq(b.value, b_before.value, sizeof b.value);
     ck_assert_mem_eq(a.grad, a_before.grad, sizeof a.grad);
     ck_assert(a.param.grad_set && b.param.grad_set);
-    for (size_t i = 0; i < COUNT; i++) ck_assert(rbe_optim_state(optim, &a.param, 0)[i] == 0.0f);
+    for (size_t i = 0; i < COUNT; i++) ck_assert(rbe_param_companion(&a.param, "adam.m")[i] == 0.0f);
 
     ck_assert_int_eq(rbe_clip_global_norm(params, 2, 1.0f, NULL), RBE_NUMERICAL_INSTABILITY);
     ck_assert_mem_eq(a.grad, a_before.grad, sizeof a.grad);
@@ -437,6 +498,8 @@ Suite *optim_suite(void) {
     tcase_add_test(rule_case, moments_of_vanished_gradients_become_zero);
     tcase_add_test(rule_case, parameters_without_a_gradient_stay);
     tcase_add_test(rule_case, state_belongs_to_its_parameter);
+    tcase_add_test(rule_case, companions_are_named_arrays);
+    tcase_add_loop_test(rule_case, frozen_parameters_stay, 0, 2);
     tcase_add_test(rule_case, state_bytes);
     suite_add_tcase(suite, rule_case);
     TCase *gradient_case = tcase_create("gradients");

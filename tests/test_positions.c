@@ -22,14 +22,14 @@ static rbe_status zero_a_value(fixture *f) {
     float least = INFINITY;
     for (size_t n = 0; n < f->layer->blocks->value_count; n++) least = fminf(least, fabsf(f->layer->blocks->values[n]));
     size_t removed, entries = f->layer->blocks->entries;
-    rbe_status status = rbe_adaptive_coefficient_pruning(&f->layer->base, f->optim, (double)least, &removed);
+    rbe_status status = rbe_adaptive_coefficient_pruning(&f->layer->base, (double)least, &removed);
     ck_assert_uint_gt(removed, 0);
     ck_assert_uint_eq(f->layer->blocks->entries, entries);
     return status;
 }
 
 static rbe_status prune_entries(fixture *f) {
-    return rbe_prune(f->model, f->optim, &(rbe_prune_options){.by = RBE_PRUNE_FRACTION, .amount = 0.5}, NULL);
+    return rbe_prune(f->model, &(rbe_prune_options){.by = RBE_PRUNE_FRACTION, .amount = 0.5}, NULL);
 }
 
 /* As many entries as before, at other places. */
@@ -42,7 +42,7 @@ static rbe_status move_entries(fixture *f) {
     for (size_t list = 0; list < b->groups * b->block; list++)
         for (size_t k = b->list_start[list]; k < b->list_start[list + 1]; k++)
             rbe_set_column(next, k, k - b->list_start[list]);
-    rbe_status status = rbe_linear_set_positions(f->layer, f->optim, next);
+    rbe_status status = rbe_linear_set_positions(f->layer, next);
     rbe_blocks_free(next);
     return status;
 }

@@ -76,8 +76,7 @@ static double *loss_of_pruning(const struct absorption_case *c, bool absorb, rbe
     const rbe_blocks *b = rbe_linear_blocks(rbe_model_layer(model, 0));
     double *lost = dense_matrix(b);
     require_ok(rbe_prune(
-        model, NULL,
-        &(rbe_prune_options){.amount = c->amount, .single_values = c->single_values, .no_absorption = !absorb},
+        model, &(rbe_prune_options){.amount = c->amount, .single_values = c->single_values, .no_absorption = !absorb},
         report));
     double *after = dense_matrix(b);
     for (size_t n = 0; n < IN * OUT; n++) lost[n] -= after[n];
@@ -139,7 +138,7 @@ START_TEST(test_refit) {
         const rbe_tensor samples = rbe_tensor_2d(f.x, ROWS, IN);
         rbe_prune_options prune = plain;
         prune.refit = refitted ? &samples : NULL;
-        require_ok(rbe_prune(f.model, f.optim, &prune, NULL));
+        require_ok(rbe_prune(f.model, &prune, NULL));
         double *after = outputs(&f, f.x), means = 0.0;
         error[refitted] = 0.0;
         for (size_t o = 0; o < OUT; o++) {
@@ -185,17 +184,17 @@ START_TEST(test_refit_refuses) {
     rbe_tensor samples = rbe_tensor_2d(f.x, ROWS, IN);
     rbe_prune_options prune = {.amount = 0.5, .refit = &samples, .single_values = true};
     size_t count = stored(f.model);
-    ck_assert_int_eq(rbe_prune(f.model, f.optim, &prune, NULL), RBE_INVALID_ARGUMENT);
+    ck_assert_int_eq(rbe_prune(f.model, &prune, NULL), RBE_INVALID_ARGUMENT);
     prune.single_values = false;
     samples = rbe_tensor_2d(f.x, 1, IN);
-    ck_assert_int_eq(rbe_prune(f.model, f.optim, &prune, NULL), RBE_INVALID_ARGUMENT); /* one sample has no spread */
+    ck_assert_int_eq(rbe_prune(f.model, &prune, NULL), RBE_INVALID_ARGUMENT); /* one sample has no spread */
     samples = (rbe_tensor){0};
-    ck_assert_int_eq(rbe_prune(f.model, f.optim, &prune, NULL), RBE_INVALID_ARGUMENT);
+    ck_assert_int_eq(rbe_prune(f.model, &prune, NULL), RBE_INVALID_ARGUMENT);
     samples = rbe_tensor_2d(f.x, ROWS, IN - 1);
-    ck_assert_int_eq(rbe_prune(f.model, f.optim, &prune, NULL), RBE_INPUT_DIMENSION_MISMATCH);
+    ck_assert_int_eq(rbe_prune(f.model, &prune, NULL), RBE_INPUT_DIMENSION_MISMATCH);
     samples = rbe_tensor_2d(f.x, ROWS, IN);
     f.x[IN] = NAN;
-    ck_assert_int_eq(rbe_prune(f.model, f.optim, &prune, NULL), RBE_NUMERICAL_INSTABILITY);
+    ck_assert_int_eq(rbe_prune(f.model, &prune, NULL), RBE_NUMERICAL_INSTABILITY);
     ck_assert_uint_eq(stored(f.model), count);
     fixture_free(&f);
     rbe_linear_options overlap = usual;
@@ -203,7 +202,7 @@ START_TEST(test_refit_refuses) {
     overlap.alpha = RBE_ALPHA_OFF;
     fixture_init(&f, &overlap, rbe_sgd);
     samples = rbe_tensor_2d(f.x, ROWS, IN);
-    ck_assert_int_eq(rbe_prune(f.model, f.optim, &prune, NULL), RBE_INVALID_ARGUMENT);
+    ck_assert_int_eq(rbe_prune(f.model, &prune, NULL), RBE_INVALID_ARGUMENT);
     fixture_free(&f);
 }
 END_TEST
@@ -230,15 +229,15 @@ START_TEST(test_prune_when_allocations_fail) {
             rbe_prune_options prune = fisher;
             prune.sensitivity = s;
             prune.refit = _i == 1 ? &samples : NULL;
-            snapshot_take(&old, f.layer, f.optim);
-            status = rbe_prune(f.model, f.optim, &prune, NULL);
-            snapshot_take(&now, f.layer, f.optim);
+            snapshot_take(&old, f.layer);
+            status = rbe_prune(f.model, &prune, NULL);
+            snapshot_take(&now, f.layer);
             if (_i == 0 || status != RBE_OK) require_all_followed(&old, &now);
             if (status == RBE_OK)
                 ck_assert_uint_lt(stored(f.model), before);
             else
                 ck_assert_uint_eq(stored(f.model), before);
-            if (status != RBE_OK) require_ok(rbe_prune(f.model, f.optim, &prune, NULL));
+            if (status != RBE_OK) require_ok(rbe_prune(f.model, &prune, NULL));
             require_ok(train_step(&f));
             snapshot_free(&old);
             snapshot_free(&now);

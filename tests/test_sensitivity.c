@@ -105,7 +105,7 @@ START_TEST(test_operations_are_checked) {
     if (_i == 0) {
         const size_t before = stored(model);
         const rbe_prune_options prune = {.amount = 0.5, .refit = &samples};
-        ck_assert_int_eq(rbe_prune(model, NULL, &prune, NULL), RBE_INVALID_ARGUMENT);
+        ck_assert_int_eq(rbe_prune(model, &prune, NULL), RBE_INVALID_ARGUMENT);
         ck_assert_msg(strstr(rbe_last_error(), "place 2 of 3"), "%s", rbe_last_error());
         ck_assert_uint_eq(stored(model), before);
     }
@@ -129,9 +129,9 @@ static void change_positions(fixture *f, int how) {
         ck_assert_uint_eq(f->layer->blocks->block, 16);
         free(smooth);
     }
-    if (how == PRUNING) require_ok(rbe_prune(f->model, f->optim, &(rbe_prune_options){.amount = 0.1}, NULL));
+    if (how == PRUNING) require_ok(rbe_prune(f->model, &(rbe_prune_options){.amount = 0.1}, NULL));
     if (how != GROWTH && how != TRAINING) return;
-    rbe_growth *growth = rbe_growth_new(f->model, f->optim, &(rbe_growth_options){.steps = 100, .every = 1});
+    rbe_growth *growth = rbe_growth_new(f->model, &(rbe_growth_options){.steps = 100, .every = 1});
     for (size_t step = 0; step < 3; step++) {
         require_ok(train_step(f));
         if (how == GROWTH) require_ok(rbe_growth_step(growth, step));
@@ -155,7 +155,7 @@ START_TEST(test_sensitivity_is_of_its_positions) {
     const rbe_prune_options prune = {.score = RBE_PRUNE_FISHER, .amount = 0.5, .sensitivity = s};
     const rbe_status expected = _i == TRAINING ? RBE_OK : RBE_INVALID_ARGUMENT;
     ck_assert_int_eq(rbe_sensitivity_add(s, samples, f.labels), expected);
-    ck_assert_int_eq(rbe_prune(f.model, NULL, &prune, NULL), expected);
+    ck_assert_int_eq(rbe_prune(f.model, &prune, NULL), expected);
     if (_i != TRAINING) {
         ck_assert_msg(strstr(rbe_last_error(), "fc1: its positions have changed"), "%s", rbe_last_error());
         ck_assert_uint_eq(stored(f.model), before);

@@ -136,8 +136,7 @@ static rbe_status grow(void *growth, const rbe_progress *progress) { return rbe_
 static rbe_status train_on(rbe_model *model, const rbe_dataset *data) {
     enum { BATCH = 15, EPOCHS = 3 };
     rbe_optim *optim = rbe_optim_new(rbe_adam, model, NULL);
-    rbe_growth *growth =
-        rbe_growth_new(model, optim, &(rbe_growth_options){.steps = EPOCHS * SAMPLES / BATCH, .every = 3});
+    rbe_growth *growth = rbe_growth_new(model, &(rbe_growth_options){.steps = EPOCHS * SAMPLES / BATCH, .every = 3});
     const rbe_fit_options options = {
         .epochs = EPOCHS, .batch = BATCH, .seed = 3, .on_step = grow, .user = growth, .schedule = {.kind = RBE_COSINE}};
     const rbe_status status = growth ? rbe_fit(model, optim, data, data, &options, NULL) : rbe_last_status();

@@ -1,13 +1,13 @@
 /* rbe/adapt.h - compressed layers that change their positions: growth, pruning, block size, budgets.
  *
- * Whatever changes the positions of a layer moves its values, gradients and the optimiser's moments along with
+ * Whatever changes the positions of a layer moves its values, gradients and companions (an optimiser's moments) along with
  * them; memory that is no longer needed is freed. Every call either does its work or leaves the layer as it was.
  * A forward pass from before such a change has no backward pass any more: rbe_backward answers INVALID_ARGUMENT.
  */
 #ifndef RBE_ADAPT_H
 #define RBE_ADAPT_H
 
-#include "rbe/optim.h"
+#include "rbe/nn.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -22,8 +22,8 @@ extern "C" {
  *
  *     fraction(step) = fraction (1 + cos(pi step / (stop steps))) / 2, none after stop * steps
  *
- * A layer whose coefficients the optimiser does not train, or trains at a rate of 0 (lr_scale, or the optimiser's own),
- * is left alone: positions and values stay.
+ * A layer whose coefficients are frozen, or which no optimiser trains or only at a rate of 0 (lr_scale, or the
+ * optimiser's own), is left alone: positions and values stay.
  *
  * The gradient at empty positions comes from up to 128 rows of one batch: the backward pass between the two calls
  * of rbe_growth_step that surround it. It is computed one block row at a time. */
@@ -37,9 +37,9 @@ typedef struct rbe_growth_options {
     double stop;     /* share of the steps after which positions stay; within (0, 1]; default 0.75 */
 } rbe_growth_options;
 
-/* For all compressed layers of a model (INVALID_ARGUMENT if there is none). Model and optimiser must outlive it.
- * NULL on failure. */
-RBE_API rbe_growth *rbe_growth_new(rbe_model *model, rbe_optim *optim, const rbe_growth_options *options);
+/* For all compressed layers of a model (INVALID_ARGUMENT if there is none). The model must outlive it. NULL on
+ * failure. */
+RBE_API rbe_growth *rbe_growth_new(rbe_model *model, const rbe_growth_options *options);
 RBE_API void rbe_growth_free(rbe_growth *growth); /* NULL is allowed */
 
 /* To be called after the optimiser's step number `step` (0, 1, ...), each time. As a callback of rbe_fit:
@@ -122,15 +122,13 @@ typedef struct rbe_prune_report {
 
 /* Removes coefficients of little weight. What W loses by it is absorbed by alpha, where there is one, as far as the
  * smooth basis can (exact least squares per block; not with overlapping blocks). Freed are values, positions,
- * gradients and the state of `optim`, which may be NULL if no optimiser knows the model. A layer may lose all its
+ * gradients and companions. Layers whose coefficients are frozen are left alone. A layer may lose all its
  * coefficients: alpha and bias remain. INVALID_ARGUMENT; INSUFFICIENT_COMPRESSION, with both numbers, for a byte
  * budget that not even removing all coefficients meets. On failure nothing has changed. `report` may be NULL. */
-RBE_API rbe_status rbe_prune(rbe_model *model, rbe_optim *optim, const rbe_prune_options *options,
-                             rbe_prune_report *report);
+RBE_API rbe_status rbe_prune(rbe_model *model, const rbe_prune_options *options, rbe_prune_report *report);
 
 /* The same for one layer, by single values: removes |c| <= threshold. `removed` (or NULL) as in the report. */
-RBE_API rbe_status rbe_adaptive_coefficient_pruning(rbe_layer *layer, rbe_optim *optim, double threshold,
-                                                    size_t *removed);
+RBE_API rbe_status rbe_adaptive_coefficient_pruning(rbe_layer *layer, double threshold, size_t *removed);
 
 /* Share of the coefficients that are gone after step number `step` of a gradual pruning (Zhu and Gupta 2017), or the
  * threshold at that step:
@@ -149,8 +147,8 @@ typedef struct rbe_gradual_options {
     size_t every;            /* default: a twentieth of them */
 } rbe_gradual_options;
 
-/* Pruning during training. Model and optimiser must outlive it. NULL on failure. */
-RBE_API rbe_gradual *rbe_gradual_new(rbe_model *model, rbe_optim *optim, const rbe_gradual_options *options);
+/* Pruning during training. The model must outlive it. NULL on failure. */
+RBE_API rbe_gradual *rbe_gradual_new(rbe_model *model, const rbe_gradual_options *options);
 RBE_API void rbe_gradual_free(rbe_gradual *gradual); /* NULL is allowed */
 
 /* To be called after the optimiser's step number `step` (0, 1, ...), each time. */

@@ -25,25 +25,38 @@ extern "C" {
 
 /* ---- parameters ---------------------------------------------------------------------------------------------- */
 
-/* A flat array of trained values. That of a layer is owned by it, with its gradient. One of your own is a struct that
- * you fill in: value, count, lr_scale. */
+/* A flat array of trained values and all that belongs to them: a gradient, and companions, arrays of the same layout that
+ * are kept beside them - an optimiser's moments, an average of the values. Whatever moves values (growth, pruning) moves
+ * all of it. A layer's parameters are owned by the layer. One of your own is a struct that you fill in: value, count,
+ * lr_scale, and zeros else. */
 typedef struct rbe_param {
     char name[RBE_NAME_SIZE]; /* "fc1.coefficients" */
     const char *part;         /* "coefficients": what it is within its layer */
     float *value;
     float *grad; /* NULL until the first backward or optimiser; `count` floats */
     size_t count;
-    bool grad_set;  /* grad holds a gradient that no optimiser's step has consumed yet */
-    bool decays;    /* weight decay applies */
-    float lr_scale; /* its learning rate is lr * lr_scale; 0: it stays as it is */
+    bool grad_set;    /* grad holds a gradient that no optimiser's step has consumed yet */
+    bool grad_shared; /* grad is a part of the buffer of rbe_model_gradients */
+    bool decays;      /* weight decay applies */
+    bool frozen;      /* not trained: no gradient is computed, no step changes it, growth and pruning leave it alone */
+    float lr_scale;   /* its learning rate is lr * lr_scale; 0: it stays as it is */
+    float rate;       /* the learning rate of the last step of an optimiser; 0: none trains it */
+    struct rbe_companion *companions; /* see rbe_param_companion */
 } rbe_param;
 
 /* Makes sure that grad exists. INSUFFICIENT_MEMORY. rbe_optim_new and rbe_optim_new_for call it for every parameter. */
 RBE_API rbe_status rbe_param_require_grad(rbe_param *param);
 
-/* Frees a grad that rbe_param_require_grad made: that of a parameter of your own, which no layer frees. The gradient
- * is lost; an optimiser of the parameter waits for the next one. NULL is allowed. */
-RBE_API void rbe_param_free_grad(rbe_param *param);
+/* A companion by its name: `count` floats, or NULL if there is none. The pointer holds until the count changes. */
+RBE_API float *rbe_param_companion(const rbe_param *param, const char *name);
+
+/* Adds a companion of zeros; *values (or NULL) becomes its array. INVALID_ARGUMENT if there is one of that name, or the
+ * name has RBE_NAME_SIZE bytes or more. */
+RBE_API rbe_status rbe_param_add_companion(rbe_param *param, const char *name, float **values);
+RBE_API void rbe_param_remove_companion(rbe_param *param, const char *name); /* none of that name: nothing is done */
+
+/* Frees gradient and companions: of a parameter of your own, which no layer frees. NULL is allowed. */
+RBE_API void rbe_param_clear(rbe_param *param);
 
 /* ---- layers -------------------------------------------------------------------------------------------------- */
 
@@ -207,6 +220,19 @@ RBE_API rbe_var *rbe_model_forward(const rbe_model *model, rbe_var *x);
 /* The n-th layer (operations not counted) or parameter of the model, NULL past the last. */
 RBE_API rbe_layer *rbe_model_layer(const rbe_model *model, size_t n);
 RBE_API rbe_param *rbe_model_param(const rbe_model *model, size_t n);
+
+/* Freezes all parameters of a layer, or lets them be trained again. A backward pass ends where nothing below is trained:
+ * a frozen body costs its forward pass alone. NULL is allowed. */
+RBE_API void rbe_layer_freeze(rbe_layer *layer, bool frozen);
+
+/* Drops all gradients that no optimiser's step has consumed. NULL is allowed. */
+RBE_API void rbe_zero_grad(const rbe_model *model);
+
+/* The gradients of all parameters that are not frozen in one array, in the order of rbe_model_param, each one aligned to 64 bytes with zeros
+ * between them: to be reduced, clipped or looked at as a whole. Gradients that are not set are zeros in it. It is the
+ * model's, and holds until a parameter's count changes (pruning): then the next call arranges it anew. *count: its
+ * floats. NULL on failure. */
+RBE_API float *rbe_model_gradients(rbe_model *model, size_t *count);
 
 /* Sum over the layers. */
 RBE_API rbe_layer_cost rbe_model_describe_cost(const rbe_model *model);

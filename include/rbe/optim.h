@@ -18,7 +18,7 @@ extern "C" {
 #endif
 
 typedef struct rbe_optim rbe_optim;
-typedef struct rbe_optim_method rbe_optim_method; /* a constant table of methods */
+typedef struct rbe_optim_method rbe_optim_method; /* a constant table of methods, see the end */
 
 RBE_API extern const rbe_optim_method *const rbe_sgd;
 RBE_API extern const rbe_optim_method *const rbe_adam;
@@ -39,17 +39,17 @@ typedef struct rbe_optim_options {
     float clip_norm;    /* > 0: gradients of all parameters are scaled to at most this joint norm; 0: never */
 } rbe_optim_options;
 
-/* An optimiser for the parameters of a model, whose gradients it allocates. The model must outlive it. NULL
- * options: the defaults. NULL on failure. */
-RBE_API rbe_optim *rbe_optim_new(const rbe_optim_method *method, const rbe_model *model,
-                                 const rbe_optim_options *options);
+/* An optimiser for the parameters of a model, whose gradients it allocates in one buffer (rbe_model_gradients). What it
+ * remembers about a parameter are companions of the parameter (rbe/nn.h), so a parameter has one optimiser of a method at
+ * a time: INVALID_ARGUMENT for a second. The model must outlive it. NULL options: the defaults. NULL on failure. */
+RBE_API rbe_optim *rbe_optim_new(const rbe_optim_method *method, rbe_model *model, const rbe_optim_options *options);
 
 /* The same for a list of different parameters, which is copied; the parameters must outlive it. */
 RBE_API rbe_optim *rbe_optim_new_for(const rbe_optim_method *method, rbe_param *const *params, size_t count,
                                      const rbe_optim_options *options);
-RBE_API void rbe_optim_free(rbe_optim *optim); /* NULL is allowed */
+RBE_API void rbe_optim_free(rbe_optim *optim); /* and its companions; NULL is allowed */
 
-/* One step: clips, updates every parameter whose gradient is set, and consumes the gradients.
+/* One step: clips, updates every parameter that is not frozen and whose gradient is set, and consumes the gradients.
  * NUMERICAL_INSTABILITY, naming the parameter, if a gradient is not finite, or for adam and adamw beyond 1e19 (after
  * clipping), so that its square is no float; INVALID_ARGUMENT, naming it too, if a
  * parameter has not as many values as the optimiser's state was made for (rbe/adapt.h changed it without knowing of
@@ -96,6 +96,22 @@ RBE_API float rbe_schedule_lr(const rbe_schedule *schedule, size_t step);
 
 /* "constant", "step", "cosine"; false, with an error text that lists the names, for another. */
 RBE_API bool rbe_schedule_kind_named(const char *name, rbe_schedule_kind *kind);
+
+/* ---- a method of your own ------------------------------------------------------------------------------------ */
+
+#define RBE_OPTIM_MAX_STATE 4
+
+/* A constant table, to be handed to rbe_optim_new as rbe_adam is. */
+struct rbe_optim_method {
+    const char *name;
+    const char *state[RBE_OPTIM_MAX_STATE]; /* names of the companions that it keeps: "adam.m" */
+    /* How many of them it keeps with these options. */
+    size_t (*state_arrays)(const rbe_optim_options *options);
+    /* Changes param->value by param->grad, both of param->count floats, and its state. options->lr is the present rate,
+     * step counts from 1. Called for parameters that are trained only. */
+    void (*update)(const rbe_optim_options *options, size_t step, rbe_param *param, float *const *state);
+    bool keeps_squares; /* of gradients, as floats: those beyond 1e19 are refused then */
+};
 
 #ifdef __cplusplus
 }

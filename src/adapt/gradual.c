@@ -8,7 +8,6 @@
 
 struct rbe_gradual {
     rbe_model *model;
-    rbe_optim *optim;
     rbe_gradual_options options;
     rbe_layer_count *layers; /* at the beginning; 0 of a layer that is not compressed */
     size_t layer_count;
@@ -45,7 +44,7 @@ rbe_status rbe_gradual_step(rbe_gradual *gradual, size_t step) {
         if (now <= stay) return RBE_OK;
         prune.amount = 1.0 - stay / now;
     }
-    return rbe_prune_further(gradual->model, gradual->optim, &prune, gradual->layers, gradual->layer_count, NULL);
+    return rbe_prune_further(gradual->model, &prune, gradual->layers, gradual->layer_count, NULL);
 }
 
 static rbe_status check_final(const rbe_gradual_options *o) {
@@ -93,7 +92,7 @@ static rbe_status remember_layers(rbe_gradual *gradual) {
     return RBE_OK;
 }
 
-rbe_gradual *rbe_gradual_new(rbe_model *model, rbe_optim *optim, const rbe_gradual_options *options) {
+rbe_gradual *rbe_gradual_new(rbe_model *model, const rbe_gradual_options *options) {
     if (rbe_model_status(model) != RBE_OK || check_options(options) != RBE_OK) return NULL;
     size_t coefficients = count_coefficients(model);
     if (coefficients == 0) {
@@ -102,7 +101,7 @@ rbe_gradual *rbe_gradual_new(rbe_model *model, rbe_optim *optim, const rbe_gradu
     }
     rbe_gradual *gradual = rbe_alloc(1, sizeof *gradual);
     if (!gradual) return NULL;
-    *gradual = (rbe_gradual){.model = model, .optim = optim, .options = *options, .coefficients = coefficients};
+    *gradual = (rbe_gradual){.model = model, .options = *options, .coefficients = coefficients};
     if (gradual->options.every == 0) gradual->options.every = (options->end - options->begin + 19) / 20;
     if (remember_layers(gradual) == RBE_OK) return gradual;
     rbe_gradual_free(gradual);

@@ -9,8 +9,8 @@
  * layer's probe; the next backward pass leaves the best empty positions of every list; the call after that
  * exchanges. Buffers are made once.
  *
- * What grows starts at zero and is worth something only once it has been trained: a layer that the optimiser does not
- * train keeps what it has.
+ * What grows starts at zero and is worth something only once it has been trained: a layer that no optimiser
+ * trains keeps what it has.
  */
 #include <float.h>
 #include <math.h>
@@ -45,7 +45,6 @@ typedef struct grown_layer {
 
 struct rbe_growth {
     rbe_growth_options options;
-    rbe_optim *optim;
     grown_layer *layers;
     size_t count;
     rbe_growth_counters counted;
@@ -200,7 +199,7 @@ static void merge(grown_layer *l, size_t list) {
     while (candidate < last) rbe_set_column(l->next, out++, *candidate++);
 }
 
-static rbe_status exchange(grown_layer *l, rbe_optim *optim, rbe_growth_counters *counted) {
+static rbe_status exchange(grown_layer *l, rbe_growth_counters *counted) {
     const rbe_blocks *b = l->linear->blocks;
     size_t moved = 0;
     if (!fits(l)) return RBE_OK; /* nor does what was seen */
@@ -211,20 +210,18 @@ static rbe_status exchange(grown_layer *l, rbe_optim *optim, rbe_growth_counters
     }
     if (moved == 0) return RBE_OK;
     counted->values += moved;
-    return rbe_linear_set_positions(l->linear, optim, l->next);
+    return rbe_linear_set_positions(l->linear, l->next);
 }
 
 /* Whether coefficients that grow would be trained. */
-static bool is_trained(const grown_layer *l, const rbe_optim *optim) {
-    return rbe_optim_trains(optim, &l->linear->params[0]);
-}
+static bool is_trained(const grown_layer *l) { return rbe_param_is_trained(&l->linear->params[0]); }
 
 /* ---- the schedule -------------------------------------------------------------------------------------------- */
 
 static rbe_status arm(rbe_growth *growth, double fraction) {
     for (size_t n = 0; n < growth->count; n++) {
         grown_layer *l = &growth->layers[n];
-        if (!is_trained(l, growth->optim)) continue;
+        if (!is_trained(l)) continue;
         if (l->linear->probe.see && l->linear->probe.user != l)
             return rbe_fail(RBE_INVALID_ARGUMENT, "growth: the backward passes of %s are watched by somebody else",
                             l->linear->base.name);
@@ -241,9 +238,9 @@ rbe_status rbe_growth_step(rbe_growth *growth, size_t step) {
     bool any = false;
     for (size_t n = 0; n < growth->count; n++) {
         grown_layer *l = &growth->layers[n];
-        bool due = l->seen && is_trained(l, growth->optim);
+        bool due = l->seen && is_trained(l);
         l->seen = false;
-        if (due) RBE_TRY(exchange(l, growth->optim, &growth->counted));
+        if (due) RBE_TRY(exchange(l, &growth->counted));
         any |= due;
     }
     growth->counted.exchanges += any;
@@ -289,17 +286,12 @@ static rbe_status fill(rbe_growth *growth, rbe_model *model) {
     return RBE_OK;
 }
 
-rbe_growth *rbe_growth_new(rbe_model *model, rbe_optim *optim, const rbe_growth_options *options) {
+rbe_growth *rbe_growth_new(rbe_model *model, const rbe_growth_options *options) {
     rbe_growth_options o;
     if (rbe_model_status(model) != RBE_OK || fill_options(&o, options) != RBE_OK) return NULL;
-    if (!optim) {
-        rbe_fail(RBE_INVALID_ARGUMENT, "growth: the optimiser is NULL: it could not be made");
-        return NULL;
-    }
     rbe_growth *growth = rbe_alloc_zeroed(1, sizeof *growth);
     if (!growth) return NULL;
     growth->options = o;
-    growth->optim = optim;
     if (fill(growth, model) == RBE_OK) return growth;
     rbe_growth_free(growth);
     return NULL;

@@ -40,7 +40,7 @@ typedef struct pruned_layer {
 
 typedef struct pruning {
     const rbe_prune_options *options;
-    rbe_optim *optim;
+    rbe_model *model; /* that the layers are a part of; NULL: none */
     pruned_layer *layers;
     size_t count;
     const rbe_layer_count *before; /* of the layers that were pruned before, how many coefficients they had */
@@ -250,19 +250,18 @@ static rbe_status prepare(const pruning *p, pruned_layer *l) {
     if (p->options->refit) RBE_TRY(rbe_refit_make(&l->refit, l->linear, l->keep, l->inputs, l->input_rows));
     RBE_TRY(rbe_blocks_allocate(l->next));
     fill_lists(l);
-    return rbe_remap_prepare(&l->remap, l->linear, p->optim, l->next);
+    return rbe_remap_prepare(&l->remap, l->linear, l->next);
 }
 
 /* ---- the change ---------------------------------------------------------------------------------------------- */
 
-static void commit(const pruning *p, pruned_layer *l) {
+static void commit(pruned_layer *l) {
     if (l->removed == 0) return;
     rbe_blocks *b = l->linear->blocks;
-    float *arrays[RBE_REMAP_ARRAYS];
-    rbe_coefficient_arrays(l->linear, p->optim, arrays);
-    for (int which = 0; which < RBE_REMAP_ARRAYS; which++)
-        for (size_t n = 0; arrays[which] && n < b->value_count; n++)
-            if (!l->keep[n]) arrays[which][n] = 0.0f;
+    float **array;
+    for (size_t which = 0; (array = rbe_param_array(&l->linear->params[0], which)); which++)
+        for (size_t n = 0; *array && n < b->value_count; n++)
+            if (!l->keep[n]) (*array)[n] = 0.0f;
     for (size_t n = 0; l->alpha_change && n < l->linear->alpha->count; n++) b->alpha[n] += l->alpha_change[n];
     if (l->refit.values) memcpy(b->values, l->refit.values, b->value_count * sizeof(float));
     if (l->refit.alpha) memcpy(b->alpha, l->refit.alpha, l->linear->alpha->count * sizeof(float));
@@ -335,16 +334,37 @@ static void describe(const pruning *p, rbe_prune_report *report) {
     }
 }
 
+/* The buffer of the model's gradients as it will be; *buffer stays NULL if the model has none. */
+static rbe_status prepare_gradients(const pruning *p, float **buffer) {
+    *buffer = NULL;
+    if (!p->model || !p->model->gradients) return RBE_OK;
+    size_t floats = 0;
+    const rbe_param *param;
+    for (size_t n = 0; (param = rbe_model_param(p->model, n)); n++) {
+        size_t count = param->count;
+        for (size_t k = 0; k < p->count; k++)
+            if (param == p->layers[k].linear->params && p->layers[k].removed > 0)
+                count = p->layers[k].next->value_count;
+        floats += rbe_gradient_floats(param, count);
+    }
+    *buffer = rbe_alloc_zeroed(floats, sizeof **buffer);
+    return *buffer ? RBE_OK : rbe_last_status();
+}
+
 /* Layers are scored, and their memory counted, before this. */
 static rbe_status prune(pruning *p, size_t model_bytes) {
     RBE_TRY(choose_units(p, model_bytes));
-    for (size_t n = 0; n < p->count; n++) {
-        rbe_status status = prepare(p, &p->layers[n]);
-        if (status == RBE_OK) continue;
-        while (n-- > 0) rbe_remap_discard(&p->layers[n].remap);
+    size_t ready = 0;
+    float *gradients = NULL;
+    rbe_status status = RBE_OK;
+    for (; ready < p->count && status == RBE_OK; ready++) status = prepare(p, &p->layers[ready]);
+    if (status == RBE_OK) status = prepare_gradients(p, &gradients);
+    if (status != RBE_OK) {
+        while (ready-- > 0) rbe_remap_discard(&p->layers[ready].remap);
         return status;
     }
-    for (size_t n = 0; n < p->count; n++) commit(p, &p->layers[n]);
+    for (size_t n = 0; n < p->count; n++) commit(&p->layers[n]);
+    if (gradients) rbe_model_arrange_gradients(p->model, gradients);
     return RBE_OK;
 }
 
@@ -380,9 +400,10 @@ static rbe_status prune_model(pruning *p, const rbe_model *model, rbe_prune_repo
     if (!p->layers) return rbe_last_status();
     for (size_t n = 0; n < layers; n++) {
         rbe_linear_layer *linear = rbe_layer_as_linear(rbe_model_layer(model, n));
-        if (linear) RBE_TRY(add_layer(p, linear));
+        if (linear && !linear->params[0].frozen) RBE_TRY(add_layer(p, linear));
     }
-    if (p->count == 0) return rbe_fail(RBE_INVALID_ARGUMENT, "pruning: the model has no compressed layer");
+    if (p->count == 0)
+        return rbe_fail(RBE_INVALID_ARGUMENT, "pruning: the model has no compressed layer that is not frozen");
     if (p->options->refit) {
         rbe_tape *tape = rbe_tape_new(&(rbe_tape_options){.inference = true});
         rbe_status status = tape ? collect_inputs(p, model, tape) : rbe_last_status();
@@ -400,11 +421,11 @@ static rbe_status prune_model(pruning *p, const rbe_model *model, rbe_prune_repo
     return RBE_OK;
 }
 
-rbe_status rbe_prune_further(rbe_model *model, rbe_optim *optim, const rbe_prune_options *options,
-                             const rbe_layer_count *before, size_t count, rbe_prune_report *report) {
+rbe_status rbe_prune_further(rbe_model *model, const rbe_prune_options *options, const rbe_layer_count *before,
+                             size_t count, rbe_prune_report *report) {
     RBE_TRY(rbe_model_status(model));
     RBE_TRY(check_options(options));
-    pruning p = {.options = options, .optim = optim, .before = before, .before_count = count};
+    pruning p = {.options = options, .model = model, .before = before, .before_count = count};
     rbe_prune_report result;
     rbe_status status = prune_model(&p, model, &result);
     free_layers(&p);
@@ -412,16 +433,18 @@ rbe_status rbe_prune_further(rbe_model *model, rbe_optim *optim, const rbe_prune
     return status;
 }
 
-rbe_status rbe_prune(rbe_model *model, rbe_optim *optim, const rbe_prune_options *options, rbe_prune_report *report) {
-    return rbe_prune_further(model, optim, options, NULL, 0, report);
+rbe_status rbe_prune(rbe_model *model, const rbe_prune_options *options, rbe_prune_report *report) {
+    return rbe_prune_further(model, options, NULL, 0, report);
 }
 
-rbe_status rbe_adaptive_coefficient_pruning(rbe_layer *layer, rbe_optim *optim, double threshold, size_t *removed) {
+rbe_status rbe_adaptive_coefficient_pruning(rbe_layer *layer, double threshold, size_t *removed) {
     rbe_linear_layer *linear = rbe_layer_as_linear(layer);
     if (!linear) return rbe_fail(RBE_INVALID_ARGUMENT, "pruning: expected a compressed layer");
+    if (linear->params[0].frozen) return rbe_fail(RBE_INVALID_ARGUMENT, "pruning: %s is frozen", layer->name);
     const rbe_prune_options options = {.by = RBE_PRUNE_THRESHOLD, .amount = threshold, .single_values = true};
     RBE_TRY(check_options(&options));
-    pruning p = {.options = &options, .optim = optim, .layers = rbe_alloc_zeroed(1, sizeof(pruned_layer))};
+    pruning p = {
+        .options = &options, .model = (rbe_model *)layer->owner, .layers = rbe_alloc_zeroed(1, sizeof(pruned_layer))};
     rbe_status status = p.layers ? add_layer(&p, linear) : rbe_last_status();
     if (status == RBE_OK) status = prune(&p, 0);
     if (status == RBE_OK && removed) *removed = p.layers->removed;

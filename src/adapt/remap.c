@@ -1,4 +1,4 @@
-/* Positions change, and values, gradients and moments follow.
+/* Positions change, and all arrays of the parameter follow.
  *
  * Old and new list of the same (group, frequency) are both ascending, so one walk along the two finds for every new
  * entry the old entry of the same column, or none:
@@ -10,8 +10,6 @@
 #include <string.h>
 
 #include "base/alloc.h"
-
-enum { VALUE, GRADIENT, STATE };
 
 rbe_blocks *rbe_lists_new(const rbe_blocks *like) {
     return rbe_blocks_new(&(rbe_block_plan){.out = like->out,
@@ -45,38 +43,37 @@ static void follow(const rbe_blocks *old, const rbe_blocks *next, const float *s
     }
 }
 
-void rbe_coefficient_arrays(const rbe_linear_layer *layer, rbe_optim *optim, float *arrays[RBE_REMAP_ARRAYS]) {
-    const rbe_param *param = &layer->params[0];
-    arrays[VALUE] = param->value;
-    arrays[GRADIENT] = param->grad;
-    for (int n = 0; n < RBE_OPTIM_MAX_STATE; n++) arrays[STATE + n] = rbe_optim_state(optim, param, n);
-}
+static rbe_param *coefficients(const rbe_remap *r) { return &r->layer->params[0]; }
 
-rbe_status rbe_remap_prepare(rbe_remap *r, rbe_linear_layer *layer, rbe_optim *optim, rbe_blocks *next) {
-    *r = (rbe_remap){.layer = layer, .optim = optim, .next = next};
+rbe_status rbe_remap_prepare(rbe_remap *r, rbe_linear_layer *layer, rbe_blocks *next) {
+    *r = (rbe_remap){.layer = layer, .next = next};
     if (next->entries == layer->blocks->entries && next->value_count == layer->blocks->value_count) return RBE_OK;
-    float *arrays[RBE_REMAP_ARRAYS];
-    rbe_coefficient_arrays(layer, optim, arrays);
-    for (int n = 0; n < RBE_REMAP_ARRAYS; n++) {
-        if (!arrays[n]) continue;
-        r->resized[n] = n == VALUE ? next->values : rbe_alloc(next->value_count, sizeof(float));
-        if (r->resized[n]) continue;
-        rbe_remap_discard(r);
-        return rbe_last_status();
+    while (rbe_param_array(coefficients(r), r->count)) r->count++;
+    r->resized = rbe_alloc_zeroed(r->count, sizeof *r->resized);
+    bool whole = r->resized != NULL;
+    for (size_t n = 1; whole && n < r->count; n++) {
+        if (!*rbe_param_array(coefficients(r), n)) continue; /* no gradient yet */
+        r->resized[n] = rbe_alloc(next->value_count, sizeof(float));
+        whole = r->resized[n] != NULL;
     }
-    return RBE_OK;
+    if (whole) return RBE_OK;
+    rbe_remap_discard(r);
+    return rbe_last_status();
 }
 
 void rbe_remap_discard(rbe_remap *r) {
-    for (int n = GRADIENT; n < RBE_REMAP_ARRAYS; n++) rbe_free(r->resized[n]);
+    for (size_t n = 1; r->resized && n < r->count; n++) rbe_free(r->resized[n]);
+    rbe_free(r->resized);
     *r = (rbe_remap){0};
 }
 
-static void replace_contents(rbe_blocks *old, rbe_blocks *next, float *const *arrays) {
-    for (int n = 0; n < RBE_REMAP_ARRAYS; n++) {
-        if (!arrays[n]) continue;
-        follow(old, next, arrays[n], next->values);
-        memcpy(arrays[n], next->values, next->value_count * sizeof(float));
+static void replace_contents(const rbe_remap *r) {
+    rbe_blocks *old = r->layer->blocks, *next = r->next;
+    float **array;
+    for (size_t n = 0; (array = rbe_param_array(coefficients(r), n)); n++) {
+        if (!*array) continue;
+        follow(old, next, *array, next->values);
+        memcpy(*array, next->values, next->value_count * sizeof(float));
     }
     memcpy(old->list_start, next->list_start, (old->groups * old->block + 1) * sizeof *old->list_start);
     if (old->columns16) memcpy(old->columns16, next->columns16, old->entries * sizeof *old->columns16);
@@ -99,32 +96,32 @@ static void exchange_lists(rbe_blocks *a, rbe_blocks *b) {
     b->values = kept.values;
 }
 
-static void replace_arrays(rbe_remap *r, float *const *arrays) {
-    rbe_param *param = &r->layer->params[0];
-    for (int n = 0; n < RBE_REMAP_ARRAYS; n++)
-        if (arrays[n]) follow(r->layer->blocks, r->next, arrays[n], r->resized[n]);
-    for (int n = STATE; n < RBE_REMAP_ARRAYS; n++)
-        if (arrays[n]) rbe_optim_replace_state(r->optim, param, n - STATE, r->resized[n]);
-    rbe_free(param->grad);
-    param->grad = r->resized[GRADIENT];
+static void replace_arrays(rbe_remap *r) {
+    rbe_param *param = coefficients(r);
+    follow(r->layer->blocks, r->next, param->value, r->next->values);
+    for (size_t n = 1; n < r->count; n++) {
+        if (!r->resized[n]) continue;
+        follow(r->layer->blocks, r->next, *rbe_param_array(param, n), r->resized[n]);
+        rbe_param_replace_array(param, n, r->resized[n]);
+    }
+    rbe_free(r->resized);
+    r->resized = NULL;
     param->count = r->next->value_count;
     exchange_lists(r->layer->blocks, r->next);
 }
 
 void rbe_remap_commit(rbe_remap *r) {
-    float *arrays[RBE_REMAP_ARRAYS];
-    rbe_coefficient_arrays(r->layer, r->optim, arrays);
-    if (r->resized[VALUE])
-        replace_arrays(r, arrays);
+    if (r->resized)
+        replace_arrays(r);
     else
-        replace_contents(r->layer->blocks, r->next, arrays);
+        replace_contents(r);
     r->layer->blocks->drawn = false;
     rbe_linear_blocks_changed(r->layer);
 }
 
-rbe_status rbe_linear_set_positions(rbe_linear_layer *layer, rbe_optim *optim, rbe_blocks *next) {
+rbe_status rbe_linear_set_positions(rbe_linear_layer *layer, rbe_blocks *next) {
     rbe_remap remap;
-    RBE_TRY(rbe_remap_prepare(&remap, layer, optim, next));
+    RBE_TRY(rbe_remap_prepare(&remap, layer, next));
     rbe_remap_commit(&remap);
     return RBE_OK;
 }

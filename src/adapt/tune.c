@@ -176,11 +176,18 @@ static void own_parameters(rbe_linear_layer *layer, const rbe_linear_layer *from
     layer->bias = layer->bias ? layer->params + (layer->bias - from->params) : NULL;
 }
 
-/* Rates that a user may have set stay with the layer. */
+/* Rates that a user may have set, and what is frozen, stay with the layer. */
 static void keep_rates(rbe_linear_layer *layer, const rbe_linear_layer *kept) {
     layer->params[0].lr_scale = kept->params[0].lr_scale;
-    if (layer->alpha) layer->alpha->lr_scale = kept->alpha ? kept->params[1].lr_scale : kept->usual_rate;
-    if (layer->bias) layer->bias->lr_scale = kept->params[kept->base.param_count - 1].lr_scale;
+    layer->params[0].frozen = kept->params[0].frozen;
+    if (layer->alpha) {
+        layer->alpha->lr_scale = kept->alpha ? kept->params[1].lr_scale : kept->usual_rate;
+        layer->alpha->frozen = kept->alpha ? kept->params[1].frozen : kept->params[0].frozen;
+    }
+    if (layer->bias) {
+        layer->bias->lr_scale = kept->params[kept->base.param_count - 1].lr_scale;
+        layer->bias->frozen = kept->params[kept->base.param_count - 1].frozen;
+    }
 }
 
 /* What makes the two layers' matrices changes places; name, rates, probe and counters stay. */

@@ -24,13 +24,13 @@ static rbe_status dense_backward(rbe_var *self) {
     size_t rows = rbe_tensor_rows(&x->value);
     RBE_TRY(rbe_layer_require_grads(layer));
     rbe_param *weights = &layer->params[0], *bias = &layer->params[1];
-    RBE_TRY(rbe_gemm(true, false, layer->out, layer->in, rows, self->grad, x->value.data, weights->grad_set,
-                     weights->grad));
-    weights->grad_set = true;
-    if (layer->has_bias) {
-        rbe_column_sums(self->grad, rows, layer->out, bias->grad_set, bias->grad);
-        bias->grad_set = true;
+    if (!weights->frozen) {
+        RBE_TRY(rbe_gemm(true, false, layer->out, layer->in, rows, self->grad, x->value.data, weights->grad_set,
+                         weights->grad));
+        weights->grad_set = true;
     }
+    if (layer->has_bias && !bias->frozen)
+        rbe_column_sums(self->grad, rows, layer->out, rbe_param_has_gradient(bias), bias->grad);
     if (!x->needs_grad) return RBE_OK;
     bool add;
     float *dx = rbe_grad_target(x, &add);
@@ -45,7 +45,7 @@ static rbe_var *dense_forward(const rbe_layer *layer, rbe_var *x) {
     rbe_var *y = rbe_node("dense", &x, 1, x->value.dims, shape, dense_backward, 0);
     if (!rbe_ok(y)) return y;
     y->context_pointer = layer;
-    rbe_node_has_parameters(y);
+    if (rbe_layer_is_trained(layer)) rbe_node_has_parameters(y);
     size_t rows = rbe_tensor_rows(&x->value);
     if (layer->has_bias)
         for (size_t n = 0; n < rows; n++)

@@ -7,21 +7,6 @@
 #include "base/alloc.h"
 #include "tensor/node.h"
 
-rbe_status rbe_param_require_grad(rbe_param *param) {
-    if (!param) return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_param_require_grad: the parameter is NULL");
-    if (param->grad) return RBE_OK;
-    param->grad = rbe_alloc(param->count, sizeof(float));
-    param->grad_set = false;
-    return param->grad ? RBE_OK : rbe_last_status();
-}
-
-void rbe_param_free_grad(rbe_param *param) {
-    if (!param) return;
-    rbe_free(param->grad);
-    param->grad = NULL;
-    param->grad_set = false;
-}
-
 rbe_status rbe_layer_check_size(const char *kind, size_t in, size_t out) {
     const size_t most = (size_t)1 << 24; /* BLAS counts in int, positions in 32 bits */
     if (in >= 1 && in <= most && out >= 1 && out <= most) return RBE_OK;
@@ -30,8 +15,19 @@ rbe_status rbe_layer_check_size(const char *kind, size_t in, size_t out) {
 }
 
 rbe_status rbe_layer_require_grads(const rbe_layer *layer) {
-    for (size_t n = 0; n < layer->param_count; n++) RBE_TRY(rbe_param_require_grad(&layer->params[n]));
+    for (size_t n = 0; n < layer->param_count; n++)
+        if (!layer->params[n].frozen) RBE_TRY(rbe_param_require_grad(&layer->params[n]));
     return RBE_OK;
+}
+
+bool rbe_layer_is_trained(const rbe_layer *layer) {
+    for (size_t n = 0; n < layer->param_count; n++)
+        if (!layer->params[n].frozen) return true;
+    return false;
+}
+
+void rbe_layer_freeze(rbe_layer *layer, bool frozen) {
+    for (size_t n = 0; layer && n < layer->param_count; n++) layer->params[n].frozen = frozen;
 }
 
 rbe_var *rbe_layer_forward(const rbe_layer *layer, rbe_var *x) {
@@ -53,7 +49,7 @@ rbe_var *rbe_layer_forward(const rbe_layer *layer, rbe_var *x) {
 
 void rbe_layer_free(rbe_layer *layer) {
     if (!layer || layer->owner) return;
-    for (size_t n = 0; n < layer->param_count; n++) rbe_param_free_grad(&layer->params[n]);
+    for (size_t n = 0; n < layer->param_count; n++) rbe_param_clear(&layer->params[n]);
     if (layer->type->destroy) layer->type->destroy(layer);
     rbe_free(layer);
 }

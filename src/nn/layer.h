@@ -2,7 +2,7 @@
 #ifndef RBE_NN_LAYER_H
 #define RBE_NN_LAYER_H
 
-#include "rbe/nn.h"
+#include "nn/param.h"
 
 #define RBE_MAX_PARAMS 3
 
@@ -43,8 +43,11 @@ rbe_status rbe_layer_check_size(const char *kind, size_t in, size_t out);
 /* Bytes that a layer holds beside parameters, positions and gradients: its struct and its tables. */
 size_t rbe_layer_table_bytes(const rbe_layer *layer);
 
-/* Allocates the gradients of all parameters that have none yet. */
+/* Allocates the gradients of all parameters that are trained and have none yet. */
 rbe_status rbe_layer_require_grads(const rbe_layer *layer);
+
+/* Whether any parameter is not frozen: only then does the layer take part in a backward pass for its own sake. */
+bool rbe_layer_is_trained(const rbe_layer *layer);
 
 /* The probability of a dropout layer; false for another kind. */
 bool rbe_dropout_probability(const rbe_layer *layer, float *probability);

@@ -29,14 +29,16 @@ typedef struct linear_context {
 /* Says whether the parameters' gradients are to be added to; those without one join the others at zero. */
 static bool add_to_gradients(const rbe_layer *layer) {
     bool any = false;
-    for (size_t n = 0; n < layer->param_count; n++) any |= layer->params[n].grad_set;
+    for (size_t n = 0; n < layer->param_count; n++) any |= !layer->params[n].frozen && layer->params[n].grad_set;
     for (size_t n = 0; n < layer->param_count; n++) {
         rbe_param *param = &layer->params[n];
-        if (any && !param->grad_set) memset(param->grad, 0, param->count * sizeof(float));
-        param->grad_set = true;
+        if (!param->frozen && !rbe_param_has_gradient(param) && any)
+            memset(param->grad, 0, param->count * sizeof(float));
     }
     return any;
 }
+
+static float *gradient_of(const rbe_param *param) { return param && !param->frozen ? param->grad : NULL; }
 
 static rbe_status linear_backward(rbe_var *self) {
     const rbe_linear_layer *layer = self->context_pointer;
@@ -54,14 +56,15 @@ static rbe_status linear_backward(rbe_var *self) {
         if (!gradients.dx) return rbe_last_status();
     }
     gradients.add_parameters = add_to_gradients(&layer->base);
-    gradients.values = layer->params[0].grad;
-    gradients.alpha = layer->alpha ? layer->alpha->grad : NULL;
-    float *bias = layer->bias ? layer->bias->grad : NULL;
+    gradients.values = gradient_of(&layer->params[0]);
+    gradients.alpha = gradient_of(layer->alpha);
+    float *bias = gradient_of(layer->bias);
     rbe_status status = rbe_linear_backward_product(layer, rbe_tape_arena(self), x->value.data, context->cache,
                                                     self->grad, rows, &gradients, bias);
     /* What failed has written nothing: gradients that were there stay, others stay unset. */
     if (status != RBE_OK && !gradients.add_parameters)
-        for (size_t n = 0; n < layer->base.param_count; n++) layer->base.params[n].grad_set = false;
+        for (size_t n = 0; n < layer->base.param_count; n++)
+            if (!layer->base.params[n].frozen) layer->base.params[n].grad_set = false;
     return status;
 }
 
@@ -73,7 +76,7 @@ static rbe_var *linear_forward(const rbe_layer *base, rbe_var *x) {
     rbe_var *y = rbe_node("rbe", &x, 1, x->value.dims, shape, linear_backward, sizeof(linear_context));
     if (!rbe_ok(y)) return y;
     y->context_pointer = layer;
-    rbe_node_has_parameters(y);
+    if (rbe_layer_is_trained(base)) rbe_node_has_parameters(y);
     rbe_arena *arena = rbe_tape_arena(y);
     linear_context *context = y->context;
     context->generation = layer->generation;
@@ -150,11 +153,7 @@ void rbe_linear_blocks_changed(rbe_linear_layer *layer) {
     const rbe_blocks *b = layer->blocks;
     rbe_param *coefficients = &layer->params[0];
     float before = layer->usual_rate, after = usual_rate(b);
-    if (coefficients->count != b->value_count) {
-        rbe_free(coefficients->grad);
-        coefficients->grad = NULL;
-        coefficients->grad_set = false;
-    }
+    if (coefficients->count != b->value_count) rbe_param_clear(coefficients);
     coefficients->value = b->values;
     coefficients->count = b->value_count;
     follow_rate(coefficients, before, after);

@@ -39,7 +39,7 @@ struct rbe_linear_layer {
 rbe_linear_layer *rbe_layer_as_linear(const rbe_layer *layer);
 
 /* To be called after the blocks, their positions or their array of values have been replaced: parameters point to
- * them again, and the generation rises. Gradients are dropped if the count has changed; rates follow it, those that a user
+ * them again, and the generation rises. Gradients and companions are dropped if the count has changed; rates follow it, those that a user
  * has set in proportion. */
 void rbe_linear_blocks_changed(rbe_linear_layer *layer);
 

@@ -13,8 +13,9 @@ typedef struct rbe_stage {
 struct rbe_model {
     rbe_stage *stages;
     size_t count, capacity;
-    size_t fc_count; /* layers with parameters, for their names */
-    size_t width;    /* of the values after the last stage; 0: not known yet */
+    size_t fc_count;  /* layers with parameters, for their names */
+    size_t width;     /* of the values after the last stage; 0: not known yet */
+    float *gradients; /* of rbe_model_gradients; NULL: not asked for yet */
     rbe_status status;
     char error[256];
 };

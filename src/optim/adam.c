@@ -47,10 +47,8 @@ static void apply(void *context, size_t first, size_t count) {
     }
 }
 
-static void update(const rbe_optim *optim, const rbe_optim_slot *slot, bool decoupled) {
-    const rbe_optim_options *o = &optim->options;
-    const rbe_param *p = slot->param;
-    double b1 = o->beta1, b2 = o->beta2, t = (double)optim->steps;
+static void update(const rbe_optim_options *o, size_t step, rbe_param *p, float *const *state, bool decoupled) {
+    double b1 = o->beta1, b2 = o->beta2, t = (double)step;
     double decay = p->decays ? o->weight_decay : 0.0;
     coefficients c = {
         .decay = decoupled ? 0.0f : (float)decay,
@@ -63,15 +61,20 @@ static void update(const rbe_optim *optim, const rbe_optim_slot *slot, bool deco
         .v_factor = (float)(1.0 / (1.0 - pow(b2, t))),
         .epsilon = o->epsilon,
     };
-    parameter all = {p->value, slot->state[0], slot->state[1], p->grad, c};
+    parameter all = {p->value, state[0], state[1], p->grad, c};
     rbe_parallel_ranges(p->count, RBE_PIECE / 4, apply, &all);
 }
 
-static void adam_update(const rbe_optim *optim, const rbe_optim_slot *slot) { update(optim, slot, false); }
-static void adamw_update(const rbe_optim *optim, const rbe_optim_slot *slot) { update(optim, slot, true); }
+static void adam_update(const rbe_optim_options *options, size_t step, rbe_param *param, float *const *state) {
+    update(options, step, param, state, false);
+}
 
-static const rbe_optim_method adam = {"adam", state_arrays, adam_update, true};
-static const rbe_optim_method adamw = {"adamw", state_arrays, adamw_update, true};
+static void adamw_update(const rbe_optim_options *options, size_t step, rbe_param *param, float *const *state) {
+    update(options, step, param, state, true);
+}
+
+static const rbe_optim_method adam = {"adam", {"adam.m", "adam.v"}, state_arrays, adam_update, true};
+static const rbe_optim_method adamw = {"adamw", {"adamw.m", "adamw.v"}, state_arrays, adamw_update, true};
 
 const rbe_optim_method *const rbe_adam = &adam;
 const rbe_optim_method *const rbe_adamw = &adamw;

@@ -79,11 +79,8 @@ static rbe_status fill_slot(rbe_optim *optim, rbe_param *param) {
     rbe_optim_slot *slot = &optim->slots[optim->count++];
     slot->param = param;
     RBE_TRY(rbe_param_require_grad(param));
-    size_t arrays = optim->method->state_arrays(&optim->options);
-    for (size_t i = 0; i < arrays; i++) {
-        slot->state[i] = rbe_alloc_zeroed(param->count, sizeof(float));
-        if (!slot->state[i]) return rbe_last_status();
-    }
+    for (; slot->arrays < optim->arrays; slot->arrays++)
+        RBE_TRY(rbe_param_add_companion(param, optim->method->state[slot->arrays], NULL));
     return RBE_OK;
 }
 
@@ -101,6 +98,7 @@ static rbe_optim *new_optim(const rbe_optim_method *method, rbe_param *const *pa
     if (!optim) return NULL;
     optim->method = method;
     optim->options = o;
+    optim->arrays = method->state_arrays(&o);
     optim->slots = rbe_alloc_zeroed(count, sizeof *optim->slots);
     bool filled = optim->slots != NULL;
     for (size_t i = 0; i < count && filled; i++)
@@ -112,8 +110,8 @@ static rbe_optim *new_optim(const rbe_optim_method *method, rbe_param *const *pa
     return optim;
 }
 
-rbe_optim *rbe_optim_new(const rbe_optim_method *method, const rbe_model *model, const rbe_optim_options *options) {
-    if (rbe_model_status(model) != RBE_OK) return NULL;
+rbe_optim *rbe_optim_new(const rbe_optim_method *method, rbe_model *model, const rbe_optim_options *options) {
+    if (rbe_model_status(model) != RBE_OK || !rbe_model_gradients(model, NULL)) return NULL;
     size_t count = 0;
     while (rbe_model_param(model, count)) count++;
     return new_optim(method, NULL, model, count, options);
@@ -127,8 +125,11 @@ rbe_optim *rbe_optim_new_for(const rbe_optim_method *method, rbe_param *const *p
 
 void rbe_optim_free(rbe_optim *optim) {
     if (!optim) return;
-    for (size_t i = 0; i < optim->count; i++)
-        for (size_t k = 0; k < RBE_OPTIM_MAX_STATE; k++) rbe_free(optim->slots[i].state[k]);
+    for (size_t i = 0; i < optim->count; i++) {
+        rbe_optim_slot *slot = &optim->slots[i];
+        slot->param->rate = 0.0f;
+        for (size_t k = 0; k < slot->arrays; k++) rbe_param_remove_companion(slot->param, optim->method->state[k]);
+    }
     rbe_free(optim->slots);
     rbe_free(optim);
 }
@@ -158,9 +159,12 @@ static double sum_of_squares(const float *values, size_t count) {
     return sum;
 }
 
+/* What is frozen is neither changed nor counted in the norm. */
+static bool has_gradient(const rbe_param *p) { return p->grad && p->grad_set && !p->frozen; }
+
 /* Adds the squares of one parameter's gradient, or says where it is not finite. */
 static rbe_status add_squares(const rbe_param *p, double *sum) {
-    if (!p->grad || !p->grad_set) return RBE_OK;
+    if (!has_gradient(p)) return RBE_OK;
     double squares = sum_of_squares(p->grad, p->count);
     *sum += squares;
     if (isfinite(squares)) return RBE_OK;
@@ -174,7 +178,7 @@ static rbe_status add_squares(const rbe_param *p, double *sum) {
 
 /* For methods that keep squares as floats: says which gradient, times `factor`, has none. */
 static rbe_status check_squares(const rbe_param *p, double factor) {
-    for (size_t i = 0; p->grad && p->grad_set && i < p->count; i++)
+    for (size_t i = 0; has_gradient(p) && i < p->count; i++)
         if (fabs(factor * (double)p->grad[i]) > LARGEST_SQUARED)
             return rbe_fail(RBE_NUMERICAL_INSTABILITY, "%s: gradient %zu of %zu is %g: its square is not finite",
                             p->name, i, p->count, factor * (double)p->grad[i]);
@@ -192,7 +196,7 @@ static void scale_piece(void *context, size_t first, size_t count) {
 }
 
 static void scale_gradient(rbe_param *p, float factor) {
-    if (!p->grad || !p->grad_set) return;
+    if (!has_gradient(p)) return;
     scaling s = {p->grad, factor};
     rbe_parallel_ranges(p->count, RBE_PIECE, scale_piece, &s);
 }
@@ -209,28 +213,26 @@ rbe_status rbe_clip_global_norm(rbe_param *const *params, size_t count, float li
     return RBE_OK;
 }
 
-/* Does the state still fit the parameter? */
-static bool fits(const rbe_optim_slot *slot) {
-    for (size_t k = 0; k < RBE_OPTIM_MAX_STATE; k++)
-        if (slot->state[k] && rbe_alloc_bytes(slot->state[k]) != slot->param->count * sizeof(float)) return false;
-    return true;
-}
-
-static rbe_status check_state(const rbe_optim *optim, size_t i) {
-    const rbe_optim_slot *slot = &optim->slots[i];
-    if (!isfinite(slot->param->lr_scale))
-        return rbe_fail(RBE_INVALID_ARGUMENT, "%s: expected a finite lr_scale, found %g", slot->param->name,
-                        (double)slot->param->lr_scale);
-    if (fits(slot)) return RBE_OK;
-    return rbe_fail(RBE_INVALID_ARGUMENT,
-                    "parameter %zu (%s) has %zu values, the optimiser was made for %zu: it needs a new one", i,
-                    slot->param->name, slot->param->count, rbe_alloc_bytes(slot->state[0]) / sizeof(float));
+/* Finds the state of a parameter, which moves when the parameter's positions change. */
+static rbe_status find_state(const rbe_optim *optim, size_t i) {
+    rbe_optim_slot *slot = &optim->slots[i];
+    const rbe_param *p = slot->param;
+    if (!isfinite(p->lr_scale))
+        return rbe_fail(RBE_INVALID_ARGUMENT, "%s: expected a finite lr_scale, found %g", p->name, (double)p->lr_scale);
+    for (size_t k = 0; k < optim->arrays; k++) {
+        slot->state[k] = rbe_param_companion(p, optim->method->state[k]);
+        if (!slot->state[k] || rbe_alloc_bytes(slot->state[k]) != p->count * sizeof(float))
+            return rbe_fail(RBE_INVALID_ARGUMENT,
+                            "parameter %zu (%s) has %zu values that the optimiser was not made for: it needs a new one",
+                            i, p->name, p->count);
+    }
+    return RBE_OK;
 }
 
 rbe_status rbe_optim_step(rbe_optim *optim) {
     if (!optim) return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_optim_step: the optimiser is NULL");
     double sum = 0;
-    for (size_t i = 0; i < optim->count; i++) RBE_TRY(check_state(optim, i));
+    for (size_t i = 0; i < optim->count; i++) RBE_TRY(find_state(optim, i));
     for (size_t i = 0; i < optim->count; i++) RBE_TRY(add_squares(optim->slots[i].param, &sum));
     double norm = sqrt(sum), limit = optim->options.clip_norm;
     double factor = limit > 0 && norm > limit ? limit / norm : 1.0;
@@ -240,10 +242,11 @@ rbe_status rbe_optim_step(rbe_optim *optim) {
     optim->steps++;
     for (size_t i = 0; i < optim->count; i++) {
         rbe_param *p = optim->slots[i].param;
-        if (!p->grad || !p->grad_set) continue;
+        if (!has_gradient(p)) continue;
         if (factor < 1.0) scale_gradient(p, (float)factor);
         /* A rate of its own of 0 keeps it from the decay beside the gradient too. */
-        if (p->lr_scale != 0) optim->method->update(optim, &optim->slots[i]);
+        if (p->lr_scale != 0) optim->method->update(&optim->options, optim->steps, p, optim->slots[i].state);
+        p->rate = optim->options.lr * p->lr_scale;
         p->grad_set = false;
     }
     return RBE_OK;
@@ -276,26 +279,8 @@ size_t rbe_optim_state_bytes(const rbe_optim_method *method, const rbe_optim_opt
     return each > 0 && values > SIZE_MAX / each ? SIZE_MAX : each * values;
 }
 
-static rbe_optim_slot *find_slot(const rbe_optim *optim, const rbe_param *param) {
+bool rbe_optim_has(const rbe_optim *optim, const rbe_param *param) {
     for (size_t i = 0; optim && param && i < optim->count; i++)
-        if (optim->slots[i].param == param) return &optim->slots[i];
-    return NULL;
-}
-
-bool rbe_optim_has(const rbe_optim *optim, const rbe_param *param) { return find_slot(optim, param) != NULL; }
-
-bool rbe_optim_trains(const rbe_optim *optim, const rbe_param *param) {
-    return rbe_optim_has(optim, param) && optim->options.lr != 0 && param->lr_scale != 0;
-}
-
-float *rbe_optim_state(rbe_optim *optim, const rbe_param *param, int which) {
-    if (which < 0 || which >= RBE_OPTIM_MAX_STATE) return NULL;
-    rbe_optim_slot *slot = find_slot(optim, param);
-    return slot && fits(slot) ? slot->state[which] : NULL;
-}
-
-void rbe_optim_replace_state(rbe_optim *optim, const rbe_param *param, int which, float *state) {
-    rbe_optim_slot *slot = find_slot(optim, param);
-    rbe_free(slot->state[which]);
-    slot->state[which] = state;
+        if (optim->slots[i].param == param) return true;
+    return false;
 }

@@ -1,4 +1,4 @@
-/* What an optimiser is made of: a const method table, and for every parameter its state arrays. */
+/* What an optimiser is made of: a const method table and a list of parameters, whose companions are its state. */
 #ifndef RBE_OPTIM_INTERNAL_H
 #define RBE_OPTIM_INTERNAL_H
 
@@ -7,22 +7,12 @@
 
 #include "rbe/optim.h"
 
-#define RBE_OPTIM_MAX_STATE 2
-
-/* A parameter and what the method remembers about it: for each of its values one float in every state array. sgd
- * with momentum: m. adam and adamw: m, v. */
+/* A parameter and, during a step, what the method remembers about it. */
 typedef struct rbe_optim_slot {
     rbe_param *param;
+    size_t arrays;                     /* companions that it has got */
     float *state[RBE_OPTIM_MAX_STATE]; /* NULL beyond the method's state arrays */
 } rbe_optim_slot;
-
-struct rbe_optim_method {
-    const char *name;
-    size_t (*state_arrays)(const rbe_optim_options *options);
-    /* Changes the parameter's values by its gradient; optim->steps counts this step already. */
-    void (*update)(const rbe_optim *optim, const rbe_optim_slot *slot);
-    bool keeps_squares; /* of gradients, as floats */
-};
 
 struct rbe_optim {
     const rbe_optim_method *method;
@@ -30,6 +20,7 @@ struct rbe_optim {
     bool lr_is_own;            /* set by rbe_optim_set_lr since rbe_optim_schedule_lr */
     rbe_optim_slot *slots;
     size_t count;
+    size_t arrays;   /* that the method keeps for each parameter */
     size_t steps;    /* done */
     float grad_norm; /* of the last step, before clipping */
 };
@@ -37,20 +28,9 @@ struct rbe_optim {
 /* Whether the parameter is one of the optimiser's. Either may be NULL: false. */
 bool rbe_optim_has(const rbe_optim *optim, const rbe_param *param);
 
-/* Whether a step would change it: it is one of the optimiser's, and its rate is not 0. */
-bool rbe_optim_trains(const rbe_optim *optim, const rbe_param *param);
-
 /* Sets the rate of the next step, as a schedule has it. What a user sets with rbe_optim_set_lr is told apart by
  * `lr_is_own`. INVALID_ARGUMENT as there. */
 rbe_status rbe_optim_schedule_lr(rbe_optim *optim, float lr);
-
-/* State array number `which` of a parameter, as long as the parameter; NULL if the method keeps no such array, the
- * parameter is not the optimiser's, or its count has changed without the optimiser (whose next step says so). */
-float *rbe_optim_state(rbe_optim *optim, const rbe_param *param, int which);
-
-/* Puts `state`, of the library's memory, in the place of that array, which is freed: after the parameter's count
- * has changed. */
-void rbe_optim_replace_state(rbe_optim *optim, const rbe_param *param, int which, float *state);
 
 /* Where gradients stay zero (a dead unit, a constant pixel) moments decay into the subnormal numbers, which many
  * processors handle far more slowly, and rounding keeps them there for ever. */

@@ -36,11 +36,10 @@ static void with_momentum(void *context, size_t first, size_t count) {
     }
 }
 
-static void update(const rbe_optim *optim, const rbe_optim_slot *slot) {
-    const rbe_optim_options *o = &optim->options;
-    const rbe_param *p = slot->param;
+static void update(const rbe_optim_options *o, size_t step, rbe_param *p, float *const *state) {
+    (void)step;
     parameter all = {.p = p->value,
-                     .m = slot->state[0],
+                     .m = state[0],
                      .g = p->grad,
                      .rate = o->lr * p->lr_scale,
                      .decay = p->decays ? o->weight_decay : 0.0f,
@@ -50,6 +49,6 @@ static void update(const rbe_optim *optim, const rbe_optim_slot *slot) {
     rbe_parallel_ranges(p->count, RBE_PIECE, all.m ? with_momentum : plain, &all);
 }
 
-static const rbe_optim_method sgd = {"sgd", state_arrays, update, false};
+static const rbe_optim_method sgd = {"sgd", {"sgd.m"}, state_arrays, update, false};
 
 const rbe_optim_method *const rbe_sgd = &sgd;

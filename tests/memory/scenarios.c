@@ -65,7 +65,7 @@ static rbe_status fit(bool grown, const char *log, uint64_t *sum) {
     }
     rbe_growth *growth = NULL;
     if (status == RBE_OK && grown) {
-        growth = rbe_growth_new(model, optim, &(rbe_growth_options){.steps = STEPS, .every = 2});
+        growth = rbe_growth_new(model, &(rbe_growth_options){.steps = STEPS, .every = 2});
         if (!growth) status = rbe_last_status();
     }
     if (status == RBE_OK)

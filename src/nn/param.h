@@ -1,0 +1,35 @@
+/* The inside of parameters: their arrays as a list, for what has to do the same with all of them. */
+#ifndef RBE_NN_PARAM_H
+#define RBE_NN_PARAM_H
+
+#include "rbe/nn.h"
+
+/* An array of a parameter's layout beside its value and gradient. */
+typedef struct rbe_companion {
+    char name[RBE_NAME_SIZE];
+    float *values;
+    struct rbe_companion *next;
+} rbe_companion;
+
+/* A place in a parameter where the pointer to one of its arrays stands: 0 the value, 1 the gradient (which may be NULL),
+ * then the companions; NULL past the last. */
+float **rbe_param_array(rbe_param *param, size_t n);
+
+/* Puts the library's memory `array` in the place of array number n, which is freed: after the count has changed. The
+ * value belongs to the layer: not for n = 0. */
+void rbe_param_replace_array(rbe_param *param, size_t n, float *array);
+
+/* Whether a step of an optimiser changes it, as far as it says itself: not frozen, and of a rate other than 0. */
+bool rbe_param_is_trained(const rbe_param *param);
+
+/* Says, once a gradient has been written or will be added to, that there is one: true if there was one before. */
+bool rbe_param_has_gradient(rbe_param *param);
+
+/* Floats that a gradient of `count` values takes in the buffer of its model: whole lines of the cache, and none of what
+ * is frozen. */
+size_t rbe_gradient_floats(const rbe_param *param, size_t count);
+
+/* Moves all gradients into `buffer`, zeroed memory of the library for the present counts, which becomes the model's. */
+void rbe_model_arrange_gradients(rbe_model *model, float *buffer);
+
+#endif
