@@ -175,8 +175,7 @@ static double growth_cost(const settings *s, double ratio, const rbe_dataset *tr
     size_t exchanges = 0, others = 0;
     recipe r = recipe_of(s, STATIC, ratio, s->recipe.seed, train);
     training t = recipe_start(&r, train);
-    t.growth =
-        example_need(rbe_growth_new(t.model, &(rbe_growth_options){.steps = 1000000, .every = COST_ROUND}));
+    t.growth = example_need(rbe_growth_new(t.model, &(rbe_growth_options){.steps = 1000000, .every = COST_ROUND}));
     rbe_tape *tape = example_need(rbe_tape_new(NULL));
     rbe_batches *batches = example_need(rbe_batches_new(train, t.fit.batch, true, 1));
     rbe_batch batch;

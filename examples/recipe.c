@@ -136,8 +136,7 @@ rbe_optim_options recipe_optim_options(const recipe *r) {
 }
 
 static void start_changes(const recipe *r, training *t, size_t steps) {
-    if (r->grow && !r->dense)
-        t->growth = example_need(rbe_growth_new(t->model, &(rbe_growth_options){.steps = steps}));
+    if (r->grow && !r->dense) t->growth = example_need(rbe_growth_new(t->model, &(rbe_growth_options){.steps = steps}));
     if (r->prune > 0 || r->threshold > 0) {
         rbe_gradual_options gradual = {.final = r->prune, .begin = steps / 10, .end = steps * 3 / 4 + 1};
         if (r->threshold > 0) {
