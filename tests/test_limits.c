@@ -57,7 +57,7 @@ static const struct {
     {failing_mul, RBE_INPUT_DIMENSION_MISMATCH,
      "mul: shapes (2, 3) and (2) do not broadcast: expected extents that are equal or 1"},
     {failing_matmul, RBE_INPUT_DIMENSION_MISMATCH, "matmul: (2, 3) x (5, 4)^T: inner extents 3 and 4 differ"},
-    {failing_matmul_dims, RBE_INPUT_DIMENSION_MISMATCH, "matmul: expected two dimensions, found (2, 3) x (3)"},
+    {failing_matmul_dims, RBE_INPUT_DIMENSION_MISMATCH, "matmul: expected at least two dimensions, found (2, 3) x (3)"},
     {failing_matmul_extent, RBE_INVALID_ARGUMENT,
      "matmul: expected extents of at most 2147483647, found (2147483648, 1) x (1, 1)"},
     {failing_reshape, RBE_INPUT_DIMENSION_MISMATCH, "reshape: (2, 6) has 12 values, (5, 2) has 10"},

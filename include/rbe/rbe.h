@@ -8,6 +8,7 @@
 #include "rbe/data.h"
 #include "rbe/io.h"
 #include "rbe/nn.h"
+#include "rbe/op.h"
 #include "rbe/optim.h"
 #include "rbe/tensor.h"
 #include "rbe/train.h"

@@ -111,24 +111,57 @@ RBE_API rbe_status rbe_backward(rbe_var *loss);
 
 /* ---- operations: each with its formula; every one has a backward --------------------------------------------- */
 
-/* c = a + b, a - b, a * b element by element. Shapes are aligned at the last dimension; an extent of 1, or a
+/* c = a + b, a - b, a * b, a / b element by element. Shapes are aligned at the last dimension; an extent of 1, or a
  * missing leading dimension, is repeated (as in NumPy). */
 RBE_API rbe_var *rbe_add(rbe_var *a, rbe_var *b);
 RBE_API rbe_var *rbe_sub(rbe_var *a, rbe_var *b);
 RBE_API rbe_var *rbe_mul(rbe_var *a, rbe_var *b);
+RBE_API rbe_var *rbe_div(rbe_var *a, rbe_var *b);
 
 /* c = factor * x */
 RBE_API rbe_var *rbe_scale(rbe_var *x, float factor);
 
-/* C = op(A) op(B), where op transposes if asked. A and B have two dimensions. */
+/* C = op(A) op(B), where op exchanges the last two dimensions if asked. A and B have at least two. Those before number
+ * the matrices of a batch, and are broadcast as above: (8, 4, 5, 6) x (6, 7) and (8, 4, 5, 6) x (4, 6, 7) are
+ * (8, 4, 5, 7). */
 RBE_API rbe_var *rbe_matmul(rbe_var *a, bool transpose_a, rbe_var *b, bool transpose_b);
 
 /* The same values in another shape of equal count. No copy. */
 RBE_API rbe_var *rbe_reshape(rbe_var *x, int dims, const size_t *shape);
 
+/* The same values with dimensions exchanged: dimension d of the result is dimension order[d] of x. `order` holds each
+ * dimension of x once; {1, 0} transposes a matrix. */
+RBE_API rbe_var *rbe_permute(rbe_var *x, const int *order);
+
+/* The parts (`count` of them, at least 1) behind each other along dimension `dim`. Their other extents are equal. Here
+ * and below a negative dim counts from the last one, -1; INVALID_ARGUMENT if there is no such dimension. */
+RBE_API rbe_var *rbe_concatenate(rbe_var *const *parts, int count, int dim);
+
+/* The places first .. first + count - 1 of dimension `dim`. */
+RBE_API rbe_var *rbe_slice(rbe_var *x, int dim, size_t first, size_t count);
+
+/* Rows of a table, as of an embedding: the result has `count` rows (count >= 1), row i being row ids[i] of the table. A
+ * row is what one index of the first dimension selects: a table of shape (100, 8) gives (count, 8). `ids` are borrowed
+ * until the reset. INVALID_ARGUMENT names the first that is out of range. */
+RBE_API rbe_var *rbe_gather_rows(rbe_var *table, const int32_t *ids, size_t count);
+
 /* Sum and mean of all values: shape (1). Accumulated in double. */
 RBE_API rbe_var *rbe_sum(rbe_var *x);
 RBE_API rbe_var *rbe_mean(rbe_var *x);
+
+/* Sum, mean (accumulated in double) and largest value along one dimension, which stays with extent 1: so the result
+ * broadcasts against x, and rbe_reshape drops it. The gradient of max goes to the first of equal largest values. */
+RBE_API rbe_var *rbe_sum_along(rbe_var *x, int dim);
+RBE_API rbe_var *rbe_mean_along(rbe_var *x, int dim);
+RBE_API rbe_var *rbe_max_along(rbe_var *x, int dim);
+
+/* Functions of each value. Where one is not defined the result is infinite or NaN: rbe_tape_check_finite. */
+RBE_API rbe_var *rbe_exp(rbe_var *x);
+RBE_API rbe_var *rbe_log(rbe_var *x);
+RBE_API rbe_var *rbe_sqrt(rbe_var *x);                         /* derivative infinite at 0 */
+RBE_API rbe_var *rbe_abs(rbe_var *x);                          /* derivative 0 at 0 */
+RBE_API rbe_var *rbe_clamp(rbe_var *x, float low, float high); /* low <= high; derivative 1 at either, 0 beyond */
+RBE_API rbe_var *rbe_power(rbe_var *x, float exponent);        /* a finite exponent */
 
 RBE_API rbe_var *rbe_relu(rbe_var *x); /* max(x, 0); derivative 0 at 0 */
 RBE_API rbe_var *rbe_gelu(rbe_var *x); /* x Phi(x) = x/2 (1 + erf(x / sqrt 2)) */
@@ -146,6 +179,20 @@ RBE_API rbe_var *rbe_cross_entropy(rbe_var *logits, const int32_t *labels);
 
 /* mean((prediction - target)^2): shape (1). Shapes are equal. */
 RBE_API rbe_var *rbe_mean_squared_error(rbe_var *prediction, rbe_var *target);
+
+/* Mean of -t log s - (1 - t) log(1 - s), s = sigmoid(logit), for targets t in 0 .. 1: shape (1). Shapes are equal.
+ * INVALID_ARGUMENT names the first target out of range. */
+RBE_API rbe_var *rbe_binary_cross_entropy(rbe_var *logits, rbe_var *target);
+
+/* Mean of d^2 / 2 for |d| <= delta, else of delta (|d| - delta / 2), d = prediction - target: shape (1). Shapes are
+ * equal; delta > 0. */
+RBE_API rbe_var *rbe_huber(rbe_var *prediction, rbe_var *target, float delta);
+
+/* Each row (the last dimension) minus its mean, divided by the root of its variance + epsilon; and divided by the root
+ * of its mean square + epsilon. Then times `scale` and plus `shift`, variables of shape (columns); NULL: none.
+ * epsilon >= 0, usually 1e-5. */
+RBE_API rbe_var *rbe_layer_norm(rbe_var *x, rbe_var *scale, rbe_var *shift, float epsilon);
+RBE_API rbe_var *rbe_rms_norm(rbe_var *x, rbe_var *scale, float epsilon);
 
 /* Each value is dropped with `probability` (0 <= p < 1), the others are divided by 1 - p. In inference: x itself.
  */

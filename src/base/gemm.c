@@ -18,60 +18,76 @@
 /* With an extent of at most this, smaller tiles cost no more than 4 %, either. */
 #define THIN 64
 
-typedef struct product {
-    bool transpose_a, transpose_b, add;
-    size_t m, n, k;
-    const float *a, *b;
-    float *c;
-    size_t tile_rows, tile_columns, tiles_across;
-} product;
+typedef struct tiling {
+    const rbe_products *products;
+    size_t rows, columns; /* of a tile */
+    size_t across, tiles; /* tiles beside each other, and of one C */
+} tiling;
 
-static void cut_into_tiles(product *p) {
+static tiling cut_into_tiles(const rbe_products *p) {
+    tiling t = {.products = p};
     bool thin = p->m <= THIN || p->n <= THIN || p->k <= THIN;
-    p->tile_rows = thin ? 64 : p->m < 512 ? 128 : 256;
-    size_t strips = rbe_pieces(p->m, p->tile_rows);
-    p->tile_columns = p->m <= THIN ? 128 : thin ? 256 : strips < 4 ? 512 : p->n;
-    p->tiles_across = rbe_pieces(p->n, p->tile_columns);
+    t.rows = thin ? 64 : p->m < 512 ? 128 : 256;
+    size_t strips = rbe_pieces(p->m, t.rows);
+    t.columns = p->m <= THIN ? 128 : thin ? 256 : strips < 4 ? 512 : p->n;
+    t.across = rbe_pieces(p->n, t.columns);
+    t.tiles = strips * t.across;
+    return t;
 }
 
-static void multiply_tile(void *context, size_t task, size_t worker) {
-    (void)worker;
-    const product *p = context;
-    size_t row = task / p->tiles_across * p->tile_rows, column = task % p->tiles_across * p->tile_columns;
+/* Adds a term to the tile at (row, column) of C, or sets it. */
+static void multiply_tile(const tiling *t, size_t row, size_t column, const float *a, const float *b, bool add,
+                          float *c) {
+    const rbe_products *p = t->products;
     size_t lda = p->transpose_a ? p->m : p->k, ldb = p->transpose_b ? p->k : p->n;
-    for (size_t from = 0; from < p->k || from == 0; from += LONGEST_SUM) {
-        const float *a = p->a + (p->transpose_a ? from * lda + row : row * lda + from);
-        const float *b = p->b + (p->transpose_b ? column * ldb + from : from * ldb + column);
+    for (size_t from = 0; from < p->k || from == 0; from += LONGEST_SUM)
         cblas_sgemm(CblasRowMajor, p->transpose_a ? CblasTrans : CblasNoTrans,
-                    p->transpose_b ? CblasTrans : CblasNoTrans, (int)rbe_at_most(p->m - row, p->tile_rows),
-                    (int)rbe_at_most(p->n - column, p->tile_columns), (int)rbe_at_most(p->k - from, LONGEST_SUM), 1.0f,
-                    a, (int)lda, b, (int)ldb, p->add || from > 0 ? 1.0f : 0.0f, p->c + row * p->n + column, (int)p->n);
-    }
+                    p->transpose_b ? CblasTrans : CblasNoTrans, (int)rbe_at_most(p->m - row, t->rows),
+                    (int)rbe_at_most(p->n - column, t->columns), (int)rbe_at_most(p->k - from, LONGEST_SUM), 1.0f,
+                    a + (p->transpose_a ? from * lda + row : row * lda + from), (int)lda,
+                    b + (p->transpose_b ? column * ldb + from : from * ldb + column), (int)ldb,
+                    add || from > 0 ? 1.0f : 0.0f, c + row * p->n + column, (int)p->n);
+}
+
+static void run_tile(void *context, size_t task, size_t worker) {
+    (void)worker;
+    const tiling *t = context;
+    const rbe_products *p = t->products;
+    size_t n = task / t->tiles, tile = task % t->tiles;
+    size_t row = tile / t->across * t->rows, column = tile % t->across * t->columns;
+    for (size_t term = 0; term < p->terms; term++)
+        multiply_tile(t, row, column, p->a[n * p->terms + term], p->b[n * p->terms + term], p->add || term > 0,
+                      p->c[n]);
+}
+
+rbe_status rbe_gemm_many(const rbe_products *p) {
+    if (p->m == 0 || p->n == 0 || p->count == 0) return RBE_OK;
+    size_t longest = p->n;
+    if (p->transpose_a ? p->m > longest : p->k > longest) longest = p->transpose_a ? p->m : p->k;
+    if (p->transpose_b && p->k > longest) longest = p->k;
+    if (longest > INT_MAX)
+        return rbe_fail(RBE_INVALID_ARGUMENT, "dense product: expected rows of at most %d values, found %zu", INT_MAX,
+                        longest);
+    tiling t = cut_into_tiles(p);
+    size_t tasks = p->count * t.tiles;
+    size_t threads = rbe_blas_enter(rbe_at_most((size_t)rbe_threads(), tasks));
+    if (threads == 0) return rbe_last_status();
+    rbe_parallel(threads, tasks, run_tile, &t);
+    rbe_blas_leave(threads);
+    return RBE_OK;
 }
 
 rbe_status rbe_gemm(bool transpose_a, bool transpose_b, size_t m, size_t n, size_t k, const float *a, const float *b,
                     bool add, float *c) {
-    if (m == 0 || n == 0) return RBE_OK;
-    product p = {.transpose_a = transpose_a,
-                 .transpose_b = transpose_b,
-                 .add = add,
-                 .m = m,
-                 .n = n,
-                 .k = k,
-                 .a = a,
-                 .b = b,
-                 .c = c};
-    size_t longest = n;
-    if (transpose_a ? m > longest : k > longest) longest = transpose_a ? m : k;
-    if (transpose_b && k > longest) longest = k;
-    if (longest > INT_MAX)
-        return rbe_fail(RBE_INVALID_ARGUMENT, "dense product: expected rows of at most %d values, found %zu", INT_MAX,
-                        longest);
-    cut_into_tiles(&p);
-    size_t tiles = rbe_pieces(m, p.tile_rows) * p.tiles_across;
-    size_t threads = rbe_blas_enter(rbe_at_most((size_t)rbe_threads(), tiles));
-    if (threads == 0) return rbe_last_status();
-    rbe_parallel(threads, tiles, multiply_tile, &p);
-    rbe_blas_leave(threads);
-    return RBE_OK;
+    return rbe_gemm_many(&(rbe_products){.transpose_a = transpose_a,
+                                         .transpose_b = transpose_b,
+                                         .add = add,
+                                         .m = m,
+                                         .n = n,
+                                         .k = k,
+                                         .count = 1,
+                                         .terms = 1,
+                                         .a = &a,
+                                         .b = &b,
+                                         .c = &c});
 }

@@ -2,6 +2,7 @@
  *
  *     add, sub   c = a + s b, s = 1 or -1       dL/da = dL/dc         dL/db = s dL/dc
  *     mul        c = a b                        dL/da = b dL/dc       dL/db = a dL/dc
+ *     div        c = a / b                      dL/da = dL/dc / b     dL/db = -c/b dL/dc
  *     scale      c = factor a                   dL/da = factor dL/dc
  *
  * Shapes are aligned at the last dimension; where an operand has extent 1 or no dimension it is repeated, and its
@@ -90,6 +91,19 @@ static void mul_row(float *restrict c, const float *a, bool a_steps, const float
     }
 }
 
+/* c = a / b */
+static void div_row(float *restrict c, const float *a, bool a_steps, const float *b, bool b_steps, size_t n) {
+    if (a_steps && b_steps) {
+        for (size_t i = 0; i < n; i++) c[i] = a[i] / b[i];
+    } else if (a_steps) {
+        const float y = b[0];
+        for (size_t i = 0; i < n; i++) c[i] = a[i] / y;
+    } else {
+        const float x = a[0];
+        for (size_t i = 0; i < n; i++) c[i] = x / b[i];
+    }
+}
+
 /* target = g f, or added to it: the gradient of an operand that is not repeated. */
 static void gradient_row(float *restrict target, bool add, const float *g, const float *f, bool f_steps, size_t n) {
     if (!add) {
@@ -160,6 +174,33 @@ static rbe_status product_backward(rbe_var *self) {
     return operand_backward(self, 1, self->parents[0]->value.data, w->step[0]);
 }
 
+/* The factors take a value for each of the result, where 1 / b alone would round once more. */
+static rbe_status quotient_backward(rbe_var *self) {
+    const walk *w = self->context;
+    const size_t n = w->extent[LAST], rows = walk_rows(w), *e = w->extent;
+    const size_t every[RBE_MAX_DIMS] = {e[1] * e[2] * e[3], e[2] * e[3], e[3], 1};
+    rbe_var *const *operands = self->parents;
+    /* Gradients outlive the scratch: they are made first. */
+    for (int k = 0; k < 2; k++)
+        if (operands[k]->needs_grad && !rbe_grad_zeroed(operands[k])) return rbe_last_status();
+    rbe_arena *arena = rbe_tape_arena(self);
+    const rbe_arena_mark mark = rbe_arena_here(arena);
+    float *factor = rbe_arena_take(arena, rows * n, sizeof *factor);
+    if (!factor) return rbe_last_status();
+    const float *b = operands[1]->value.data, one = 1.0f;
+    for (size_t row = 0; row < rows; row++)
+        div_row(factor + row * n, &one, false, b + row_start(w, w->step[1], row), w->step[1][LAST], n);
+    rbe_status status = operand_backward(self, 0, factor, every);
+    for (size_t row = 0; row < rows; row++) {
+        const float *y = b + row_start(w, w->step[1], row), *c = self->value.data + row * n;
+        float *f = factor + row * n;
+        for (size_t i = 0; i < n; i++) f[i] = -c[i] / y[w->step[1][LAST] ? i : 0];
+    }
+    if (status == RBE_OK) status = operand_backward(self, 1, factor, every);
+    rbe_arena_return(arena, mark);
+    return status;
+}
+
 static rbe_status scale_backward(rbe_var *self) {
     const walk *w = self->context;
     return operand_backward(self, 0, &w->constant, still);
@@ -203,16 +244,24 @@ rbe_var *rbe_add(rbe_var *a, rbe_var *b) { return signed_sum("add", a, 1.0f, b);
 
 rbe_var *rbe_sub(rbe_var *a, rbe_var *b) { return signed_sum("sub", a, -1.0f, b); }
 
-rbe_var *rbe_mul(rbe_var *a, rbe_var *b) {
-    rbe_var *c = broadcast_node("mul", a, b, product_backward);
+/* One of mul_row and div_row. */
+typedef void row_function(float *restrict c, const float *a, bool a_steps, const float *b, bool b_steps, size_t n);
+
+static rbe_var *by_rows(const char *operation, rbe_var *a, rbe_var *b, row_function *row_of,
+                        rbe_backward_function backward) {
+    rbe_var *c = broadcast_node(operation, a, b, backward);
     if (!rbe_ok(c)) return c;
     const walk *w = c->context;
     const size_t n = w->extent[LAST], rows = walk_rows(w);
     for (size_t row = 0; row < rows; row++)
-        mul_row(c->value.data + row * n, a->value.data + row_start(w, w->step[0], row), w->step[0][LAST],
-                b->value.data + row_start(w, w->step[1], row), w->step[1][LAST], n);
+        row_of(c->value.data + row * n, a->value.data + row_start(w, w->step[0], row), w->step[0][LAST],
+               b->value.data + row_start(w, w->step[1], row), w->step[1][LAST], n);
     return c;
 }
+
+rbe_var *rbe_mul(rbe_var *a, rbe_var *b) { return by_rows("mul", a, b, mul_row, product_backward); }
+
+rbe_var *rbe_div(rbe_var *a, rbe_var *b) { return by_rows("div", a, b, div_row, quotient_backward); }
 
 rbe_var *rbe_scale(rbe_var *x, float factor) {
     rbe_var *y = rbe_node_like("scale", x, scale_backward, sizeof(walk));

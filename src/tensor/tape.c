@@ -19,7 +19,7 @@ rbe_tape *rbe_tape_new(const rbe_tape_options *options) {
         tape->seed = options->seed;
     }
     tape->scope = "";
-    tape->inert = (rbe_var){.tape = tape, .operation = "failed", .scope = ""};
+    tape->inert = (rbe_var){.tape = tape, .operation = "failed"};
     return tape;
 }
 
@@ -32,6 +32,7 @@ void rbe_tape_free(rbe_tape *tape) {
 void rbe_tape_reset(rbe_tape *tape) {
     if (!tape) return;
     rbe_arena_reset(&tape->arena);
+    tape->lasting = 0;
     tape->newest = NULL;
     tape->status = RBE_OK;
     tape->error[0] = '\0';
@@ -55,6 +56,27 @@ rbe_status rbe_tape_report(const rbe_tape *tape) {
 
 void rbe_tape_set_inference(rbe_tape *tape, bool inference) {
     if (tape) tape->inference = inference;
+}
+
+bool rbe_tape_inference(const rbe_tape *tape) { return !tape || tape->inference; }
+
+/* ---- memory -------------------------------------------------------------------------------------------------- */
+
+void *rbe_tape_take(rbe_var *var, size_t count, size_t size) {
+    if (var) return rbe_arena_take(&var->tape->arena, count, size);
+    rbe_fail(RBE_INVALID_ARGUMENT, "rbe_tape_take: the variable is NULL");
+    return NULL;
+}
+
+rbe_tape_mark rbe_tape_here(const rbe_var *var) {
+    if (!var) return (rbe_tape_mark){0};
+    const rbe_arena_mark mark = rbe_arena_here(&var->tape->arena);
+    return (rbe_tape_mark){mark.chunk, mark.chunk_used, mark.used};
+}
+
+void rbe_tape_return(rbe_var *var, rbe_tape_mark mark) {
+    if (!var || mark.used < var->tape->lasting) return;
+    rbe_arena_return(&var->tape->arena, (rbe_arena_mark){mark.place, mark.place_used, mark.used});
 }
 
 /* ---- failures ------------------------------------------------------------------------------------------------ */
@@ -84,28 +106,47 @@ rbe_var *rbe_tape_fail(rbe_var *var, rbe_status status, const char *format, ...)
 
 /* ---- variables ----------------------------------------------------------------------------------------------- */
 
-static rbe_var *push(rbe_tape *tape, const char *operation, rbe_tensor value) {
-    rbe_var *var = rbe_arena_take(&tape->arena, 1, sizeof *var);
-    if (!var) return rbe_tape_fail_last(&tape->inert);
-    *var =
-        (rbe_var){.tape = tape, .previous = tape->newest, .operation = operation, .scope = tape->scope, .value = value};
-    tape->newest = var;
-    return var;
+/* A variable is the beginning of its record. */
+static rbe_record *record_of(rbe_var *var) { return (rbe_record *)var; }
+
+static rbe_var *push(rbe_tape *tape, const char *operation, rbe_tensor value, rbe_var *const *parents,
+                     int parent_count) {
+    const size_t pointers = (size_t)parent_count * sizeof *parents;
+    rbe_record *record = rbe_arena_take(&tape->arena, 1, sizeof *record + pointers);
+    if (!record) return rbe_tape_fail_last(&tape->inert);
+    *record = (rbe_record){
+        .var = {.tape = tape, .operation = operation, .value = value, .parent_count = parent_count},
+        .previous = tape->newest,
+        .scope = tape->scope,
+    };
+    record->var.parents = record->parents;
+    if (parent_count > 0) memcpy(record->parents, parents, pointers);
+    tape->newest = record;
+    tape->lasting = tape->arena.used;
+    return &record->var;
 }
 
-static rbe_var *leaf(rbe_tape *tape, const char *operation, rbe_tensor x, bool needs_grad) {
+rbe_var *rbe_node_leaf(rbe_tape *tape, const char *operation, rbe_tensor x, rbe_backward_function backward) {
     if (!tape) return NULL;
     if (tape->status != RBE_OK) return &tape->inert;
     if (rbe_tensor_check_shape(x.dims, x.shape) != RBE_OK) return rbe_tape_fail_last(&tape->inert);
     if (!x.data) return rbe_tape_fail(&tape->inert, RBE_INVALID_ARGUMENT, "%s: the tensor has no data", operation);
-    rbe_var *var = push(tape, operation, x);
-    if (rbe_ok(var)) var->needs_grad = needs_grad && !tape->inference;
+    rbe_var *var = push(tape, operation, x, NULL, 0);
+    if (!rbe_ok(var)) return var;
+    record_of(var)->backward = backward;
+    var->needs_grad = backward && !tape->inference;
     return var;
 }
 
-rbe_var *rbe_input(rbe_tape *tape, rbe_tensor x) { return leaf(tape, "input", x, false); }
+rbe_var *rbe_input(rbe_tape *tape, rbe_tensor x) { return rbe_node_leaf(tape, "input", x, NULL); }
 
-rbe_var *rbe_variable(rbe_tape *tape, rbe_tensor x) { return leaf(tape, "variable", x, true); }
+/* Its gradient stays where it is. */
+static rbe_status variable_backward(rbe_var *self) {
+    (void)self;
+    return RBE_OK;
+}
+
+rbe_var *rbe_variable(rbe_tape *tape, rbe_tensor x) { return rbe_node_leaf(tape, "variable", x, variable_backward); }
 
 bool rbe_operands_ok(const char *operation, rbe_var *const *operands, int count, rbe_var **failed) {
     *failed = NULL;
@@ -126,19 +167,19 @@ bool rbe_operands_ok(const char *operation, rbe_var *const *operands, int count,
 /* Checks the parents and makes a node without data. */
 static rbe_var *bare_node(const char *operation, rbe_var *const *parents, int parent_count, int dims,
                           const size_t *shape, rbe_backward_function backward) {
+    if (parent_count < 1) {
+        rbe_fail(RBE_INVALID_ARGUMENT, "%s: expected at least one operand, found %d", operation, parent_count);
+        return NULL;
+    }
     rbe_var *failed;
     if (!rbe_operands_ok(operation, parents, parent_count, &failed)) return failed;
     rbe_tape *tape = parents[0]->tape;
     if (rbe_tensor_check_shape(dims, shape) != RBE_OK) return rbe_tape_fail_last(&tape->inert);
-    rbe_var *var = push(tape, operation, rbe_tensor_shaped(NULL, dims, shape));
+    rbe_var *var = push(tape, operation, rbe_tensor_shaped(NULL, dims, shape), parents, parent_count);
     if (var == &tape->inert) return var;
-    var->backward = backward;
-    var->parent_count = parent_count;
-    for (int i = 0; i < parent_count; i++) {
-        var->parents[i] = parents[i];
-        var->needs_grad |= parents[i]->needs_grad;
-    }
-    var->needs_grad &= !tape->inference;
+    record_of(var)->backward = backward;
+    for (int i = 0; i < parent_count; i++) var->needs_grad |= parents[i]->needs_grad;
+    var->needs_grad &= backward && !tape->inference;
     return var;
 }
 
@@ -154,6 +195,7 @@ rbe_var *rbe_node(const char *operation, rbe_var *const *parents, int parent_cou
     }
     var->value.data = rbe_arena_take(arena, rbe_tensor_count(&var->value), sizeof(float));
     if (!var->value.data) return rbe_tape_fail_last(var);
+    var->tape->lasting = arena->used;
     return var;
 }
 
@@ -165,10 +207,13 @@ rbe_var *rbe_node_view(const char *operation, rbe_var *parent, int dims, const s
     return var;
 }
 
-void rbe_node_has_parameters(rbe_var *var) { var->needs_grad = !var->tape->inference; }
+void rbe_node_has_parameters(rbe_var *var) {
+    if (rbe_ok(var)) var->needs_grad = !var->tape->inference;
+}
 
 size_t rbe_node_bytes(size_t count, bool with_grad) {
-    return rbe_aligned(sizeof(rbe_var)) + (with_grad ? 2 : 1) * rbe_aligned(count * sizeof(float));
+    return rbe_aligned(sizeof(rbe_record) + 3 * sizeof(rbe_var *)) +
+           (with_grad ? 2 : 1) * rbe_aligned(count * sizeof(float));
 }
 
 const rbe_tensor *rbe_value(const rbe_var *var) {
@@ -186,7 +231,10 @@ const float *rbe_grad(const rbe_var *var) { return var ? var->grad : NULL; }
 
 float *rbe_grad_target(rbe_var *var, bool *add) {
     *add = var->grad != NULL;
-    if (!var->grad) var->grad = rbe_arena_take(&var->tape->arena, rbe_tensor_count(&var->value), sizeof(float));
+    if (*add) return var->grad;
+    rbe_arena *arena = &var->tape->arena;
+    var->grad = rbe_arena_take(arena, rbe_tensor_count(&var->value), sizeof(float));
+    var->tape->lasting = arena->used;
     return var->grad;
 }
 
@@ -195,6 +243,14 @@ float *rbe_grad_zeroed(rbe_var *var) {
     float *grad = rbe_grad_target(var, &add);
     if (grad && !add) memset(grad, 0, rbe_tensor_count(&var->value) * sizeof(float));
     return grad;
+}
+
+/* A backward of somebody else's may forget to record its failure. */
+static rbe_status run_backward(rbe_record *record) {
+    const size_t failures = rbe_failure_count();
+    const rbe_status status = record->backward(&record->var);
+    if (status == RBE_OK || rbe_failure_count() != failures) return status;
+    return rbe_fail(status, "%s: its backward failed without a text", record->var.operation);
 }
 
 rbe_status rbe_backward(rbe_var *loss) {
@@ -211,19 +267,18 @@ rbe_status rbe_backward(rbe_var *loss) {
         rbe_tape_fail(loss, RBE_INVALID_ARGUMENT, "rbe_backward: the loss depends on nothing that needs a gradient");
         return rbe_tape_report(tape);
     }
-    for (rbe_var *var = tape->newest; var; var = var->previous) var->grad = NULL;
+    for (rbe_record *record = tape->newest; record; record = record->previous) record->var.grad = NULL;
     float *seed = rbe_grad_zeroed(loss);
     if (!seed) {
         rbe_tape_fail_last(loss);
         return rbe_tape_report(tape);
     }
     seed[0] = 1.0f;
-    for (rbe_var *var = loss; var; var = var->previous) {
-        if (!var->grad || !var->backward) continue;
-        tape->scope = var->scope;
-        rbe_status status = var->backward(var);
-        if (status != RBE_OK) {
-            rbe_tape_fail_last(var);
+    for (rbe_record *record = record_of(loss); record; record = record->previous) {
+        if (!record->var.grad || !record->var.needs_grad || !record->backward) continue;
+        tape->scope = record->scope;
+        if (run_backward(record) != RBE_OK) {
+            rbe_tape_fail_last(&record->var);
             return rbe_tape_report(tape);
         }
     }
@@ -233,27 +288,29 @@ rbe_status rbe_backward(rbe_var *loss) {
 
 /* ---- where did the NaN come from? ---------------------------------------------------------------------------- */
 
-static rbe_status nonfinite(const rbe_var *var, const char *what, const float *values, size_t index) {
-    return rbe_fail(RBE_NUMERICAL_INSTABILITY, "%s%s%s: %s %zu is %g", var->scope, var->scope[0] ? ": " : "",
-                    var->operation, what, index, (double)values[index]);
+static rbe_status nonfinite(const rbe_record *record, const char *what, const float *values, size_t index) {
+    return rbe_fail(RBE_NUMERICAL_INSTABILITY, "%s%s%s: %s %zu is %g", record->scope, record->scope[0] ? ": " : "",
+                    record->var.operation, what, index, (double)values[index]);
 }
 
 rbe_status rbe_tape_check_finite(const rbe_tape *tape) {
     if (!tape) return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_tape_check_finite: the tape is NULL");
     /* Values are computed from the oldest to the newest, gradients the other way round. */
-    const rbe_var *first = NULL;
-    for (const rbe_var *var = tape->newest; var; var = var->previous) {
-        size_t count = rbe_tensor_count(&var->value);
-        if (var->value.data && rbe_first_nonfinite(var->value.data, count) < count) first = var;
+    const rbe_record *first = NULL;
+    for (const rbe_record *record = tape->newest; record; record = record->previous) {
+        const rbe_tensor *value = &record->var.value;
+        size_t count = rbe_tensor_count(value);
+        if (value->data && rbe_first_nonfinite(value->data, count) < count) first = record;
     }
     if (first) {
-        size_t at = rbe_first_nonfinite(first->value.data, rbe_tensor_count(&first->value));
-        return nonfinite(first, "value", first->value.data, at);
+        const rbe_tensor *value = &first->var.value;
+        return nonfinite(first, "value", value->data, rbe_first_nonfinite(value->data, rbe_tensor_count(value)));
     }
-    for (const rbe_var *var = tape->newest; var; var = var->previous) {
-        size_t count = rbe_tensor_count(&var->value);
-        size_t at = var->grad ? rbe_first_nonfinite(var->grad, count) : count;
-        if (at < count) return nonfinite(var, "gradient", var->grad, at);
+    for (const rbe_record *record = tape->newest; record; record = record->previous) {
+        const float *grad = record->var.grad;
+        size_t count = rbe_tensor_count(&record->var.value);
+        size_t at = grad ? rbe_first_nonfinite(grad, count) : count;
+        if (at < count) return nonfinite(record, "gradient", grad, at);
     }
     return RBE_OK;
 }

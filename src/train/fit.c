@@ -28,7 +28,7 @@ typedef struct training {
     float own_rate;          /* of the optimiser, outside of this training */
     rbe_progress progress;
     rbe_tally tally; /* of this epoch */
-    rbe_log log;
+    rbe_log_file log;
     rbe_bar bar;
     size_t steps_done;
     double start, training_seconds;

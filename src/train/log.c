@@ -13,13 +13,13 @@
 static const char header[] =
     "kind,epoch,step,train_loss,train_error,test_loss,test_error,test_error_uncertainty,learning_rate\n";
 
-static rbe_status flush(rbe_log *log) {
+static rbe_status flush(rbe_log_file *log) {
     if (fflush(log->file) != 0 || ferror(log->file)) return rbe_fail_errno(log->path, "cannot write");
     return RBE_OK;
 }
 
-rbe_status rbe_log_open(rbe_log *log, const char *path) {
-    *log = (rbe_log){.path = path};
+rbe_status rbe_log_open(rbe_log_file *log, const char *path) {
+    *log = (rbe_log_file){.path = path};
     if (!path) return RBE_OK;
     log->numbers = newlocale(LC_NUMERIC_MASK, "C", (locale_t)0);
     if (!log->numbers) return rbe_fail_errno(log->path, "cannot set the number format");
@@ -35,7 +35,7 @@ rbe_status rbe_log_open(rbe_log *log, const char *path) {
     return status;
 }
 
-static rbe_status row(rbe_log *log, const char *kind, const rbe_progress *p, double loss, double error) {
+static rbe_status row(rbe_log_file *log, const char *kind, const rbe_progress *p, double loss, double error) {
     locale_t outer = uselocale(log->numbers);
     fprintf(log->file, "%s,%zu,%zu,%.8g,%.8g,", kind, p->epoch + 1, p->step + 1, loss, error);
     if (p->test)
@@ -47,16 +47,16 @@ static rbe_status row(rbe_log *log, const char *kind, const rbe_progress *p, dou
     return flush(log);
 }
 
-rbe_status rbe_log_step(rbe_log *log, const rbe_progress *progress) {
+rbe_status rbe_log_step(rbe_log_file *log, const rbe_progress *progress) {
     return log->file ? row(log, "step", progress, progress->batch_loss, progress->batch_error) : RBE_OK;
 }
 
-rbe_status rbe_log_epoch(rbe_log *log, const rbe_progress *progress) {
+rbe_status rbe_log_epoch(rbe_log_file *log, const rbe_progress *progress) {
     return log->file ? row(log, "epoch", progress, progress->mean_loss, progress->mean_error) : RBE_OK;
 }
 
-void rbe_log_close(rbe_log *log) {
+void rbe_log_close(rbe_log_file *log) {
     if (log->file) fclose(log->file);
     if (log->numbers) freelocale(log->numbers);
-    *log = (rbe_log){0};
+    *log = (rbe_log_file){0};
 }

@@ -6,19 +6,19 @@
 
 #include "rbe/train.h"
 
-typedef struct rbe_log {
+typedef struct rbe_log_file {
     FILE *file; /* NULL: nothing is logged */
     const char *path;
     locale_t numbers;
-} rbe_log;
+} rbe_log_file;
 
 /* Creates the file and writes the header line. A NULL path gives a log that logs nothing. IO_ERROR. */
-rbe_status rbe_log_open(rbe_log *log, const char *path);
+rbe_status rbe_log_open(rbe_log_file *log, const char *path);
 
 /* One row each, handed to the system (not synced) when the call returns. IO_ERROR. */
-rbe_status rbe_log_step(rbe_log *log, const rbe_progress *progress);
-rbe_status rbe_log_epoch(rbe_log *log, const rbe_progress *progress);
+rbe_status rbe_log_step(rbe_log_file *log, const rbe_progress *progress);
+rbe_status rbe_log_epoch(rbe_log_file *log, const rbe_progress *progress);
 
-void rbe_log_close(rbe_log *log);
+void rbe_log_close(rbe_log_file *log);
 
 #endif
