@@ -21,13 +21,15 @@
  * checksums, positions and values are checked, each before memory is taken for what it describes. The memory is
  * bounded by the file's size: the values of its header take at most 16 times as much, or 1 MiB; a model or compressed
  * matrix 16 times, or 32 MiB, and the inputs and outputs of all its layers 16 times, or 2 MiB, for each sample when
- * it is run. rbe_set_max_read_bytes (rbe/base.h) sets another bound than each of these. At most 1 MiB is used beside
- * them while reading. Failures are IO_ERROR (the file cannot be opened or read), BAD_FORMAT (its content; the text
- * names the file, the tensor and the reason) and INSUFFICIENT_MEMORY. JSON is parsed by cJSON, whose temporary values
- * come from malloc.
+ * it is run. rbe_set_max_read_bytes (rbe/base.h) sets another bound than each of these, and also bounds the copy of a
+ * stream. At most 1 MiB is used beside them while reading. Failures are IO_ERROR (the file cannot be opened or read),
+ * BAD_FORMAT (its content; the text names the file, or says "memory" or "stream", the tensor and the reason) and
+ * INSUFFICIENT_MEMORY. JSON is parsed by cJSON, whose temporary values come from malloc.
  */
 #ifndef RBE_IO_H
 #define RBE_IO_H
+
+#include <stdio.h>
 
 #include "rbe/nn.h"
 
@@ -73,6 +75,10 @@ RBE_API rbe_status rbe_model_save(const rbe_model *model, const char *path, cons
 
 /* Reads what rbe_model_save wrote. The model is the caller's, to be freed by rbe_model_free. NULL on failure. */
 RBE_API rbe_model *rbe_model_load(const char *path);
+
+/* The same from the bytes of a file in memory, which need not outlive the call, and from a stream (below). */
+RBE_API rbe_model *rbe_model_load_memory(const void *bytes, size_t count);
+RBE_API rbe_model *rbe_model_load_stream(FILE *stream);
 
 /* ---- tensor files (safetensors) ------------------------------------------------------------------------------ */
 
@@ -120,6 +126,14 @@ typedef struct rbe_tensor_file rbe_tensor_file;
  * several threads at once. */
 RBE_API rbe_tensor_file *rbe_tensor_file_open(const char *path);
 RBE_API void rbe_tensor_file_close(rbe_tensor_file *file); /* NULL is allowed */
+
+/* The same of a file's bytes in memory, which are borrowed: they must stay as they are until the file is closed. */
+RBE_API rbe_tensor_file *rbe_tensor_file_open_memory(const void *bytes, size_t count);
+
+/* The same of a stream, opened for binary reading, a pipe for one: of all its bytes from where it stands to its end. They
+ * are copied into memory, up to twice as much, which the file holds until it is closed; the stream is not closed, and not
+ * needed any longer. What does not begin as such a file is refused after 9 bytes. */
+RBE_API rbe_tensor_file *rbe_tensor_file_open_stream(FILE *stream);
 
 /* The n-th tensor in the order of the data, NULL past the last; the number of a named one, or their count if there
  * is none. Infos live as long as the file is open. */

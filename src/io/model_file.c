@@ -151,9 +151,17 @@ rbe_model *rbe_model_from_file(const rbe_tensor_file *file) {
     return NULL;
 }
 
-rbe_model *rbe_model_load(const char *path) {
-    rbe_tensor_file *file = rbe_tensor_file_open(path);
+/* NULL where opening has failed. Closes the file. */
+static rbe_model *load_from(rbe_tensor_file *file) {
     rbe_model *model = file ? rbe_model_from_file(file) : NULL;
     rbe_tensor_file_close(file);
     return model;
 }
+
+rbe_model *rbe_model_load(const char *path) { return load_from(rbe_tensor_file_open(path)); }
+
+rbe_model *rbe_model_load_memory(const void *bytes, size_t count) {
+    return load_from(rbe_tensor_file_open_memory(bytes, count));
+}
+
+rbe_model *rbe_model_load_stream(FILE *stream) { return load_from(rbe_tensor_file_open_stream(stream)); }

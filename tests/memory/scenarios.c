@@ -1,5 +1,6 @@
 #include "scenarios.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "rbe/rbe.h"
@@ -168,7 +169,20 @@ static rbe_status load(const char *path, uint64_t *sum) {
     return RBE_OK;
 }
 
+/* As a stream, which is a copy in memory. */
+static rbe_status load_stream(const char *path, uint64_t *sum) {
+    FILE *stream = fopen(path, "rb");
+    if (!stream) return rbe_fail(RBE_INSUFFICIENT_MEMORY, "no memory for a stream");
+    rbe_model *model = rbe_model_load_stream(stream);
+    rbe_status status = model ? RBE_OK : rbe_last_status();
+    if (model) sum_of_model(model, sum);
+    rbe_model_free(model);
+    fclose(stream);
+    return status;
+}
+
 const scenario scenarios[] = {
-    {"train", train}, {"compress", compress}, {"infer", infer}, {"grow", grow}, {"save", save}, {"load", load},
+    {"train", train}, {"compress", compress}, {"infer", infer},        {"grow", grow},
+    {"save", save},   {"load", load},         {"stream", load_stream},
 };
 const int scenario_count = sizeof scenarios / sizeof *scenarios;
