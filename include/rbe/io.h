@@ -80,6 +80,34 @@ RBE_API rbe_model *rbe_model_load(const char *path);
 RBE_API rbe_model *rbe_model_load_memory(const void *bytes, size_t count);
 RBE_API rbe_model *rbe_model_load_stream(FILE *stream);
 
+/* The size of the file that rbe_model_save would write, without writing one. The same statuses, but IO_ERROR. */
+RBE_API rbe_status rbe_model_stored_bytes(const rbe_model *model, const rbe_save_options *options, size_t *bytes);
+
+/* ---- texts that a model carries ------------------------------------------------------------------------------ */
+
+/* What a program needs beside the layers: how inputs are scaled, the names of classes. Each is a text under a key; it
+ * belongs to the model and stands in every file of it, covered by the checksum. A model that is loaded has its file's.
+ *
+ *     char text[32];
+ *     snprintf(text, sizeof text, "%.9g", mean);      (nine digits bring a float back)
+ *     RBE_TRY(rbe_model_set_metadata(m, "input.mean", text));
+ *     ..
+ *     float mean = strtof(rbe_model_metadata(again, "input.mean"), NULL);
+ */
+typedef struct rbe_metadata {
+    const char *key, *value; /* UTF-8 */
+} rbe_metadata;
+
+/* Sets the text of a key, in the place of another; value NULL: the key has none any longer. Both are copied.
+ * INVALID_ARGUMENT for what is not UTF-8 and for keys that begin with "rbe.", which are the library's;
+ * INSUFFICIENT_MEMORY. On failure the texts are what they were. */
+RBE_API rbe_status rbe_model_set_metadata(rbe_model *model, const char *key, const char *value);
+
+/* The text of a key, and the n-th pair in the order of keys; NULL without, past the last, and for a NULL model. They
+ * live until a text of the model is set, or the model freed. */
+RBE_API const char *rbe_model_metadata(const rbe_model *model, const char *key);
+RBE_API const rbe_metadata *rbe_model_metadata_at(const rbe_model *model, size_t n);
+
 /* ---- tensor files (safetensors) ------------------------------------------------------------------------------ */
 
 /* X(name, bytes of a value) */
@@ -168,10 +196,6 @@ typedef struct rbe_stored_tensor {
     const rbe_blocks *blocks;
     rbe_save_options save;
 } rbe_stored_tensor;
-
-typedef struct rbe_metadata {
-    const char *key, *value; /* UTF-8 */
-} rbe_metadata;
 
 /* Writes a safetensors file: `count` tensors in their order, and metadata. `checksums` adds a CRC-32 of the header
  * and of each tensor to the metadata, which the functions above then verify; other readers take them for text. Keys

@@ -16,6 +16,7 @@ void rbe_model_free(rbe_model *model) {
         rbe_layer_free(layer);
     }
     rbe_free(model->stages);
+    rbe_free(model->texts);
     rbe_free(model);
 }
 
