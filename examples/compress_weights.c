@@ -1,6 +1,6 @@
 /* Compresses the matrices of a safetensors file, from PyTorch say, and copies everything else through. The library
- * reads them back by rbe_tensor_file_read_blocks, `inspect` shows them; src/io/FORMAT.md, section 9, says how they
- * are stored.
+ * reads them back by rbe_tensor_file_read_blocks, `inspect` shows them, `expand` makes them dense; src/io/FORMAT.md,
+ * section 9, says how they are stored.
  *
  * The defaults do no harm: a matrix gets the fewest values that keep its relative error at 0.1, and stays dense if
  * that saves no bytes. So does a matrix with a side shorter than a block, and the last one of a chain of layers, whose
@@ -10,7 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -24,20 +23,12 @@ typedef struct settings {
     const char *in, *out, *select, *calibrate, *transform, *row_transform, *column_transform, *alpha, *store_name;
     double ratio, target_error, min_compression;
     size_t block, coeffs, group, overlap, threads;
-    bool expand;
     rbe_store store;
 } settings;
 
-/* Whether two names lead to one file. */
-static bool same_file(const char *a, const char *b) {
-    struct stat x, y;
-    return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
-}
-
 static void check_settings(const settings *s) {
-    if (!s->out) example_fail(2, "expected --out");
-    if (same_file(s->in, s->out) || (s->calibrate && same_file(s->calibrate, s->out)))
-        example_fail(2, "--out: %s is the input: expected another file", s->out);
+    tensor_check_output(s->out, s->in);
+    tensor_check_output(s->out, s->calibrate);
     if ((s->ratio > 0) + (s->coeffs > 0) + example_given("target-error") > 1)
         example_fail(2, "--ratio, --coeffs and --target-error exclude each other");
     example_transform("row", s->row_transform, s->transform);
@@ -71,8 +62,6 @@ static settings read_settings(int argc, char **argv) {
          "matrix P.weight is corrected",
          0, 0},
         {"store", EXAMPLE_TEXT, &s.store_name, "f32|f16|bf16|int8", "type of the stored values", 0, 0},
-        {"expand", EXAMPLE_FLAG, &s.expand, NULL,
-         "write the decompressed matrices, dense, instead; of a file or model of this library as they are", 0, 0},
         {"threads", EXAMPLE_COUNT, &s.threads, "N", "threads (default: one per processor)", 1, RBE_MAX_THREADS},
     };
     example_parse(argc, argv, "Compresses the matrices of a safetensors file.", options,
@@ -203,20 +192,6 @@ static rbe_stored_tensor copy_of(const rbe_tensor_file *file, size_t n) {
     return t;
 }
 
-/* Puts the compressed, or decompressed, form of matrix n and its corrected bias in their places. */
-static void place(const settings *s, const rbe_tensor_file *file, size_t n, rbe_blocks *blocks, float *weights,
-                  rbe_stored_tensor *tensors) {
-    const rbe_tensor_info *info = rbe_tensor_file_at(file, n);
-    if (s->expand) {
-        example_require(rbe_decompress(blocks, weights));
-        rbe_blocks_free(blocks);
-        tensors[n] = floats_like(info, weights);
-        return;
-    }
-    free(weights);
-    tensors[n] = (rbe_stored_tensor){.name = info->name, .blocks = blocks, .save = {.store = s->store}};
-}
-
 static void compress(const settings *s, const rbe_tensor_file *file, size_t n, const rbe_tensor *samples,
                      rbe_stored_tensor *tensors, progress *p) {
     const rbe_tensor_info *info = rbe_tensor_file_at(file, n);
@@ -248,26 +223,20 @@ static void compress(const settings *s, const rbe_tensor_file *file, size_t n, c
     p->compressed++;
     p->harmed += s->target_error == 0 && (fitted ? report.output_error : report.relative_error) > safe_error;
     if (bias) tensors[at] = floats_like(rbe_tensor_file_at(file, at), bias);
-    place(s, file, n, blocks, weights, tensors);
+    free(weights);
+    tensors[n] = (rbe_stored_tensor){.name = info->name, .blocks = blocks, .save = {.store = s->store}};
 }
 
 /* ---- the file ------------------------------------------------------------------------------------------------ */
 
-/* A file of this library: its matrices are made dense, or there is nothing to do. */
-static void expand_own_file(const settings *s, const rbe_tensor_file *file, const char *format) {
-    static const char *const others[] = {
-        "select",           "ratio", "coeffs", "target-error", "min-compression", "block", "transform", "row-transform",
-        "column-transform", "alpha", "group",  "overlap",      "calibrate",       "store"};
-    bool model = strcmp(format, "model") == 0;
-    if (!s->expand && model)
+/* Ends the program for a file of this library, which has been compressed or is a model. */
+static void refuse_own_file(const settings *s, const char *format) {
+    if (strcmp(format, "model") == 0)
         example_fail(1,
-                     "%s: expected plain matrices, found a model of this library: --expand makes matrices of it, "
+                     "%s: expected plain matrices, found a model of this library: expand makes matrices of it, "
                      "compress_digits compresses a model of digits",
                      s->in);
-    if (!s->expand) example_fail(1, "%s: its matrices are compressed already: --expand makes them dense again", s->in);
-    for (size_t n = 0; n < sizeof others / sizeof *others; n++)
-        if (example_given(others[n])) example_fail(2, "--%s: %s is only expanded", others[n], s->in);
-    expand_file(file, s->in, s->out);
+    example_fail(1, "%s: its matrices are compressed already: expand makes them dense again", s->in);
 }
 
 /* The matrices to be compressed, counted. */
@@ -294,8 +263,7 @@ static void save(const settings *s, const rbe_tensor_file *file, const rbe_store
     /* What PyTorch's tools look for. */
     const rbe_metadata format = {"format", rbe_tensor_file_metadata(file, "format")};
     example_require(
-        rbe_tensor_file_save(s->out, tensors, rbe_tensor_file_count(file), &format, format.value ? 1 : 0, !s->expand));
-    if (s->expand) return;
+        rbe_tensor_file_save(s->out, tensors, rbe_tensor_file_count(file), &format, format.value ? 1 : 0, true));
     rbe_tensor_file *written = example_need(rbe_tensor_file_open(s->out));
     size_t bytes[2] = {0};
     const rbe_tensor_info *info;
@@ -356,14 +324,11 @@ int main(int argc, char **argv) {
     if (s.threads) example_require(rbe_set_threads((int)s.threads));
     rbe_tensor_file *file = example_need(rbe_tensor_file_open(s.in));
     const char *format = rbe_tensor_file_metadata(file, "rbe.format");
-    if (format) {
-        expand_own_file(&s, file, format);
-    } else {
-        rbe_tensor samples = {0};
-        if (s.calibrate) example_require(rbe_npy_read(s.calibrate, &samples));
-        compress_file(&s, file, &samples);
-        rbe_tensor_free(&samples);
-    }
+    if (format) refuse_own_file(&s, format);
+    rbe_tensor samples = {0};
+    if (s.calibrate) example_require(rbe_npy_read(s.calibrate, &samples));
+    compress_file(&s, file, &samples);
+    rbe_tensor_free(&samples);
     rbe_tensor_file_close(file);
     return 0;
 }

@@ -57,11 +57,8 @@ void experiment_temporary(char path[EXPERIMENT_PATH_SIZE]) {
 }
 
 size_t experiment_file_bytes(const rbe_model *model, const rbe_save_options *options) {
-    char path[EXPERIMENT_PATH_SIZE];
-    experiment_temporary(path);
-    example_require(rbe_model_save(model, path, options));
-    size_t bytes = size_of(path);
-    unlink(path);
+    size_t bytes;
+    example_require(rbe_model_stored_bytes(model, options, &bytes));
     return bytes;
 }
 

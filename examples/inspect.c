@@ -31,14 +31,22 @@ static size_t bytes_in_file(const rbe_tensor_file *file, const char *owner) {
     return bytes;
 }
 
-/* The dense matrix that was compressed: it is called as the compressed one, or "stage.weight". NULL without. */
-static float *read_original(const view *v, const char *owner, const rbe_layer *layer) {
-    if (!v->against) return NULL;
+/* The number of the tensor "owner.weight", or the count of tensors. */
+static size_t find_weight(const rbe_tensor_file *file, const char *owner) {
     char *name = example_take(strlen(owner) + sizeof ".weight", 1);
     strcat(strcpy(name, owner), ".weight");
-    size_t count = rbe_tensor_file_count(v->against), n = rbe_tensor_file_find(v->against, owner);
-    if (n == count) n = rbe_tensor_file_find(v->against, name);
+    size_t n = rbe_tensor_file_find(file, name);
     free(name);
+    return n;
+}
+
+/* The dense matrix that was compressed: it is called as the compressed one, "stage.weight" in a model, or "layer.weight"
+ * where `expand` or PyTorch has written it. NULL without. */
+static float *read_original(const view *v, const char *owner, const rbe_layer *layer) {
+    if (!v->against) return NULL;
+    size_t count = rbe_tensor_file_count(v->against), n = rbe_tensor_file_find(v->against, owner);
+    if (n == count) n = find_weight(v->against, owner);
+    if (n == count) n = find_weight(v->against, rbe_layer_name(layer));
     if (n == count) return NULL;
     const rbe_tensor_info *info = rbe_tensor_file_at(v->against, n);
     if (!tensor_is_matrix(info) || info->shape[0] != rbe_layer_outputs(layer) ||

@@ -19,8 +19,7 @@ float *dense_matrix(const rbe_layer *layer);
  * LONG_MAX if there is none. */
 long next_stage(const rbe_tensor_file *file, long first);
 
-/* Writes a file of this library - a model, or a file with compressed matrices - with dense matrices in float32, called
- * as they were ("0.weight" and "0.bias" of a model's layers), and everything else copied; prints a row for each. */
-void expand_file(const rbe_tensor_file *file, const char *path, const char *out);
+/* Ends the program with 2 if there is no output, or if it is the input, whatever both are called. in NULL: there is none. */
+void tensor_check_output(const char *out, const char *in);
 
 #endif

@@ -8,7 +8,6 @@
 #include <unistd.h>
 
 #include "codec/blocks.h"
-#include "io/model_file.h"
 #include "nn/model.h"
 #include "support.h"
 
@@ -88,18 +87,9 @@ void write_whole(const char *path, bytes b) {
     fclose(file);
 }
 
-rbe_tensor_file *open_bytes(bytes b) {
-    rbe_source source;
-    if (rbe_source_from_memory(&source, b.data, b.count, "memory") != RBE_OK) return NULL;
-    return rbe_tensor_file_from_source(&source);
-}
+rbe_tensor_file *open_bytes(bytes b) { return rbe_tensor_file_open_memory(b.data, b.count); }
 
-rbe_model *load_bytes(bytes b) {
-    rbe_tensor_file *file = open_bytes(b);
-    rbe_model *model = file ? rbe_model_from_file(file) : NULL;
-    rbe_tensor_file_close(file);
-    return model;
-}
+rbe_model *load_bytes(bytes b) { return rbe_model_load_memory(b.data, b.count); }
 
 bytes saved(const rbe_model *model, rbe_store store, rbe_store_positions positions) {
     const char *path = scratch_path("saved");

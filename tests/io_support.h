@@ -62,6 +62,8 @@ TCase *io_disk_case(void);
 TCase *io_replace_case(void);
 TCase *io_files_case(void);
 TCase *io_npy_case(void);
+TCase *io_metadata_case(void);
+TCase *io_sources_case(void);
 TCase *io_damage_case(void);
 TCase *io_memory_case(void);
 TCase *io_matrix_case(void);

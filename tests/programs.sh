@@ -122,7 +122,7 @@ for option in --growth --image '--budget 100000' '--prune-schedule 0.5' '--prune
 done
 
 # A default is stated once.
-for program in train_digits growth prune_sweep tune_blocks compress_digits compress_weights classify make_digits; do
+for program in train_digits growth prune_sweep tune_blocks compress_digits compress_weights expand classify make_digits; do
     "$build/examples/$program" --help > "$work/output"
     check "$program --help: one default an option" test "$(grep -c 'default.*default' "$work/output")" -eq 0
 done
@@ -244,6 +244,7 @@ done
 # ---- stored models and weights -----------------------------------------------------------------------------------
 
 compress=$build/examples/compress_weights
+expand=$build/examples/expand
 inspect=$build/examples/inspect
 classify=$build/examples/classify
 
@@ -275,35 +276,46 @@ expect "compress_weights without an input" 2 'expected a safetensors file' "$com
 expect "compress_weights without an output" 2 'expected --out' "$compress" "$work/x"
 cp "$work/model.safetensors" "$work/kept.safetensors"
 ln -s kept.safetensors "$work/link.safetensors"
-for name in kept link; do
-    expect "compress_weights onto its input, $name" 2 'is the input' \
-        "$compress" "$work/kept.safetensors" -o "$work/$name.safetensors" --expand
+for out in kept link; do
+    expect "compress_weights onto its input, $out" 2 'is the input' \
+        "$compress" "$work/kept.safetensors" -o "$work/$out.safetensors"
+    expect "expand onto its input, $out" 2 'is the input' \
+        "$expand" "$work/kept.safetensors" -o "$work/$out.safetensors"
 done
 check "the input is left" cmp "$work/model.safetensors" "$work/kept.safetensors"
 
 # A trained network: by default nothing is lost, whatever is asked for.
-expect "a model is no file of matrices" 1 'found a model of this library: --expand' \
+expect "a model is no file of matrices" 1 'found a model of this library: expand' \
     "$compress" "$work/model.safetensors" -o "$work/out.safetensors"
-expect "expand a dense model" 0 '^0\.weight  *32 x 784 ' \
+expect "compress_weights --expand is gone" 2 "Try 'compress_weights --help'" \
     "$compress" --expand -o "$work/plain.safetensors" "$work/model.safetensors"
-expect "its weights are the model's" 0 '^0\.weight .* 0\.0000  *inf$' \
-    "$inspect" "$work/plain.safetensors" --against "$work/model.safetensors"
+expect "expand without an output" 2 'expected --out' "$expand" "$work/model.safetensors"
+expect "expand a missing file" 1 "^expand: IO_ERROR: .*$work/none" "$expand" "$work/none" -o "$work/x.safetensors"
+expect "expand a dense model" 0 '^fc1\.weight  *32 x 784 ' \
+    "$expand" -o "$work/plain.safetensors" "$work/model.safetensors"
+expect "its weights are the model's" 0 '^fc1 .* 0\.0000  *inf$' \
+    "$inspect" "$work/model.safetensors" --against "$work/plain.safetensors"
+expect "a file without anything compressed is copied" 0 '^fc1\.weight  *32 x 784  *copied$' \
+    "$expand" "$work/plain.safetensors" -o "$work/copy.safetensors"
+check "all of it" cmp "$work/plain.safetensors" "$work/copy.safetensors"
 expect "trained weights" 1 'no matrix was compressed.*--calibrate' \
     "$compress" "$work/plain.safetensors" -o "$work/nothing.safetensors"
 check "nothing is written then" test ! -e "$work/nothing.safetensors"
 expect "trained weights, by a ratio" 0 'warning: 1 of 1 .* above 0.1.*--calibrate' \
     "$compress" "$work/plain.safetensors" -o "$work/rough.safetensors" --ratio 16 --block 8
-expect "the last layer is left alone" 0 '^2\.weight  *dense ' "$inspect" "$work/rough.safetensors"
-expect "but for --select" 0 '^2\.weight .* times smaller' \
+expect "the last layer is left alone" 0 '^fc2\.weight  *dense ' "$inspect" "$work/rough.safetensors"
+expect "but for --select" 0 '^fc2\.weight .* times smaller' \
     "$compress" "$work/plain.safetensors" -o "$work/all.safetensors" --ratio 4 --block 8 --select '*'
-expect "matrices are compressed already" 1 'compressed already: --expand' \
+expect "matrices are compressed already" 1 'compressed already: expand' \
     "$compress" "$work/rough.safetensors" -o "$work/x.safetensors" --ratio 2
-expect "expand matrices" 0 '^0\.weight  *32 x 784 ' \
-    "$compress" "$work/all.safetensors" -o "$work/expanded.safetensors" --expand
-expect "they are those of the compressed ones" 0 '^2\.weight .* 0\.0000  *inf$' \
+expect "expand matrices" 0 '^fc1\.weight  *32 x 784 ' \
+    "$expand" "$work/all.safetensors" -o "$work/expanded.safetensors"
+expect "they are those of the compressed ones" 0 '^fc2\.weight .* 0\.0000  *inf$' \
     "$inspect" "$work/all.safetensors" --against "$work/expanded.safetensors"
-expect "expand with a ratio" 2 '--ratio: .* is only expanded' \
-    "$compress" "$work/all.safetensors" -o "$work/x.safetensors" --expand --ratio 2
+expect "expand compressed and dense matrices" 0 '^fc2\.weight  *10 x 32  *copied$' \
+    "$expand" "$work/rough.safetensors" -o "$work/mixed.safetensors"
+expect "the compressed one is dense" 0 '^fc1\.weight  *rbe .* 0\.0000  *inf$' \
+    "$inspect" "$work/rough.safetensors" --against "$work/mixed.safetensors"
 
 expect "compress_weights, two budgets" 2 'exclude each other' "$compress" x -o y --ratio 8 --coeffs 8
 expect "compress_weights, store" 2 'expected f32|f16|bf16|int8, found "f8"' "$compress" x -o y --store f8
@@ -336,11 +348,24 @@ if "$python" "$root/tests/write_weights.py" "$work/in.safetensors" "$work/inputs
         tool --target-error 0.01 --select '*' -o "$work/target.safetensors"
     expect "smaller than a block" 0 '^half .* copied: smaller than a block' tool -o "$work/default.safetensors"
     check "biases are expanded, too" "$python" "$root/tests/write_weights.py" \
-        --same "$work/model.safetensors" "$work/plain.safetensors" 0.weight 0.bias 2.weight 2.bias
+        --same "$work/model.safetensors" "$work/plain.safetensors" \
+        0.weight=fc1.weight 0.bias=fc1.bias 2.weight=fc2.weight 2.bias=fc2.bias
+    check "a model of two layers of one name" "$python" "$root/tests/write_weights.py" \
+        --rename "$work/model.safetensors" "$work/twice.safetensors" fc2 fc1
+    expect "they are told apart" 0 '^fc1_2\.weight  *10 x 32 ' \
+        "$expand" "$work/twice.safetensors" -o "$work/apart.safetensors"
+    check "in their order" "$python" "$root/tests/write_weights.py" \
+        --same "$work/plain.safetensors" "$work/apart.safetensors" fc1.weight fc2.weight=fc1_2.weight fc2.bias=fc1_2.bias
+    check "and copied" "$python" "$root/tests/write_weights.py" \
+        --same "$work/plain.safetensors" "$work/mixed.safetensors" fc1.bias fc2.weight fc2.bias
     expect "calibrate" 0 "^fc.weight .*, outputs' error 0\.[0-9]*$" \
-        tool --calibrate "$work/inputs.npy" --expand --ratio 20 -o "$work/fitted.safetensors"
+        tool --calibrate "$work/inputs.npy" --ratio 20 -o "$work/fitted.safetensors"
+    expect "expand what was fitted" 0 '^fc.weight  *48 x 64 ' \
+        "$expand" "$work/fitted.safetensors" -o "$work/dense.safetensors"
     check "the mean output is kept" "$python" "$root/tests/write_weights.py" \
-        --mean "$work/in.safetensors" "$work/fitted.safetensors" "$work/inputs.npy"
+        --mean "$work/in.safetensors" "$work/dense.safetensors" "$work/inputs.npy"
+    check "other tensors are copied again" "$python" "$root/tests/write_weights.py" \
+        --same "$work/in.safetensors" "$work/dense.safetensors" kernel steps nothing
     expect "calibrate, no such width" 1 'no selected matrix has 64 inputs' \
         tool --calibrate "$work/inputs.npy" --select half -o "$work/x.safetensors"
     expect "not finite" 1 '^compress_weights: fc.weight: NUMERICAL_INSTABILITY: weight (0, 1) is nan' \
@@ -378,8 +403,8 @@ check_stored "dense" "$work/stored"
 expect "with dropout, stored" 0 'test error' tiny --dropout 0.2 --out "$work/stored"
 check_stored "with dropout" "$work/stored"
 
-expect "an int8 model, expanded" 0 '^0\.weight' \
-    "$compress" "$work/int8/model.safetensors" --expand -o "$work/int8.safetensors"
+expect "an int8 model, expanded" 0 '^fc1\.weight' \
+    "$expand" "$work/int8/model.safetensors" -o "$work/int8.safetensors"
 expect "it is the model" 0 '^fc1 .* 0\.0000  *inf$' \
     "$inspect" "$work/int8/model.safetensors" --against "$work/int8.safetensors"
 

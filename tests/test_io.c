@@ -360,6 +360,8 @@ Suite *io_suite(void) {
     suite_add_tcase(suite, io_replace_case());
     suite_add_tcase(suite, io_files_case());
     suite_add_tcase(suite, io_npy_case());
+    suite_add_tcase(suite, io_metadata_case());
+    suite_add_tcase(suite, io_sources_case());
     suite_add_tcase(suite, io_damage_case());
     suite_add_tcase(suite, io_memory_case());
     suite_add_tcase(suite, io_matrix_case());

@@ -1,13 +1,15 @@
 """Weights as PyTorch would store them, for tests/programs.sh, and checks of what compress_weights made of them.
 
     write_weights.py OUT.safetensors INPUTS.npy   also writes turned.safetensors and nan.safetensors beside OUT
-    write_weights.py --same A B NAME..            these tensors are the same in both files
+    write_weights.py --same A B NAME..            these tensors are the same in both files; X=Y: X in A, Y in B
     write_weights.py --mean A B INPUTS.npy        fc gives the same mean output in both
+    write_weights.py --rename IN OUT OLD NEW      a model whose layer OLD is called NEW, as long as that
 """
 import json
 import os
 import struct
 import sys
+import zlib
 
 import numpy as np
 
@@ -57,14 +59,26 @@ def make(path, inputs_path):
     write(f"{folder}/nan.safetensors", {"fc.weight": spoilt})
 
 
+def rename(path, out, old, new):
+    raw = open(path, "rb").read()
+    data = 8 + struct.unpack("<Q", raw[:8])[0]
+    digits = raw.index(b'"rbe.crc32":"') + len(b'"rbe.crc32":"')
+    rest = raw[digits + 8 : data].replace(rf'\"name\":\"{old}\"'.encode(), rf'\"name\":\"{new}\"'.encode())
+    open(out, "wb").write(raw[:digits] + b"%08x" % zlib.crc32(rest) + rest + raw[data:])
+
+
 if sys.argv[1] == "--same":
     a, b = read(sys.argv[2]), read(sys.argv[3])
     for name in sys.argv[4:]:
-        assert a[name].dtype == b[name].dtype and np.array_equal(a[name], b[name]), name
+        x, _, y = name.partition("=")
+        x, y = a[x], b[y or x]
+        assert x.dtype == y.dtype and np.array_equal(x, y), name
 elif sys.argv[1] == "--mean":
     a, b, x = read(sys.argv[2]), read(sys.argv[3]), np.load(sys.argv[4]).astype(float)
     means = [(x @ t["fc.weight"].T.astype(float) + t["fc.bias"]).mean(0) for t in (a, b)]
     assert np.abs(means[0] - means[1]).max() < 1e-5
     assert not np.array_equal(a["fc.bias"], b["fc.bias"])
+elif sys.argv[1] == "--rename":
+    rename(*sys.argv[2:])
 else:
     make(*sys.argv[1:3])

@@ -21,13 +21,15 @@
  * checksums, positions and values are checked, each before memory is taken for what it describes. The memory is
  * bounded by the file's size: the values of its header take at most 16 times as much, or 1 MiB; a model or compressed
  * matrix 16 times, or 32 MiB, and the inputs and outputs of all its layers 16 times, or 2 MiB, for each sample when
- * it is run. rbe_set_max_read_bytes (rbe/base.h) sets another bound than each of these. At most 1 MiB is used beside
- * them while reading. Failures are IO_ERROR (the file cannot be opened or read), BAD_FORMAT (its content; the text
- * names the file, the tensor and the reason) and INSUFFICIENT_MEMORY. JSON is parsed by cJSON, whose temporary values
- * come from malloc.
+ * it is run. rbe_set_max_read_bytes (rbe/base.h) sets another bound than each of these, and also bounds the copy of a
+ * stream. At most 1 MiB is used beside them while reading. Failures are IO_ERROR (the file cannot be opened or read),
+ * BAD_FORMAT (its content; the text names the file, or says "memory" or "stream", the tensor and the reason) and
+ * INSUFFICIENT_MEMORY. JSON is parsed by cJSON, whose temporary values come from malloc.
  */
 #ifndef RBE_IO_H
 #define RBE_IO_H
+
+#include <stdio.h>
 
 #include "rbe/nn.h"
 
@@ -73,6 +75,38 @@ RBE_API rbe_status rbe_model_save(const rbe_model *model, const char *path, cons
 
 /* Reads what rbe_model_save wrote. The model is the caller's, to be freed by rbe_model_free. NULL on failure. */
 RBE_API rbe_model *rbe_model_load(const char *path);
+
+/* The same from the bytes of a file in memory, which need not outlive the call, and from a stream (below). */
+RBE_API rbe_model *rbe_model_load_memory(const void *bytes, size_t count);
+RBE_API rbe_model *rbe_model_load_stream(FILE *stream);
+
+/* The size of the file that rbe_model_save would write, without writing one. The same statuses, but IO_ERROR. */
+RBE_API rbe_status rbe_model_stored_bytes(const rbe_model *model, const rbe_save_options *options, size_t *bytes);
+
+/* ---- texts that a model carries ------------------------------------------------------------------------------ */
+
+/* What a program needs beside the layers: how inputs are scaled, the names of classes. Each is a text under a key; it
+ * belongs to the model and stands in every file of it, covered by the checksum. A model that is loaded has its file's.
+ *
+ *     char text[32];
+ *     snprintf(text, sizeof text, "%.9g", mean);      (nine digits bring a float back)
+ *     RBE_TRY(rbe_model_set_metadata(m, "input.mean", text));
+ *     ..
+ *     float mean = strtof(rbe_model_metadata(again, "input.mean"), NULL);
+ */
+typedef struct rbe_metadata {
+    const char *key, *value; /* UTF-8 */
+} rbe_metadata;
+
+/* Sets the text of a key, in the place of another; value NULL: the key has none any longer. Both are copied.
+ * INVALID_ARGUMENT for what is not UTF-8 and for keys that begin with "rbe.", which are the library's;
+ * INSUFFICIENT_MEMORY. On failure the texts are what they were. */
+RBE_API rbe_status rbe_model_set_metadata(rbe_model *model, const char *key, const char *value);
+
+/* The text of a key, and the n-th pair in the order of keys; NULL without, past the last, and for a NULL model. They
+ * live until a text of the model is set, or the model freed. */
+RBE_API const char *rbe_model_metadata(const rbe_model *model, const char *key);
+RBE_API const rbe_metadata *rbe_model_metadata_at(const rbe_model *model, size_t n);
 
 /* ---- tensor files (safetensors) ------------------------------------------------------------------------------ */
 
@@ -121,6 +155,14 @@ typedef struct rbe_tensor_file rbe_tensor_file;
 RBE_API rbe_tensor_file *rbe_tensor_file_open(const char *path);
 RBE_API void rbe_tensor_file_close(rbe_tensor_file *file); /* NULL is allowed */
 
+/* The same of a file's bytes in memory, which are borrowed: they must stay as they are until the file is closed. */
+RBE_API rbe_tensor_file *rbe_tensor_file_open_memory(const void *bytes, size_t count);
+
+/* The same of a stream, opened for binary reading, a pipe for one: of all its bytes from where it stands to its end. They
+ * are copied into memory, up to twice as much, which the file holds until it is closed; the stream is not closed, and not
+ * needed any longer. What does not begin as such a file is refused after 9 bytes. */
+RBE_API rbe_tensor_file *rbe_tensor_file_open_stream(FILE *stream);
+
 /* The n-th tensor in the order of the data, NULL past the last; the number of a named one, or their count if there
  * is none. Infos live as long as the file is open. */
 RBE_API const rbe_tensor_info *rbe_tensor_file_at(const rbe_tensor_file *file, size_t n);
@@ -154,10 +196,6 @@ typedef struct rbe_stored_tensor {
     const rbe_blocks *blocks;
     rbe_save_options save;
 } rbe_stored_tensor;
-
-typedef struct rbe_metadata {
-    const char *key, *value; /* UTF-8 */
-} rbe_metadata;
 
 /* Writes a safetensors file: `count` tensors in their order, and metadata. `checksums` adds a CRC-32 of the header
  * and of each tensor to the metadata, which the functions above then verify; other readers take them for text. Keys

@@ -4,6 +4,7 @@
 
 #include "base/alloc.h"
 #include "io/layer_code.h"
+#include "io/metadata.h"
 #include "io/model_file.h"
 #include "nn/model.h"
 
@@ -67,24 +68,53 @@ static rbe_status describe_stages(rbe_pack *pack, const rbe_model *model, const 
     return status;
 }
 
-rbe_status rbe_model_save(const rbe_model *model, const char *path, const rbe_save_options *options) {
+/* What a model's file is made of. */
+typedef struct parts {
+    rbe_pack pack;
+    char *stages;
+    rbe_metadata *metadata;
+    size_t metadata_count;
+} parts;
+
+static void parts_free(parts *p) {
+    rbe_free(p->metadata);
+    cJSON_free(p->stages);
+    rbe_pack_free(&p->pack);
+}
+
+/* To be freed on failure, too. */
+static rbe_status take_apart(const rbe_model *model, const rbe_save_options *options, parts *p) {
     static const rbe_save_options defaults = {0};
     const rbe_save_options *o = options ? options : &defaults;
+    *p = (parts){0};
     RBE_TRY(rbe_model_status(model));
-    if (!path || o->store > RBE_STORE_INT8 || o->positions > RBE_POSITIONS_SEED)
-        return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_model_save: the path is NULL or an option unknown");
-    rbe_pack pack;
-    char *stages = NULL;
-    RBE_TRY(rbe_pack_new(&pack, model->count * RBE_LAYER_PARTS));
-    rbe_status status = describe_stages(&pack, model, o, &stages);
-    if (status == RBE_OK) {
-        const rbe_metadata metadata[] = {
-            {RBE_FORMAT_KEY, FORMAT_NAME}, {RBE_VERSION_KEY, RBE_VERSION_TEXT}, {STAGES_KEY, stages}};
-        rbe_order_tensors(pack.tensors, pack.count);
-        status = rbe_tensors_write(path, pack.tensors, pack.count, metadata, 3, true);
-    }
-    cJSON_free(stages);
-    rbe_pack_free(&pack);
+    if (o->store > RBE_STORE_INT8 || o->positions > RBE_POSITIONS_SEED)
+        return rbe_fail(RBE_INVALID_ARGUMENT, "save options: a store or positions that are unknown");
+    RBE_TRY(rbe_pack_new(&p->pack, model->count * RBE_LAYER_PARTS));
+    RBE_TRY(describe_stages(&p->pack, model, o, &p->stages));
+    rbe_order_tensors(p->pack.tensors, p->pack.count);
+    const rbe_metadata own[] = {
+        {RBE_FORMAT_KEY, FORMAT_NAME}, {RBE_VERSION_KEY, RBE_VERSION_TEXT}, {STAGES_KEY, p->stages}};
+    return rbe_metadata_pack(model, own, 3, &p->metadata, &p->metadata_count);
+}
+
+rbe_status rbe_model_save(const rbe_model *model, const char *path, const rbe_save_options *options) {
+    if (!path) return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_model_save: the path is NULL");
+    parts p;
+    rbe_status status = take_apart(model, options, &p);
+    if (status == RBE_OK)
+        status = rbe_tensors_write(path, p.pack.tensors, p.pack.count, p.metadata, p.metadata_count, true);
+    parts_free(&p);
+    return status;
+}
+
+rbe_status rbe_model_stored_bytes(const rbe_model *model, const rbe_save_options *options, size_t *bytes) {
+    if (!bytes) return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_model_stored_bytes: the result is NULL");
+    parts p;
+    rbe_status status = take_apart(model, options, &p);
+    if (status == RBE_OK)
+        status = rbe_tensors_bytes(p.pack.tensors, p.pack.count, p.metadata, p.metadata_count, true, bytes);
+    parts_free(&p);
     return status;
 }
 
@@ -114,6 +144,8 @@ static rbe_status add_stages(rbe_model *model, const rbe_tensor_file *file, cons
     const cJSON *json;
     size_t number = 0;
     rbe_room room = rbe_room_of(file);
+    const rbe_unpack texts = {.file = file, .owner = {"its", "metadata"}, .room = &room};
+    RBE_TRY(rbe_metadata_unpack(model, &texts));
     cJSON_ArrayForEach(json, stages) {
         char name[24];
         snprintf(name, sizeof name, "%zu", number++);
@@ -151,9 +183,17 @@ rbe_model *rbe_model_from_file(const rbe_tensor_file *file) {
     return NULL;
 }
 
-rbe_model *rbe_model_load(const char *path) {
-    rbe_tensor_file *file = rbe_tensor_file_open(path);
+/* NULL where opening has failed. Closes the file. */
+static rbe_model *load_from(rbe_tensor_file *file) {
     rbe_model *model = file ? rbe_model_from_file(file) : NULL;
     rbe_tensor_file_close(file);
     return model;
 }
+
+rbe_model *rbe_model_load(const char *path) { return load_from(rbe_tensor_file_open(path)); }
+
+rbe_model *rbe_model_load_memory(const void *bytes, size_t count) {
+    return load_from(rbe_tensor_file_open_memory(bytes, count));
+}
+
+rbe_model *rbe_model_load_stream(FILE *stream) { return load_from(rbe_tensor_file_open_stream(stream)); }

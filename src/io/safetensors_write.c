@@ -21,14 +21,24 @@ typedef struct layout {
     uint32_t *crcs;  /* the same as numbers */
 } layout;
 
+static void layout_free(layout *l) {
+    rbe_free(l->checksums);
+    rbe_free(l->crcs);
+}
+
+static size_t bytes_of(const rbe_stored_tensor *tensor) {
+    size_t count, bytes;
+    rbe_shape_bytes(tensor->dtype, tensor->dims, tensor->shape, &count, &bytes);
+    return bytes;
+}
+
 /* ---- data ---------------------------------------------------------------------------------------------------- */
 
 /* Computes the checksum of a tensor's bytes as they are to stand in the file, and feeds them to `file` unless it is
  * NULL. What is copied from a file with checksums is compared with its own. */
 static rbe_status stream(const rbe_stored_tensor *tensor, uint32_t *crc, rbe_atomic_file *file) {
     uint8_t chunk[RBE_CHUNK_BYTES];
-    size_t count, bytes, size = rbe_dtype_bytes(tensor->dtype), piece = sizeof chunk;
-    rbe_shape_bytes(tensor->dtype, tensor->dims, tensor->shape, &count, &bytes);
+    size_t bytes = bytes_of(tensor), size = rbe_dtype_bytes(tensor->dtype), piece = sizeof chunk;
     *crc = 0;
     for (size_t at = 0; at < bytes; at += piece) {
         if (piece > bytes - at) piece = bytes - at;
@@ -44,17 +54,27 @@ static rbe_status stream(const rbe_stored_tensor *tensor, uint32_t *crc, rbe_ato
 }
 
 /* Eight digits for each tensor, with spaces between. */
-static rbe_status make_checksums(layout *l) {
+static rbe_status print_checksums(layout *l) {
     const size_t each = RBE_CHECKSUM_DIGITS + 1;
     l->checksums = rbe_alloc(l->count * each + 1, 1);
-    l->crcs = rbe_alloc(l->count, sizeof *l->crcs);
-    if (!l->checksums || !l->crcs) return RBE_INSUFFICIENT_MEMORY;
+    if (!l->checksums) return RBE_INSUFFICIENT_MEMORY;
     l->checksums[0] = '\0';
-    for (size_t n = 0; n < l->count; n++) {
-        RBE_TRY(stream(&l->tensors[n], &l->crcs[n], NULL));
+    for (size_t n = 0; n < l->count; n++)
         snprintf(l->checksums + n * each, each + 1, "%08x%s", (unsigned)l->crcs[n], n + 1 < l->count ? " " : "");
-    }
     return RBE_OK;
+}
+
+static rbe_status make_checksums(layout *l) {
+    l->crcs = rbe_alloc(l->count, sizeof *l->crcs);
+    if (!l->crcs) return RBE_INSUFFICIENT_MEMORY;
+    for (size_t n = 0; n < l->count; n++) RBE_TRY(stream(&l->tensors[n], &l->crcs[n], NULL));
+    return print_checksums(l);
+}
+
+/* As long as the others, without the work. */
+static rbe_status make_no_checksums(layout *l) {
+    l->crcs = rbe_alloc_zeroed(l->count, sizeof *l->crcs);
+    return l->crcs ? print_checksums(l) : RBE_INSUFFICIENT_MEMORY;
 }
 
 static rbe_status write_tensor(rbe_atomic_file *file, const layout *l, size_t n) {
@@ -152,31 +172,35 @@ static bool add_numbers(cJSON *object, const char *key, const size_t *numbers, s
 
 /* Adds the tensor's entry; its data begin at *offset, which is moved behind them. */
 static bool add_entry(cJSON *root, const rbe_stored_tensor *t, size_t *offset) {
-    size_t count, bytes;
-    rbe_shape_bytes(t->dtype, t->dims, t->shape, &count, &bytes);
-    const size_t range[2] = {*offset, *offset + bytes};
-    *offset += bytes;
+    const size_t range[2] = {*offset, *offset + bytes_of(t)};
+    *offset = range[1];
     cJSON *entry = cJSON_AddObjectToObject(root, t->name);
     return entry && cJSON_AddStringToObject(entry, "dtype", rbe_dtype_name(t->dtype)) &&
            add_numbers(entry, "shape", t->shape, t->dims) && add_numbers(entry, "data_offsets", range, 2);
 }
 
-/* The header's text, freed by cJSON_free; NULL when memory is short. */
-static char *make_header(const layout *l) {
+/* Spaces put the data at a multiple of 8. */
+static size_t padding_of(size_t length) { return (8 - length % 8) % 8; }
+
+/* *text is freed by cJSON_free. */
+static rbe_status make_header(const layout *l, char **text) {
     cJSON *root = cJSON_CreateObject();
     size_t offset = 0;
     bool whole = root && add_metadata(root, l);
     for (size_t n = 0; whole && n < l->count; n++) whole = add_entry(root, &l->tensors[n], &offset);
-    char *text = whole ? cJSON_PrintUnformatted(root) : NULL;
+    *text = whole ? cJSON_PrintUnformatted(root) : NULL;
     cJSON_Delete(root);
-    if (!text) rbe_fail(RBE_INSUFFICIENT_MEMORY, "no memory for the header of %zu tensors", l->count);
-    return text;
+    if (!*text) return rbe_fail(RBE_INSUFFICIENT_MEMORY, "no memory for the header of %zu tensors", l->count);
+    size_t length = strlen(*text);
+    if (length + padding_of(length) <= RBE_MAX_HEADER) return RBE_OK;
+    return rbe_fail(RBE_INVALID_ARGUMENT, "names and metadata: a header of %zu bytes, expected at most %d", length,
+                    RBE_MAX_HEADER);
 }
 
-/* Length, text, and spaces that put the data at a multiple of 8. */
+/* Length, text and spaces. */
 static rbe_status write_header(rbe_atomic_file *file, char *text, bool checksums) {
     static const char spaces[8] = "        ";
-    size_t length = strlen(text), padding = (8 - length % 8) % 8;
+    size_t length = strlen(text), padding = padding_of(length);
     if (checksums) {
         char *digits = text + sizeof RBE_CHECKSUM_PREFIX - 1, *behind = digits + RBE_CHECKSUM_DIGITS;
         uLong crc = crc32_z(0, (Bytef *)behind, strlen(behind));
@@ -186,8 +210,6 @@ static rbe_status write_header(rbe_atomic_file *file, char *text, bool checksums
         memcpy(digits, printed, RBE_CHECKSUM_DIGITS);
     }
     uint64_t total = length + padding;
-    if (total > RBE_MAX_HEADER)
-        return rbe_fail(RBE_INVALID_ARGUMENT, "%s: a header of %zu bytes is too long", file->path, length);
     rbe_swap_little_endian(&total, &total, 1, sizeof total);
     RBE_TRY(rbe_atomic_write(file, &total, sizeof total));
     RBE_TRY(rbe_atomic_write(file, text, length));
@@ -221,11 +243,27 @@ rbe_status rbe_tensors_write(const char *path, const rbe_stored_tensor *tensors,
     char *header = NULL;
     rbe_status status = check_layout(&l, checksums);
     if (status == RBE_OK && checksums) status = make_checksums(&l);
-    if (status == RBE_OK && !(header = make_header(&l))) status = RBE_INSUFFICIENT_MEMORY;
+    if (status == RBE_OK) status = make_header(&l, &header);
     if (status == RBE_OK) status = write_file(&file, path, header, &l);
     rbe_atomic_discard(&file);
     cJSON_free(header);
-    rbe_free(l.checksums);
-    rbe_free(l.crcs);
+    layout_free(&l);
+    return status;
+}
+
+rbe_status rbe_tensors_bytes(const rbe_stored_tensor *tensors, size_t count, const rbe_metadata *metadata,
+                             size_t metadata_count, bool checksums, size_t *bytes) {
+    layout l = {.tensors = tensors, .count = count, .metadata = metadata, .metadata_count = metadata_count};
+    char *header = NULL;
+    rbe_status status = check_layout(&l, checksums);
+    if (status == RBE_OK && checksums) status = make_no_checksums(&l);
+    if (status == RBE_OK) status = make_header(&l, &header);
+    if (status == RBE_OK) {
+        size_t length = strlen(header);
+        *bytes = sizeof(uint64_t) + length + padding_of(length);
+        for (size_t n = 0; n < count; n++) *bytes += bytes_of(&tensors[n]);
+    }
+    cJSON_free(header);
+    layout_free(&l);
     return status;
 }

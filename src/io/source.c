@@ -1,7 +1,9 @@
-/* Bytes by their offset, with pread: no position in the file, so threads may share it. */
+/* Bytes by their offset: of a file with pread, which keeps no position, so threads may share it. A stream has nothing
+ * but a position, so its bytes are copied. */
 #include "io/source.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -33,8 +35,52 @@ rbe_status rbe_source_from_memory(rbe_source *source, const void *bytes, size_t 
 void rbe_source_close(rbe_source *source) {
     if (source->name && source->file >= 0) close(source->file);
     rbe_free(source->name);
+    rbe_free(source->copy);
     *source = (rbe_source){.file = -1};
 }
+
+/* ---- streams ------------------------------------------------------------------------------------------------- */
+
+/* Room for at least one byte more, for `most` at once if those are few. */
+static rbe_status grow(rbe_source *source, size_t most) {
+    enum { FIRST = 65536 };
+    size_t held = (size_t)source->bytes, more = held < FIRST ? FIRST : held;
+    char *copy = rbe_alloc(held + (most < more ? most : more), 1);
+    if (!copy) return RBE_INSUFFICIENT_MEMORY;
+    if (held > 0) memcpy(copy, source->copy, held);
+    rbe_free(source->copy);
+    source->memory = source->copy = copy;
+    return RBE_OK;
+}
+
+/* fread to the end of the memory, of `most`, or of the stream: *ended. */
+static rbe_status fill(rbe_source *source, FILE *stream, size_t most, bool *ended) {
+    size_t held = (size_t)source->bytes, room = rbe_alloc_bytes(source->copy) - held;
+    errno = 0;
+    size_t got = fread(source->copy + held, 1, room < most ? room : most, stream);
+    source->bytes += got;
+    *ended = feof(stream);
+    if (!ferror(stream)) return RBE_OK;
+    if (errno != EINTR) return rbe_fail_errno(source->name, "cannot read");
+    clearerr(stream);
+    return RBE_OK;
+}
+
+rbe_status rbe_source_append(rbe_source *source, FILE *stream, size_t most) {
+    const uint64_t allowed = rbe_input_room(UINT64_MAX - 1, 1, 0);
+    uint64_t end = allowed + 1; /* one byte more says that there are too many */
+    if (most < end - source->bytes) end = source->bytes + most;
+    for (bool ended = false; !ended && source->bytes < end;) {
+        size_t wanted = (size_t)(end - source->bytes);
+        if (rbe_alloc_bytes(source->copy) == source->bytes) RBE_TRY(grow(source, wanted));
+        RBE_TRY(fill(source, stream, wanted, &ended));
+    }
+    if (source->bytes <= allowed) return RBE_OK;
+    return rbe_fail(RBE_BAD_FORMAT, "%s: expected at most %llu bytes (rbe_set_max_read_bytes)", source->name,
+                    (unsigned long long)allowed);
+}
+
+/* ---- reading ------------------------------------------------------------------------------------------------- */
 
 rbe_status rbe_source_read(const rbe_source *source, uint64_t offset, void *bytes, size_t count) {
     if (source->file < 0) {

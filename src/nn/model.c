@@ -17,6 +17,7 @@ void rbe_model_free(rbe_model *model) {
     }
     rbe_free(model->stages);
     rbe_free(model->gradients);
+    rbe_free(model->texts);
     rbe_free(model);
 }
 

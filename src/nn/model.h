@@ -16,6 +16,7 @@ struct rbe_model {
     size_t fc_count;  /* layers with parameters, for their names */
     size_t width;     /* of the values after the last stage; 0: not known yet */
     float *gradients; /* of rbe_model_gradients; NULL: not asked for yet */
+    struct rbe_model_texts *texts; /* its metadata, in one piece of memory: io/metadata.c; NULL: none yet */
     rbe_status status;
     char error[256];
 };

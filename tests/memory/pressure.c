@@ -108,7 +108,8 @@ static void limit(int resource, rlim_t soft) {
 
 /* Runs a case in a child: with `megabytes` in a new image of this program, which is loaded within that limit. */
 static outcome run_child(const driver *d, const scenario *s, failing_mode mode, size_t k, size_t megabytes) {
-    const char *path = strcmp(s->name, "load") == 0 ? d->model : d->folder;
+    bool reads = strcmp(s->name, "load") == 0 || strcmp(s->name, "stream") == 0;
+    const char *path = reads ? d->model : d->folder;
     char file[160];
     snprintf(file, sizeof file, "%s%s", path, path == d->folder ? "/file" : "");
     fflush(NULL);
@@ -242,7 +243,7 @@ static void run_scenarios(driver *d, const char *threads) {
         char saved[160];
         const outcome clean = run_clean(d, s);
         snprintf(saved, sizeof saved, "%s/file", d->folder);
-        if (strcmp(s->name, "save") == 0 && rename(saved, d->model) != 0) die(saved); /* for load, the next */
+        if (strcmp(s->name, "save") == 0 && rename(saved, d->model) != 0) die(saved); /* for those that read it */
         for (failing_mode mode = 0; mode < FAIL_MODES; mode++) failing_requests(d, s, &clean, mode);
         short_address_space(d, s, &clean);
         fflush(stdout);

@@ -1,5 +1,6 @@
 #include "scenarios.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "rbe/rbe.h"
@@ -44,6 +45,8 @@ static void sum_of_model(const rbe_model *model, uint64_t *sum) {
     const rbe_param *param;
     for (size_t n = 0; (param = rbe_model_param(model, n)); n++)
         add_to(sum, param->value, param->count * sizeof *param->value);
+    const char *text = rbe_model_metadata(model, "classes");
+    if (text) add_to(sum, text, strlen(text));
 }
 
 /* ---- training, with growth or without ------------------------------------------------------------------------- */
@@ -154,8 +157,13 @@ static rbe_status infer(const char *path, uint64_t *sum) {
 static rbe_status save(const char *path, uint64_t *sum) {
     rbe_model *model = NULL;
     rbe_status status = make_model(&model);
-    if (status == RBE_OK) status = rbe_model_save(model, path, &(rbe_save_options){.store = RBE_STORE_INT8});
+    const rbe_save_options options = {.store = RBE_STORE_INT8};
+    size_t bytes = 0;
+    if (status == RBE_OK) status = rbe_model_set_metadata(model, "classes", "four");
+    if (status == RBE_OK) status = rbe_model_stored_bytes(model, &options, &bytes);
+    if (status == RBE_OK) status = rbe_model_save(model, path, &options);
     if (status == RBE_OK) sum_of_model(model, sum);
+    add_to(sum, &bytes, sizeof bytes);
     rbe_model_free(model);
     return status;
 }
@@ -168,7 +176,20 @@ static rbe_status load(const char *path, uint64_t *sum) {
     return RBE_OK;
 }
 
+/* As a stream, which is a copy in memory. */
+static rbe_status load_stream(const char *path, uint64_t *sum) {
+    FILE *stream = fopen(path, "rb");
+    if (!stream) return rbe_fail(RBE_INSUFFICIENT_MEMORY, "no memory for a stream");
+    rbe_model *model = rbe_model_load_stream(stream);
+    rbe_status status = model ? RBE_OK : rbe_last_status();
+    if (model) sum_of_model(model, sum);
+    rbe_model_free(model);
+    fclose(stream);
+    return status;
+}
+
 const scenario scenarios[] = {
-    {"train", train}, {"compress", compress}, {"infer", infer}, {"grow", grow}, {"save", save}, {"load", load},
+    {"train", train}, {"compress", compress}, {"infer", infer},        {"grow", grow},
+    {"save", save},   {"load", load},         {"stream", load_stream},
 };
 const int scenario_count = sizeof scenarios / sizeof *scenarios;

@@ -8,8 +8,8 @@
 
 typedef struct scenario {
     const char *name;
-    /* Does the work from the beginning and frees everything. `path` is a file that may be written or, by `load`,
-     * read. On success *sum depends on all results: two runs have the same one. */
+    /* Does the work from the beginning and frees everything. `path` is a file that may be written or, by `load`
+     * and `stream`, read. On success *sum depends on all results: two runs have the same one. */
     rbe_status (*run)(const char *path, uint64_t *sum);
 } scenario;
 
