@@ -210,8 +210,9 @@ bench-codec: $(BUILD)/bench/bench_codec
 # ---- installation ------------------------------------------------------------------------------------------------
 
 install: $(STATIC) $(SHARED)
-	install -d $(DESTDIR)$(PREFIX)/include/rbe $(DESTDIR)$(PREFIX)/lib/pkgconfig
+	install -d $(DESTDIR)$(PREFIX)/include/rbe $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/share/rbe
 	install -m 644 include/rbe/*.h $(DESTDIR)$(PREFIX)/include/rbe
+	install -m 644 python/rbe_reader.py $(DESTDIR)$(PREFIX)/share/rbe
 	install -m 644 $(STATIC) $(DESTDIR)$(PREFIX)/lib
 	install -m 755 $(SHARED) $(DESTDIR)$(PREFIX)/lib
 	ln -sf $(notdir $(SHARED)) $(DESTDIR)$(PREFIX)/lib/librbe.so.$(SOVERSION)
@@ -220,7 +221,7 @@ install: $(STATIC) $(SHARED)
 	    > $(DESTDIR)$(PREFIX)/lib/pkgconfig/rbe.pc
 
 uninstall:
-	rm -rf $(DESTDIR)$(PREFIX)/include/rbe
+	rm -rf $(DESTDIR)$(PREFIX)/include/rbe $(DESTDIR)$(PREFIX)/share/rbe
 	rm -f $(DESTDIR)$(PREFIX)/lib/librbe.* $(DESTDIR)$(PREFIX)/lib/pkgconfig/rbe.pc
 
 # ---- care of the source --------------------------------------------------------------------------------------------

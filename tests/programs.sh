@@ -356,6 +356,19 @@ if "$python" "$root/tests/write_weights.py" "$work/in.safetensors" "$work/inputs
         "$expand" "$work/twice.safetensors" -o "$work/apart.safetensors"
     check "in their order" "$python" "$root/tests/write_weights.py" \
         --same "$work/plain.safetensors" "$work/apart.safetensors" fc1.weight fc2.weight=fc1_2.weight fc2.bias=fc1_2.bias
+    reader() { "$python" -B "$root/python/rbe_reader.py" "$@"; }
+    expect "the model's texts are kept" 0 '^"made.by": "a test"$' reader "$work/apart.safetensors"
+    expect "rbe_reader.py calls layers so, too" 0 '^fc1_2.weight  *float32  *10 x 32$' reader "$work/twice.safetensors"
+    expect "and prints its texts" 0 '^"made.by": "a test"$' reader "$work/twice.safetensors"
+    expect "rbe_reader.py writes arrays" 0 '^relu' reader "$work/twice.safetensors" "$work/arrays.npz"
+    check "they are there" test -s "$work/arrays.npz"
+    head -c 5000 "$work/twice.safetensors" > "$work/cut.safetensors"
+    expect "rbe_reader.py, a cut file" 1 '^rbe_reader.py: .*cut.safetensors: tensor .* is damaged' \
+        reader "$work/cut.safetensors"
+    sed 's/made.by/made.up/' "$work/twice.safetensors" > "$work/changed.safetensors"
+    expect "rbe_reader.py, another text" 1 'the header is damaged' reader "$work/changed.safetensors"
+    expect "rbe_reader.py without a file" 2 '^Files of librbe' reader
+    expect "rbe_reader.py --help" 0 '^    rbe_reader.py FILE ' reader --help
     check "and copied" "$python" "$root/tests/write_weights.py" \
         --same "$work/plain.safetensors" "$work/mixed.safetensors" fc1.bias fc2.weight fc2.bias
     expect "calibrate" 0 "^fc.weight .*, outputs' error 0\.[0-9]*$" \

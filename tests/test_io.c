@@ -307,6 +307,7 @@ START_TEST(python_reads_models) {
     ck_assert_ok(rbe_model_status(model));
     rbe_param *param;
     for (size_t n = 0; (param = rbe_model_param(model, n)); n++) fill_normal(param->value, param->count, 0.3, n);
+    ck_assert_ok(rbe_model_set_metadata(model, "input.mean", "0.5 \xc3\xa4"));
     ck_assert_ok(rbe_model_save(model, model_path, &for_python[_i].save));
     rbe_model_free(model);
 
@@ -315,11 +316,55 @@ START_TEST(python_reads_models) {
     rbe_tensor w = new_tensor(2, (const size_t[]){50, 75});
     ck_assert_ok(rbe_decompress(rbe_linear_blocks(rbe_model_layer(model, 0)), w.data));
     ck_assert_ok(rbe_npy_write(matrix_path, &w));
-    snprintf(command, sizeof command, "%s tests/read_model.py %s stage 0 %s >/dev/null", python, model_path,
-             matrix_path);
+    snprintf(command, sizeof command, "%s tests/read_model.py %s fc1.weight %s 'input.mean=0.5 \xc3\xa4' >/dev/null",
+             python, model_path, matrix_path);
     ck_assert_msg(system(command) == 0, "%s", command);
     rbe_tensor_free(&w);
     rbe_model_free(model);
+}
+END_TEST
+
+/* Square layers, one for each transform, and a dense one with int8 weights, side by side in one file. */
+START_TEST(python_knows_all_transforms) {
+    static const char *const names[] = {
+        "dct",        "identity",   "wht",        "haar",       "db4",        "db6",        "db8",        "db10",
+        "db12",       "db14",       "db16",       "db18",       "db20",       "bspline103", "bspline105", "bspline202",
+        "bspline204", "bspline206", "bspline208", "bspline301", "bspline303", "bspline305", "bspline307", "bspline309"};
+    enum { NAMES = sizeof names / sizeof *names, WIDTH = 32 };
+    const char *python = find_python();
+    if (!python) return;
+    rbe_model *model = rbe_model_new();
+    for (size_t n = 0; n < NAMES; n++) {
+        const rbe_transform *transform = rbe_transform_named(names[n]);
+        const rbe_linear_options options = {
+            .block = 16, .ratio = 2, .row_transform = transform, .column_transform = transform, .no_bias = true};
+        rbe_model_add(model, rbe_linear_new(WIDTH, WIDTH, &options));
+    }
+    rbe_model_add(model, rbe_dense_new(WIDTH, WIDTH, NULL));
+    bytes b = saved(model, RBE_STORE_INT8, RBE_POSITIONS_SMALLEST);
+    rbe_model_free(model);
+    model = load_bytes(b);
+    ck_assert_msg(model != NULL, "%s", rbe_last_error());
+    rbe_tensor w = new_tensor(2, (const size_t[]){(NAMES + 1) * WIDTH, WIDTH});
+    char command[2000], list[NAMES * 16] = "", matrix_path[400];
+    for (size_t n = 0; n <= NAMES; n++) {
+        const rbe_layer *layer = rbe_model_layer(model, n);
+        float *values = w.data + n * WIDTH * WIDTH;
+        if (n < NAMES)
+            ck_assert_ok(rbe_decompress(rbe_linear_blocks(layer), values));
+        else
+            memcpy(values, layer->params[0].value, WIDTH * WIDTH * sizeof *values);
+        sprintf(list + strlen(list), "%s%s.weight", n ? "," : "", rbe_layer_name(layer));
+    }
+    write_whole(scratch_path("transforms"), b);
+    strcpy(matrix_path, scratch_path("w.npy"));
+    ck_assert_ok(rbe_npy_write(matrix_path, &w));
+    snprintf(command, sizeof command, "%s tests/read_model.py %s %s %s >/dev/null", python, scratch_path("transforms"),
+             list, matrix_path);
+    ck_assert_msg(system(command) == 0, "%s", command);
+    rbe_tensor_free(&w);
+    rbe_model_free(model);
+    free(b.data);
 }
 END_TEST
 
@@ -354,6 +399,7 @@ Suite *io_suite(void) {
     tcase_add_test(models, files_are_small);
     tcase_add_test(models, what_cannot_be_stored_is_named);
     tcase_add_loop_test(models, python_reads_models, 0, sizeof for_python / sizeof *for_python);
+    tcase_add_test(models, python_knows_all_transforms);
     tcase_add_test(models, python_writes_tensors);
     suite_add_tcase(suite, models);
     suite_add_tcase(suite, io_disk_case());

@@ -3,7 +3,7 @@
     write_weights.py OUT.safetensors INPUTS.npy   also writes turned.safetensors and nan.safetensors beside OUT
     write_weights.py --same A B NAME..            these tensors are the same in both files; X=Y: X in A, Y in B
     write_weights.py --mean A B INPUTS.npy        fc gives the same mean output in both
-    write_weights.py --rename IN OUT OLD NEW      a model whose layer OLD is called NEW, as long as that
+    write_weights.py --rename IN OUT OLD NEW      a model whose layer OLD is called NEW, and with the text made.by
 """
 import json
 import os
@@ -64,7 +64,9 @@ def rename(path, out, old, new):
     data = 8 + struct.unpack("<Q", raw[:8])[0]
     digits = raw.index(b'"rbe.crc32":"') + len(b'"rbe.crc32":"')
     rest = raw[digits + 8 : data].replace(rf'\"name\":\"{old}\"'.encode(), rf'\"name\":\"{new}\"'.encode())
-    open(out, "wb").write(raw[:digits] + b"%08x" % zlib.crc32(rest) + rest + raw[data:])
+    rest = rest.replace(b'"rbe.format"', b'"made.by":"a test","rbe.format"')
+    header = raw[8:digits] + b"%08x" % zlib.crc32(rest) + rest
+    open(out, "wb").write(struct.pack("<Q", len(header)) + header + raw[data:])
 
 
 if sys.argv[1] == "--same":

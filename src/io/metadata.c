@@ -18,9 +18,17 @@ static const rbe_metadata *pairs_of(const rbe_model *model, size_t *count) {
     return *count > 0 ? model->texts->pairs : NULL;
 }
 
-static size_t bytes_of(const rbe_metadata *pairs, size_t count) {
-    size_t bytes = sizeof(struct rbe_model_texts) + count * sizeof *pairs;
-    for (size_t n = 0; n < count; n++) bytes += strlen(pairs[n].key) + strlen(pairs[n].value) + 2;
+static bool is_own(const char *key) { return strncmp(key, RBE_KEY_PREFIX, strlen(RBE_KEY_PREFIX)) == 0; }
+
+/* The memory that all pairs take but the library's own, and their number. */
+static size_t measure(const rbe_metadata *pairs, size_t count, size_t *kept) {
+    size_t bytes = sizeof(struct rbe_model_texts);
+    *kept = 0;
+    for (size_t n = 0; n < count; n++) {
+        if (is_own(pairs[n].key)) continue;
+        bytes += sizeof *pairs + strlen(pairs[n].key) + strlen(pairs[n].value) + 2;
+        ++*kept;
+    }
     return bytes;
 }
 
@@ -31,22 +39,22 @@ static const char *copy_text(char **next, const char *text) {
     return copy;
 }
 
-/* Puts copies of the pairs, which may be the model's own, in the place of these. */
+/* Puts copies of sorted pairs, but of the library's own, in the place of the model's, which may be among them. */
 static rbe_status replace(rbe_model *model, const rbe_metadata *pairs, size_t count) {
-    struct rbe_model_texts *texts = rbe_alloc(bytes_of(pairs, count), 1);
+    size_t kept, bytes = measure(pairs, count, &kept);
+    struct rbe_model_texts *texts = rbe_alloc(bytes, 1);
     if (!texts) return RBE_INSUFFICIENT_MEMORY;
-    texts->count = count;
-    char *next = (char *)&texts->pairs[count];
+    char *next = (char *)&texts->pairs[kept];
+    texts->count = 0;
     for (size_t n = 0; n < count; n++) {
+        if (is_own(pairs[n].key)) continue;
         const char *key = copy_text(&next, pairs[n].key);
-        texts->pairs[n] = (rbe_metadata){key, copy_text(&next, pairs[n].value)};
+        texts->pairs[texts->count++] = (rbe_metadata){key, copy_text(&next, pairs[n].value)};
     }
     rbe_free(model->texts);
     model->texts = texts;
     return RBE_OK;
 }
-
-static bool is_own(const char *key) { return strncmp(key, RBE_KEY_PREFIX, strlen(RBE_KEY_PREFIX)) == 0; }
 
 /* ---- a user's ------------------------------------------------------------------------------------------------ */
 
@@ -97,17 +105,11 @@ const rbe_metadata *rbe_model_metadata_at(const rbe_model *model, size_t n) {
 /* ---- in files ------------------------------------------------------------------------------------------------ */
 
 rbe_status rbe_metadata_unpack(rbe_model *model, const rbe_unpack *u) {
-    const rbe_tensor_file *file = u->file;
-    size_t count = 0;
-    rbe_metadata *pairs = rbe_alloc(file->metadata_count, sizeof *pairs); /* sorted, as the file's are */
-    if (!pairs) return RBE_INSUFFICIENT_MEMORY;
-    for (size_t n = 0; n < file->metadata_count; n++)
-        if (!is_own(file->metadata[n].key)) pairs[count++] = file->metadata[n];
-    rbe_status status = RBE_OK;
-    if (count > 0) status = rbe_unpack_take(u, (rbe_room){.content = bytes_of(pairs, count)});
-    if (count > 0 && status == RBE_OK) status = replace(model, pairs, count);
-    rbe_free(pairs);
-    return status;
+    const rbe_tensor_file *file = u->file; /* whose metadata are sorted, too */
+    size_t count, bytes = measure(file->metadata, file->metadata_count, &count);
+    if (count == 0) return RBE_OK;
+    RBE_TRY(rbe_unpack_take(u, (rbe_room){.content = bytes}));
+    return replace(model, file->metadata, file->metadata_count);
 }
 
 rbe_status rbe_metadata_pack(const rbe_model *model, const rbe_metadata *own, size_t own_count, rbe_metadata **all,

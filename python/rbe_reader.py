@@ -1,0 +1,339 @@
+#!/usr/bin/env python3
+"""Files of librbe without librbe: models and compressed matrices as dense NumPy arrays. src/io/FORMAT.md of the
+library describes them; this needs one file, Python 3.8 and NumPy.
+
+    import rbe_reader
+    file = rbe_reader.load("model.safetensors")
+    file.arrays["fc1.weight"]         float32, out x in, as torch.nn.Linear has it; "fc1.bias"
+    file.stages                       of a model: dictionaries with "kind", "name", .. in the order of computation
+    file.texts                        what rbe_model_set_metadata has stored
+
+    rbe_reader.py FILE                prints what is in a file
+    rbe_reader.py FILE OUT.npz        writes its arrays, too
+
+A file that is damaged, or of a newer version, is a ValueError.
+"""
+import json
+import math
+import struct
+import sys
+import zlib
+from collections import namedtuple
+
+import numpy as np
+
+TYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1"}
+TYPES.update({"U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "u1", "BOOL": "?"})
+PREFIX = b'{"__metadata__":{"rbe.crc32":"'
+
+File = namedtuple("File", "arrays stages texts")
+
+
+# ---- the container: FORMAT.md, section 1
+
+
+def require(condition, text):
+    if not condition:
+        raise ValueError(text)
+
+
+def read(path):
+    """The metadata and the tensors of a safetensors file, as they stand in it; bfloat16 as float32."""
+    with open(path, "rb") as file:
+        raw = file.read()
+    require(len(raw) >= 8, f"{path}: too short")
+    data = 8 + struct.unpack("<Q", raw[:8])[0]
+    require(data <= len(raw), f"{path}: too short")
+    header = json.loads(raw[8:data])
+    meta, tensors, crcs = header.pop("__metadata__", {}), {}, None
+    if any(key.startswith("rbe.") for key in meta):
+        digits = 8 + len(PREFIX)
+        found = raw[8:digits] == PREFIX and b"%08x" % zlib.crc32(raw[digits + 8 : data]) == raw[digits : digits + 8]
+        crcs = meta.get("rbe.data_crc32", "").split()
+        require(found and len(crcs) == len(header), f"{path}: the header is damaged")
+    for n, (name, t) in enumerate(sorted(header.items(), key=lambda item: item[1]["data_offsets"])):
+        begin, end = t["data_offsets"]
+        part = raw[data + begin : data + end]
+        require(crcs is None or crcs[n] == "%08x" % zlib.crc32(part), f"{path}: tensor {name} is damaged")
+        require(t["dtype"] in TYPES, f"{path}: tensor {name}: the type {t['dtype']} is unknown")
+        value = np.frombuffer(part, TYPES[t["dtype"]]).reshape(t["shape"])
+        tensors[name] = (value.astype("<u4") << 16).view("<f4") if t["dtype"] == "BF16" else value
+    return meta, tensors
+
+
+# ---- transforms: section 6
+
+
+def dct(n):
+    k, c = np.mgrid[:n, :n]
+    return np.sqrt(np.where(k == 0, 1, 2) / n) * np.cos(np.pi * (2 * c + 1) * k / (2 * n))
+
+
+def walsh(n):
+    matrix = np.ones((1, 1))
+    while len(matrix) < n:
+        matrix = np.block([[matrix, matrix], [matrix, -matrix]])
+    changes = (np.diff(np.sign(matrix), axis=1) != 0).sum(1)
+    return matrix[np.argsort(changes)] / math.sqrt(n)
+
+
+def halfband(n):
+    """The coefficients, lowest first, of P(y) = sum_k binomial(n - 1 + k, k) y^k, k < n."""
+    return [math.comb(n - 1 + k, k) for k in range(n)]
+
+
+def binomial_filter(n):
+    """((1 + z) / 2)^n"""
+    return np.array([math.comb(n, k) for k in range(n + 1)]) / 2.0**n
+
+
+def daubechies(taps):
+    """Extremal phase: of each pair of roots z, 1 / z that a root y = (2 - z - 1 / z) / 4 of P has, the smaller."""
+    roots = []
+    for y in np.roots(halfband(taps // 2)[::-1]):
+        pair = np.roots([1, 4 * y - 2, 1])
+        roots.append(pair[np.argmin(abs(pair))])
+    low = np.convolve(binomial_filter(taps // 2), np.poly(roots).real)
+    low *= math.sqrt(2) / low.sum()
+    return low, low[::-1] * (-1.0) ** np.arange(taps)
+
+
+def bspline(member):
+    """The synthesis pair of Cohen, Daubechies and Feauveau: splines of p taps more than one, duals by q and P."""
+    p, q = divmod(member, 100)
+    dual, power, sum_of_powers = binomial_filter(q), np.ones(1), np.zeros(1)
+    for coefficient in halfband((p + q) // 2):
+        width = len(power) - len(sum_of_powers)
+        sum_of_powers = np.pad(sum_of_powers, width // 2) + coefficient * power
+        power = np.convolve(power, [-0.25, 0.5, -0.25])
+    dual = np.convolve(dual, sum_of_powers) * math.sqrt(2)
+    low = np.pad(binomial_filter(p) * math.sqrt(2), (len(dual) - p - 1) // 2)
+    if len(dual) % 2:
+        low, dual = np.append(low, 0), np.append(dual, 0)
+    return low, dual[::-1] * (-1.0) ** np.arange(len(dual)) * (1 if p == 1 else -1)
+
+
+def pyramid(low, high, n):
+    x = np.eye(n)
+    while n > 1:
+        taps = (2 * np.arange(n // 2)[:, None] + np.arange(len(low))) % n
+        x[:n] = np.concatenate([np.einsum("k,ikc->ic", f, x[taps]) for f in (low, high)])
+        n //= 2
+    return x
+
+
+def transform(name, n):
+    """The matrix whose rows are atoms."""
+    if name in ("dct", "identity", "wht"):
+        return {"dct": dct, "identity": np.eye, "wht": walsh}[name](n)
+    if name == "haar":
+        return pyramid(*daubechies(2), n)
+    for family, filters in (("db", daubechies), ("bspline", bspline)):
+        if name.startswith(family) and name[len(family) :].isdigit():
+            return pyramid(*filters(int(name[len(family) :])), n)
+    raise ValueError(f"the transform {name} is unknown")
+
+
+# ---- positions: the columns of each list (group g, output frequency i), in this order: sections 4 and 8
+
+
+def group_rows(stage, rows):
+    blocks = rows // stage["block"]
+    return np.array_split(np.arange(blocks), range(stage["group"], blocks, stage["group"]))
+
+
+def from_deltas(code):
+    numbers, low, shift = [], 0, 0
+    for byte in code.tolist():
+        low, shift = low | (byte & 127) << shift, shift + 7
+        if byte < 128:
+            numbers.append(low)
+            low, shift = 0, 0
+    lists, at = [], 0
+    while at < len(numbers):
+        end = at + 1 + numbers[at]
+        lists.append(np.cumsum(np.array(numbers[at + 1 : end], int) + 1) - 1)
+        at = end
+    return lists
+
+
+def mix(z):
+    most = 2**64 - 1
+    z = (z + 0x9E3779B97F4A7C15) & most
+    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9 & most
+    z = (z ^ z >> 27) * 0x94D049BB133111EB & most
+    return z ^ z >> 31
+
+
+def list_lengths(stage, rows, columns):
+    B, groups = stage["block"], group_rows(stage, rows)
+    each, rest = divmod(stage["limit"], rows)
+    counts = np.full((len(groups), B), each)
+    for i in range(B):
+        for g, members in enumerate(groups):
+            if each < columns and rest >= len(members):
+                counts[g, i] += 1
+                rest -= len(members)
+    return counts.ravel()
+
+
+def column_weights(stage, columns):
+    B, c = stage["block"], np.arange(columns)
+    if "image_height" in stage:
+        return 1 + 65536 * B // (B + c)
+    if stage.get("pattern") == 2 and stage["column_transform"] == "identity":
+        return np.where(c < (columns if "overlap" in stage else stage["in"]), 65536, 1)
+    return 65536 // (1 + c % B)
+
+
+def from_seed(stage, rows, columns):
+    twister, lists = np.random.MT19937(), []
+    twister._legacy_seeding(mix(int(stage["seed"]) ^ mix(1)) >> 32 or 4357)
+    for count in list_lengths(stage, rows, columns):
+        weight, drawn = column_weights(stage, columns), []
+        for _ in range(count):
+            target = int(twister.random_raw() / 2**32 * float(weight.sum()))
+            drawn.append(int(np.searchsorted(np.cumsum(weight), target, side="right")))
+            weight[drawn[-1]] = 0
+        lists.append(np.array(sorted(drawn), int))
+    return lists
+
+
+def lists_of(stage, owner, t, rows, columns):
+    if f"{owner}.lists" in t:
+        return np.split(t[f"{owner}.columns"].astype(int), t[f"{owner}.lists"][1:-1])
+    if f"{owner}.deltas" in t:
+        return from_deltas(t[f"{owner}.deltas"])
+    return from_seed(stage, rows, columns)
+
+
+# ---- the matrix: sections 4, 5 and 7
+
+
+def window_map(n, B, o):
+    """E of an axis of n elements whose blocks overlap by o."""
+    K = 1 if n <= B else -(-(n - o) // (B - o))
+    E = np.zeros((K * B, n))
+    for k in range(K):
+        for t in range(min(B, n - k * (B - o))):
+            near = t if t < o and k > 0 else B - 1 - t if B - 1 - t < o and k + 1 < K else None
+            E[k * B + t, k * (B - o) + t] = 1 if near is None else np.sin(np.pi / 2 * (near + 0.5) / o)
+    return E
+
+
+def image_map(height, width):
+    u, v = np.divmod(np.arange(height * width), width)
+    return np.kron(dct(height), dct(width))[np.lexsort((np.where((u + v) % 2, u, -u), u + v))]
+
+
+def smooth_functions(B):
+    y, x = 2 * np.mgrid[:B, :B] / (B - 1) - 1
+    d, cx, cy = np.hypot(x, y), np.cos(np.pi * x), np.cos(np.pi * y)
+    phi = [x * 0 + 1, cx, cy, np.cos(2 * np.pi * x), np.cos(2 * np.pi * y), cx * cy, d * d, d]
+    q, r = np.linalg.qr(np.stack([f.ravel() for f in phi], 1))
+    return (q * np.sign(np.diag(r))).T.reshape(8, B, B)
+
+
+def coefficients(stage, owner, t, rows, columns):
+    """S."""
+    B, S, at = stage["block"], np.zeros((rows, columns)), 0
+    groups = group_rows(stage, rows)
+    for number, list_columns in enumerate(lists_of(stage, owner, t, rows, columns)):
+        members = groups[number // B]
+        part = t[f"{owner}.values"][at : at + len(list_columns) * len(members)].reshape(-1, len(members))
+        S[members[:, None] * B + number % B, list_columns] = part.T
+        at += part.size
+    return S * t[f"{owner}.scales"][:, None] if f"{owner}.scales" in t else S
+
+
+def matrix(stage, owner, t):
+    """W of a compressed stage or matrix whose tensors are called owner.values and so on."""
+    B, o = stage["block"], stage.get("overlap", 0)
+    to_outputs = window_map(stage["out"], B, o) if o else None
+    to_inputs = window_map(stage["in"], B, o) if o else None
+    if "image_height" in stage:
+        to_inputs = image_map(stage["image_height"], stage["image_width"])
+    out, inputs = (stage[axis] if E is None else len(E) for axis, E in (("out", to_outputs), ("in", to_inputs)))
+    P, Q = -(-out // B), -(-inputs // B)
+    S = coefficients(stage, owner, t, P * B, Q * B)
+    W = transform(stage["row_transform"], B).T @ S.reshape(P, B, Q * B)
+    W = W.reshape(P * B, Q, B) @ transform(stage["column_transform"], B)
+    if f"{owner}.alpha" in t:
+        W += np.einsum("pql,lyx->pyqx", t[f"{owner}.alpha"].astype(float), smooth_functions(B)).reshape(W.shape)
+    W = W.reshape(P * B, Q * B)[:out, :inputs]
+    W = W if to_outputs is None else to_outputs.T @ W
+    return W if to_inputs is None else W @ to_inputs
+
+
+# ---- files
+
+
+def unique(name, arrays):
+    """As `expand` calls layers: fc1, fc1_2 for another of that name."""
+    found, n = name, 2
+    while f"{found}.weight" in arrays:
+        found, n = f"{name}_{n}", n + 1
+    return found
+
+
+def model_arrays(stages, tensors):
+    arrays = {}
+    for n, stage in enumerate(stages):
+        if stage["kind"] not in ("dense", "rbe"):
+            continue
+        stage["name"] = unique(stage["name"] or stage["kind"], arrays)
+        if stage["kind"] == "rbe":
+            W = matrix(stage, n, tensors)
+        else:
+            W = tensors[f"{n}.weight"]
+            W = W * tensors[f"{n}.scales"][:, None] if f"{n}.scales" in tensors else W
+        arrays[stage["name"] + ".weight"] = W.astype("f4")
+        if f"{n}.bias" in tensors:
+            arrays[stage["name"] + ".bias"] = tensors[f"{n}.bias"].astype("f4")
+    return arrays
+
+
+def tensor_arrays(meta, tensors):
+    arrays = dict(tensors)
+    for key in meta:
+        if key.startswith("rbe.matrix."):
+            owner = key[len("rbe.matrix.") :]
+            arrays[owner] = matrix(json.loads(meta[key]), owner, tensors).astype("f4")
+            for part in ("values", "scales", "alpha", "lists", "columns", "deltas"):
+                arrays.pop(f"{owner}.{part}", None)
+    return arrays
+
+
+def load(path):
+    """All that a file holds, dense: models, compressed matrices among other tensors, other safetensors files."""
+    meta, tensors = read(path)
+    require(meta.get("rbe.version", "1") == "1", f"{path}: expected version 1 of the format")
+    texts = {key: text for key, text in meta.items() if not key.startswith("rbe.")}
+    if meta.get("rbe.format") != "model":
+        return File(tensor_arrays(meta, tensors), [], texts)
+    stages = json.loads(meta["rbe.stages"])
+    return File(model_arrays(stages, tensors), stages, texts)
+
+
+def main(arguments):
+    if len(arguments) not in (1, 2) or arguments[0] in ("-h", "--help"):
+        print(__doc__)
+        return 0 if arguments[:1] in (["-h"], ["--help"]) else 2
+    try:
+        file = load(arguments[0])
+    except (OSError, ValueError) as error:
+        print(f"rbe_reader.py: {error}", file=sys.stderr)
+        return 1
+    for stage in file.stages:
+        print(stage["kind"], stage.get("name", ""))
+    for name, value in file.arrays.items():
+        print(f"{name:32} {str(value.dtype):8} {' x '.join(map(str, value.shape))}")
+    for key, text in file.texts.items():
+        print(f"{json.dumps(key)}: {json.dumps(text)}")
+    if len(arguments) == 2:
+        np.savez(arguments[1], **file.arrays)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
