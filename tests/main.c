@@ -16,6 +16,8 @@ static const struct {
     {"bits", bits_suite},
     {"tensor", tensor_suite},
     {"operations", operations_suite},
+    {"shapes", shapes_suite},
+    {"own_operations", own_operations_suite},
     {"limits", limits_suite},
     {"codec", codec_suite},
     {"axes", axes_suite},

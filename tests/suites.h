@@ -10,6 +10,8 @@ Suite *processes_suite(void);
 Suite *bits_suite(void);
 Suite *tensor_suite(void);
 Suite *operations_suite(void);
+Suite *shapes_suite(void);
+Suite *own_operations_suite(void);
 Suite *limits_suite(void);
 Suite *codec_suite(void);
 Suite *axes_suite(void);

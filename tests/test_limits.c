@@ -41,6 +41,49 @@ static rbe_var *failing_one_class(rbe_tape *t) { return rbe_cross_entropy(zeros(
 static rbe_var *failing_dropout(rbe_tape *t) { return rbe_dropout(zeros(t, 1, 1), 1.0f); }
 static rbe_var *failing_dropout_negative(rbe_tape *t) { return rbe_dropout(zeros(t, 1, 1), -0.25f); }
 static rbe_var *failing_dropout_nan(rbe_tape *t) { return rbe_dropout(zeros(t, 1, 1), NAN); }
+static rbe_var *failing_div(rbe_tape *t) { return rbe_div(zeros(t, 2, 3), zeros(t, 2, 4)); }
+static rbe_var *failing_batch(rbe_tape *t) {
+    return rbe_matmul(rbe_input(t, rbe_tensor_3d(numbers, 2, 2, 3)), false,
+                      rbe_input(t, rbe_tensor_3d(numbers, 3, 3, 1)), false);
+}
+static rbe_var *failing_clamp(rbe_tape *t) { return rbe_clamp(zeros(t, 1, 1), 2.0f, 1.0f); }
+static rbe_var *failing_clamp_nan(rbe_tape *t) { return rbe_clamp(zeros(t, 1, 1), NAN, 1.0f); }
+static rbe_var *failing_power(rbe_tape *t) { return rbe_power(zeros(t, 1, 1), INFINITY); }
+static rbe_var *failing_sum_along(rbe_tape *t) { return rbe_sum_along(zeros(t, 2, 3), 2); }
+static rbe_var *failing_mean_along(rbe_tape *t) { return rbe_mean_along(zeros(t, 2, 3), -3); }
+static rbe_var *failing_max_along(rbe_tape *t) { return rbe_max_along(rbe_input(t, rbe_tensor_1d(numbers, 3)), 1); }
+static rbe_var *failing_concatenate(rbe_tape *t) {
+    return rbe_concatenate((rbe_var *const[]){zeros(t, 2, 3), zeros(t, 2, 1), zeros(t, 3, 3)}, 3, -1);
+}
+static rbe_var *failing_concatenate_dims(rbe_tape *t) {
+    return rbe_concatenate((rbe_var *const[]){zeros(t, 2, 3), rbe_input(t, rbe_tensor_1d(numbers, 3))}, 2, 0);
+}
+static rbe_var *failing_concatenate_dim(rbe_tape *t) {
+    return rbe_concatenate((rbe_var *const[]){zeros(t, 2, 3)}, 1, 2);
+}
+static rbe_var *failing_slice(rbe_tape *t) { return rbe_slice(zeros(t, 2, 5), 1, 3, 3); }
+static rbe_var *failing_slice_wrap(rbe_tape *t) { return rbe_slice(zeros(t, 2, 5), 1, 1, SIZE_MAX); }
+static rbe_var *failing_slice_nothing(rbe_tape *t) { return rbe_slice(zeros(t, 2, 5), 1, 1, 0); }
+static rbe_var *failing_slice_dim(rbe_tape *t) { return rbe_slice(zeros(t, 2, 5), 5, 0, 1); }
+static rbe_var *failing_permute(rbe_tape *t) { return rbe_permute(zeros(t, 2, 5), (const int[]){1, 1}); }
+static rbe_var *failing_permute_range(rbe_tape *t) { return rbe_permute(zeros(t, 2, 5), (const int[]){0, 2}); }
+static rbe_var *failing_permute_null(rbe_tape *t) { return rbe_permute(zeros(t, 2, 5), NULL); }
+static rbe_var *failing_gather(rbe_tape *t) { return rbe_gather_rows(zeros(t, 4, 2), labels_too_large, 2); }
+static rbe_var *failing_gather_negative(rbe_tape *t) { return rbe_gather_rows(zeros(t, 4, 2), labels_negative, 2); }
+static rbe_var *failing_gather_null(rbe_tape *t) { return rbe_gather_rows(zeros(t, 4, 2), NULL, 2); }
+static rbe_var *failing_gather_nothing(rbe_tape *t) { return rbe_gather_rows(zeros(t, 4, 2), labels_negative, 0); }
+static rbe_var *failing_scale(rbe_tape *t) { return rbe_layer_norm(zeros(t, 2, 5), zeros(t, 1, 5), NULL, 1e-5f); }
+static rbe_var *failing_shift(rbe_tape *t) {
+    return rbe_layer_norm(zeros(t, 2, 5), NULL, rbe_input(t, rbe_tensor_1d(numbers, 4)), 1e-5f);
+}
+static rbe_var *failing_epsilon(rbe_tape *t) { return rbe_rms_norm(zeros(t, 2, 5), NULL, -1e-5f); }
+static rbe_var *failing_entropy(rbe_tape *t) { return rbe_binary_cross_entropy(zeros(t, 2, 3), zeros(t, 3, 2)); }
+static rbe_var *failing_entropy_target(rbe_tape *t) {
+    static float targets[] = {0.0f, 1.0f, 1.5f};
+    return rbe_binary_cross_entropy(zeros(t, 1, 3), rbe_input(t, rbe_tensor_2d(targets, 1, 3)));
+}
+static rbe_var *failing_huber(rbe_tape *t) { return rbe_huber(zeros(t, 2, 3), zeros(t, 2, 1), 1.0f); }
+static rbe_var *failing_huber_delta(rbe_tape *t) { return rbe_huber(zeros(t, 2, 3), zeros(t, 2, 3), 0.0f); }
 static rbe_var *failing_input_empty(rbe_tape *t) { return zeros(t, 0, 3); }
 static rbe_var *failing_input_null(rbe_tape *t) { return rbe_input(t, rbe_tensor_1d(NULL, 3)); }
 static rbe_var *failing_variable_null(rbe_tape *t) { return rbe_variable(t, rbe_tensor_1d(NULL, 3)); }
@@ -74,6 +117,45 @@ static const struct {
     {failing_dropout, RBE_INVALID_ARGUMENT, "dropout: expected a probability in 0 <= p < 1, found 1"},
     {failing_dropout_negative, RBE_INVALID_ARGUMENT, "dropout: expected a probability in 0 <= p < 1, found -0.25"},
     {failing_dropout_nan, RBE_INVALID_ARGUMENT, "dropout: expected a probability in 0 <= p < 1, found nan"},
+    {failing_div, RBE_INPUT_DIMENSION_MISMATCH,
+     "div: shapes (2, 3) and (2, 4) do not broadcast: expected extents that are equal or 1"},
+    {failing_batch, RBE_INPUT_DIMENSION_MISMATCH,
+     "matmul: (2, 2, 3) x (3, 3, 1): expected extents before the last two that are equal or 1"},
+    {failing_clamp, RBE_INVALID_ARGUMENT, "clamp: expected low <= high, found 2 and 1"},
+    {failing_clamp_nan, RBE_INVALID_ARGUMENT, "clamp: expected low <= high, found nan and 1"},
+    {failing_power, RBE_INVALID_ARGUMENT, "power: expected a finite exponent, found inf"},
+    {failing_sum_along, RBE_INVALID_ARGUMENT, "sum_along: expected a dimension in -2 .. 1 of shape (2, 3), found 2"},
+    {failing_mean_along, RBE_INVALID_ARGUMENT, "mean_along: expected a dimension in -2 .. 1 of shape (2, 3), found -3"},
+    {failing_max_along, RBE_INVALID_ARGUMENT, "max_along: expected a dimension in -1 .. 0 of shape (3), found 1"},
+    {failing_concatenate, RBE_INPUT_DIMENSION_MISMATCH,
+     "concatenate: expected shapes that are equal except in dimension 1, found (2, 3) and (3, 3) (part 2)"},
+    {failing_concatenate_dims, RBE_INPUT_DIMENSION_MISMATCH,
+     "concatenate: expected shapes that are equal except in dimension 0, found (2, 3) and (3) (part 1)"},
+    {failing_concatenate_dim, RBE_INVALID_ARGUMENT,
+     "concatenate: expected a dimension in -2 .. 1 of shape (2, 3), found 2"},
+    {failing_slice, RBE_INVALID_ARGUMENT, "slice: expected places within 0 .. 4 of dimension 1, found 3 from 3 on"},
+    {failing_slice_wrap, RBE_INVALID_ARGUMENT,
+     "slice: expected places within 0 .. 4 of dimension 1, found 18446744073709551615 from 1 on"},
+    {failing_slice_nothing, RBE_INVALID_ARGUMENT,
+     "slice: expected places within 0 .. 4 of dimension 1, found 0 from 1 on"},
+    {failing_slice_dim, RBE_INVALID_ARGUMENT, "slice: expected a dimension in -2 .. 1 of shape (2, 5), found 5"},
+    {failing_permute, RBE_INVALID_ARGUMENT, "permute: expected each dimension 0 .. 1 once, found 1 at place 1"},
+    {failing_permute_range, RBE_INVALID_ARGUMENT, "permute: expected each dimension 0 .. 1 once, found 2 at place 1"},
+    {failing_permute_null, RBE_INVALID_ARGUMENT, "permute: the order is NULL"},
+    {failing_gather, RBE_INVALID_ARGUMENT, "gather_rows: id 1: expected a row in 0 .. 3, found 4"},
+    {failing_gather_negative, RBE_INVALID_ARGUMENT, "gather_rows: id 0: expected a row in 0 .. 3, found -1"},
+    {failing_gather_null, RBE_INVALID_ARGUMENT, "gather_rows: the ids are NULL"},
+    {failing_gather_nothing, RBE_INVALID_ARGUMENT, "gather_rows: expected at least one id, found 0"},
+    {failing_scale, RBE_INPUT_DIMENSION_MISMATCH, "layer_norm: expected a scale of shape (5), found (1, 5)"},
+    {failing_shift, RBE_INPUT_DIMENSION_MISMATCH, "layer_norm: expected a shift of shape (5), found (4)"},
+    {failing_epsilon, RBE_INVALID_ARGUMENT, "rms_norm: expected a finite epsilon of at least 0, found -1e-05"},
+    {failing_entropy, RBE_INPUT_DIMENSION_MISMATCH,
+     "binary_cross_entropy: expected equal shapes, found prediction (2, 3) and target (3, 2)"},
+    {failing_entropy_target, RBE_INVALID_ARGUMENT,
+     "binary_cross_entropy: value 2: expected a target in 0 .. 1, found 1.5"},
+    {failing_huber, RBE_INPUT_DIMENSION_MISMATCH,
+     "huber: expected equal shapes, found prediction (2, 3) and target (2, 1)"},
+    {failing_huber_delta, RBE_INVALID_ARGUMENT, "huber: expected a finite delta > 0, found 0"},
     {failing_input_empty, RBE_INVALID_ARGUMENT, "tensor: extent 0 is 0"},
     {failing_input_null, RBE_INVALID_ARGUMENT, "input: the tensor has no data"},
     {failing_variable_null, RBE_INVALID_ARGUMENT, "variable: the tensor has no data"},
@@ -197,6 +279,87 @@ START_TEST(relu_at_zero_and_nan) {
 END_TEST
 
 /* In float the sum would stop at 2^24. */
+/* The value and the gradient of y at each of four values. */
+static void check_four(rbe_tape *tape, rbe_var *x, rbe_var *y, const float *values, const float *slopes) {
+    ck_assert_int_eq(rbe_backward(rbe_sum(y)), RBE_OK);
+    for (int i = 0; i < 4; i++) {
+        ck_assert_float_eq(rbe_value(y)->data[i], values[i]);
+        ck_assert_float_eq(rbe_grad(x)[i], slopes[i]);
+    }
+    ck_assert_int_eq(rbe_tape_status(tape), RBE_OK);
+}
+
+/* Where a function bends or ends. */
+START_TEST(functions_at_their_bounds) {
+    float data[] = {-2.0f, 0.0f, 1.0f, 3.0f}, not_negative[] = {0.0f, 1.0f, 4.0f, INFINITY}, nan[] = {NAN};
+    rbe_tape *tape = rbe_tape_new(NULL);
+    rbe_var *x = rbe_variable(tape, rbe_tensor_1d(data, 4)), *p = rbe_variable(tape, rbe_tensor_1d(not_negative, 4));
+    check_four(tape, x, rbe_clamp(x, -2.0f, 1.0f), (float[]){-2, 0, 1, 1}, (float[]){1, 1, 1, 0});
+    check_four(tape, x, rbe_clamp(x, 0.5f, 0.5f), (float[]){0.5f, 0.5f, 0.5f, 0.5f}, (float[]){0, 0, 0, 0});
+    check_four(tape, x, rbe_abs(x), (float[]){2, 0, 1, 3}, (float[]){-1, 0, 1, 1});
+    check_four(tape, x, rbe_power(x, 2.0f), (float[]){4, 0, 1, 9}, (float[]){-4, 0, 2, 6});
+    check_four(tape, x, rbe_power(x, 1.0f), (float[]){-2, 0, 1, 3}, (float[]){1, 1, 1, 1});
+    check_four(tape, x, rbe_power(x, 0.0f), (float[]){1, 1, 1, 1}, (float[]){0, 0, 0, 0});
+    check_four(tape, p, rbe_sqrt(p), (float[]){0, 1, 2, INFINITY}, (float[]){INFINITY, 0.5f, 0.25f, 0});
+    check_four(tape, p, rbe_log(p), (float[]){-INFINITY, 0, logf(4.0f), INFINITY}, (float[]){INFINITY, 1, 0.25f, 0});
+    ck_assert(isnan(rbe_item(rbe_clamp(rbe_input(tape, rbe_tensor_1d(nan, 1)), 0.0f, 1.0f))));
+    ck_assert(isnan(rbe_value(rbe_log(x))->data[0]) && isnan(rbe_value(rbe_sqrt(x))->data[0]));
+    rbe_tape_free(tape);
+}
+END_TEST
+
+/* Neither overflows nor loses what is small: log(1 + exp(-20)) beside 0. */
+START_TEST(binary_cross_entropy_of_extreme_logits) {
+    static const struct {
+        float logit, target;
+        double loss, slope;
+    } cases[] = {
+        {1e30f, 1.0f, 0.0, 0.0},
+        {-1e30f, 0.0f, 0.0, 0.0},
+        {-1e30f, 1.0f, 1e30, -1.0},
+        {1e30f, 0.0f, 1e30, 1.0},
+        {20.0f, 1.0f, 2.061153620e-9, -2.061153618e-9},
+        {0.0f, 0.25f, 0.693147181, 0.25},
+    };
+    for (size_t n = 0; n < sizeof cases / sizeof *cases; n++) {
+        float logit = cases[n].logit, target = cases[n].target;
+        rbe_tape *tape = rbe_tape_new(NULL);
+        rbe_var *x = rbe_variable(tape, rbe_tensor_1d(&logit, 1));
+        rbe_var *loss = rbe_binary_cross_entropy(x, rbe_input(tape, rbe_tensor_1d(&target, 1)));
+        ck_assert_int_eq(rbe_backward(loss), RBE_OK);
+        ck_assert_double_le(fabs((double)rbe_item(loss) - cases[n].loss), 1e-6 * cases[n].loss);
+        ck_assert_double_le(fabs((double)rbe_grad(x)[0] - cases[n].slope), 1e-7);
+        rbe_tape_free(tape);
+    }
+}
+END_TEST
+
+/* Large values that differ little, and values that do not differ at all. */
+START_TEST(norms_of_unusual_rows) {
+    enum { N = 64 };
+    float x[3][N];
+    for (int i = 0; i < N; i++) {
+        x[0][i] = 1e6f + (float)(i % 2); /* mean 1e6 + 1/2, deviation 1/2 */
+        x[1][i] = 123.456f;
+        x[2][i] = i % 2 ? 1e25f : -1e25f; /* whose squares are no floats */
+    }
+    rbe_tape *tape = rbe_tape_new(NULL);
+    const float *y = rbe_value(rbe_layer_norm(rbe_input(tape, rbe_tensor_2d(x[0], 3, N)), NULL, NULL, 0x1p-20f))->data;
+    for (int i = 0; i < N; i++) {
+        ck_assert_float_eq_tol(y[i], i % 2 ? 1.0f : -1.0f, 1e-5f);
+        ck_assert_float_eq(y[N + i], 0.0f);
+        ck_assert_float_eq_tol(y[2 * N + i], i % 2 ? 1.0f : -1.0f, 1e-5f);
+    }
+    y = rbe_value(rbe_rms_norm(rbe_input(tape, rbe_tensor_2d(x[0], 3, N)), NULL, 0.0f))->data;
+    for (int i = 0; i < N; i++) {
+        ck_assert_float_eq_tol(y[i], 1.0f, 1e-5f);
+        ck_assert_float_eq_tol(y[N + i], 1.0f, 1e-5f);
+        ck_assert_float_eq_tol(y[2 * N + i], i % 2 ? 1.0f : -1.0f, 1e-5f);
+    }
+    rbe_tape_free(tape);
+}
+END_TEST
+
 START_TEST(sums_are_accumulated_in_double) {
     const size_t rows = 5000, columns = 4000;
     rbe_tensor ones = new_tensor(2, (const size_t[]){rows, columns});
@@ -210,6 +373,12 @@ START_TEST(sums_are_accumulated_in_double) {
     ck_assert_float_eq(rbe_item(rbe_mean_squared_error(x, rbe_scale(x, 2.0f))), 1.0f);
     ck_assert_int_eq(rbe_backward(sum), RBE_OK);
     ck_assert_float_eq(rbe_grad(b)[0], 2e7f);
+    const size_t other[] = {rows * columns / 2, 2};
+    for (int dim = 0; dim < 2; dim++) {
+        rbe_var *tall = dim ? rbe_reshape(x, 2, (const size_t[]){2, rows * columns / 2}) : rbe_reshape(x, 2, other);
+        ck_assert_float_eq(rbe_value(rbe_sum_along(rbe_scale(tall, 3.0f), dim))->data[0], 3e7f);
+        ck_assert_float_eq(rbe_value(rbe_mean_along(tall, dim))->data[1], 1.0f);
+    }
     rbe_tape_free(tape);
     rbe_tensor_free(&ones);
 }
@@ -332,6 +501,9 @@ Suite *limits_suite(void) {
     tcase_add_test(extremes, activations_saturate);
     tcase_add_test(extremes, gelu_in_the_tail);
     tcase_add_test(extremes, relu_at_zero_and_nan);
+    tcase_add_test(extremes, functions_at_their_bounds);
+    tcase_add_test(extremes, binary_cross_entropy_of_extreme_logits);
+    tcase_add_test(extremes, norms_of_unusual_rows);
     tcase_add_test(extremes, sums_are_accumulated_in_double);
     tcase_add_test(extremes, dense_products_repeat);
     suite_add_tcase(suite, extremes);

@@ -1,66 +1,18 @@
-/* Every operation against the same formula in double precision, written down here once more.
- *
- * Values must agree to 1e-5. Gradients of sum_i w_i y_i are compared with central differences of the double formula
- * (whose own error is about 1e-9) to 1e-4, and with finite differences of the float operation itself.
- */
+/* Operations on values, on rows and on all values, against the same formulas in double precision, written down here once
+ * more (operation_check.h). Those that change shapes are in test_shapes.c. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "operation_check.h"
 #include "suites.h"
-#include "support.h"
-
-enum { MAX_OPERANDS = 2, MAX_VALUES = 1024 };
-
-/* One of unary, binary and matmul's transposes says what to call; one of value, combine and reference is its
- * formula: of one value, of two values that are broadcast, or of whole tensors. */
-typedef struct operation {
-    const char *name;
-    rbe_var *(*unary)(rbe_var *x);
-    rbe_var *(*binary)(rbe_var *a, rbe_var *b);
-    bool transposed[MAX_OPERANDS];
-    double (*value)(double x);
-    double (*combine)(double a, double b);
-    rbe_tensor (*reference)(const struct operation *op, const rbe_tensor *shapes, double *const *x, double *y);
-    size_t least_columns; /* fewer are refused */
-} operation;
-
-static rbe_var *apply(const operation *op, rbe_var *const *x) {
-    if (op->unary) return op->unary(x[0]);
-    if (op->binary) return op->binary(x[0], x[1]);
-    return rbe_matmul(x[0], op->transposed[0], x[1], op->transposed[1]);
-}
-
-static int operand_count(const operation *op) { return op->unary ? 1 : 2; }
 
 /* ---- formulas ------------------------------------------------------------------------------------------------ */
 
 static double add(double a, double b) { return a + b; }
 static double subtract(double a, double b) { return a - b; }
 static double multiply(double a, double b) { return a * b; }
-
-/* Index of the operand's value that meets value i of the result. */
-static size_t operand_index(const rbe_tensor *operand, const rbe_tensor *result, size_t i) {
-    size_t index = 0, stride = 1;
-    for (int d = 1; d <= operand->dims; d++) {
-        const size_t extent = operand->shape[operand->dims - d], of_result = result->shape[result->dims - d];
-        if (extent > 1) index += i % of_result * stride;
-        stride *= extent;
-        i /= of_result;
-    }
-    return index;
-}
-
-static rbe_tensor broadcast_reference(const operation *op, const rbe_tensor *shapes, double *const *x, double *y) {
-    const int longer = shapes[0].dims >= shapes[1].dims ? 0 : 1;
-    const rbe_tensor *other = &shapes[1 - longer];
-    rbe_tensor result = shapes[longer];
-    for (int d = 1; d <= other->dims; d++)
-        if (other->shape[other->dims - d] > 1) result.shape[result.dims - d] = other->shape[other->dims - d];
-    for (size_t i = 0; i < rbe_tensor_count(&result); i++)
-        y[i] = op->combine(x[0][operand_index(&shapes[0], &result, i)], x[1][operand_index(&shapes[1], &result, i)]);
-    return result;
-}
+static double divide(double a, double b) { return a / b; }
 
 static rbe_tensor matmul_reference(const operation *op, const rbe_tensor *shapes, double *const *x, double *y) {
     const size_t *a = shapes[0].shape, *b = shapes[1].shape;
@@ -79,6 +31,20 @@ static rbe_tensor matmul_reference(const operation *op, const rbe_tensor *shapes
 static double relu(double x) { return x > 0.0 ? x : 0.0; }
 static double gelu(double x) { return x / 2.0 * (1.0 + erf(x / sqrt(2.0))); }
 static double sigmoid(double x) { return 1.0 / (1.0 + exp(-x)); }
+
+static double at_least_0(double x) { return x < 0.0 ? 0.0 : x; }
+static rbe_var *clamp_below(rbe_var *x) { return rbe_clamp(x, 0.0f, 100.0f); }
+static double at_most_0(double x) { return x > 0.0 ? 0.0 : x; }
+static rbe_var *clamp_above(rbe_var *x) { return rbe_clamp(x, -100.0f, 0.0f); }
+
+static double power_5_halves(double x) { return pow(x, 2.5); }
+static rbe_var *to_the_5_halves(rbe_var *x) { return rbe_power(x, 2.5f); }
+static double power_minus_1(double x) { return 1.0 / x; }
+static rbe_var *to_the_minus_1(rbe_var *x) { return rbe_power(x, -1.0f); }
+static double cube(double x) { return x * x * x; }
+static rbe_var *to_the_3(rbe_var *x) { return rbe_power(x, 3.0f); }
+static double power_0(double x) { return x == x ? 1.0 : x; }
+static rbe_var *to_the_0(rbe_var *x) { return rbe_power(x, 0.0f); }
 
 static double times_minus_seven_fourths(double x) { return -1.75 * x; }
 static rbe_var *scale_by_minus_seven_fourths(rbe_var *x) { return rbe_scale(x, -1.75f); }
@@ -117,6 +83,68 @@ static rbe_tensor squared_error_reference(const operation *op, const rbe_tensor 
     return rbe_tensor_1d(NULL, 1);
 }
 
+/* The targets are sigmoids: values in 0 .. 1. */
+static rbe_var *binary_cross_entropy(rbe_var *x, rbe_var *t) { return rbe_binary_cross_entropy(x, rbe_sigmoid(t)); }
+
+static rbe_tensor binary_cross_entropy_reference(const operation *op, const rbe_tensor *shapes, double *const *x,
+                                                 double *y) {
+    (void)op;
+    const size_t count = rbe_tensor_count(shapes);
+    y[0] = 0.0;
+    for (size_t i = 0; i < count; i++) {
+        const double s = sigmoid(x[0][i]), t = sigmoid(x[1][i]);
+        y[0] -= (t * log(s) + (1.0 - t) * log(1.0 - s)) / (double)count;
+    }
+    return rbe_tensor_1d(NULL, 1);
+}
+
+static rbe_var *huber(rbe_var *p, rbe_var *t) { return rbe_huber(p, t, 0.75f); }
+
+static rbe_tensor huber_reference(const operation *op, const rbe_tensor *shapes, double *const *x, double *y) {
+    (void)op;
+    const size_t count = rbe_tensor_count(shapes);
+    y[0] = 0.0;
+    for (size_t i = 0; i < count; i++) {
+        const double d = fabs(x[0][i] - x[1][i]);
+        y[0] += (d <= 0.75 ? d * d / 2.0 : 0.75 * (d - 0.375)) / (double)count;
+    }
+    return rbe_tensor_1d(NULL, 1);
+}
+
+#define EPSILON 0.0625f
+
+static rbe_var *layer_norm(const operation *op, rbe_var *const *x) {
+    return rbe_layer_norm(x[0], op->operands > 1 ? x[1] : NULL, op->operands > 2 ? x[2] : NULL, EPSILON);
+}
+
+static rbe_var *rms_norm(const operation *op, rbe_var *const *x) {
+    return rbe_rms_norm(x[0], op->operands > 1 ? x[1] : NULL, EPSILON);
+}
+
+static void normalise(const operation *op, bool centred, const rbe_tensor *shape, double *const *x, double *y) {
+    const size_t n = rbe_tensor_columns(shape);
+    for (size_t start = 0; start < rbe_tensor_count(shape); start += n) {
+        double mean = 0.0, square = 0.0;
+        for (size_t i = 0; centred && i < n; i++) mean += x[0][start + i] / (double)n;
+        for (size_t i = 0; i < n; i++) square += (x[0][start + i] - mean) * (x[0][start + i] - mean) / (double)n;
+        for (size_t i = 0; i < n; i++) {
+            y[start + i] = (x[0][start + i] - mean) / sqrt(square + (double)EPSILON);
+            if (op->operands > 1) y[start + i] *= x[1][i];
+            if (op->operands > 2) y[start + i] += x[2][i];
+        }
+    }
+}
+
+static rbe_tensor layer_norm_reference(const operation *op, const rbe_tensor *shapes, double *const *x, double *y) {
+    normalise(op, true, shapes, x, y);
+    return *shapes;
+}
+
+static rbe_tensor rms_norm_reference(const operation *op, const rbe_tensor *shapes, double *const *x, double *y) {
+    normalise(op, false, shapes, x, y);
+    return *shapes;
+}
+
 static rbe_tensor log_softmax_reference(const operation *op, const rbe_tensor *shapes, double *const *x, double *y) {
     (void)op;
     const size_t n = rbe_tensor_columns(shapes);
@@ -153,129 +181,27 @@ static rbe_tensor cross_entropy_reference(const operation *op, const rbe_tensor 
     return rbe_tensor_1d(NULL, 1);
 }
 
-static rbe_tensor reference(const operation *op, const rbe_tensor *shapes, double *const *x, double *y) {
-    if (op->combine) return broadcast_reference(op, shapes, x, y);
-    if (op->reference) return op->reference(op, shapes, x, y);
-    for (size_t i = 0; i < rbe_tensor_count(shapes); i++) y[i] = op->value(x[0][i]);
-    return *shapes;
-}
-
-/* ---- the comparison ------------------------------------------------------------------------------------------ */
-
-static double weighted_reference(const operation *op, const rbe_tensor *shapes, double *const *x,
-                                 const rbe_tensor *weights) {
-    static double y[MAX_VALUES];
-    reference(op, shapes, x, y);
-    double sum = 0.0;
-    for (size_t i = 0; i < rbe_tensor_count(weights); i++) sum += (double)weights->data[i] * y[i];
-    return sum;
-}
-
-/* Gradient of the weighted sum with respect to operand k, by central differences in double. */
-static void reference_gradient(const operation *op, const rbe_tensor *shapes, double *const *x,
-                               const rbe_tensor *weights, int k, double *gradient) {
-    const double h = 1e-5;
-    for (size_t i = 0; i < rbe_tensor_count(&shapes[k]); i++) {
-        const double kept = x[k][i];
-        x[k][i] = kept + h;
-        const double above = weighted_reference(op, shapes, x, weights);
-        x[k][i] = kept - h;
-        const double below = weighted_reference(op, shapes, x, weights);
-        x[k][i] = kept;
-        gradient[i] = (above - below) / (2.0 * h);
-    }
-}
-
-static rbe_var *build(rbe_tape *tape, rbe_var **leaves, void *op) {
-    (void)tape;
-    return apply(op, leaves);
-}
-
-/* Backward of `uses` weighted sums of the operation with only the operands in the mask `wanted` as variables: their
- * gradients are `uses` times the expected ones, the others have none. */
-static void check_gradients(const operation *op, const rbe_tensor *leaves, const rbe_tensor *weights, int wanted,
-                            int uses, double *const *expected) {
-    rbe_tape *tape = rbe_tape_new(NULL);
-    rbe_var *x[MAX_OPERANDS], *loss = NULL;
-    for (int k = 0; k < operand_count(op); k++)
-        x[k] = wanted >> k & 1 ? rbe_variable(tape, leaves[k]) : rbe_input(tape, leaves[k]);
-    for (int use = 0; use < uses; use++) {
-        rbe_var *weighted = rbe_sum(rbe_mul(apply(op, x), rbe_input(tape, *weights)));
-        loss = loss ? rbe_add(loss, weighted) : weighted;
-    }
-    ck_assert_msg(rbe_backward(loss) == RBE_OK, "%s", rbe_last_error());
-    for (int k = 0; k < operand_count(op); k++) {
-        if (!(wanted >> k & 1)) {
-            ck_assert_ptr_null(rbe_grad(x[k]));
-            continue;
-        }
-        double scaled[MAX_VALUES];
-        const size_t count = rbe_tensor_count(&leaves[k]);
-        for (size_t i = 0; i < count; i++) scaled[i] = uses * expected[k][i];
-        const double error = relative_error(rbe_grad(x[k]), scaled, count);
-        ck_assert_msg(error < 1e-4, "%s: gradient of operand %d used %d times: error %g", op->name, k, uses, error);
-    }
-    rbe_tape_free(tape);
-}
-
-static void check_operation(const operation *op, const rbe_tensor *shapes) {
-    rbe_tensor leaves[MAX_OPERANDS];
-    double *x[MAX_OPERANDS], *gradients[MAX_OPERANDS];
-    const int operands = operand_count(op);
-    for (int k = 0; k < operands; k++) {
-        leaves[k] = new_tensor(shapes[k].dims, shapes[k].shape);
-        const size_t count = rbe_tensor_count(&leaves[k]);
-        ck_assert_uint_le(count, MAX_VALUES);
-        fill_normal(leaves[k].data, count, 1.0, 100 + (uint64_t)k);
-        x[k] = malloc(count * sizeof(double));
-        gradients[k] = malloc(count * sizeof(double));
-        for (size_t i = 0; i < count; i++) {
-            leaves[k].data[i] += copysignf(0.05f, leaves[k].data[i]); /* away from the kink of relu */
-            x[k][i] = (double)leaves[k].data[i];
-        }
-    }
-
-    double y[MAX_VALUES];
-    const rbe_tensor result = reference(op, shapes, x, y);
-    rbe_tape *tape = rbe_tape_new(NULL);
-    rbe_var *inputs[MAX_OPERANDS];
-    for (int k = 0; k < operands; k++) inputs[k] = rbe_input(tape, leaves[k]);
-    const rbe_tensor *value = rbe_value(apply(op, inputs));
-    ck_assert_msg(rbe_tape_status(tape) == RBE_OK, "%s", rbe_tape_error(tape));
-    ck_assert_int_eq(value->dims, result.dims);
-    for (int d = 0; d < result.dims; d++) ck_assert_uint_eq(value->shape[d], result.shape[d]);
-    const double error = relative_error(value->data, y, rbe_tensor_count(&result));
-    ck_assert_msg(error < 1e-5, "%s: value: error %g", op->name, error);
-    rbe_tape_free(tape);
-
-    rbe_tensor weights = new_tensor(result.dims, result.shape);
-    fill_normal(weights.data, rbe_tensor_count(&weights), 1.0, 200);
-    for (int k = 0; k < operands; k++) reference_gradient(op, shapes, x, &weights, k, gradients[k]);
-    const int all = (1 << operands) - 1;
-    for (int wanted = 1; wanted <= all; wanted++) check_gradients(op, leaves, &weights, wanted, 1, gradients);
-    check_gradients(op, leaves, &weights, all, 2, gradients);
-    const double difference = gradient_error(build, leaves, operands, (void *)op);
-    ck_assert_msg(difference < 1e-3, "%s: finite differences: error %g", op->name, difference);
-
-    rbe_tensor_free(&weights);
-    for (int k = 0; k < operands; k++) {
-        rbe_tensor_free(&leaves[k]);
-        free(x[k]);
-        free(gradients[k]);
-    }
-}
-
 /* ---- tables -------------------------------------------------------------------------------------------------- */
 
 static const operation unary[] = {
-    {.name = "scale", .unary = scale_by_minus_seven_fourths, .value = times_minus_seven_fourths},
+    {.name = "scale", .unary = scale_by_minus_seven_fourths, .value = times_minus_seven_fourths, .linear = true},
+    {.name = "exp", .unary = rbe_exp, .value = exp},
+    {.name = "log", .unary = rbe_log, .value = log, .positive = 1},
+    {.name = "sqrt", .unary = rbe_sqrt, .value = sqrt, .positive = 1},
+    {.name = "abs", .unary = rbe_abs, .value = fabs},
+    {.name = "clamp from below", .unary = clamp_below, .value = at_least_0},
+    {.name = "clamp from above", .unary = clamp_above, .value = at_most_0},
+    {.name = "power 5/2", .unary = to_the_5_halves, .value = power_5_halves, .positive = 1},
+    {.name = "power -1", .unary = to_the_minus_1, .value = power_minus_1, .positive = 1},
+    {.name = "power 3", .unary = to_the_3, .value = cube},
+    {.name = "power 0", .unary = to_the_0, .value = power_0},
     {.name = "relu", .unary = rbe_relu, .value = relu},
     {.name = "gelu", .unary = rbe_gelu, .value = gelu},
     {.name = "tanh", .unary = rbe_tanh, .value = tanh},
     {.name = "sigmoid", .unary = rbe_sigmoid, .value = sigmoid},
-    {.name = "reshape", .unary = flatten, .reference = flatten_reference},
-    {.name = "sum", .unary = rbe_sum, .reference = sum_reference},
-    {.name = "mean", .unary = rbe_mean, .reference = mean_reference},
+    {.name = "reshape", .unary = flatten, .reference = flatten_reference, .linear = true},
+    {.name = "sum", .unary = rbe_sum, .reference = sum_reference, .linear = true},
+    {.name = "mean", .unary = rbe_mean, .reference = mean_reference, .linear = true},
     {.name = "softmax", .unary = rbe_softmax, .reference = softmax_reference},
     {.name = "log_softmax", .unary = rbe_log_softmax, .reference = log_softmax_reference},
     {.name = "cross_entropy", .unary = cross_entropy, .reference = cross_entropy_reference, .least_columns = 2},
@@ -287,9 +213,10 @@ static const rbe_tensor unary_shapes[] = {
 };
 
 static const operation broadcasting[] = {
-    {.name = "add", .binary = rbe_add, .combine = add},
-    {.name = "sub", .binary = rbe_sub, .combine = subtract},
+    {.name = "add", .binary = rbe_add, .combine = add, .linear = true},
+    {.name = "sub", .binary = rbe_sub, .combine = subtract, .linear = true},
     {.name = "mul", .binary = rbe_mul, .combine = multiply},
+    {.name = "div", .binary = rbe_div, .combine = divide, .positive = 2},
 };
 
 static const rbe_tensor broadcasting_shapes[][MAX_OPERANDS] = {
@@ -323,8 +250,19 @@ static const operation matmul[] = {
 /* rows, inner extent, columns */
 static const size_t matmul_extents[][3] = {{1, 1, 1}, {1, 6, 1}, {4, 1, 3}, {1, 5, 7}, {5, 7, 1}, {8, 17, 9}};
 
-static const operation mean_squared_error = {
-    .name = "mean_squared_error", .binary = rbe_mean_squared_error, .reference = squared_error_reference};
+static const operation losses[] = {
+    {.name = "mean_squared_error", .binary = rbe_mean_squared_error, .reference = squared_error_reference},
+    {.name = "binary_cross_entropy", .binary = binary_cross_entropy, .reference = binary_cross_entropy_reference},
+    {.name = "huber", .binary = huber, .reference = huber_reference},
+};
+
+static const operation norms[] = {
+    {.name = "layer_norm", .call = layer_norm, .operands = 1, .reference = layer_norm_reference},
+    {.name = "layer_norm, scale", .call = layer_norm, .operands = 2, .reference = layer_norm_reference},
+    {.name = "layer_norm, scale, shift", .call = layer_norm, .operands = 3, .reference = layer_norm_reference},
+    {.name = "rms_norm", .call = rms_norm, .operands = 1, .reference = rms_norm_reference},
+    {.name = "rms_norm, scale", .call = rms_norm, .operands = 2, .reference = rms_norm_reference},
+};
 
 enum {
     UNARY_COUNT = sizeof unary / sizeof *unary,
@@ -333,6 +271,8 @@ enum {
     BROADCASTING_SHAPES = sizeof broadcasting_shapes / sizeof *broadcasting_shapes,
     MATMUL_COUNT = sizeof matmul / sizeof *matmul,
     MATMUL_EXTENTS = sizeof matmul_extents / sizeof *matmul_extents,
+    LOSS_COUNT = sizeof losses / sizeof *losses,
+    NORM_COUNT = sizeof norms / sizeof *norms,
 };
 
 START_TEST(unary_operations) {
@@ -360,9 +300,41 @@ START_TEST(matmul_with_transposes) {
 }
 END_TEST
 
-START_TEST(mean_squared_errors) {
+START_TEST(losses_of_two_tensors) {
     for (int s = 0; s < UNARY_SHAPES; s++)
-        check_operation(&mean_squared_error, (rbe_tensor[]){unary_shapes[s], unary_shapes[s]});
+        check_operation(&losses[_i], (rbe_tensor[]){unary_shapes[s], unary_shapes[s]});
+}
+END_TEST
+
+START_TEST(norms_of_rows) {
+    for (int s = 0; s < UNARY_SHAPES; s++) {
+        const rbe_tensor row = rbe_tensor_1d(NULL, rbe_tensor_columns(&unary_shapes[s]));
+        check_operation(&norms[_i], (rbe_tensor[]){unary_shapes[s], row, row});
+    }
+}
+END_TEST
+
+/* ---- what all have in common --------------------------------------------------------------------------------- */
+
+static const struct {
+    const operation *table;
+    int count;
+    rbe_tensor shapes[MAX_OPERANDS]; /* of several tasks */
+} tables[] = {
+    {unary, UNARY_COUNT, {{NULL, 3, {3, 211, 67}}}},
+    {broadcasting, BROADCASTING_COUNT, {{NULL, 3, {3, 211, 67}}, {NULL, 2, {211, 1}}}},
+    {losses, LOSS_COUNT, {{NULL, 3, {3, 211, 67}}, {NULL, 3, {3, 211, 67}}}},
+    {norms, NORM_COUNT, {{NULL, 3, {3, 211, 67}}, {NULL, 1, {67}}, {NULL, 1, {67}}}},
+};
+enum { TABLES = sizeof tables / sizeof *tables };
+
+START_TEST(threads_change_no_bit) {
+    for (int n = 0; n < tables[_i].count; n++) check_threads(&tables[_i].table[n], tables[_i].shapes);
+}
+END_TEST
+
+START_TEST(failed_operands_give_nothing) {
+    for (int n = 0; n < tables[_i].count; n++) check_failed_operands(&tables[_i].table[n], tables[_i].shapes);
 }
 END_TEST
 
@@ -372,7 +344,12 @@ Suite *operations_suite(void) {
     tcase_add_loop_test(formulas, unary_operations, 0, UNARY_COUNT);
     tcase_add_loop_test(formulas, broadcasting_operations, 0, BROADCASTING_COUNT);
     tcase_add_loop_test(formulas, matmul_with_transposes, 0, MATMUL_COUNT);
-    tcase_add_test(formulas, mean_squared_errors);
+    tcase_add_loop_test(formulas, losses_of_two_tensors, 0, LOSS_COUNT);
+    tcase_add_loop_test(formulas, norms_of_rows, 0, NORM_COUNT);
     suite_add_tcase(suite, formulas);
+    TCase *all = tcase_create("all");
+    tcase_add_loop_test(all, threads_change_no_bit, 0, TABLES);
+    tcase_add_loop_test(all, failed_operands_give_nothing, 0, TABLES);
+    suite_add_tcase(suite, all);
     return suite;
 }

@@ -78,11 +78,7 @@ RBE_API rbe_var *rbe_node(const char *operation, rbe_var *const *parents, int pa
                           const size_t *shape, rbe_backward_function backward, size_t context_bytes);
 
 /* The same, with one parent and in its shape. NULL gives NULL. */
-static inline rbe_var *rbe_node_like(const char *operation, rbe_var *x, rbe_backward_function backward,
-                                     size_t context_bytes) {
-    if (!x) return NULL;
-    return rbe_node(operation, &x, 1, x->value.dims, x->value.shape, backward, context_bytes);
-}
+RBE_API rbe_var *rbe_node_like(const char *operation, rbe_var *x, rbe_backward_function backward, size_t context_bytes);
 
 /* A variable of the given shape that shares the data of its parent, as reshape does. The counts are equal. */
 RBE_API rbe_var *rbe_node_view(const char *operation, rbe_var *parent, int dims, const size_t *shape,

@@ -174,31 +174,33 @@ static rbe_status product_backward(rbe_var *self) {
     return operand_backward(self, 1, self->parents[0]->value.data, w->step[0]);
 }
 
-/* The factors take a value for each of the result, where 1 / b alone would round once more. */
+/* Of an operand in a quotient the factor is 1 / b or -c / b: a value for each of the result. */
+static void quotient_factors(const rbe_var *self, int k, float *factor) {
+    const walk *w = self->context;
+    const size_t n = w->extent[LAST], rows = walk_rows(w);
+    for (size_t row = 0; row < rows; row++) {
+        const float *b = self->parents[1]->value.data + row_start(w, w->step[1], row);
+        const float *c = self->value.data + row * n;
+        float *f = factor + row * n;
+        for (size_t i = 0; i < n; i++) f[i] = (k == 0 ? 1.0f : -c[i]) / b[w->step[1][LAST] ? i : 0];
+    }
+}
+
 static rbe_status quotient_backward(rbe_var *self) {
     const walk *w = self->context;
-    const size_t n = w->extent[LAST], rows = walk_rows(w), *e = w->extent;
-    const size_t every[RBE_MAX_DIMS] = {e[1] * e[2] * e[3], e[2] * e[3], e[3], 1};
-    rbe_var *const *operands = self->parents;
-    /* Gradients outlive the scratch: they are made first. */
-    for (int k = 0; k < 2; k++)
-        if (operands[k]->needs_grad && !rbe_grad_zeroed(operands[k])) return rbe_last_status();
+    const size_t *e = w->extent, every[RBE_MAX_DIMS] = {e[1] * e[2] * e[3], e[2] * e[3], e[3], 1};
     rbe_arena *arena = rbe_tape_arena(self);
-    const rbe_arena_mark mark = rbe_arena_here(arena);
-    float *factor = rbe_arena_take(arena, rows * n, sizeof *factor);
-    if (!factor) return rbe_last_status();
-    const float *b = operands[1]->value.data, one = 1.0f;
-    for (size_t row = 0; row < rows; row++)
-        div_row(factor + row * n, &one, false, b + row_start(w, w->step[1], row), w->step[1][LAST], n);
-    rbe_status status = operand_backward(self, 0, factor, every);
-    for (size_t row = 0; row < rows; row++) {
-        const float *y = b + row_start(w, w->step[1], row), *c = self->value.data + row * n;
-        float *f = factor + row * n;
-        for (size_t i = 0; i < n; i++) f[i] = -c[i] / y[w->step[1][LAST] ? i : 0];
+    for (int k = 0; k < 2; k++) {
+        if (!self->parents[k]->needs_grad) continue;
+        if (!rbe_grad_zeroed(self->parents[k])) return rbe_last_status(); /* outlives the scratch */
+        const rbe_arena_mark mark = rbe_arena_here(arena);
+        float *factor = rbe_arena_take(arena, rbe_tensor_count(&self->value), sizeof *factor);
+        if (!factor) return rbe_last_status();
+        quotient_factors(self, k, factor);
+        RBE_TRY(operand_backward(self, k, factor, every));
+        rbe_arena_return(arena, mark);
     }
-    if (status == RBE_OK) status = operand_backward(self, 1, factor, every);
-    rbe_arena_return(arena, mark);
-    return status;
+    return RBE_OK;
 }
 
 static rbe_status scale_backward(rbe_var *self) {

@@ -199,6 +199,11 @@ rbe_var *rbe_node(const char *operation, rbe_var *const *parents, int parent_cou
     return var;
 }
 
+rbe_var *rbe_node_like(const char *operation, rbe_var *x, rbe_backward_function backward, size_t context_bytes) {
+    if (!x) return NULL;
+    return rbe_node(operation, &x, 1, x->value.dims, x->value.shape, backward, context_bytes);
+}
+
 rbe_var *rbe_node_view(const char *operation, rbe_var *parent, int dims, const size_t *shape,
                        rbe_backward_function backward) {
     rbe_var *var = bare_node(operation, &parent, 1, dims, shape, backward);
