@@ -9,11 +9,13 @@
 typedef struct rbe_log {
     FILE *file; /* NULL: nothing is logged */
     const char *path;
+    const rbe_metric *metric;
+    bool has_metric, has_uncertainty; /* columns */
     locale_t numbers;
 } rbe_log;
 
 /* Creates the file and writes the header line. A NULL path gives a log that logs nothing. IO_ERROR. */
-rbe_status rbe_log_open(rbe_log *log, const char *path);
+rbe_status rbe_log_open(rbe_log *log, const char *path, const rbe_metric *metric);
 
 /* One row each, handed to the system (not synced) when the call returns. IO_ERROR. */
 rbe_status rbe_log_step(rbe_log *log, const rbe_progress *progress);
