@@ -18,13 +18,7 @@ void experiment_hold_out(rbe_dataset *train, rbe_dataset *test, size_t count) {
     if (count >= train->count)
         example_fail(2, "--hold-out: expected fewer than the %zu training samples, found %zu", train->count, count);
     rbe_dataset_free(test);
-    *test = *train;
-    train->count -= count;
-    test->count = count;
-    test->owned = false;
-    if (train->pixels) test->pixels += train->count * train->features;
-    if (train->values) test->values += train->count * train->features;
-    test->labels += train->count;
+    example_require(rbe_dataset_split(train, count, test));
 }
 
 FILE *experiment_file(const char *folder, const char *name) {

@@ -31,6 +31,7 @@ static const struct {
     {"threads", threads_suite},
     {"optim", optim_suite},
     {"data", data_suite},
+    {"dataset", dataset_suite},
     {"io", io_suite},
     {"train", train_suite},
     {"misuse", misuse_suite},

@@ -31,6 +31,7 @@ Suite *prune_suite(void);
 Suite *repair_suite(void);
 Suite *tune_suite(void);
 Suite *data_suite(void);
+Suite *dataset_suite(void);
 Suite *io_suite(void);
 Suite *train_suite(void);
 Suite *misuse_suite(void);

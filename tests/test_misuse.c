@@ -278,15 +278,14 @@ END_TEST
 
 static const struct data_case {
     size_t count, features;
-    bool has_pixels, has_values, has_labels;
+    bool has_pixels, has_values;
     const char *text;
 } data_cases[] = {
-    {SAMPLES, FEATURES, false, false, true, "either pixels or values, found neither"},
-    {SAMPLES, FEATURES, true, true, true, "either pixels or values, found both"},
-    {SAMPLES, FEATURES, false, true, false, "the labels are NULL"},
-    {SAMPLES, 0, false, true, true, "samples and features, and no more than can be addressed, found 20 and 0"},
-    {SAMPLES, SIZE_MAX / 8, false, true, true, "addressed"},
-    {0, FEATURES, false, true, true, "found 0 and 6"},
+    {SAMPLES, FEATURES, false, false, "one of pixels, values and tokens, found 0"},
+    {SAMPLES, FEATURES, true, true, "one of pixels, values and tokens, found 2"},
+    {SAMPLES, 0, false, true, "samples and features, and no more than can be addressed, found 20 and 0"},
+    {SAMPLES, SIZE_MAX / 8, false, true, "addressed"},
+    {0, FEATURES, false, true, "found 0 and 6"},
 };
 
 START_TEST(incomplete_data_are_refused) {
@@ -299,7 +298,6 @@ START_TEST(incomplete_data_are_refused) {
     data.features = c->features;
     data.pixels = c->has_pixels ? pixels : NULL;
     if (!c->has_values) data.values = NULL;
-    if (!c->has_labels) data.labels = NULL;
     rbe_evaluation e;
     ck_assert_ptr_null(rbe_batches_new(&data, BATCH, true, 1));
     ck_assert_fails(rbe_evaluate(model, &data, BATCH, &e), RBE_INVALID_ARGUMENT, c->text);

@@ -821,9 +821,9 @@ START_TEST(bar_fits_the_terminal) {
     int master = open_terminal(columns, &out);
     if (master < 0) return;
     rbe_bar bar;
-    rbe_bar_open(&bar, out, "label");
+    rbe_bar_open(&bar, out, "label", rbe_metric_error);
     ck_assert(bar.terminal);
-    rbe_progress p = {.epochs = 2, .steps = 100, .mean_loss = 0.5, .mean_error = 0.25};
+    rbe_progress p = {.epochs = 2, .steps = 100, .mean_loss = 0.5, .mean_metric = 0.25};
     for (; p.step < 50; p.step++) { /* every 0.05 s: every second step is drawn */
         p.seconds = 0.05 * (double)p.step + 0.001;
         rbe_bar_step(&bar, &p);

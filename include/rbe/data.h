@@ -1,4 +1,4 @@
-/* rbe/data.h - labelled samples: IDX files, a generator of handwritten-looking digits, shuffled batches. */
+/* rbe/data.h - samples with labels or targets: IDX files, a generator of handwritten-looking digits, shuffled batches. */
 #ifndef RBE_DATA_H
 #define RBE_DATA_H
 
@@ -8,18 +8,26 @@
 extern "C" {
 #endif
 
-/* `count` samples, at least one, of `features` values and one label each. Images are kept as the bytes they come
- * in, a quarter of their float form; a batch turns them into floats. Exactly one of `pixels` and `values` is set.
+/* `count` samples, at least one, of `features` inputs each, and what is to be learned from them: labels (a class, or
+ * one for each place of a sequence), targets (numbers of any width), both, or nothing. Exactly one of `pixels`, `values`
+ * and `tokens` is set. Images are kept as the bytes they come in, a quarter of their float form; a batch turns them
+ * into floats.
+ *
  * The functions that fill one overwrite the struct: free it before it is used again. You may also fill one in yourself,
  * with arrays of your own: they stay yours. */
 typedef struct rbe_dataset {
     size_t count;
-    size_t features;
+    size_t features;      /* values of a sample, or the length of its sequence */
     size_t height, width; /* of an image: height * width = features; else 0 */
-    int32_t classes;      /* labels are 0 .. classes - 1 */
+    int32_t classes;      /* labels are 0 .. classes - 1; 0 without labels */
     uint8_t *pixels;      /* count x features, 0 .. 255; a batch holds pixel / 255 */
     float *values;        /* count x features */
-    int32_t *labels;      /* count */
+    int32_t *tokens;      /* count x features: the ids of a sequence, >= 0 */
+    int32_t *labels;      /* count x label_width; NULL: none */
+    size_t label_width;   /* labels of a sample; 0 means 1 */
+    float *targets;       /* count x target_width, finite; NULL: none */
+    size_t target_width;  /* numbers of a target; 0 without targets */
+    float *weights;       /* count, >= 0: how much a sample's loss counts; NULL: all the same */
     bool owned;           /* the arrays are the library's: set by the functions that fill a data set, else false */
 } rbe_dataset;
 
@@ -30,6 +38,17 @@ RBE_API void rbe_dataset_free(rbe_dataset *data);
  * value that is not finite, INVALID_ARGUMENT the first label outside of 0 .. classes - 1. */
 RBE_API rbe_status rbe_dataset_from_floats(rbe_dataset *data, const float *values, const int32_t *labels, size_t count,
                                            size_t features, int32_t classes);
+
+/* Copies `values` (count x features) and `targets` (count x target_width). NUMERICAL_INSTABILITY names sample and place
+ * of the first value that is not finite. */
+RBE_API rbe_status rbe_dataset_from_targets(rbe_dataset *data, const float *values, const float *targets, size_t count,
+                                            size_t features, size_t target_width);
+
+/* Holds out the last `count` samples: *last becomes a view of them, without a copy, and *data is as many shorter. The
+ * view lives as long as the arrays, which stay those of *data (or yours); rbe_dataset_free of the view clears it and
+ * nothing else. The order is not changed: samples that stand sorted must be shuffled before. INVALID_ARGUMENT, and
+ * nothing is changed, unless 1 <= count < data->count. */
+RBE_API rbe_status rbe_dataset_split(rbe_dataset *data, size_t count, rbe_dataset *last);
 
 /* Reads an IDX image file (magic 0x00000803, unsigned bytes, count x height x width) and an IDX label file (magic
  * 0x00000801), each plain or gzip-compressed (told by content, not by name). IO_ERROR for what cannot be opened or is
@@ -62,14 +81,20 @@ RBE_API rbe_status rbe_digits_generate(rbe_dataset *data, size_t count, uint64_t
  * stands at the beginning of epoch 0. */
 typedef struct rbe_batches rbe_batches;
 
+/* What the data set has; the rest is NULL, and of a tensor its data. */
 typedef struct rbe_batch {
-    rbe_tensor x;          /* rows x features */
-    const int32_t *labels; /* rows */
+    rbe_tensor x;          /* rows x features; of tokens: nothing */
+    const int32_t *tokens; /* rows x features */
+    const int32_t *labels; /* rows x label_width */
+    size_t label_width;    /* 0 without labels */
+    rbe_tensor targets;    /* rows x target_width */
+    const float *weights;  /* rows */
     size_t rows;
 } rbe_batch; /* lives until the next call on its rbe_batches */
 
-/* The data are borrowed and must outlive it. batch >= 1. NULL on failure: INVALID_ARGUMENT for data without samples,
- * features or labels, or without exactly one of pixels and values. */
+/* The data are borrowed and must outlive it. batch >= 1. NULL on failure: INVALID_ARGUMENT for data without samples or
+ * features, without exactly one of pixels, values and tokens, with targets of no width, or with a weight that is
+ * negative or not finite. */
 RBE_API rbe_batches *rbe_batches_new(const rbe_dataset *data, size_t batch, bool shuffle, uint64_t seed);
 RBE_API void rbe_batches_free(rbe_batches *batches); /* NULL is allowed */
 

@@ -1,16 +1,28 @@
-/* rbe/train.h - a training loop with evaluation, log, progress bar and callbacks. A loop of one's own is short:
+/* rbe/train.h - losses, metrics, evaluation, prediction; a training step with hooks, and the loop over it.
  *
- *     rbe_tape *t = rbe_tape_new(NULL);
+ *     rbe_fit_options options = {.epochs = 50, .patience = 5, .best_path = "best.safetensors"};
+ *     RBE_TRY(rbe_dataset_split(&train, 200, &validation));
+ *     RBE_TRY(rbe_fit(model, optim, &train, &validation, &options, &result));
+ *     rbe_model *best = rbe_model_load("best.safetensors");
+ *     RBE_TRY(rbe_predict(best, x, rows, y));
+ *
+ * A loop of one's own is short:
+ *
+ *     rbe_step step = {.model = model, .optim = optim, .tape = rbe_tape_new(NULL)};
  *     rbe_batches *batches = rbe_batches_new(&train, 128, true, seed);
  *     rbe_batch batch;
  *     for (size_t epoch = 0; epoch < epochs; epoch++)
- *         for (rbe_batches_start(batches, epoch); rbe_batches_next(batches, &batch); rbe_tape_reset(t)) {
- *             rbe_var *logits = rbe_model_forward(model, rbe_input(t, batch.x));
- *             RBE_TRY(rbe_backward(rbe_cross_entropy(logits, batch.labels)));
- *             RBE_TRY(rbe_optim_step(optim));
- *         }
+ *         for (rbe_batches_start(batches, epoch); rbe_batches_next(batches, &batch);)
+ *             RBE_TRY(rbe_train_step(&step, &batch));
  *     rbe_batches_free(batches);
- *     rbe_tape_free(t);
+ *     rbe_tape_free(step.tape);
+ *
+ * and what a step does can be written out:
+ *
+ *     rbe_var *logits = rbe_model_forward(model, rbe_input(tape, batch.x));
+ *     RBE_TRY(rbe_backward(rbe_cross_entropy(logits, batch.labels)));
+ *     RBE_TRY(rbe_optim_step(optim));
+ *     rbe_tape_reset(tape);
  */
 #ifndef RBE_TRAIN_H
 #define RBE_TRAIN_H
@@ -18,90 +30,220 @@
 #include <stdio.h>
 
 #include "rbe/data.h"
+#include "rbe/io.h"
 #include "rbe/optim.h"
 
 #ifdef __cplusplus
 extern "C" {
 #endif
 
+/* ---- losses -------------------------------------------------------------------------------------------------- */
+
+/* What training makes small: a variable of one value on `tape`, the mean of the losses of the batch's samples. With
+ * batch->weights it is sum_i w_i l_i / sum_i w_i: a sample of weight 2 counts as two samples, one of weight 0 as none.
+ * `output` is what the model gave for the batch. NULL, after rbe_fail or a call that failed, ends the training with
+ * that failure, as a failure of the tape does. */
+typedef rbe_var *(*rbe_loss_function)(void *user, rbe_tape *tape, rbe_var *output, const rbe_batch *batch);
+
+/* Zeros mean the default: the cross-entropy for samples with labels, the mean squared error for samples with targets;
+ * for samples with both, or with neither, a loss must be named (INVALID_ARGUMENT). */
+typedef struct rbe_loss {
+    rbe_loss_function function;
+    void *user; /* passed on */
+} rbe_loss;
+
+/* The losses of that name in rbe/tensor.h, weighted if the samples have weights. They take no user pointer.
+ *
+ * The cross-entropy is of one label for each row of outputs: label_width rows for a sample. INPUT_DIMENSION_MISMATCH
+ * for another number of rows; INVALID_ARGUMENT, naming the row, for a label that is no column, and for a model of one
+ * output, of which a cross-entropy says nothing. Outputs and targets of the mean squared error are of one shape, rows x
+ * target_width. */
+RBE_API rbe_var *rbe_loss_cross_entropy(void *user, rbe_tape *tape, rbe_var *output, const rbe_batch *batch);
+RBE_API rbe_var *rbe_loss_mean_squared_error(void *user, rbe_tape *tape, rbe_var *output, const rbe_batch *batch);
+
+/* ---- metrics ------------------------------------------------------------------------------------------------- */
+
+/* What is reported beside the loss: sums over the batches, and a value made of them. `add` may fail, with a text as a
+ * callback of rbe_fit. Both functions are given the sums of all batches since they were zeros; `loss` is the mean of
+ * this batch. One of your own is a struct that you fill in; it must live as long as it is used. */
+typedef struct rbe_metric {
+    const char *name; /* in the log's header and the bar: letters, digits, _; at most 47 */
+    bool higher_is_better;
+    size_t sums, target_sums; /* how many: sums + target_sums * target_width */
+    rbe_status (*add)(void *user, double *sums, const rbe_tensor *output, const rbe_batch *batch, double loss);
+    double (*value)(void *user, const double *sums);
+    void *user; /* passed on */
+} rbe_metric;
+
+/* error: share of labels at which the row of outputs is not largest, 0 .. 1; the default for samples with labels alone.
+ * r2: 1 - sum (t - y)^2 / sum (t - mean t)^2 over all targets, each column with a mean of its own; 1 is perfect, 0 as
+ * good as the mean, NaN if all targets are equal; the default for samples with targets alone.
+ * perplexity: exp(loss). loss: no metric beside the loss; the default for any other samples.
+ * Weights count in the loss and the perplexity; error and r2 take every sample once. */
+RBE_API extern const rbe_metric *const rbe_metric_error;
+RBE_API extern const rbe_metric *const rbe_metric_r2;
+RBE_API extern const rbe_metric *const rbe_metric_perplexity;
+RBE_API extern const rbe_metric *const rbe_metric_loss;
+
 /* ---- evaluation ---------------------------------------------------------------------------------------------- */
 
 typedef struct rbe_evaluation {
-    double loss;              /* mean cross-entropy */
-    double error;             /* share of wrong answers, 0 .. 1 */
-    double error_uncertainty; /* its binomial standard error sqrt(e (1 - e) / n) */
-    size_t count;             /* n samples */
+    double loss;              /* mean over the samples */
+    double metric;            /* of the metric that was asked for; the loss without one */
+    double error;             /* that of rbe_metric_error; NaN with another metric */
+    double error_uncertainty; /* its binomial standard error sqrt(e (1 - e) / n), of n labels; NaN with another */
+    size_t count;             /* samples */
 } rbe_evaluation;
 
-/* Runs the model over all samples, `batch` at a time, without recording gradients. */
+/* Zeros (and NULL) mean the defaults. */
+typedef struct rbe_evaluate_options {
+    size_t batch; /* samples at a time; default 128 */
+    rbe_loss loss;
+    const rbe_metric *metric;
+} rbe_evaluate_options;
+
+/* Runs the model over all samples without recording gradients. NUMERICAL_INSTABILITY names the layer and operation of
+ * the first value that is not finite. *evaluation is set if RBE_OK is returned. */
+RBE_API rbe_status rbe_evaluate_with(const rbe_model *model, const rbe_dataset *data,
+                                     const rbe_evaluate_options *options, rbe_evaluation *evaluation);
+
+/* The same with the default loss and metric, `batch` samples at a time (at least 1). */
 RBE_API rbe_status rbe_evaluate(const rbe_model *model, const rbe_dataset *data, size_t batch,
                                 rbe_evaluation *evaluation);
+
+/* ---- prediction ---------------------------------------------------------------------------------------------- */
+
+/* y = model(x) in inference: x is rows x in, y rows x out, row-major, both yours; in is the input width of the model's
+ * first layer that has one, out the output width of its last. Rows are taken a few hundred at a time, so that the
+ * memory needed does not grow with them; it is freed at the end. Threads may call it at once with one model that
+ * nobody changes. 0 rows are no rows: x and y are not looked at.
+ *
+ * INVALID_ARGUMENT for NULL, for more rows than can be addressed, and for a model without a layer that has widths;
+ * INPUT_DIMENSION_MISMATCH if the model's operations give another shape than rows x out; NUMERICAL_INSTABILITY, naming
+ * row and column, for an input that is not finite, and, naming layer and operation, for such a value on the way;
+ * INSUFFICIENT_MEMORY. y holds no result unless RBE_OK is returned. */
+RBE_API rbe_status rbe_predict(const rbe_model *model, const float *x, size_t rows, float *y);
 
 /* ---- memory -------------------------------------------------------------------------------------------------- */
 
 /* Bytes that training will need, before it starts: parameters with their positions, gradients, the optimiser's
- * state, a step's activations and a batch of `batch` rows. Without the data set and the order in which its samples
- * are taken, 4 bytes each. PTRDIFF_MAX for a batch that cannot be addressed. */
+ * state, a step's activations and a batch of `batch` rows with a label each. Without the data set and the order in which
+ * its samples are taken, 4 bytes each, and without what targets, weights or a loss of your own take. PTRDIFF_MAX for a batch that cannot be addressed. */
 RBE_API size_t rbe_training_bytes(const rbe_model *model, const rbe_optim_method *method,
                                   const rbe_optim_options *options, size_t features, size_t batch);
+
+/* ---- one step ------------------------------------------------------------------------------------------------ */
+
+typedef struct rbe_step rbe_step;
+
+/* Any status but RBE_OK ends the step, with the text that the hook recorded for it (rbe_fail, or a call of the library
+ * that failed), else with a general one. */
+typedef rbe_status (*rbe_step_hook)(void *user, rbe_step *step);
+
+/* What a step works on, all of it yours; what it leaves behind; and how far it is with a step of several batches. */
+struct rbe_step {
+    rbe_model *model;
+    rbe_optim *optim;
+    rbe_tape *tape; /* each call begins by resetting it */
+    rbe_loss loss;
+    size_t accumulate;         /* batches of a step; 0 means 1. May change when none waits. */
+    rbe_step_hook on_backward; /* when the step's gradients are complete, before they are clipped and used */
+    rbe_step_hook on_step;     /* after the optimiser; gradients that it does not consume are still there */
+    void *user;                /* of the hooks */
+
+    /* Set by rbe_train_step; zeros before the first. */
+    bool done;         /* this batch has completed a step */
+    rbe_var *output;   /* of this batch; lives until the tape is reset */
+    double batch_loss; /* of this batch: the mean */
+    size_t waiting;    /* batches whose gradients wait for others */
+    double weight;     /* of the samples in them */
+};
+
+/* Runs the model forward and backward on a batch; completes a step if it is the last of `accumulate` batches: hooks,
+ * clipping, optimiser. A step of several batches has the gradient that one batch of all their samples has, up to
+ * rounding. Gradients that the optimiser has not consumed are dropped by the next call.
+ *
+ * On failure parameters and the optimiser's state are as before, unless on_step failed, and the gradients are dropped.
+ * NUMERICAL_INSTABILITY names the layer and the operation that first gave a value that is not finite, or the parameter
+ * whose gradient is not. INVALID_ARGUMENT for NULL. In a steady loop nothing is allocated. */
+RBE_API rbe_status rbe_train_step(rbe_step *step, const rbe_batch *batch);
 
 /* ---- the fit loop -------------------------------------------------------------------------------------------- */
 
 /* Where training stands, for callbacks. */
 typedef struct rbe_progress {
-    size_t epoch, epochs;           /* epoch counts from 0 */
-    size_t step, steps;             /* of the whole training; step counts from 0 */
-    double batch_loss, batch_error; /* of this step */
-    double mean_loss, mean_error;   /* of this epoch so far */
+    size_t epoch, epochs;            /* epoch counts from 0 */
+    size_t step, steps;              /* of the whole training; step counts from 0 */
+    double batch_loss, batch_metric; /* of this step; in on_backward of the one before */
+    double mean_loss, mean_metric;   /* of this epoch so far */
     float lr;
     double seconds;             /* since the start */
     const rbe_evaluation *test; /* at the end of an epoch, if there are test data; else NULL */
 } rbe_progress;
 
-/* Called after each step and after each epoch. Any status but RBE_OK ends training: rbe_fit returns it, with the text
- * that the callback recorded for it (rbe_fail, or a call of the library that failed), else with a general one. */
+/* Any status but RBE_OK ends training: rbe_fit returns it, with the text that the callback recorded for it (rbe_fail,
+ * or a call of the library that failed), else with a general one. */
 typedef rbe_status (*rbe_progress_callback)(void *user, const rbe_progress *progress);
 
 /* Zeros mean the defaults; so does a NULL pointer to it.
  *
  * The log is a CSV file with a header line: kind,epoch,step,train_loss,train_error,test_loss,test_error,
- * test_error_uncertainty,learning_rate. kind is "step" (that batch) or "epoch" (means over the epoch, and the test
- * columns, empty without test data); epoch counts from 1, step is the number of steps done, errors are shares. It
- * holds no time: two trainings of equal seed write the same bytes, whatever the number of threads. Every row is
- * handed to the system at once (not synced). */
+ * test_error_uncertainty,learning_rate. With another metric than the error its name stands in the place of "error", and
+ * there is no uncertainty; without a metric there are the losses alone. kind is "step" (the batch, or batches, of that
+ * step) or "epoch" (means over the epoch, and the test columns, empty without test data); epoch counts from 1, step is
+ * the number of steps done, errors are shares. It holds no time: two trainings of equal seed write the same bytes,
+ * whatever the number of threads. Every row is handed to the system at once (not synced).
+ *
+ * The best epoch is that of the lowest loss on the test data; of equal ones the first. They are then validation data:
+ * measure the model that you keep on others. */
 typedef struct rbe_fit_options {
     size_t epochs;         /* default 1 */
     size_t batch;          /* default 128 */
+    size_t accumulate;     /* batches of a step; default 1. The last step of an epoch may have fewer. */
     uint64_t seed;         /* order of the samples, dropout */
     rbe_schedule schedule; /* base 0: the optimiser's own rate; total 0: the length of this training */
-    const char *label;     /* in front of the progress bar */
-    FILE *progress;        /* a bar with loss, error and time left if it is a terminal, else a line per epoch;
-                              NULL: silence */
-    const char *csv_path;  /* log: a row per `log_every` steps (0: none) and per epoch; NULL: none */
+    rbe_loss loss;
+    const rbe_metric *metric;
+    size_t patience;       /* training ends, with RBE_OK, after so many epochs without a better one; 0: never */
+    const char *best_path; /* file of the best model, saved when there is a better one (rbe/io.h); NULL: none */
+    const rbe_save_options *best_save; /* how it is saved */
+    bool best_by_metric;               /* the best epoch is that of the best metric, not of the lowest loss */
+    const char *label;                 /* in front of the progress bar */
+    FILE *progress;                    /* a bar with loss, metric and time left if it is a terminal, else a line per
+                                          epoch; NULL: silence */
+    const char *csv_path;              /* log: a row per `log_every` steps (0: none) and per epoch; NULL: none */
     size_t log_every;
-    rbe_progress_callback on_step, on_epoch;
-    void *user;
+    rbe_progress_callback on_backward; /* when a step's gradients are complete, before they are clipped and used */
+    rbe_progress_callback on_step;     /* after each step */
+    rbe_progress_callback on_epoch;    /* after each epoch, its evaluation, its row in the log and the best model */
+    void *user;                        /* of the callbacks */
 } rbe_fit_options;
 
 typedef struct rbe_fit_result {
-    rbe_evaluation train; /* loss and error of the last epoch, measured while training */
+    rbe_evaluation train; /* loss and metric of the last epoch, measured while training */
     rbe_evaluation test;  /* after the last epoch; count 0 without test data */
+    rbe_evaluation best;  /* after the best epoch; count 0 without test data */
+    size_t best_epoch;    /* counts from 0 */
+    size_t epochs;        /* done */
+    size_t steps;         /* done */
     double seconds;       /* training, without evaluation */
     double seconds_per_epoch;
-    size_t steps; /* steps done */
 } rbe_fit_result;
 
-/* Trains. test may be NULL. Gradients that the optimiser does not consume can be used by on_step, and are dropped after
- * it. NUMERICAL_INSTABILITY names the step, the layer and the operation that first gave a
- * value that is not finite; the parameters are then those before that step. If the evaluation finds it first, it
- * names the epoch, and the parameters are those after it. The log is complete up to the failure.
+/* Trains: rbe_train_step over the batches of all epochs. test may be NULL, but not with patience or best_path. Gradients
+ * that the optimiser does not consume can be used by on_step, and are dropped after it. NUMERICAL_INSTABILITY names the
+ * step, the layer and the operation that first gave a value that is not finite; the parameters are then those before
+ * that step. If the evaluation finds it first, it names the epoch, and the parameters are those after it. The log is
+ * complete up to the failure. After patience has ended the training the model is that of the last epoch; the best one is
+ * in its file.
  *
  * INVALID_ARGUMENT for an optimiser of none of the model's parameters (one of a part of them trains that part), for a
- * schedule that is none, and for a model of one output, of which a cross-entropy says nothing.
+ * schedule that is none, for a metric that is none, and as the loss says.
  *
  * The schedule sets the optimiser's rate before each step. A rate that a callback sets (rbe_optim_set_lr) is the
- * schedule's base from the next step on: the rate is then that base times w and s of rbe/optim.h. Whatever happens,
- * the optimiser's rate is afterwards the one that a callback set last, else what it was before. */
+ * schedule's base from the next step on, or from this one if on_backward sets it: the rate is then that base times w and
+ * s of rbe/optim.h. Whatever happens, the optimiser's rate is afterwards the one that a callback set last, else what it
+ * was before. */
 RBE_API rbe_status rbe_fit(rbe_model *model, rbe_optim *optim, const rbe_dataset *train, const rbe_dataset *test,
                            const rbe_fit_options *options, rbe_fit_result *result);
 

@@ -20,9 +20,30 @@ struct rbe_batches {
     size_t next; /* place in the order where the next batch begins */
     uint64_t seed;
     uint32_t *order; /* count: sample at each place; NULL: as they stand */
-    float *x;        /* batch x features */
-    int32_t *labels; /* batch */
+    /* Of `batch` rows each; NULL where the data set has none. */
+    float *x;
+    int32_t *tokens, *labels;
+    float *targets, *weights;
 };
+
+/* Room for the rows of a batch; *made says whether that went well. */
+static void *rows_of(const rbe_batches *batches, bool wanted, size_t width, bool *made) {
+    if (!wanted || !*made) return NULL;
+    _Static_assert(sizeof(float) == sizeof(int32_t), "one size serves both");
+    void *rows = rbe_alloc(batches->batch * width, sizeof(float));
+    *made = rows != NULL;
+    return rows;
+}
+
+static bool make_rows(rbe_batches *b, const rbe_dataset *data) {
+    bool made = true;
+    b->x = rows_of(b, !data->tokens, data->features, &made);
+    b->tokens = rows_of(b, data->tokens, data->features, &made);
+    b->labels = rows_of(b, data->labels, rbe_label_width(data), &made);
+    b->targets = rows_of(b, data->targets, data->target_width, &made);
+    b->weights = rows_of(b, data->weights, 1, &made);
+    return made;
+}
 
 rbe_batches *rbe_batches_new(const rbe_dataset *data, size_t batch, bool shuffle, uint64_t seed) {
     if (rbe_dataset_check("rbe_batches_new", data) != RBE_OK) return NULL;
@@ -36,9 +57,7 @@ rbe_batches *rbe_batches_new(const rbe_dataset *data, size_t batch, bool shuffle
     if (!batches) return NULL;
     *batches = (rbe_batches){.data = data, .batch = batch, .seed = seed};
     if (shuffle) batches->order = rbe_alloc(data->count, sizeof(uint32_t));
-    if (batches->order || !shuffle) batches->x = rbe_alloc(batch * data->features, sizeof(float));
-    if (batches->x) batches->labels = rbe_alloc(batch, sizeof(int32_t));
-    if (!batches->labels) {
+    if ((shuffle && !batches->order) || !make_rows(batches, data)) {
         rbe_batches_free(batches);
         return NULL;
     }
@@ -50,7 +69,10 @@ void rbe_batches_free(rbe_batches *batches) {
     if (!batches) return;
     rbe_free(batches->order);
     rbe_free(batches->x);
+    rbe_free(batches->tokens);
     rbe_free(batches->labels);
+    rbe_free(batches->targets);
+    rbe_free(batches->weights);
     rbe_free(batches);
 }
 
@@ -69,26 +91,36 @@ void rbe_batches_start(rbe_batches *batches, size_t epoch) {
     }
 }
 
-static void copy_sample(const rbe_dataset *data, size_t sample, float *restrict x) {
-    size_t features = data->features;
-    if (data->values) {
-        memcpy(x, data->values + sample * features, features * sizeof(float));
-        return;
-    }
-    const uint8_t *restrict pixels = data->pixels + sample * features;
-    for (size_t j = 0; j < features; j++) x[j] = (float)pixels[j] / 255.0f;
+static void pixels_to_floats(const uint8_t *restrict pixels, float *restrict x, size_t count) {
+    for (size_t j = 0; j < count; j++) x[j] = (float)pixels[j] / 255.0f;
+}
+
+/* Row `to` from row `from`; nothing if there are no rows. */
+static void copy_row(void *rows, size_t to, const void *source, size_t from, size_t bytes) {
+    if (rows) memcpy((char *)rows + to * bytes, (const char *)source + from * bytes, bytes);
+}
+
+static void copy_sample(const rbe_batches *b, size_t row, size_t sample) {
+    const rbe_dataset *data = b->data;
+    size_t features = data->features, bytes = features * sizeof(float);
+    if (data->pixels)
+        pixels_to_floats(data->pixels + sample * features, b->x + row * features, features);
+    else
+        copy_row(b->x, row, data->values, sample, bytes);
+    copy_row(b->tokens, row, data->tokens, sample, bytes);
+    copy_row(b->labels, row, data->labels, sample, rbe_label_width(data) * sizeof(int32_t));
+    copy_row(b->targets, row, data->targets, sample, data->target_width * sizeof(float));
+    copy_row(b->weights, row, data->weights, sample, sizeof(float));
 }
 
 enum { SAMPLES_OF_A_TASK = 16 };
 
 /* Rows of the next batch. */
 static void fill_rows(void *context, size_t first, size_t count) {
-    rbe_batches *batches = context;
-    const rbe_dataset *data = batches->data;
+    const rbe_batches *batches = context;
     for (size_t r = first; r < first + count; r++) {
         size_t place = batches->next + r, sample = batches->order ? batches->order[place] : place;
-        copy_sample(data, sample, batches->x + r * data->features);
-        batches->labels[r] = data->labels[sample];
+        copy_sample(batches, r, sample);
     }
 }
 
@@ -99,7 +131,11 @@ bool rbe_batches_next(rbe_batches *batches, rbe_batch *batch) {
     if (rows == 0) return false;
     rbe_parallel_ranges(rows, SAMPLES_OF_A_TASK, fill_rows, batches);
     batches->next += rows;
-    *batch = (rbe_batch){rbe_tensor_2d(batches->x, rows, data->features), batches->labels, rows};
+    *batch =
+        (rbe_batch){.tokens = batches->tokens, .labels = batches->labels, .weights = batches->weights, .rows = rows};
+    if (batches->x) batch->x = rbe_tensor_2d(batches->x, rows, data->features);
+    if (batches->labels) batch->label_width = rbe_label_width(data);
+    if (batches->targets) batch->targets = rbe_tensor_2d(batches->targets, rows, data->target_width);
     return true;
 }
 

@@ -9,11 +9,13 @@
 typedef struct rbe_log_file {
     FILE *file; /* NULL: nothing is logged */
     const char *path;
+    const rbe_metric *metric;
+    bool has_metric, has_uncertainty; /* columns */
     locale_t numbers;
 } rbe_log_file;
 
 /* Creates the file and writes the header line. A NULL path gives a log that logs nothing. IO_ERROR. */
-rbe_status rbe_log_open(rbe_log_file *log, const char *path);
+rbe_status rbe_log_open(rbe_log_file *log, const char *path, const rbe_metric *metric);
 
 /* One row each, handed to the system (not synced) when the call returns. IO_ERROR. */
 rbe_status rbe_log_step(rbe_log_file *log, const rbe_progress *progress);

@@ -2,6 +2,7 @@
  *
  *     dense  epoch 3/8 [#########>-----------]  31%  loss 0.1234  error 3.45 %  ETA 0:12
  *     dense  epoch 2/8   train loss 0.1301  error 3.90 %   test loss 0.1420  error 4.20 +- 0.63 %   1.9 s
+ *     net    epoch 2/8   train loss 0.1301  r2 0.9133   test loss 0.1420  r2 0.9018   1.9 s
  *
  * The first form is redrawn in place, on a terminal only, at most ten times a second, and is as wide as the
  * terminal. The second is written once per epoch and stays.
@@ -18,8 +19,8 @@
 #define WIDEST_BAR 40
 #define NARROWEST_BAR 5
 
-void rbe_bar_open(rbe_bar *bar, FILE *out, const char *label) {
-    *bar = (rbe_bar){.out = out, .label = label ? label : "", .terminal = out && isatty(fileno(out))};
+void rbe_bar_open(rbe_bar *bar, FILE *out, const char *label, const rbe_metric *metric) {
+    *bar = (rbe_bar){.out = out, .label = label ? label : "", .metric = metric, .terminal = out && isatty(fileno(out))};
 }
 
 /* Columns that a line may take: one less than there are, for a full line would wrap on some terminals. */
@@ -46,6 +47,16 @@ static int format_epoch(char *text, size_t size, const rbe_bar *bar, const rbe_p
                     p->epochs);
 }
 
+#define MEANS_SIZE 128
+
+/* "loss 0.1234  error 3.45 %", "loss 0.1234  r2 0.9133", "loss 0.1234"; an error is `width` wide. */
+static int format_means(char text[MEANS_SIZE], const rbe_bar *bar, double loss, double metric, int width) {
+    if (bar->metric == rbe_metric_error)
+        return snprintf(text, MEANS_SIZE, "loss %.4f  error %*.2f %%", loss, width, 100.0 * metric);
+    if (bar->metric->value) return snprintf(text, MEANS_SIZE, "loss %.4f  %s %.4g", loss, bar->metric->name, metric);
+    return snprintf(text, MEANS_SIZE, "loss %.4f", loss);
+}
+
 static void clear_line(rbe_bar *bar) {
     if (bar->drawn) fputs("\r\033[K", bar->out);
     bar->drawn = false;
@@ -53,11 +64,11 @@ static void clear_line(rbe_bar *bar) {
 
 static void draw(rbe_bar *bar, const rbe_progress *p) {
     double done = (double)(p->step + 1) / (double)p->steps;
-    char left[32], head[96], tail[96], cells[WIDEST_BAR + 1];
+    char left[32], head[96], means[MEANS_SIZE], tail[MEANS_SIZE + 64], cells[WIDEST_BAR + 1];
     format_duration(left, sizeof left, p->seconds * (1.0 - done) / done);
     int head_width = format_epoch(head, sizeof head, bar, p);
-    int tail_width = snprintf(tail, sizeof tail, "%3.0f%%  loss %.4f  error %.2f %%  ETA %s", 100.0 * done,
-                              p->mean_loss, 100.0 * p->mean_error, left);
+    format_means(means, bar, p->mean_loss, p->mean_metric, 0);
+    int tail_width = snprintf(tail, sizeof tail, "%3.0f%%  %s  ETA %s", 100.0 * done, means, left);
     int room = line_width(bar);
     int width = room - head_width - tail_width - 5; /* " [" before the bar, "] " behind, one to spare */
     if (width > WIDEST_BAR) width = WIDEST_BAR;
@@ -69,7 +80,7 @@ static void draw(rbe_bar *bar, const rbe_progress *p) {
         if (filled < width) cells[filled] = '>';
         fprintf(bar->out, "%s [%.*s] %s", head, width, cells, tail);
     } else {
-        char line[200];
+        char line[320];
         snprintf(line, sizeof line, "%s %s", head, tail);
         fprintf(bar->out, "%.*s", room > 0 ? room : 0, line);
     }
@@ -86,12 +97,17 @@ void rbe_bar_step(rbe_bar *bar, const rbe_progress *progress) {
 void rbe_bar_epoch(rbe_bar *bar, const rbe_progress *p) {
     if (!bar->out) return;
     clear_line(bar);
-    char head[96];
+    char head[96], means[MEANS_SIZE];
     format_epoch(head, sizeof head, bar, p);
-    fprintf(bar->out, "%s   train loss %.4f  error %5.2f %%", head, p->mean_loss, 100.0 * p->mean_error);
-    if (p->test)
+    format_means(means, bar, p->mean_loss, p->mean_metric, 5);
+    fprintf(bar->out, "%s   train %s", head, means);
+    if (p->test && bar->metric == rbe_metric_error)
         fprintf(bar->out, "   test loss %.4f  error %5.2f +- %.2f %%", p->test->loss, 100.0 * p->test->error,
                 100.0 * p->test->error_uncertainty);
+    else if (p->test) {
+        format_means(means, bar, p->test->loss, p->test->metric, 0);
+        fprintf(bar->out, "   test %s", means);
+    }
     fprintf(bar->out, "   %.1f s\n", p->seconds);
     fflush(bar->out);
 }

@@ -1,29 +1,76 @@
-/* Means over samples, and how far the share of errors e of n samples can be trusted: sqrt(e (1 - e) / n). */
+/* Means over samples, and how far a share of errors e of n labels can be trusted: sqrt(e (1 - e) / n). */
 #include "train/tally.h"
 
+#include <ctype.h>
 #include <math.h>
+#include <string.h>
 
-/* A row whose values are not numbers has no largest one, and counts as wrong. */
-static bool right(const float *row, size_t columns, int32_t label) {
-    if (isnan(row[label])) return false;
-    for (size_t i = 0; i < columns; i++)
-        if (i != (size_t)label && !(row[i] < row[label])) return false;
+#include "base/alloc.h"
+#include "base/failure.h"
+#include "data/dataset.h"
+#include "train/forward.h"
+#include "train/step.h"
+
+/* The name stands in the header of a CSV file. */
+static bool is_name(const char *name) {
+    if (!name || !*name || strlen(name) >= RBE_NAME_SIZE) return false;
+    for (; *name; name++)
+        if (!isalnum((unsigned char)*name) && *name != '_') return false;
     return true;
 }
 
-void rbe_tally_add(rbe_tally *tally, const rbe_var *loss, const rbe_var *logits, const rbe_batch *batch) {
-    const rbe_tensor *y = rbe_value(logits);
-    size_t columns = rbe_tensor_columns(y);
-    for (size_t n = 0; n < batch->rows; n++) tally->wrong += !right(y->data + n * columns, columns, batch->labels[n]);
-    tally->loss += (double)rbe_item(loss) * (double)batch->rows;
+rbe_status rbe_metric_choose(const rbe_metric **metric, const rbe_dataset *data) {
+    if (!*metric) {
+        *metric = rbe_metric_loss;
+        if (data->labels && !data->targets) *metric = rbe_metric_error;
+        if (data->targets && !data->labels) *metric = rbe_metric_r2;
+    }
+    const rbe_metric *m = *metric;
+    if (!is_name(m->name) || !m->add != !m->value)
+        return rbe_fail(RBE_INVALID_ARGUMENT,
+                        "expected a metric with a name of letters, digits and _, and with both functions or none, "
+                        "found \"%s\"",
+                        m->name ? m->name : "(NULL)");
+    return RBE_OK;
+}
+
+rbe_status rbe_tally_new(rbe_tally *tally, const rbe_metric *metric, const rbe_dataset *data) {
+    *tally = (rbe_tally){.metric = metric, .sum_count = metric->sums + metric->target_sums * data->target_width};
+    if (data->labels) tally->label_width = rbe_label_width(data);
+    if (tally->sum_count > 0) tally->sums = rbe_alloc_zeroed(tally->sum_count, sizeof *tally->sums);
+    return tally->sums || tally->sum_count == 0 ? RBE_OK : RBE_INSUFFICIENT_MEMORY;
+}
+
+void rbe_tally_free(rbe_tally *tally) {
+    rbe_free(tally->sums);
+    tally->sums = NULL;
+}
+
+void rbe_tally_clear(rbe_tally *tally) {
+    tally->loss = tally->weight = 0;
+    tally->count = 0;
+    for (size_t n = 0; n < tally->sum_count; n++) tally->sums[n] = 0;
+}
+
+rbe_status rbe_tally_add(rbe_tally *tally, const rbe_var *output, const rbe_batch *batch, double loss) {
+    const rbe_metric *m = tally->metric;
+    double weight = rbe_batch_weight(batch);
+    tally->loss += loss * weight;
+    tally->weight += weight;
     tally->count += batch->rows;
+    size_t failures = rbe_failure_count();
+    rbe_status status = m->add ? m->add(m->user, tally->sums, rbe_value(output), batch, loss) : RBE_OK;
+    return status == RBE_OK ? RBE_OK : rbe_callback_failed(status, failures, "the metric failed");
 }
 
 rbe_evaluation rbe_tally_result(const rbe_tally *tally) {
     if (tally->count == 0) return (rbe_evaluation){0};
-    double n = (double)tally->count, error = (double)tally->wrong / n;
-    return (rbe_evaluation){.loss = tally->loss / n,
-                            .error = error,
-                            .error_uncertainty = sqrt(error * (1.0 - error) / n),
-                            .count = tally->count};
+    const rbe_metric *m = tally->metric;
+    rbe_evaluation e = {.loss = tally->weight > 0 ? tally->loss / tally->weight : 0.0, .count = tally->count};
+    e.metric = m->value ? m->value(m->user, tally->sums) : e.loss;
+    e.error = e.error_uncertainty = NAN;
+    if (m != rbe_metric_error) return e;
+    e.error = e.metric;
+    e.error_uncertainty = sqrt(e.error * (1.0 - e.error) / (double)(tally->count * tally->label_width));
+    return e;
 }

@@ -1,18 +1,32 @@
-/* Running sums of loss and wrong answers over batches: what an epoch's means and an evaluation are made of. */
+/* Running sums of loss and metric over batches: what an epoch's means and an evaluation are made of. */
 #ifndef RBE_TRAIN_TALLY_H
 #define RBE_TRAIN_TALLY_H
 
 #include "rbe/train.h"
 
 typedef struct rbe_tally {
-    double loss;         /* sum over the samples */
-    size_t wrong, count; /* samples */
+    const rbe_metric *metric;
+    double loss, weight; /* sum of the samples' losses, each times its weight, and of the weights */
+    size_t count;        /* samples */
+    size_t label_width;  /* labels of a sample; 0 without */
+    double *sums;        /* of the metric; NULL if it has none */
+    size_t sum_count;
 } rbe_tally;
 
-/* Adds one batch: its mean loss, and how many rows of `logits` are not largest at their label. */
-void rbe_tally_add(rbe_tally *tally, const rbe_var *loss, const rbe_var *logits, const rbe_batch *batch);
+/* The metric that is wanted, or that the data suggest. INVALID_ARGUMENT for one that is not as rbe/train.h says. */
+rbe_status rbe_metric_choose(const rbe_metric **metric, const rbe_dataset *data);
 
-/* Means, with the error's binomial uncertainty; zeros for no samples. */
+/* A tally of nothing, of batches of `data`, to be freed by rbe_tally_free in any case. INSUFFICIENT_MEMORY. */
+rbe_status rbe_tally_new(rbe_tally *tally, const rbe_metric *metric, const rbe_dataset *data);
+void rbe_tally_free(rbe_tally *tally);
+
+/* Forgets all batches. */
+void rbe_tally_clear(rbe_tally *tally);
+
+/* Adds one batch, of the given mean loss. Fails as the metric does. */
+rbe_status rbe_tally_add(rbe_tally *tally, const rbe_var *output, const rbe_batch *batch, double loss);
+
+/* Means, and the error's binomial uncertainty; zeros for no samples. */
 rbe_evaluation rbe_tally_result(const rbe_tally *tally);
 
 #endif

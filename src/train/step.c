@@ -1,0 +1,109 @@
+/* One training step:
+ *
+ *     batch -> model -> loss -> backward -> on_backward -> clip, optimiser -> on_step
+ *
+ * A step of several batches has the gradient of one large batch. With W_b the weight of batch b (its rows, or the sum
+ * of their weights) and L_b its mean loss, the large one's loss is sum_b W_b L_b / sum_b W_b: the gradients of W_b L_b
+ * add up in the parameters, and are divided by the whole weight before on_backward.
+ */
+#include "train/step.h"
+
+#include <math.h>
+
+#include "base/failure.h"
+#include "base/parallel.h"
+#include "train/forward.h"
+
+void rbe_forget_gradients(rbe_model *model) {
+    rbe_param *param;
+    for (size_t n = 0; (param = rbe_model_param(model, n)); n++) param->grad_set = false;
+}
+
+rbe_status rbe_callback_failed(rbe_status status, size_t failures, const char *what) {
+    if (rbe_failure_count() != failures && rbe_last_status() == status) return status;
+    if (status == RBE_STOPPED) return rbe_fail(status, "%s", what);
+    return rbe_fail(status, "%s: %s", what, rbe_status_message(status));
+}
+
+static rbe_status check_step(const rbe_step *step, const rbe_batch *batch) {
+    if (!step || !batch)
+        return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_train_step: the %s is NULL", step ? "batch" : "step");
+    RBE_TRY(rbe_model_status(step->model));
+    if (!step->optim || !step->tape)
+        return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_train_step: the %s is NULL: it could not be made",
+                        step->optim ? "tape" : "optimiser");
+    return RBE_OK;
+}
+
+static rbe_status call_hook(rbe_step *step, rbe_step_hook hook) {
+    size_t failures = rbe_failure_count();
+    rbe_status status = hook ? hook(step->user, step) : RBE_OK;
+    return status == RBE_OK ? RBE_OK : rbe_callback_failed(status, failures, "a callback stopped the training step");
+}
+
+/* Says where on the tape a value first was not finite. If all values on the tape are, it was a parameter's gradient,
+ * which the optimiser has named already. */
+static rbe_status locate_instability(const rbe_tape *tape) {
+    rbe_tape_check_finite(tape);
+    return rbe_fail(RBE_NUMERICAL_INSTABILITY, "%s", rbe_last_error());
+}
+
+/* ---- gradients of several batches ---------------------------------------------------------------------------- */
+
+typedef struct scaling {
+    float *values, factor;
+} scaling;
+
+static void scale_piece(void *context, size_t first, size_t count) {
+    const scaling *s = context;
+    for (size_t i = first; i < first + count; i++) s->values[i] *= s->factor;
+}
+
+static void scale_gradients(const rbe_model *model, double factor) {
+    const rbe_param *param;
+    for (size_t n = 0; (param = rbe_model_param(model, n)); n++)
+        if (param->grad && param->grad_set)
+            rbe_parallel_ranges(param->count, RBE_PIECE, scale_piece, &(scaling){param->grad, (float)factor});
+}
+
+/* ---- the step ------------------------------------------------------------------------------------------------ */
+
+/* Adds the gradients of one batch to those that wait. */
+static rbe_status add_batch(rbe_step *step, const rbe_batch *batch) {
+    const bool several = step->accumulate > 1;
+    double weight = rbe_batch_weight(batch);
+    rbe_var *loss;
+    RBE_TRY(rbe_batch_forward(step->model, step->tape, batch, &step->loss, &step->output, &loss));
+    step->batch_loss = (double)rbe_item(loss);
+    RBE_TRY(rbe_backward(several ? rbe_scale(loss, (float)weight) : loss));
+    if (!isfinite(step->batch_loss)) return locate_instability(step->tape);
+    step->waiting++;
+    step->weight += weight;
+    return RBE_OK;
+}
+
+static rbe_status take_step(rbe_step *step) {
+    if (step->accumulate > 1) scale_gradients(step->model, step->weight > 0 ? 1.0 / step->weight : 0.0);
+    step->waiting = 0;
+    step->weight = 0;
+    RBE_TRY(call_hook(step, step->on_backward));
+    rbe_status status = rbe_optim_step(step->optim);
+    if (status == RBE_NUMERICAL_INSTABILITY) return locate_instability(step->tape);
+    if (status != RBE_OK) return status;
+    step->done = true;
+    return call_hook(step, step->on_step);
+}
+
+rbe_status rbe_train_step(rbe_step *step, const rbe_batch *batch) {
+    RBE_TRY(check_step(step, batch));
+    if (step->done) rbe_forget_gradients(step->model);
+    step->done = false;
+    rbe_tape_reset(step->tape);
+    rbe_status status = add_batch(step, batch);
+    if (status == RBE_OK && step->waiting >= step->accumulate) status = take_step(step);
+    if (status == RBE_OK) return RBE_OK;
+    rbe_forget_gradients(step->model);
+    step->waiting = 0;
+    step->weight = 0;
+    return status;
+}
