@@ -66,11 +66,11 @@ typedef struct rbe_save_options {
 RBE_API bool rbe_store_named(const char *name, rbe_store *store);
 
 /* Writes a model: its dense, compressed and dropout layers, and the operations rbe_relu, rbe_gelu, rbe_tanh,
- * rbe_sigmoid, rbe_softmax and rbe_log_softmax. Not stored are gradients and what steers a layer's computation
- * (batch_threshold, use_cache). INVALID_ARGUMENT, naming the stage, for another operation or kind of layer, and for
- * positions that have no seed (RBE_POSITIONS_SEED; also beyond 65536 columns or below 1 position in 1024);
- * NUMERICAL_INSTABILITY, naming the tensor and the index, for a value that is not finite or beyond the range of the
- * store; IO_ERROR. */
+ * rbe_sigmoid, rbe_softmax and rbe_log_softmax; and its texts (rbe_model_set_metadata). Not stored are gradients and
+ * what steers a layer's computation (batch_threshold, use_cache). INVALID_ARGUMENT, naming the stage, for another
+ * operation or kind of layer, and for positions that have no seed (RBE_POSITIONS_SEED; also beyond 65536 columns or
+ * below 1 position in 1024), and for names and texts of more than 100 MB; NUMERICAL_INSTABILITY, naming the tensor and
+ * the index, for a value that is not finite or beyond the range of the store; IO_ERROR. */
 RBE_API rbe_status rbe_model_save(const rbe_model *model, const char *path, const rbe_save_options *options);
 
 /* Reads what rbe_model_save wrote. The model is the caller's, to be freed by rbe_model_free. NULL on failure. */
@@ -80,7 +80,7 @@ RBE_API rbe_model *rbe_model_load(const char *path);
 RBE_API rbe_model *rbe_model_load_memory(const void *bytes, size_t count);
 RBE_API rbe_model *rbe_model_load_stream(FILE *stream);
 
-/* The size of the file that rbe_model_save would write, without writing one. The same statuses, but IO_ERROR. */
+/* The size of the file that rbe_model_save would write, without writing one. Statuses: rbe_model_save. */
 RBE_API rbe_status rbe_model_stored_bytes(const rbe_model *model, const rbe_save_options *options, size_t *bytes);
 
 /* ---- texts that a model carries ------------------------------------------------------------------------------ */
