@@ -178,25 +178,49 @@ bool same_matrices(const rbe_blocks *a, const rbe_blocks *b) {
             memcmp(a->alpha, b->alpha, RBE_BASIS_COUNT * a->grid_rows * a->grid_cols * sizeof(float)) == 0);
 }
 
-bool same_models(const rbe_model *a, const rbe_model *b) {
-    if (a->count != b->count) return false;
-    for (size_t n = 0; n < a->count; n++) {
-        const rbe_layer *x = a->stages[n].layer, *y = b->stages[n].layer;
-        if (!x != !y || a->stages[n].operation != b->stages[n].operation) return false;
-        if (!x) continue;
-        float p = 0, q = 0;
-        bool dropout = rbe_dropout_probability(x, &p);
-        if (x->type != y->type || strcmp(x->name, y->name) != 0 || x->param_count != y->param_count ||
-            x->has_bias != y->has_bias || dropout != rbe_dropout_probability(y, &q) || p != q ||
-            !same_blocks(rbe_linear_blocks(x), rbe_linear_blocks(y)))
+/* The options of a layer as text. */
+typedef struct text_writer {
+    rbe_writer base;
+    char text[400];
+} text_writer;
+
+static rbe_status note_number(rbe_writer *self, const char *name, double value) {
+    text_writer *w = (text_writer *)self;
+    size_t length = strlen(w->text);
+    snprintf(w->text + length, sizeof w->text - length, "%s=%.17g;", name, value);
+    return RBE_OK;
+}
+
+static rbe_status note_text(rbe_writer *self, const char *name, const char *value) {
+    text_writer *w = (text_writer *)self;
+    size_t length = strlen(w->text);
+    snprintf(w->text + length, sizeof w->text - length, "%s=%s;", name, value);
+    return RBE_OK;
+}
+
+static bool same_options(const rbe_layer *a, const rbe_layer *b) {
+    text_writer of_a = {{note_number, note_text}, ""}, of_b = of_a;
+    if (!a->type->write) return true;
+    ck_assert_int_eq(a->type->write(a, &of_a.base), RBE_OK);
+    ck_assert_int_eq(b->type->write(b, &of_b.base), RBE_OK);
+    return strcmp(of_a.text, of_b.text) == 0;
+}
+
+bool same_layers(const rbe_layer *x, const rbe_layer *y) {
+    if (x->type != y->type || strcmp(x->path, y->path) != 0 || x->in != y->in || x->out != y->out ||
+        x->param_count != y->param_count || x->child_count != y->child_count || x->places != y->places ||
+        !same_options(x, y) || !same_blocks(rbe_linear_blocks(x), rbe_linear_blocks(y)))
+        return false;
+    for (size_t k = 0; k < x->param_count; k++)
+        if (x->params[k].count != y->params[k].count || strcmp(x->params[k].name, y->params[k].name) != 0 ||
+            memcmp(x->params[k].value, y->params[k].value, x->params[k].count * sizeof(float)) != 0)
             return false;
-        for (size_t k = 0; k < x->param_count; k++)
-            if (x->params[k].count != y->params[k].count ||
-                memcmp(x->params[k].value, y->params[k].value, x->params[k].count * sizeof(float)) != 0)
-                return false;
-    }
+    for (size_t k = 0; k < x->child_count; k++)
+        if (!same_layers(x->children[k], y->children[k])) return false;
     return true;
 }
+
+bool same_models(const rbe_model *a, const rbe_model *b) { return same_layers(a->root, b->root); }
 
 void assert_failed(rbe_status status, const char *word) {
     const char *text = rbe_last_error();

@@ -44,7 +44,8 @@ rbe_model *small_model(rbe_alpha_mode alpha, size_t group, const char *row_trans
 /* The same with positions that no seed draws. */
 rbe_model *grown_model(void);
 
-/* Whether the parameters, positions and stages of two models are the same bits. */
+/* Whether options, parameters, positions and what is inside two layers are the same bits, and so of two models. */
+bool same_layers(const rbe_layer *x, const rbe_layer *y);
 bool same_models(const rbe_model *a, const rbe_model *b);
 
 /* The same of two compressed matrices. */

@@ -27,6 +27,7 @@ static const struct {
     {"linear", linear_suite},
     {"nn", nn_suite},
     {"params", params_suite},
+    {"trees", trees_suite},
     {"safe", safe_suite},
     {"threads", threads_suite},
     {"optim", optim_suite},

@@ -21,6 +21,7 @@ Suite *kernels_suite(void);
 Suite *linear_suite(void);
 Suite *nn_suite(void);
 Suite *params_suite(void);
+Suite *trees_suite(void);
 Suite *safe_suite(void);
 Suite *threads_suite(void);
 Suite *optim_suite(void);

@@ -257,7 +257,8 @@ START_TEST(names_follow_the_layer) {
     text[sizeof text - 1] = '\0';
     rbe_layer *layer = dense(3, 2, &(rbe_dense_options){.name = text});
     ck_assert_uint_eq(strlen(rbe_layer_name(layer)), RBE_NAME_SIZE - 1); /* cut */
-    ck_assert_uint_lt(strlen(rbe_layer_param(layer, 0)->name), RBE_NAME_SIZE);
+    ck_assert_uint_lt(strlen(rbe_layer_param(layer, 0)->name), RBE_PATH_SIZE);
+    ck_assert_ptr_nonnull(strstr(rbe_layer_param(layer, 0)->name, "nnn.weight"));
     rbe_layer_set_name(layer, "out");
     ck_assert_str_eq(rbe_layer_name(layer), "out");
     snprintf(text, sizeof text, "out.%s", rbe_layer_param(layer, 1)->part);

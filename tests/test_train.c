@@ -665,7 +665,7 @@ START_TEST(gradient_overflow_is_located) {
     p->grad_set = true;
     const rbe_fit_options options = {.batch = ROWS};
     ck_assert_int_eq(rbe_fit(model, optim, &data, NULL, &options, NULL), RBE_NUMERICAL_INSTABILITY);
-    ck_assert_msg(strstr(rbe_last_error(), "step 1 of 1") && strstr(rbe_last_error(), "only.weights"), "%s",
+    ck_assert_msg(strstr(rbe_last_error(), "step 1 of 1") && strstr(rbe_last_error(), "only.weight"), "%s",
                   rbe_last_error());
     ck_assert(p->value[0] == 0 && p->value[1] == 0 && !p->grad_set);
     rbe_optim_free(optim);

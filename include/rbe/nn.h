@@ -13,6 +13,8 @@
 #ifndef RBE_NN_H
 #define RBE_NN_H
 
+#include <stdio.h>
+
 #include "rbe/codec.h"
 #include "rbe/tensor.h"
 
@@ -23,6 +25,9 @@ extern "C" {
 /* Bytes of a layer's or parameter's name, the final zero included; longer ones are cut. */
 #define RBE_NAME_SIZE 48
 
+/* The same of a path, the names from the model on: "blocks.3.attention.query.coefficients". */
+#define RBE_PATH_SIZE 160
+
 /* ---- parameters ---------------------------------------------------------------------------------------------- */
 
 /* A flat array of trained values and all that belongs to them: a gradient, and companions, arrays of the same layout that
@@ -30,11 +35,12 @@ extern "C" {
  * all of it. A layer's parameters are owned by the layer. One of your own is a struct that you fill in: value, count,
  * lr_scale, and zeros else. */
 typedef struct rbe_param {
-    char name[RBE_NAME_SIZE]; /* "fc1.coefficients" */
+    char name[RBE_PATH_SIZE]; /* "fc1.coefficients": the path of its layer, and its part */
     const char *part;         /* "coefficients": what it is within its layer */
     float *value;
     float *grad; /* NULL until the first backward or optimiser; `count` floats */
     size_t count;
+    size_t rows;      /* of a matrix, row after row; 0: it is none */
     bool grad_set;    /* grad holds a gradient that no optimiser's step has consumed yet */
     bool grad_shared; /* grad is a part of the buffer of rbe_model_gradients */
     bool decays;      /* weight decay applies */
@@ -70,6 +76,7 @@ RBE_API void rbe_layer_free(rbe_layer *layer);
 
 RBE_API const char *rbe_layer_name(const rbe_layer *layer);
 RBE_API void rbe_layer_set_name(rbe_layer *layer, const char *name); /* a model keeps it; NULL changes nothing */
+RBE_API const char *rbe_layer_path(const rbe_layer *layer);          /* "blocks.3.query": the names from the model on */
 RBE_API const char *rbe_layer_kind(const rbe_layer *layer);          /* "dense", "rbe", ... */
 
 /* Input and output width; 0 where the layer takes any. */
@@ -193,6 +200,35 @@ RBE_API rbe_status rbe_linear_forward_safe(const rbe_layer *layer, const rbe_ten
 
 RBE_API rbe_layer *rbe_dropout_new(float probability);
 
+/* ---- layers of layers ---------------------------------------------------------------------------------------- */
+
+/* A container owns the layers that are added to it, also when adding them fails. A layer may be added in several places
+ * of one model: its weights are shared, trained, counted, stored and freed once. NULL layers are INVALID_ARGUMENT with
+ * the thread's last error, which says why if a constructor has just failed. NULL options: no name. */
+
+/* One after the other: y = layers[n - 1](... layers[0](x)). A width that does not fit the layer before is refused. */
+RBE_API rbe_layer *rbe_sequential_new(const char *name);
+
+/* y = x + inner(x). `inner` gives as many columns as it takes. */
+RBE_API rbe_layer *rbe_residual_new(rbe_layer *inner, const char *name);
+
+/* y = inner(inner(... inner(x))), `times` times (at least once) with the same weights. */
+RBE_API rbe_layer *rbe_repeat_new(rbe_layer *inner, size_t times, const char *name);
+
+/* Layers under their names, for a forward pass of your own (a recurrent net): it has none by itself. */
+RBE_API rbe_layer *rbe_bag_new(const char *name);
+
+/* An operation that keeps the shape as a layer. rbe_relu, rbe_gelu, rbe_tanh, rbe_sigmoid, rbe_softmax and
+ * rbe_log_softmax can be stored in files; functions of your own cannot. */
+RBE_API rbe_layer *rbe_operation_new(rbe_var *(*operation)(rbe_var *));
+RBE_API rbe_layer *rbe_function_new(rbe_var *(*function)(void *user, rbe_var *), void *user);
+
+/* Adds a layer to a sequential one or a bag. */
+RBE_API rbe_status rbe_layer_add(rbe_layer *container, rbe_layer *layer);
+
+/* The n-th layer inside, operations included; NULL past the last. */
+RBE_API rbe_layer *rbe_layer_child(const rbe_layer *layer, size_t n);
+
 /* ---- models: layers and operations in a row ------------------------------------------------------------------ */
 
 typedef struct rbe_model rbe_model;
@@ -205,10 +241,11 @@ RBE_API void rbe_model_free(rbe_model *model); /* and its layers; NULL is allowe
  * failed) or a width that does not fit the layer before is an error that sticks: rbe_model_status.
  * Unnamed layers of a model are called "fc1", "fc2", ... by their place.
  *
- * A layer has one place in one model. One that this or another model owns already is refused (INVALID_ARGUMENT, naming
- * it and its place, the n of rbe_model_layer); that does not stick, and it stays where it is. */
+ * A layer has its places in one model. One of another model is refused (INVALID_ARGUMENT, naming it); that does not
+ * stick, and it stays where it is. */
 RBE_API rbe_status rbe_model_add(rbe_model *model, rbe_layer *layer);
 RBE_API rbe_status rbe_model_apply(rbe_model *model, rbe_var *(*operation)(rbe_var *));
+RBE_API rbe_status rbe_model_apply_function(rbe_model *model, rbe_var *(*function)(void *user, rbe_var *), void *user);
 
 /* The first error of building; INVALID_ARGUMENT for NULL, a model that could not be made. */
 RBE_API rbe_status rbe_model_status(const rbe_model *model);
@@ -217,11 +254,19 @@ RBE_API rbe_status rbe_model_status(const rbe_model *model);
  * input's tape, which names its place. */
 RBE_API rbe_var *rbe_model_forward(const rbe_model *model, rbe_var *x);
 
-/* The n-th layer (operations not counted) or parameter of the model, NULL past the last. */
+/* The n-th layer or parameter of the model, NULL past the last. Operations are not counted, containers are counted as
+ * what they hold, and what is used in several places is counted once, at the first. */
 RBE_API rbe_layer *rbe_model_layer(const rbe_model *model, size_t n);
 RBE_API rbe_param *rbe_model_param(const rbe_model *model, size_t n);
 
-/* Freezes all parameters of a layer, or lets them be trained again. A backward pass ends where nothing below is trained:
+/* The layer of a path ("blocks.3.query"), or the parameter of one ("fc1.bias"); NULL if there is none. */
+RBE_API rbe_layer *rbe_model_find(const rbe_model *model, const char *path);
+RBE_API rbe_param *rbe_model_find_param(const rbe_model *model, const char *path);
+
+/* Prints a table: name, kind, widths, values, bytes, and how many times smaller than dense. IO_ERROR. */
+RBE_API rbe_status rbe_model_print(const rbe_model *model, FILE *file);
+
+/* Freezes all parameters of a layer and of those inside, or lets them be trained again. A backward pass ends where nothing below is trained:
  * a frozen body costs its forward pass alone. NULL is allowed. */
 RBE_API void rbe_layer_freeze(rbe_layer *layer, bool frozen);
 

@@ -21,6 +21,7 @@
 #include "base/splitmix.h"
 #include "codec/select.h"
 #include "nn/model.h"
+#include "tensor/node.h"
 
 /* A layer that is being pruned. Units are numbered like the entries, or like the values. */
 typedef struct pruned_layer {
@@ -312,15 +313,18 @@ static rbe_status copy_inputs(pruned_layer *l, const rbe_tensor *x) {
     return RBE_OK;
 }
 
-/* Runs the samples through the model and keeps what arrives at each layer that is being pruned. */
-static rbe_status collect_inputs(const pruning *p, const rbe_model *model, rbe_tape *tape) {
-    rbe_var *x = rbe_input(tape, *p->options->refit);
-    for (size_t n = 0; n < model->count; n++) {
-        const rbe_stage *s = &model->stages[n];
-        pruned_layer *l = s->layer ? find_layer(p, s->layer) : NULL;
-        if (l && !l->inputs && rbe_tape_status(tape) == RBE_OK) RBE_TRY(copy_inputs(l, rbe_value(x)));
-        x = rbe_model_stage_forward(model, n, x);
-    }
+/* Keeps what arrives at a layer that is being pruned, the first time. */
+static void see_input(void *user, const rbe_layer *layer, rbe_var *x) {
+    const pruning *p = user;
+    pruned_layer *l = find_layer(p, layer);
+    if (l && !l->inputs && copy_inputs(l, rbe_value(x)) != RBE_OK) rbe_tape_fail_last(x);
+}
+
+/* Runs the samples through the model. */
+static rbe_status collect_inputs(pruning *p, const rbe_model *model, rbe_tape *tape) {
+    tape->see_layer = see_input;
+    tape->see_user = p;
+    rbe_model_forward(model, rbe_input(tape, *p->options->refit));
     if (rbe_tape_status(tape) != RBE_OK) return rbe_fail(rbe_tape_status(tape), "%s", rbe_tape_error(tape));
     return RBE_OK;
 }

@@ -1,40 +1,118 @@
-/* From a layer to tensors: its matrix, dense or compressed, and its bias. */
+/* From a layer to tensors: its options, its parameters, its compressed matrix, what is inside. */
+#include <stdio.h>
 #include <string.h>
 
 #include "io/layer_code.h"
 
-static rbe_status pack_dense(rbe_pack *pack, rbe_owner owner, const rbe_layer *layer, const rbe_save_options *options) {
-    const size_t shape[2] = {layer->out, layer->in};
-    const rbe_rows rows = {.count = layer->out, .width = layer->in};
-    return rbe_pack_values(pack, owner, "weight", options->store, 2, shape, layer->params[0].value, &rows);
+/* ---- options ------------------------------------------------------------------------------------------------- */
+
+typedef struct json_writer {
+    rbe_writer base;
+    rbe_owner owner;
+    cJSON *json;
+} json_writer;
+
+static rbe_status write_number(rbe_writer *self, const char *name, double value) {
+    json_writer *w = (json_writer *)self;
+    return cJSON_AddNumberToObject(w->json, name, value) ? RBE_OK : rbe_no_description(w->owner);
 }
 
-/* The name may have been cut within a character: only whole ones are stored. */
+static rbe_status write_text(rbe_writer *self, const char *name, const char *value) {
+    json_writer *w = (json_writer *)self;
+    if (!value || rbe_utf8_length(value, strlen(value)) != strlen(value))
+        return rbe_fail(RBE_INVALID_ARGUMENT, "%s %s: %s: expected a text in UTF-8", w->owner.kind, w->owner.name,
+                        name);
+    return cJSON_AddStringToObject(w->json, name, value) ? RBE_OK : rbe_no_description(w->owner);
+}
+
+/* Kind, and the name: it may have been cut within a character, and only whole ones are stored. */
 static rbe_status describe(rbe_owner owner, const rbe_layer *layer, cJSON *json) {
-    char name[RBE_NAME_SIZE] = {0};
-    memcpy(name, layer->name, rbe_utf8_length(layer->name, strlen(layer->name)));
-    bool whole =
-        cJSON_AddStringToObject(json, "kind", layer->type->kind) && cJSON_AddStringToObject(json, "name", name);
-    if (layer->in > 0)
-        whole = whole && rbe_add_number(json, "in", layer->in) && rbe_add_number(json, "out", layer->out);
-    return whole ? RBE_OK : rbe_no_description(owner);
+    if (!layer->type->read)
+        return rbe_fail(
+            RBE_INVALID_ARGUMENT,
+            layer->type->role == RBE_OPERATION
+                ? "%s %s: expected relu, gelu, tanh, sigmoid, softmax or log_softmax, found an operation of "
+                  "your own, which cannot be stored"
+                : "%s %s: a layer of kind %s cannot be stored",
+            owner.kind, owner.name, layer->type->kind);
+    if (!cJSON_AddStringToObject(json, "kind", layer->type->kind)) return rbe_no_description(owner);
+    if (layer->type->role != RBE_OPERATION) {
+        char name[RBE_NAME_SIZE] = {0};
+        memcpy(name, layer->name, rbe_utf8_length(layer->name, strlen(layer->name)));
+        if (!cJSON_AddStringToObject(json, "name", name)) return rbe_no_description(owner);
+    }
+    json_writer writer = {{write_number, write_text}, owner, json};
+    return layer->type->write ? layer->type->write(layer, &writer.base) : RBE_OK;
 }
 
-rbe_status rbe_pack_layer(rbe_pack *pack, rbe_owner owner, const rbe_layer *layer, const rbe_save_options *options,
-                          cJSON *json) {
-    const rbe_blocks *blocks = rbe_linear_blocks(layer);
-    float probability;
+/* ---- parameters ---------------------------------------------------------------------------------------------- */
+
+static bool is_of_matrix(const rbe_param *param, const rbe_blocks *blocks) {
+    return blocks && (param->value == blocks->values || param->value == blocks->alpha);
+}
+
+static rbe_status pack_param(rbe_pack *pack, rbe_owner owner, const rbe_param *param, rbe_store store) {
+    if (param->rows == 0)
+        return rbe_pack_floats(pack, owner, param->part, rbe_plain_dtype(store), 1, &param->count, param->value);
+    const size_t shape[2] = {param->rows, param->count / param->rows};
+    const rbe_rows rows = {.count = shape[0], .width = shape[1]};
+    return rbe_pack_values(pack, owner, param->part, store, 2, shape, param->value, &rows);
+}
+
+/* ---- the tree ------------------------------------------------------------------------------------------------ */
+
+static bool count_parts(void *user, rbe_layer *layer) {
+    *(size_t *)user += 2 * layer->param_count + (layer->type->blocks ? RBE_BLOCKS_PARTS : 0);
+    return true;
+}
+
+size_t rbe_layer_parts(const rbe_layer *layer) {
+    size_t parts = 0;
+    rbe_layer_walk((rbe_layer *)layer, count_parts, &parts);
+    return parts;
+}
+
+/* The way from `layer` to the first place of `wanted` inside: "3.0". */
+static bool way_to(const rbe_layer *layer, const rbe_layer *wanted, char *way, size_t room) {
+    for (size_t n = 0; n < layer->child_count; n++) {
+        int length = snprintf(way, room, "%zu", n);
+        if (length < 0 || (size_t)length + 2 >= room) return false;
+        if (layer->children[n] == wanted) return true;
+        way[length] = '.';
+        if (way_to(layer->children[n], wanted, way + length + 1, room - (size_t)length - 1)) return true;
+    }
+    return false;
+}
+
+static rbe_status pack_children(rbe_pack *pack, rbe_owner owner, const rbe_layer *root, const rbe_layer *layer,
+                                const rbe_save_options *options, cJSON *json) {
+    cJSON *list = cJSON_AddArrayToObject(json, "children");
+    if (!list) return rbe_no_description(owner);
+    for (size_t n = 0; n < layer->child_count; n++) {
+        char way[RBE_PATH_SIZE];
+        cJSON *child = cJSON_CreateObject();
+        if (!cJSON_AddItemToArray(list, child)) return rbe_no_description(owner);
+        if ((size_t)snprintf(way, sizeof way, "%s.%zu", owner.name, n) >= sizeof way)
+            return rbe_fail(RBE_INVALID_ARGUMENT, "%s %s: too many layers inside layers", owner.kind, owner.name);
+        RBE_TRY(rbe_pack_layer(pack, (rbe_owner){owner.kind, way}, root, layer->children[n], options, child));
+    }
+    return RBE_OK;
+}
+
+rbe_status rbe_pack_layer(rbe_pack *pack, rbe_owner owner, const rbe_layer *root, const rbe_layer *layer,
+                          const rbe_save_options *options, cJSON *json) {
+    char first[RBE_PATH_SIZE];
+    if (layer->places > 1 && way_to(root, layer, first, sizeof first) && strcmp(first, owner.name) != 0) {
+        bool whole = cJSON_AddStringToObject(json, "kind", "shared") && cJSON_AddStringToObject(json, "of", first);
+        return whole ? RBE_OK : rbe_no_description(owner);
+    }
+    const rbe_blocks *blocks = layer->type->blocks ? layer->type->blocks(layer) : NULL;
     RBE_TRY(describe(owner, layer, json));
-    if (blocks)
-        RBE_TRY(rbe_pack_blocks(pack, owner, blocks, options, json));
-    else if (strcmp(layer->type->kind, "dense") == 0)
-        RBE_TRY(pack_dense(pack, owner, layer, options));
-    else if (!rbe_dropout_probability(layer, &probability))
-        return rbe_fail(RBE_INVALID_ARGUMENT, "%s %s: %s, a layer of kind %s, cannot be stored", owner.kind, owner.name,
-                        layer->name, layer->type->kind);
-    else if (!cJSON_AddNumberToObject(json, "probability", (double)probability))
-        return rbe_no_description(owner);
-    if (!layer->has_bias) return RBE_OK;
-    return rbe_pack_floats(pack, owner, "bias", rbe_plain_dtype(options->store), 1, &layer->out,
-                           layer->params[layer->param_count - 1].value);
+    if (blocks) RBE_TRY(rbe_pack_blocks(pack, owner, blocks, options, json));
+    for (size_t n = 0; n < layer->param_count; n++)
+        if (!is_of_matrix(&layer->params[n], blocks))
+            RBE_TRY(pack_param(pack, owner, &layer->params[n], options->store));
+    return layer->type->role == RBE_CONTAINER || layer->child_count > 0
+               ? pack_children(pack, owner, root, layer, options, json)
+               : RBE_OK;
 }

@@ -11,16 +11,6 @@
 #define FORMAT_NAME "model"
 #define STAGES_KEY "rbe.stages"
 
-enum { STAGE_BYTES = 1024 /* of any stage, apart from matrices */ };
-
-static const struct {
-    const char *kind;
-    rbe_var *(*function)(rbe_var *);
-} operations[] = {{"relu", rbe_relu},       {"gelu", rbe_gelu},       {"tanh", rbe_tanh},
-                  {"sigmoid", rbe_sigmoid}, {"softmax", rbe_softmax}, {"log_softmax", rbe_log_softmax}};
-
-enum { OPERATIONS = sizeof operations / sizeof *operations };
-
 static const char *const stores[] = {"f32", "f16", "bf16", "int8"};
 
 bool rbe_store_named(const char *name, rbe_store *store) {
@@ -35,33 +25,18 @@ bool rbe_store_named(const char *name, rbe_store *store) {
 
 /* ---- writing ------------------------------------------------------------------------------------------------- */
 
-static rbe_status describe_stage(rbe_pack *pack, const rbe_model *model, size_t n, const rbe_save_options *options,
-                                 cJSON *json) {
-    const rbe_stage *stage = &model->stages[n];
-    char number[24];
-    snprintf(number, sizeof number, "%zu", n);
-    const rbe_owner owner = {"stage", number};
-    if (stage->layer) return rbe_pack_layer(pack, owner, stage->layer, options, json);
-    for (size_t i = 0; i < OPERATIONS; i++)
-        if (stage->operation == operations[i].function)
-            return cJSON_AddStringToObject(json, "kind", operations[i].kind) ? RBE_OK : rbe_no_description(owner);
-    return rbe_fail(RBE_INVALID_ARGUMENT,
-                    "stage %zu: expected relu, gelu, tanh, sigmoid, softmax or log_softmax, found an operation of "
-                    "your own, which cannot be stored",
-                    n);
-}
-
 /* *text is freed by cJSON_free. */
-static rbe_status describe_stages(rbe_pack *pack, const rbe_model *model, const rbe_save_options *options,
-                                  char **text) {
+static rbe_status describe_stages(rbe_pack *pack, const rbe_layer *root, const rbe_save_options *options, char **text) {
     cJSON *list = cJSON_CreateArray();
     rbe_status status = RBE_OK;
-    for (size_t n = 0; list && status == RBE_OK && n < model->count; n++) {
+    for (size_t n = 0; list && status == RBE_OK && n < root->child_count; n++) {
+        char number[24];
+        snprintf(number, sizeof number, "%zu", n);
         cJSON *json = cJSON_CreateObject();
         if (!cJSON_AddItemToArray(list, json)) break;
-        status = describe_stage(pack, model, n, options, json);
+        status = rbe_pack_layer(pack, (rbe_owner){"stage", number}, root, root->children[n], options, json);
     }
-    bool whole = status == RBE_OK && (size_t)cJSON_GetArraySize(list) == model->count;
+    bool whole = status == RBE_OK && (size_t)cJSON_GetArraySize(list) == root->child_count;
     if (whole) *text = cJSON_PrintUnformatted(list);
     cJSON_Delete(list);
     if (status == RBE_OK && !*text) return rbe_fail(RBE_INSUFFICIENT_MEMORY, "no memory for the stages' description");
@@ -90,8 +65,8 @@ static rbe_status take_apart(const rbe_model *model, const rbe_save_options *opt
     RBE_TRY(rbe_model_status(model));
     if (o->store > RBE_STORE_INT8 || o->positions > RBE_POSITIONS_SEED)
         return rbe_fail(RBE_INVALID_ARGUMENT, "save options: a store or positions that are unknown");
-    RBE_TRY(rbe_pack_new(&p->pack, model->count * RBE_LAYER_PARTS));
-    RBE_TRY(describe_stages(&p->pack, model, o, &p->stages));
+    RBE_TRY(rbe_pack_new(&p->pack, rbe_layer_parts(model->root)));
+    RBE_TRY(describe_stages(&p->pack, model->root, o, &p->stages));
     rbe_order_tensors(p->pack.tensors, p->pack.count);
     const rbe_metadata own[] = {
         {RBE_FORMAT_KEY, FORMAT_NAME}, {RBE_VERSION_KEY, RBE_VERSION_TEXT}, {STAGES_KEY, p->stages}};
@@ -120,26 +95,6 @@ rbe_status rbe_model_stored_bytes(const rbe_model *model, const rbe_save_options
 
 /* ---- reading ------------------------------------------------------------------------------------------------- */
 
-static rbe_status add_stage(rbe_unpack *u, rbe_model *model) {
-    if (!cJSON_IsObject(u->json)) return rbe_unpack_fail(u, "its description is not an object");
-    const char *kind = rbe_json_string(rbe_unpack_member(u, "kind"));
-    if (!kind) return rbe_unpack_fail(u, "its kind is missing");
-    rbe_status status = RBE_OK;
-    size_t operation = 0;
-    while (operation < OPERATIONS && strcmp(kind, operations[operation].kind) != 0) operation++;
-    if (operation < OPERATIONS) {
-        status = rbe_model_apply(model, operations[operation].function);
-    } else {
-        rbe_layer *layer = rbe_unpack_layer(u, kind);
-        if (!layer) return rbe_last_status();
-        status = rbe_model_add(model, layer);
-        if (status == RBE_INPUT_DIMENSION_MISMATCH) return rbe_unpack_fail(u, "%s", rbe_last_error());
-    }
-    RBE_TRY(status);
-    if (u->members == cJSON_GetArraySize(u->json)) return RBE_OK;
-    return rbe_unpack_fail(u, "its description has a member that is unknown or stands twice");
-}
-
 static rbe_status add_stages(rbe_model *model, const rbe_tensor_file *file, const cJSON *stages, bool *used) {
     const cJSON *json;
     size_t number = 0;
@@ -150,8 +105,7 @@ static rbe_status add_stages(rbe_model *model, const rbe_tensor_file *file, cons
         char name[24];
         snprintf(name, sizeof name, "%zu", number++);
         rbe_unpack u = {.file = file, .used = used, .owner = {"stage", name}, .json = json, .room = &room};
-        RBE_TRY(rbe_unpack_take(&u, (rbe_room){.content = STAGE_BYTES}));
-        RBE_TRY(add_stage(&u, model));
+        RBE_TRY(rbe_unpack_layer(&u, model->root, model->root, 0));
     }
     for (size_t n = 0; n < file->count; n++)
         if (!used[n])

@@ -29,7 +29,7 @@ static rbe_status dense_backward(rbe_var *self) {
                          weights->grad));
         weights->grad_set = true;
     }
-    if (layer->has_bias && !bias->frozen)
+    if (rbe_layer_has_bias(layer) && !bias->frozen)
         rbe_column_sums(self->grad, rows, layer->out, rbe_param_has_gradient(bias), bias->grad);
     if (!x->needs_grad) return RBE_OK;
     bool add;
@@ -47,42 +47,50 @@ static rbe_var *dense_forward(const rbe_layer *layer, rbe_var *x) {
     y->context_pointer = layer;
     if (rbe_layer_is_trained(layer)) rbe_node_has_parameters(y);
     size_t rows = rbe_tensor_rows(&x->value);
-    if (layer->has_bias)
+    if (rbe_layer_has_bias(layer))
         for (size_t n = 0; n < rows; n++)
             memcpy(y->value.data + n * layer->out, layer->params[1].value, layer->out * sizeof(float));
-    if (rbe_gemm(false, true, rows, layer->out, layer->in, x->value.data, layer->params[0].value, layer->has_bias,
-                 y->value.data) != RBE_OK)
+    if (rbe_gemm(false, true, rows, layer->out, layer->in, x->value.data, layer->params[0].value,
+                 rbe_layer_has_bias(layer), y->value.data) != RBE_OK)
         return rbe_tape_fail_last(y);
     return y;
-}
-
-static size_t dense_tape_bytes(const rbe_layer *layer, size_t rows, size_t columns) {
-    (void)columns;
-    return rbe_node_bytes(rows * layer->out, true);
 }
 
 static void dense_destroy(rbe_layer *layer) {
     for (size_t n = 0; n < layer->param_count; n++) rbe_free(layer->params[n].value);
 }
 
-static const rbe_layer_type dense_type = {"dense", dense_forward, dense_tape_bytes, NULL,
-                                          NULL,    NULL,          dense_destroy,    NULL};
+static rbe_status dense_write(const rbe_layer *layer, rbe_writer *writer) {
+    RBE_TRY(rbe_write_number(writer, "in", (double)layer->in));
+    return rbe_write_number(writer, "out", (double)layer->out);
+}
+
+static dense_layer *dense_bare(size_t in, size_t out, bool bias, const char *name);
+
+static rbe_layer *dense_read(const rbe_layer_type *type, rbe_reader *reader) {
+    (void)type;
+    size_t in, out;
+    if (rbe_read_count(reader, "in", 1, RBE_MOST_COLUMNS, &in) != RBE_OK ||
+        rbe_read_count(reader, "out", 1, RBE_MOST_COLUMNS, &out) != RBE_OK ||
+        rbe_read_matrix(reader, "weight", out, in) != RBE_OK)
+        return NULL;
+    dense_layer *layer = dense_bare(in, out, rbe_read_values(reader, "bias") > 0, NULL);
+    return layer ? &layer->base : NULL;
+}
+
+const rbe_layer_type rbe_dense_type = {
+    .kind = "dense", .forward = dense_forward, .destroy = dense_destroy, .write = dense_write, .read = dense_read};
 
 /* A layer with uninitialised weights and a bias of zeros. */
 static dense_layer *dense_bare(size_t in, size_t out, bool bias, const char *name) {
     if (rbe_layer_check_size("dense", in, out) != RBE_OK) return NULL;
-    dense_layer *layer = rbe_alloc_zeroed(1, sizeof *layer);
+    dense_layer *layer = (dense_layer *)rbe_layer_make_named(&rbe_dense_type, sizeof *layer, in, out, NULL);
     if (!layer) return NULL;
-    layer->base = (rbe_layer){.type = &dense_type,
-                              .in = in,
-                              .out = out,
-                              .has_bias = bias,
-                              .params = layer->params,
-                              .param_count = bias ? 2 : 1};
-    layer->params[0] = (rbe_param){.part = "weights", .count = in * out, .decays = true, .lr_scale = 1.0f};
+    layer->base.params = layer->params;
+    layer->base.param_count = bias ? 2 : 1;
+    layer->params[0] = (rbe_param){.part = "weight", .count = in * out, .rows = out, .decays = true, .lr_scale = 1.0f};
     layer->params[1] = (rbe_param){.part = "bias", .count = out, .lr_scale = 1.0f};
-    rbe_layer_set_default_name(&layer->base, "dense");
-    if (name) rbe_layer_set_name(&layer->base, name);
+    rbe_layer_set_default_name(&layer->base, name);
     layer->params[0].value = rbe_alloc(in * out, sizeof(float));
     if (bias) layer->params[1].value = rbe_alloc_zeroed(out, sizeof(float));
     if (layer->params[0].value && (!bias || layer->params[1].value)) return layer;

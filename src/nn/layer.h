@@ -1,44 +1,25 @@
-/* What a layer is made of: a const method table and its parameters. */
+/* The inside of layers: what the library does with any of them. */
 #ifndef RBE_NN_LAYER_H
 #define RBE_NN_LAYER_H
 
 #include "nn/param.h"
+#include "rbe/extend.h"
 
-#define RBE_MAX_PARAMS 3
+#define RBE_MAX_PARAMS 3 /* of the library's own layers */
 
-typedef struct rbe_layer_type {
-    const char *kind; /* "dense" */
-    rbe_var *(*forward)(const rbe_layer *layer, rbe_var *x);
-    /* Bytes that a training step keeps in the tape's arena for `rows` rows of `columns` values: outputs and
-     * gradients. */
-    size_t (*tape_bytes)(const rbe_layer *layer, size_t rows, size_t columns);
-    /* Bytes that one product takes on top and gives back. May be NULL: none. */
-    size_t (*scratch_bytes)(const rbe_layer *layer, size_t rows);
-    size_t (*structure_bytes)(const rbe_layer *layer); /* beside the parameters: positions, pointers. May be NULL. */
-    size_t (*table_bytes)(const rbe_layer *layer);     /* constants of its products, not stored. May be NULL. */
-    void (*destroy)(rbe_layer *layer);                 /* frees what the layer owns beyond this struct; may be NULL */
-    size_t (*dense_bytes)(const rbe_layer *layer);     /* what the dense layer in its place takes. May be NULL: as much
-                                                          as the layer itself, which compresses nothing. */
-} rbe_layer_type;
+/* A layer of the library's own, as rbe_layer_make, with a name that holds until it gets one of its own (`name`, NULL:
+ * none) or a place. */
+rbe_layer *rbe_layer_make_named(const rbe_layer_type *type, size_t bytes, size_t in, size_t out, const char *name);
 
-/* A layer's own struct begins with this one and is one piece of rbe_alloc. Parameter values belong to the layer's
- * own struct (destroy frees them), gradients to rbe_layer_free. */
-struct rbe_layer {
-    const rbe_layer_type *type;
-    char name[RBE_NAME_SIZE];
-    bool named; /* by rbe_layer_set_name; otherwise a model names it by its place */
-    bool has_bias;
-    const rbe_model *owner; /* the model that it is a part of, and that frees it; NULL: none */
-    size_t in, out;         /* 0: any */
-    rbe_param *params;      /* inside the layer's own struct: the gradients of a const layer can be written */
-    size_t param_count;
-};
-
-/* A name that holds until the layer gets one of its own or a place in a model. */
+/* The name of a layer whose parameters are complete: `name`, or its kind until it gets one. */
 void rbe_layer_set_default_name(rbe_layer *layer, const char *name);
+
+#define RBE_MOST_COLUMNS ((size_t)1 << 24) /* BLAS counts in int, positions in 32 bits */
 
 /* INVALID_ARGUMENT, with the kind of layer in its text, unless both widths are 1 .. 2^24. */
 rbe_status rbe_layer_check_size(const char *kind, size_t in, size_t out);
+
+bool rbe_layer_has_bias(const rbe_layer *layer);
 
 /* Bytes that a layer holds beside parameters, positions and gradients: its struct and its tables. */
 size_t rbe_layer_table_bytes(const rbe_layer *layer);
@@ -49,7 +30,48 @@ rbe_status rbe_layer_require_grads(const rbe_layer *layer);
 /* Whether any parameter is not frozen: only then does the layer take part in a backward pass for its own sake. */
 bool rbe_layer_is_trained(const rbe_layer *layer);
 
-/* The probability of a dropout layer; false for another kind. */
-bool rbe_dropout_probability(const rbe_layer *layer, float *probability);
+/* What its methods say, or the defaults. *columns: of the input, then of the output. */
+size_t rbe_layer_tape_bytes(const rbe_layer *layer, size_t rows, size_t *columns);
+size_t rbe_layer_scratch_bytes(const rbe_layer *layer, size_t rows);
+
+/* ---- trees of layers ----------------------------------------------------------------------------------------- */
+
+/* Puts a layer into a container, which owns it from then on. A layer that is in the way of another model, or that would
+ * hold itself, is refused and stays where it is; with any other failure it is freed unless it has a place already. */
+rbe_status rbe_layer_adopt(rbe_layer *container, rbe_layer *layer);
+
+/* Goes through a layer and all inside, parents first; each once, at its first place. Ends where `see` returns false, and
+ * returns that. */
+typedef bool rbe_layer_visitor(void *user, rbe_layer *layer);
+bool rbe_layer_walk(rbe_layer *layer, rbe_layer_visitor *see, void *user);
+
+/* Gives a layer and all inside the model that they are a part of, and the paths that follow from their places. */
+void rbe_layer_set_owner(rbe_layer *layer, const rbe_model *owner);
+
+/* ---- kinds --------------------------------------------------------------------------------------------------- */
+
+/* The type of this kind; NULL if there is none. */
+const rbe_layer_type *rbe_layer_type_of(const char *kind);
+
+extern const rbe_layer_type rbe_dense_type, rbe_linear_type, rbe_dropout_type, rbe_sequential_type, rbe_residual_type,
+    rbe_repeat_type, rbe_bag_type;
+
+/* The n-th type of a storable operation; NULL past the last. */
+const rbe_layer_type *rbe_operation_type(size_t n);
+
+/* What a reader and a writer are to the library's own layers: the methods of what stores them. */
+struct rbe_writer {
+    rbe_status (*number)(rbe_writer *self, const char *name, double value);
+    rbe_status (*text)(rbe_writer *self, const char *name, const char *value);
+};
+
+struct rbe_reader {
+    rbe_status (*number)(rbe_reader *self, const char *name, double least, double most, bool whole, double *value);
+    const char *(*text)(rbe_reader *self, const char *name);
+    size_t (*values)(const rbe_reader *self, const char *part);
+    rbe_status (*matrix)(rbe_reader *self, const char *part, size_t rows, size_t columns);
+    rbe_status (*blocks)(rbe_reader *self, size_t in, size_t out, rbe_blocks **blocks);
+    rbe_status (*fail)(const rbe_reader *self, const char *text);
+};
 
 #endif

@@ -103,10 +103,6 @@ static size_t linear_scratch_bytes(const rbe_layer *base, size_t rows) {
     return forward > backward ? forward : backward;
 }
 
-static size_t linear_structure_bytes(const rbe_layer *base) {
-    return rbe_blocks_describe(((const rbe_linear_layer *)base)->blocks).position_bytes;
-}
-
 static size_t linear_table_bytes(const rbe_layer *base) {
     const rbe_linear_layer *layer = (const rbe_linear_layer *)base;
     return rbe_alloc_bytes(layer->plan) + rbe_alloc_bytes(layer->blocks) + rbe_alloc_bytes(layer->blocks->moments);
@@ -119,19 +115,48 @@ static void linear_destroy(rbe_layer *base) {
     rbe_blocks_free(layer->blocks);
 }
 
-/* W and b uncompressed. */
-static size_t linear_dense_bytes(const rbe_layer *base) {
-    return (base->in * base->out + (base->has_bias ? base->out : 0)) * sizeof(float);
+/* Positions come on top; instead of it all there could be W and b uncompressed. */
+static void linear_cost(const rbe_layer *base, rbe_layer_cost *cost) {
+    const rbe_linear_layer *layer = (const rbe_linear_layer *)base;
+    cost->bytes += rbe_blocks_describe(layer->blocks).position_bytes;
+    cost->dense_bytes = (base->in * base->out + (layer->bias ? base->out : 0)) * sizeof(float);
 }
 
-static const rbe_layer_type linear_type = {"rbe",
-                                           linear_forward,
-                                           linear_tape_bytes,
-                                           linear_scratch_bytes,
-                                           linear_structure_bytes,
-                                           linear_table_bytes,
-                                           linear_destroy,
-                                           linear_dense_bytes};
+static const rbe_blocks *linear_blocks(const rbe_layer *base) { return ((const rbe_linear_layer *)base)->blocks; }
+
+static rbe_status linear_write(const rbe_layer *layer, rbe_writer *writer) {
+    RBE_TRY(rbe_write_number(writer, "in", (double)layer->in));
+    return rbe_write_number(writer, "out", (double)layer->out);
+}
+
+static rbe_layer *assemble(rbe_blocks *blocks, float *bias, const rbe_linear_options *o);
+
+static rbe_layer *linear_read(const rbe_layer_type *type, rbe_reader *reader) {
+    (void)type;
+    size_t in, out;
+    rbe_blocks *blocks;
+    if (rbe_read_count(reader, "in", 1, RBE_MOST_COLUMNS, &in) != RBE_OK ||
+        rbe_read_count(reader, "out", 1, RBE_MOST_COLUMNS, &out) != RBE_OK ||
+        reader->blocks(reader, in, out, &blocks) != RBE_OK)
+        return NULL;
+    float *bias = NULL;
+    if (rbe_read_values(reader, "bias") > 0 && !(bias = rbe_alloc_zeroed(out, sizeof *bias))) {
+        rbe_blocks_free(blocks);
+        return NULL;
+    }
+    return assemble(blocks, bias, &(rbe_linear_options){0});
+}
+
+const rbe_layer_type rbe_linear_type = {.kind = "rbe",
+                                        .forward = linear_forward,
+                                        .destroy = linear_destroy,
+                                        .write = linear_write,
+                                        .read = linear_read,
+                                        .cost = linear_cost,
+                                        .tape_bytes = linear_tape_bytes,
+                                        .scratch_bytes = linear_scratch_bytes,
+                                        .table_bytes = linear_table_bytes,
+                                        .blocks = linear_blocks};
 
 /* ---- making one ---------------------------------------------------------------------------------------------- */
 
@@ -180,12 +205,12 @@ static void set_params(rbe_linear_layer *layer, float *bias) {
     }
     layer->base.params = layer->params;
     layer->base.param_count = (size_t)(next - layer->params);
-    layer->base.has_bias = bias != NULL;
 }
 
 /* Takes over blocks and bias (NULL: none), also when it fails. */
 static rbe_layer *assemble(rbe_blocks *blocks, float *bias, const rbe_linear_options *o) {
-    rbe_linear_layer *layer = rbe_alloc_zeroed(1, sizeof *layer);
+    rbe_linear_layer *layer = (rbe_linear_layer *)rbe_layer_make_named(
+        &rbe_linear_type, sizeof *layer, blocks->input_axis.length, blocks->output_axis.length, NULL);
     rbe_plan *plan = rbe_plan_new(blocks);
     if (!layer || !plan) {
         rbe_free(layer);
@@ -194,7 +219,6 @@ static rbe_layer *assemble(rbe_blocks *blocks, float *bias, const rbe_linear_opt
         rbe_free(bias);
         return NULL;
     }
-    layer->base = (rbe_layer){.type = &linear_type, .in = blocks->input_axis.length, .out = blocks->output_axis.length};
     layer->blocks = blocks;
     layer->plan = plan;
     layer->use_cache = o->use_cache;
@@ -202,8 +226,7 @@ static rbe_layer *assemble(rbe_blocks *blocks, float *bias, const rbe_linear_opt
     layer->count = &layer->counted;
     if (o->batch_threshold) rbe_plan_set_batch_threshold(plan, o->batch_threshold);
     set_params(layer, bias);
-    rbe_layer_set_default_name(&layer->base, "rbe");
-    if (o->name) rbe_layer_set_name(&layer->base, o->name);
+    rbe_layer_set_default_name(&layer->base, o->name);
     return &layer->base;
 }
 
@@ -284,7 +307,7 @@ rbe_layer *rbe_linear_from_blocks(rbe_blocks *blocks, const float *bias, size_t 
 /* ---- looking inside ------------------------------------------------------------------------------------------ */
 
 rbe_linear_layer *rbe_layer_as_linear(const rbe_layer *layer) {
-    return layer && layer->type == &linear_type ? (rbe_linear_layer *)layer : NULL;
+    return layer && layer->type == &rbe_linear_type ? (rbe_linear_layer *)layer : NULL;
 }
 
 const rbe_blocks *rbe_linear_blocks(const rbe_layer *layer) {

@@ -1,4 +1,4 @@
-/* A model: layers and shape-keeping operations, one after the other. */
+/* A model: a root layer, whose layers have names, and the first error of building it. */
 #include <stdio.h>
 #include <string.h>
 
@@ -6,20 +6,28 @@
 #include "nn/model.h"
 #include "tensor/node.h"
 
-rbe_model *rbe_model_new(void) { return rbe_alloc_zeroed(1, sizeof(rbe_model)); }
+rbe_model *rbe_model_new(void) {
+    rbe_model *model = rbe_alloc_zeroed(1, sizeof *model);
+    if (!model) return NULL;
+    model->root = rbe_layer_make_named(&rbe_sequential_type, sizeof(rbe_layer), 0, 0, "");
+    if (!model->root) {
+        rbe_free(model);
+        return NULL;
+    }
+    rbe_layer_set_owner(model->root, model);
+    return model;
+}
 
 void rbe_model_free(rbe_model *model) {
     if (!model) return;
-    for (size_t n = 0; n < model->count; n++) {
-        rbe_layer *layer = model->stages[n].layer;
-        if (layer) layer->owner = NULL;
-        rbe_layer_free(layer);
-    }
-    rbe_free(model->stages);
+    rbe_layer_set_owner(model->root, NULL);
+    rbe_layer_free(model->root);
     rbe_free(model->gradients);
     rbe_free(model->texts);
     rbe_free(model);
 }
+
+/* ---- building ------------------------------------------------------------------------------------------------ */
 
 /* Keeps the thread's last error as the model's, unless it has one already. */
 static rbe_status keep_error(rbe_model *model) {
@@ -35,110 +43,127 @@ rbe_status rbe_model_status(const rbe_model *model) {
     return model->status == RBE_OK ? RBE_OK : rbe_fail(model->status, "%s", model->error);
 }
 
-static rbe_status append(rbe_model *model, rbe_stage s) {
-    if (model->count == model->capacity) {
-        size_t capacity = model->capacity ? 2 * model->capacity : 8;
-        rbe_stage *stages = rbe_alloc(capacity, sizeof *stages);
-        if (!stages) return rbe_last_status();
-        if (model->count) memcpy(stages, model->stages, model->count * sizeof *stages);
-        rbe_free(model->stages);
-        model->stages = stages;
-        model->capacity = capacity;
-    }
-    model->stages[model->count++] = s;
-    return RBE_OK;
+/* Layers that nobody has named are called by their place among those with parameters, containers by their kind. */
+static void name_by_place(rbe_model *model, rbe_layer *layer) {
+    if (layer->named || layer->places > 0) return;
+    if (layer->param_count)
+        snprintf(layer->name, sizeof layer->name, "fc%zu", model->fc_count + 1);
+    else if (layer->type->role == RBE_CONTAINER)
+        snprintf(layer->name, sizeof layer->name, "%s%zu", layer->type->kind, model->root->child_count + 1);
 }
 
-static rbe_status add_layer(rbe_model *model, rbe_layer *layer) {
-    if (model->width && layer->in && layer->in != model->width)
-        return rbe_fail(RBE_INPUT_DIMENSION_MISMATCH, "%s: takes %zu columns, the layer before gives %zu", layer->name,
-                        layer->in, model->width);
-    RBE_TRY(append(model, (rbe_stage){.layer = layer}));
-    layer->owner = model;
-    if (layer->out) model->width = layer->out;
-    if (layer->param_count) model->fc_count++;
-    if (!layer->named) {
-        char name[RBE_NAME_SIZE];
-        snprintf(name, sizeof name, "fc%zu", model->fc_count);
-        rbe_layer_set_default_name(layer, name);
-    }
-    return RBE_OK;
-}
-
-/* A layer has one place in one model, which trains, counts, stores and frees it there. */
-static rbe_status refuse_owned(const rbe_model *model, const rbe_layer *layer) {
-    if (layer->owner != model)
-        return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_model_add: %s is a layer of another model already", layer->name);
-    size_t place = 0;
-    while (rbe_model_layer(model, place) != layer) place++;
-    return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_model_add: %s is layer %zu of this model already", layer->name, place);
-}
+static bool is_not_elsewhere(void *user, rbe_layer *layer) { return !layer->owner || layer->owner == user; }
 
 rbe_status rbe_model_add(rbe_model *model, rbe_layer *layer) {
-    if (layer && layer->owner) return refuse_owned(model, layer);
+    if (layer && !rbe_layer_walk(layer, is_not_elsewhere, model))
+        return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_model_add: %s is a layer of another model already", layer->path);
     rbe_status status = rbe_model_status(model);
     if (status == RBE_OK && !layer) {
         /* Most likely its constructor has just failed in this thread and said why. */
         rbe_fail(RBE_INVALID_ARGUMENT, "rbe_model_add: the layer is NULL (last failure: %s)", rbe_last_error());
         return keep_error(model);
     }
-    if (status == RBE_OK && add_layer(model, layer) != RBE_OK) status = keep_error(model);
-    if (status != RBE_OK) rbe_layer_free(layer);
-    return status;
+    if (status != RBE_OK) {
+        if (layer && layer->places == 0) rbe_layer_free(layer);
+        return status;
+    }
+    name_by_place(model, layer);
+    bool first = layer->places == 0, trained = layer->param_count > 0;
+    if (rbe_layer_adopt(model->root, layer) != RBE_OK) return keep_error(model);
+    if (first && trained) model->fc_count++;
+    return RBE_OK;
+}
+
+static rbe_status apply(rbe_model *model, rbe_layer *operation) {
+    if (!operation || rbe_layer_adopt(model->root, operation) != RBE_OK) return keep_error(model);
+    return RBE_OK;
 }
 
 rbe_status rbe_model_apply(rbe_model *model, rbe_var *(*operation)(rbe_var *)) {
     RBE_TRY(rbe_model_status(model));
-    if (!operation) rbe_fail(RBE_INVALID_ARGUMENT, "rbe_model_apply: the operation is NULL");
-    if (!operation || append(model, (rbe_stage){.operation = operation}) != RBE_OK) return keep_error(model);
-    return RBE_OK;
+    return apply(model, rbe_operation_new(operation));
 }
 
-/* An operation is a caller's: what it returns is checked. */
-rbe_var *rbe_model_stage_forward(const rbe_model *model, size_t n, rbe_var *x) {
-    const rbe_stage *s = &model->stages[n];
-    if (s->layer) return rbe_layer_forward(s->layer, x);
-    if (!rbe_ok(x)) return x;
-    rbe_var *y = s->operation(x);
-    if (y && y->tape == x->tape) return y;
-    return rbe_tape_fail(x, RBE_INVALID_ARGUMENT,
-                         "the operation at place %zu of %zu of the model: expected a variable of its input's tape, "
-                         "found %s",
-                         n + 1, model->count, y ? "one of another tape" : "NULL");
+rbe_status rbe_model_apply_function(rbe_model *model, rbe_var *(*function)(void *user, rbe_var *), void *user) {
+    RBE_TRY(rbe_model_status(model));
+    return apply(model, rbe_function_new(function, user));
 }
+
+/* ---- using --------------------------------------------------------------------------------------------------- */
 
 rbe_var *rbe_model_forward(const rbe_model *model, rbe_var *x) {
     if (!x) return NULL;
     if (rbe_model_status(model) != RBE_OK) return rbe_tape_fail_last(x);
-    for (size_t n = 0; n < model->count; n++) x = rbe_model_stage_forward(model, n, x);
+    for (size_t n = 0; n < model->root->child_count; n++) x = rbe_layer_forward(model->root->children[n], x);
     return x;
 }
 
+/* ---- what it holds ------------------------------------------------------------------------------------------- */
+
+typedef struct search {
+    size_t n; /* to be passed over */
+    rbe_layer *layer;
+    rbe_param *param;
+    const char *path;
+} search;
+
+static bool pass_layer(void *user, rbe_layer *layer) {
+    search *s = user;
+    if (layer->type->role != RBE_LAYER || s->n-- > 0) return true;
+    s->layer = layer;
+    return false;
+}
+
 rbe_layer *rbe_model_layer(const rbe_model *model, size_t n) {
-    for (size_t s = 0; model && s < model->count; s++)
-        if (model->stages[s].layer && n-- == 0) return model->stages[s].layer;
-    return NULL;
+    search s = {.n = n};
+    if (model) rbe_layer_walk(model->root, pass_layer, &s);
+    return s.layer;
+}
+
+static bool pass_params(void *user, rbe_layer *layer) {
+    search *s = user;
+    if (s->n >= layer->param_count) {
+        s->n -= layer->param_count;
+        return true;
+    }
+    s->param = &layer->params[s->n];
+    return false;
 }
 
 rbe_param *rbe_model_param(const rbe_model *model, size_t n) {
-    for (size_t l = 0;; l++) {
-        const rbe_layer *layer = rbe_model_layer(model, l);
-        if (!layer) return NULL;
-        if (n < layer->param_count) return &layer->params[n];
-        n -= layer->param_count;
-    }
+    search s = {.n = n};
+    if (model) rbe_layer_walk(model->root, pass_params, &s);
+    return s.param;
+}
+
+static bool has_path(void *user, rbe_layer *layer) {
+    search *s = user;
+    if (layer->type->role == RBE_OPERATION || !layer->parent || strcmp(layer->path, s->path) != 0) return true;
+    s->layer = layer;
+    return false;
+}
+
+rbe_layer *rbe_model_find(const rbe_model *model, const char *path) {
+    search s = {.path = path};
+    if (model && path) rbe_layer_walk(model->root, has_path, &s);
+    return s.layer;
+}
+
+static bool has_param(void *user, rbe_layer *layer) {
+    search *s = user;
+    for (size_t n = 0; n < layer->param_count && !s->param; n++)
+        if (strcmp(layer->params[n].name, s->path) == 0) s->param = &layer->params[n];
+    return !s->param;
+}
+
+rbe_param *rbe_model_find_param(const rbe_model *model, const char *path) {
+    search s = {.path = path};
+    if (model && path) rbe_layer_walk(model->root, has_param, &s);
+    return s.param;
 }
 
 rbe_layer_cost rbe_model_describe_cost(const rbe_model *model) {
-    rbe_layer_cost sum = {0};
-    const rbe_layer *layer;
-    for (size_t n = 0; (layer = rbe_model_layer(model, n)); n++) {
-        rbe_layer_cost cost = rbe_layer_describe_cost(layer);
-        sum.values += cost.values;
-        sum.bytes += cost.bytes;
-        sum.dense_bytes += cost.dense_bytes;
-    }
-    return sum;
+    return rbe_layer_describe_cost(model ? model->root : NULL);
 }
 
 /* Columns of the input: what stands before the first layer with a width keeps the shape. */
@@ -151,16 +176,36 @@ static size_t input_columns(const rbe_model *model) {
 
 size_t rbe_model_tape_bytes(const rbe_model *model, size_t rows) {
     if (rows > INT32_MAX) return PTRDIFF_MAX; /* no product takes so many; nothing below overflows */
-    size_t columns = input_columns(model), scratch = 0;
+    size_t columns = input_columns(model);
     size_t bytes = rbe_aligned(sizeof(rbe_var)); /* the input */
-    for (size_t n = 0; model && n < model->count; n++) {
-        const rbe_layer *layer = model->stages[n].layer;
-        bytes += layer ? layer->type->tape_bytes(layer, rows, columns) : rbe_node_bytes(rows * columns, true);
-        if (layer && layer->out) columns = layer->out;
-        size_t own = layer && layer->type->scratch_bytes ? layer->type->scratch_bytes(layer, rows) : 0;
-        if (own > scratch) scratch = own;
-    }
+    if (model) bytes += rbe_layer_tape_bytes(model->root, rows, &columns) + rbe_layer_scratch_bytes(model->root, rows);
     /* The loss, what it remembers, and the softmax it keeps for its backward. */
-    size_t loss = rbe_node_bytes(1, true) + RBE_ALIGNMENT + rbe_aligned(rows * columns * sizeof(float));
-    return bytes + scratch + loss;
+    return bytes + rbe_node_bytes(1, true) + RBE_ALIGNMENT + rbe_aligned(rows * columns * sizeof(float));
+}
+
+/* ---- printing ------------------------------------------------------------------------------------------------ */
+
+static bool print_layer(void *user, rbe_layer *layer) {
+    if (layer->type->role != RBE_LAYER) return true;
+    rbe_layer_cost cost = {0};
+    for (size_t n = 0; n < layer->param_count; n++) cost.values += layer->params[n].count;
+    cost.bytes = cost.dense_bytes = cost.values * sizeof(float);
+    if (layer->type->cost) layer->type->cost(layer, &cost);
+    char widths[48] = "", smaller[16] = "";
+    if (layer->in || layer->out) snprintf(widths, sizeof widths, "%zu -> %zu", layer->in, layer->out);
+    if (cost.bytes > 0) snprintf(smaller, sizeof smaller, "%.1f", (double)cost.dense_bytes / (double)cost.bytes);
+    return fprintf(user, "%-32s %-10s %-16s %12zu %12zu %8s\n", layer->path, layer->type->kind, widths, cost.values,
+                   cost.bytes, smaller) >= 0;
+}
+
+rbe_status rbe_model_print(const rbe_model *model, FILE *file) {
+    RBE_TRY(rbe_model_status(model));
+    if (!file) return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_model_print: the file is NULL");
+    const rbe_layer_cost all = rbe_model_describe_cost(model);
+    bool whole = fprintf(file, "%-32s %-10s %-16s %12s %12s %8s\n", "name", "kind", "widths", "values", "bytes",
+                         "smaller") >= 0 &&
+                 rbe_layer_walk(model->root, print_layer, file) &&
+                 fprintf(file, "%-32s %-10s %-16s %12zu %12zu %8.1f\n", "all", "", "", all.values, all.bytes,
+                         all.bytes > 0 ? (double)all.dense_bytes / (double)all.bytes : 1.0) >= 0;
+    return whole ? RBE_OK : rbe_fail(RBE_IO_ERROR, "rbe_model_print: the table cannot be written");
 }

@@ -14,6 +14,8 @@ typedef struct rbe_record {
     rbe_var *parents[];
 } rbe_record;
 
+struct rbe_layer; /* of rbe/nn.h */
+
 struct rbe_tape {
     rbe_arena arena;
     size_t lasting; /* bytes of the arena, from its beginning, that hold variables, values and gradients */
@@ -25,6 +27,9 @@ struct rbe_tape {
     uint64_t seed;
     uint64_t draws;    /* random masks drawn since the tape was made: each has a stream of its own */
     const char *scope; /* of the layer now being applied */
+    /* Told of the input of each layer that is applied; NULL: nobody is. */
+    void (*see_layer)(void *user, const struct rbe_layer *layer, rbe_var *x);
+    void *see_user;
     rbe_var inert;     /* what a failed operation returns */
 };
 

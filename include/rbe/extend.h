@@ -1,0 +1,144 @@
+/* rbe/extend.h - layers of your own.
+ *
+ * A layer is a struct that begins with an rbe_layer, and a constant table of methods. A trained scale and shift for each
+ * feature:
+ *
+ *     typedef struct affine {
+ *         rbe_layer base;
+ *         rbe_param params[2];
+ *     } affine;
+ *
+ *     static rbe_var *affine_forward(const rbe_layer *layer, rbe_var *x) {
+ *         rbe_var *scale = rbe_parameter(x->tape, &layer->params[0], 1, &layer->in);
+ *         return rbe_add(rbe_mul(x, scale), rbe_parameter(x->tape, &layer->params[1], 1, &layer->in));
+ *     }
+ *
+ *     static const rbe_layer_type affine_type = {
+ *         .kind = "affine", .forward = affine_forward, .destroy = affine_destroy, .read = affine_read};
+ *
+ * That is all: optimisers, growth of the layers beside it, files, costs and names know it by what its rbe_layer says. A
+ * file can be loaded once rbe_layer_register knows the type. Options are written by `write` and read by `read`;
+ * parameters are stored and loaded by the library.
+ *
+ * Layers that hold others (children) are trained, counted, stored and freed with them. examples/extend.c has it all.
+ */
+#ifndef RBE_EXTEND_H
+#define RBE_EXTEND_H
+
+#include "rbe/nn.h"
+#include "rbe/op.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- options in files ---------------------------------------------------------------------------------------- */
+
+/* Where the options of a layer go when its model is saved. */
+typedef struct rbe_writer rbe_writer;
+
+/* A named number or text (UTF-8). Names that begin with a letter and are none of "kind", "name", "children". */
+RBE_API rbe_status rbe_write_number(rbe_writer *writer, const char *name, double value);
+RBE_API rbe_status rbe_write_text(rbe_writer *writer, const char *name, const char *value);
+
+/* Where they come from. Files are not trusted: everything is checked, and what is missing or out of range is BAD_FORMAT
+ * with a text that names it. */
+typedef struct rbe_reader rbe_reader;
+
+RBE_API rbe_status rbe_read_number(rbe_reader *reader, const char *name, double least, double most, double *value);
+RBE_API rbe_status rbe_read_count(rbe_reader *reader, const char *name, size_t least, size_t most, size_t *value);
+
+/* NULL if there is none. It lives as long as the reader. */
+RBE_API const char *rbe_read_text(rbe_reader *reader, const char *name);
+
+/* Whether the file has values for the parameter of this part, and of how many. 0: none. To be asked for before memory
+ * is taken for them, since a file may promise anything. */
+RBE_API size_t rbe_read_values(const rbe_reader *reader, const char *part);
+
+/* BAD_FORMAT unless it has rows x columns values for that part, and unless the file may take as much memory. */
+RBE_API rbe_status rbe_read_matrix(rbe_reader *reader, const char *part, size_t rows, size_t columns);
+
+/* BAD_FORMAT with a text of your own. */
+RBE_API rbe_status rbe_read_fail(const rbe_reader *reader, const char *format, ...) RBE_PRINTF(2, 3);
+
+/* ---- the table of methods ------------------------------------------------------------------------------------ */
+
+/* What a layer is for those that go through a model. */
+typedef enum rbe_layer_role {
+    RBE_LAYER,     /* counted by rbe_model_layer */
+    RBE_OPERATION, /* a function without parameters: not counted, not named */
+    RBE_CONTAINER  /* holds others, which are counted in its place */
+} rbe_layer_role;
+
+/* All methods but forward may be NULL. */
+typedef struct rbe_layer_type rbe_layer_type;
+struct rbe_layer_type {
+    const char *kind; /* "dense": what files call it */
+    rbe_layer_role role;
+
+    /* y = layer(x). The width of x has been checked against layer->in. */
+    rbe_var *(*forward)(const rbe_layer *layer, rbe_var *x);
+
+    /* Frees what the layer owns beside its struct, its parameters' gradients and companions, and its children. */
+    void (*destroy)(rbe_layer *layer);
+
+    /* Writes the options. Parameters and children follow by themselves. */
+    rbe_status (*write)(const rbe_layer *layer, rbe_writer *writer);
+
+    /* Makes a layer with these options; its parameters are filled and its children added afterwards. NULL on failure.
+     * A type without it cannot be stored. */
+    rbe_layer *(*read)(const rbe_layer_type *type, rbe_reader *reader);
+
+    /* Adds what a child brings, or refuses it: containers only. NULL: children are appended as they come. */
+    rbe_status (*adopt)(rbe_layer *layer, const rbe_layer *child);
+
+    /* Corrects the costs, which hold the values and bytes of its own parameters, and dense_bytes equal to bytes. */
+    void (*cost)(const rbe_layer *layer, rbe_layer_cost *cost);
+
+    /* Bytes that a training step keeps on the tape for `rows` rows of `columns` values. NULL: those of one variable of
+     * layer->out values a row (0: as many as the input has), with its gradient. */
+    size_t (*tape_bytes)(const rbe_layer *layer, size_t rows, size_t columns);
+
+    /* Bytes that one product takes on top and gives back; bytes of constants that it holds and no file does. */
+    size_t (*scratch_bytes)(const rbe_layer *layer, size_t rows);
+    size_t (*table_bytes)(const rbe_layer *layer);
+
+    /* The compressed matrix that files store in the place of the parameters whose values are its own. */
+    const rbe_blocks *(*blocks)(const rbe_layer *layer);
+};
+
+/* ---- layers -------------------------------------------------------------------------------------------------- */
+
+/* The beginning of every layer's struct. A constructor fills in what stands above the line; the rest is the library's. */
+struct rbe_layer {
+    const rbe_layer_type *type;
+    size_t in, out;    /* widths; 0: any */
+    rbe_param *params; /* an array inside the layer's own struct, so that those of a const layer have gradients */
+    size_t param_count;
+    /* ------------------------------------------------------------------------------------------------------------ */
+    char name[RBE_NAME_SIZE]; /* within its parent: "query" */
+    char path[RBE_PATH_SIZE]; /* from the model on: "blocks.3.attention.query" */
+    bool named;               /* by rbe_layer_set_name; otherwise by its place */
+    rbe_layer **children;
+    size_t child_count, child_capacity;
+    rbe_layer *parent;      /* that it was added to first; NULL: none */
+    size_t places;          /* in how many places it is used */
+    const rbe_model *owner; /* the model that it is a part of; NULL: none */
+};
+
+/* Memory for a struct of `bytes`, zeroed, with this type, in and out. Parameters are for the constructor to add. NULL on
+ * failure: INSUFFICIENT_MEMORY. */
+RBE_API rbe_layer *rbe_layer_make(const rbe_layer_type *type, size_t bytes, size_t in, size_t out);
+
+/* Values of a parameter: zeroed memory that `rbe_layer_release` frees; NULL when memory is short. */
+RBE_API float *rbe_layer_values(size_t count);
+RBE_API void rbe_layer_release(float *values); /* NULL is allowed */
+
+/* Makes a type known to rbe_model_load. The table must outlive all loading. INVALID_ARGUMENT for a kind that is taken by
+ * another table, and for the 65th type. May be called by several threads, and again for the same table. */
+RBE_API rbe_status rbe_layer_register(const rbe_layer_type *type);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
