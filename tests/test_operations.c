@@ -291,8 +291,8 @@ START_TEST(matmul_with_transposes) {
     const operation *op = &matmul[_i];
     for (int s = 0; s < MATMUL_EXTENTS; s++) {
         const size_t *extents = matmul_extents[s];
-        rbe_tensor shapes[MAX_OPERANDS];
-        for (int k = 0; k < MAX_OPERANDS; k++)
+        rbe_tensor shapes[2];
+        for (int k = 0; k < 2; k++)
             shapes[k] = op->transposed[k] ? rbe_tensor_2d(NULL, extents[k + 1], extents[k])
                                           : rbe_tensor_2d(NULL, extents[k], extents[k + 1]);
         check_operation(op, shapes);

@@ -286,6 +286,51 @@ RBE_API rbe_layer_cost rbe_model_describe_cost(const rbe_model *model);
  * cross-entropy loss: the argument of rbe_tape_reserve. PTRDIFF_MAX, which nobody has, for more than 2^31 - 1 rows. */
 RBE_API size_t rbe_model_tape_bytes(const rbe_model *model, size_t rows);
 
+/* ---- layers made of operations ------------------------------------------------------------------------------- */
+
+/* The values of a parameter as a variable of the given shape, which has param->count values: so a layer of your own is
+ * made of operations. rbe_backward adds the gradient to param->grad, which it makes if there is none, as it does for
+ * the parameters of layers; of several uses on one tape the sum. Values are borrowed until the reset, and the parameter
+ * stays where it is. In inference no gradient is computed. NULL tape gives NULL; INVALID_ARGUMENT for no parameter or
+ * one without values, INPUT_DIMENSION_MISMATCH for a shape of another count. */
+RBE_API rbe_var *rbe_parameter(rbe_tape *tape, rbe_param *param, int dims, const size_t *shape);
+
+/* ---- gradients against finite differences -------------------------------------------------------------------- */
+
+/* Builds a loss, a variable of one value, on a tape that records gradients. It is called several times for each entry
+ * that is checked, and gives the same loss each time as long as the parameters are the same: masks of dropout on this
+ * tape repeat, anything random of your own must, too. */
+typedef rbe_var *rbe_loss_function(rbe_tape *tape, void *user);
+
+/* Zeros mean the defaults. */
+typedef struct rbe_gradient_options {
+    double step;      /* of a difference, in units of the parameter's root mean square (at least 0.5); default 2e-2 */
+    double tolerance; /* the largest error that passes; default 1e-3 */
+    size_t entries;   /* that are checked of each parameter: a sample if it has more; default 64 */
+    uint64_t seed;    /* of the sample, and of dropout masks */
+} rbe_gradient_options;
+
+/* The worst entry that was checked. Its error is |found - expected|, as far as that is beyond the uncertainty of the
+ * differences (rounding of a float loss, and kinks of relu, abs, clamp or max within the step), over the largest of
+ * |found|, |expected| and the root mean square of the parameter's gradient. */
+typedef struct rbe_gradient_report {
+    size_t checked;         /* entries in all */
+    size_t unresolved;      /* of them: so uncertain that even an error of 10 % may have passed */
+    const rbe_param *param; /* NULL: none was checked */
+    size_t index;
+    double expected, found; /* by central differences, and by rbe_backward */
+    double error;
+} rbe_gradient_report;
+
+/* Compares the gradients of rbe_backward with central finite differences in the values of `count` parameters.
+ * NUMERICAL_INSTABILITY, with a text that names the worst entry, if its error is beyond the tolerance; also if more than
+ * half of the entries are unresolved, or the loss is not finite. INVALID_ARGUMENT if the loss differs between two calls,
+ * or a parameter holds a gradient already (grad_set). Otherwise the tape's error. In any case the values are the same
+ * bits afterwards, and the parameters hold no gradient. List all parameters of the loss: gradients of others stay
+ * where they are. report NULL: not wanted. */
+RBE_API rbe_status rbe_check_gradients(rbe_loss_function *loss, void *user, rbe_param *const *params, size_t count,
+                                       const rbe_gradient_options *options, rbe_gradient_report *report);
+
 #ifdef __cplusplus
 }
 #endif

@@ -9,7 +9,7 @@
  *
  * Errors stick: an operation that fails, or that is given a failed variable, yields an inert variable, and the tape
  * keeps the first error. NULL (a tape that could not be made) passes through the operations as NULL. So expressions
- * nest without checks.
+ * nest without checks. Operations of your own: rbe/op.h.
  *
  * Memory: a tape owns the temporaries of a step in an arena that is reused after rbe_tape_reset; from the third
  * step of equal shapes on (the first, after rbe_tape_reserve) nothing is allocated. A tape belongs to one thread at

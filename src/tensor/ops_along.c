@@ -102,7 +102,7 @@ static void spread_items(void *pass, size_t first, size_t count) {
     const size_t n = r->c.along.extent;
     for (size_t index = first; index < first + count; index++) {
         const item at = item_of(r, index);
-        float gradient[STRIP];
+        float gradient[STRIP] = {0};
         for (size_t i = 0; i < at.width; i++) gradient[i] = r->g[at.to + i] / r->c.divisor;
         float *gx = r->gx + at.from;
         if (at.step == 1)

@@ -10,20 +10,24 @@
  *
  * Both directions walk the result row by row. Neighbouring dimensions that all operands step through alike are
  * merged first: operands of one shape become a single row, a matrix plus a bias row becomes rows of that length.
- * Within a row an operand steps by 1 or stands still.
+ * Within a row an operand steps by 1 or stands still. Pieces of the result, whatever rows they touch, are tasks; of the
+ * sums over repetitions, strips of columns.
  */
 #include <string.h>
 
+#include "base/parallel.h"
+#include "base/sizes.h"
 #include "tensor/node.h"
 
 /* How operands walk along with the result: for each of its dimensions, how far each operand steps. */
 typedef struct walk {
     size_t extent[RBE_MAX_DIMS];
     size_t step[2][RBE_MAX_DIMS];
-    float constant; /* s of add and sub, the factor of scale */
+    size_t every[RBE_MAX_DIMS]; /* steps of the result itself */
+    float constant;             /* s of add and sub, the factor of scale */
 } walk;
 
-enum { LAST = RBE_MAX_DIMS - 1 };
+enum { LAST = RBE_MAX_DIMS - 1, COLUMNS = 256 };
 
 static size_t walk_rows(const walk *w) { return w->extent[0] * w->extent[1] * w->extent[2]; }
 
@@ -31,6 +35,11 @@ static size_t walk_rows(const walk *w) { return w->extent[0] * w->extent[1] * w-
 static size_t row_start(const walk *w, const size_t *step, size_t row) {
     return row % w->extent[2] * step[2] + row / w->extent[2] % w->extent[1] * step[1] +
            row / w->extent[2] / w->extent[1] * step[0];
+}
+
+static void set_steps_of_result(walk *w) {
+    w->every[LAST] = 1;
+    for (int d = LAST; d > 0; d--) w->every[d - 1] = w->every[d] * w->extent[d];
 }
 
 /* Extent of dimension d of RBE_MAX_DIMS when the shape is aligned at the last. */
@@ -62,10 +71,15 @@ static bool broadcast(const rbe_tensor *a, const rbe_tensor *b, size_t shape[RBE
             w->step[1][merged] = step_b;
         }
     }
+    set_steps_of_result(w);
     return true;
 }
 
 /* ---- rows: one loop for each way of stepping, all of them vector loops --------------------------------------- */
+
+/* A part of a row: `to` from a and b, of which at least one steps, and a constant. */
+typedef void row_function(float *restrict to, const float *a, bool a_steps, const float *b, bool b_steps, float s,
+                          size_t n);
 
 /* c = a + s b */
 static void add_row(float *restrict c, const float *a, bool a_steps, const float *b, bool b_steps, float s, size_t n) {
@@ -81,7 +95,8 @@ static void add_row(float *restrict c, const float *a, bool a_steps, const float
 }
 
 /* c = a b */
-static void mul_row(float *restrict c, const float *a, bool a_steps, const float *b, bool b_steps, size_t n) {
+static void mul_row(float *restrict c, const float *a, bool a_steps, const float *b, bool b_steps, float s, size_t n) {
+    (void)s;
     if (a_steps && b_steps) {
         for (size_t i = 0; i < n; i++) c[i] = a[i] * b[i];
     } else {
@@ -92,7 +107,8 @@ static void mul_row(float *restrict c, const float *a, bool a_steps, const float
 }
 
 /* c = a / b */
-static void div_row(float *restrict c, const float *a, bool a_steps, const float *b, bool b_steps, size_t n) {
+static void div_row(float *restrict c, const float *a, bool a_steps, const float *b, bool b_steps, float s, size_t n) {
+    (void)s;
     if (a_steps && b_steps) {
         for (size_t i = 0; i < n; i++) c[i] = a[i] / b[i];
     } else if (a_steps) {
@@ -104,16 +120,24 @@ static void div_row(float *restrict c, const float *a, bool a_steps, const float
     }
 }
 
-/* target = g f, or added to it: the gradient of an operand that is not repeated. */
-static void gradient_row(float *restrict target, bool add, const float *g, const float *f, bool f_steps, size_t n) {
-    if (!add) {
-        mul_row(target, g, true, f, f_steps, n);
-    } else if (f_steps) {
+/* target += g f, where g steps. */
+static void accumulate_row(float *restrict target, const float *g, bool g_steps, const float *f, bool f_steps, float s,
+                           size_t n) {
+    (void)g_steps;
+    (void)s;
+    if (f_steps) {
         for (size_t i = 0; i < n; i++) target[i] += g[i] * f[i];
     } else {
         const float factor = f[0];
         for (size_t i = 0; i < n; i++) target[i] += factor * g[i];
     }
+}
+
+/* f = 1 / b for s = 0, -c / b for s = 1, where c steps. */
+static void quotient_slope_row(float *restrict f, const float *c, bool c_steps, const float *b, bool b_steps, float s,
+                               size_t n) {
+    (void)c_steps;
+    for (size_t i = 0; i < n; i++) f[i] = (s == 0.0f ? 1.0f : -c[i]) / b[b_steps ? i : 0];
 }
 
 /* sum += g f over the repetitions: the gradient of a repeated operand. */
@@ -129,21 +153,79 @@ static void gradient_sum_row(double *restrict sum, bool sum_steps, const float *
     }
 }
 
+/* ---- tasks --------------------------------------------------------------------------------------------------- */
+
+/* An operand of a pass over the result. */
+typedef struct operand {
+    const float *data;
+    const size_t *step;
+} operand;
+
+static const float *operand_at(const walk *w, operand x, size_t row, size_t column) {
+    return x.data + row_start(w, x.step, row) + (x.step[LAST] ? column : 0);
+}
+
+typedef struct pass {
+    const walk *w;
+    row_function *run;
+    float *to; /* a value for each of the result */
+    operand a, b;
+    float s;
+} pass;
+
+static void pass_range(void *context, size_t first, size_t count) {
+    const pass *p = context;
+    const size_t n = p->w->extent[LAST], end = first + count;
+    for (size_t at = first, some; at < end; at += some) {
+        const size_t row = at / n, column = at % n;
+        some = rbe_at_most(end - at, n - column);
+        p->run(p->to + at, operand_at(p->w, p->a, row, column), p->a.step[LAST], operand_at(p->w, p->b, row, column),
+               p->b.step[LAST], p->s, some);
+    }
+}
+
+static void run_pass(const walk *w, row_function *run, float *to, operand a, operand b, float s) {
+    pass p = {w, run, to, a, b, s};
+    rbe_parallel_ranges(walk_rows(w) * w->extent[LAST], RBE_PIECE, pass_range, &p);
+}
+
+/* sum += g f for an operand that is repeated. */
+typedef struct summation {
+    const walk *w;
+    double *sum;
+    const size_t *sum_step;
+    operand g, f;
+} summation;
+
+static void sum_columns(void *context, size_t first, size_t count) {
+    const summation *s = context;
+    const bool steps = s->sum_step[LAST];
+    for (size_t row = 0; row < walk_rows(s->w); row++)
+        gradient_sum_row(s->sum + row_start(s->w, s->sum_step, row) + (steps ? first : 0), steps,
+                         operand_at(s->w, s->g, row, first), operand_at(s->w, s->f, row, first), s->f.step[LAST],
+                         count);
+}
+
+/* A sum along the row itself is not cut. */
+static void run_summation(summation s) {
+    const size_t n = s.w->extent[LAST];
+    rbe_parallel_ranges(n, s.sum_step[LAST] ? COLUMNS : n, sum_columns, &s);
+}
+
 /* ---- gradients ----------------------------------------------------------------------------------------------- */
 
-/* Adds to the gradient of operand k, which is self->grad times a factor f that walks by `f_step`. */
-static rbe_status operand_backward(rbe_var *self, int k, const float *f, const size_t *f_step) {
+/* Adds to the gradient of operand k, which is self->grad times a factor f. */
+static rbe_status operand_backward(rbe_var *self, int k, operand f) {
     rbe_var *x = self->parents[k];
     if (!x->needs_grad) return RBE_OK;
     bool add;
     float *gx = rbe_grad_target(x, &add);
     if (!gx) return rbe_last_status();
     const walk *w = self->context;
-    const size_t n = w->extent[LAST], rows = walk_rows(w), count = rbe_tensor_count(&x->value);
-    const float *g = self->grad;
+    const size_t count = rbe_tensor_count(&x->value);
+    const operand g = {self->grad, w->every};
     if (count == rbe_tensor_count(&self->value)) {
-        for (size_t row = 0; row < rows; row++)
-            gradient_row(gx + row * n, add, g + row * n, f + row_start(w, f_step, row), f_step[LAST], n);
+        run_pass(w, add ? accumulate_row : mul_row, gx, g, f, 1.0f);
         return RBE_OK;
     }
     rbe_arena *arena = rbe_tape_arena(self);
@@ -151,9 +233,7 @@ static rbe_status operand_backward(rbe_var *self, int k, const float *f, const s
     double *sum = rbe_arena_take(arena, count, sizeof *sum);
     if (!sum) return rbe_last_status();
     memset(sum, 0, count * sizeof *sum);
-    for (size_t row = 0; row < rows; row++)
-        gradient_sum_row(sum + row_start(w, w->step[k], row), w->step[k][LAST], g + row * n,
-                         f + row_start(w, f_step, row), f_step[LAST], n);
+    run_summation((summation){w, sum, w->step[k], g, f});
     for (size_t i = 0; i < count; i++) gx[i] = (float)(add ? (double)gx[i] + sum[i] : sum[i]);
     rbe_arena_return(arena, mark);
     return RBE_OK;
@@ -164,40 +244,33 @@ static const size_t still[RBE_MAX_DIMS] = {0};
 static rbe_status sum_backward(rbe_var *self) {
     const walk *w = self->context;
     const float one = 1.0f;
-    RBE_TRY(operand_backward(self, 0, &one, still));
-    return operand_backward(self, 1, &w->constant, still);
+    RBE_TRY(operand_backward(self, 0, (operand){&one, still}));
+    return operand_backward(self, 1, (operand){&w->constant, still});
+}
+
+/* Operand k, as it walks along with the result. */
+static operand walking(const rbe_var *self, int k) {
+    const walk *w = self->context;
+    return (operand){self->parents[k]->value.data, w->step[k]};
 }
 
 static rbe_status product_backward(rbe_var *self) {
-    const walk *w = self->context;
-    RBE_TRY(operand_backward(self, 0, self->parents[1]->value.data, w->step[1]));
-    return operand_backward(self, 1, self->parents[0]->value.data, w->step[0]);
+    RBE_TRY(operand_backward(self, 0, walking(self, 1)));
+    return operand_backward(self, 1, walking(self, 0));
 }
 
-/* Of an operand in a quotient the factor is 1 / b or -c / b: a value for each of the result. */
-static void quotient_factors(const rbe_var *self, int k, float *factor) {
-    const walk *w = self->context;
-    const size_t n = w->extent[LAST], rows = walk_rows(w);
-    for (size_t row = 0; row < rows; row++) {
-        const float *b = self->parents[1]->value.data + row_start(w, w->step[1], row);
-        const float *c = self->value.data + row * n;
-        float *f = factor + row * n;
-        for (size_t i = 0; i < n; i++) f[i] = (k == 0 ? 1.0f : -c[i]) / b[w->step[1][LAST] ? i : 0];
-    }
-}
-
+/* The factor, 1 / b or -c / b, has a value for each of the result. */
 static rbe_status quotient_backward(rbe_var *self) {
     const walk *w = self->context;
-    const size_t *e = w->extent, every[RBE_MAX_DIMS] = {e[1] * e[2] * e[3], e[2] * e[3], e[3], 1};
     rbe_arena *arena = rbe_tape_arena(self);
     for (int k = 0; k < 2; k++) {
         if (!self->parents[k]->needs_grad) continue;
         if (!rbe_grad_zeroed(self->parents[k])) return rbe_last_status(); /* outlives the scratch */
         const rbe_arena_mark mark = rbe_arena_here(arena);
-        float *factor = rbe_arena_take(arena, rbe_tensor_count(&self->value), sizeof *factor);
-        if (!factor) return rbe_last_status();
-        quotient_factors(self, k, factor);
-        RBE_TRY(operand_backward(self, k, factor, every));
+        float *slope = rbe_arena_take(arena, rbe_tensor_count(&self->value), sizeof *slope);
+        if (!slope) return rbe_last_status();
+        run_pass(w, quotient_slope_row, slope, (operand){self->value.data, w->every}, walking(self, 1), (float)k);
+        RBE_TRY(operand_backward(self, k, (operand){slope, w->every}));
         rbe_arena_return(arena, mark);
     }
     return RBE_OK;
@@ -205,7 +278,7 @@ static rbe_status quotient_backward(rbe_var *self) {
 
 static rbe_status scale_backward(rbe_var *self) {
     const walk *w = self->context;
-    return operand_backward(self, 0, &w->constant, still);
+    return operand_backward(self, 0, (operand){&w->constant, still});
 }
 
 /* ---- the operations ------------------------------------------------------------------------------------------ */
@@ -229,47 +302,31 @@ static rbe_var *broadcast_node(const char *operation, rbe_var *a, rbe_var *b, rb
     return c;
 }
 
-/* c = a + s b */
-static rbe_var *signed_sum(const char *operation, rbe_var *a, float s, rbe_var *b) {
-    rbe_var *c = broadcast_node(operation, a, b, sum_backward);
-    if (!rbe_ok(c)) return c;
-    walk *w = c->context;
-    w->constant = s;
-    const size_t n = w->extent[LAST], rows = walk_rows(w);
-    for (size_t row = 0; row < rows; row++)
-        add_row(c->value.data + row * n, a->value.data + row_start(w, w->step[0], row), w->step[0][LAST],
-                b->value.data + row_start(w, w->step[1], row), w->step[1][LAST], s, n);
-    return c;
-}
-
-rbe_var *rbe_add(rbe_var *a, rbe_var *b) { return signed_sum("add", a, 1.0f, b); }
-
-rbe_var *rbe_sub(rbe_var *a, rbe_var *b) { return signed_sum("sub", a, -1.0f, b); }
-
-/* One of mul_row and div_row. */
-typedef void row_function(float *restrict c, const float *a, bool a_steps, const float *b, bool b_steps, size_t n);
-
-static rbe_var *by_rows(const char *operation, rbe_var *a, rbe_var *b, row_function *row_of,
+/* c by one of the row functions and its constant. */
+static rbe_var *by_rows(const char *operation, rbe_var *a, rbe_var *b, row_function *run, float s,
                         rbe_backward_function backward) {
     rbe_var *c = broadcast_node(operation, a, b, backward);
     if (!rbe_ok(c)) return c;
-    const walk *w = c->context;
-    const size_t n = w->extent[LAST], rows = walk_rows(w);
-    for (size_t row = 0; row < rows; row++)
-        row_of(c->value.data + row * n, a->value.data + row_start(w, w->step[0], row), w->step[0][LAST],
-               b->value.data + row_start(w, w->step[1], row), w->step[1][LAST], n);
+    walk *w = c->context;
+    w->constant = s;
+    run_pass(w, run, c->value.data, walking(c, 0), walking(c, 1), s);
     return c;
 }
 
-rbe_var *rbe_mul(rbe_var *a, rbe_var *b) { return by_rows("mul", a, b, mul_row, product_backward); }
+rbe_var *rbe_add(rbe_var *a, rbe_var *b) { return by_rows("add", a, b, add_row, 1.0f, sum_backward); }
 
-rbe_var *rbe_div(rbe_var *a, rbe_var *b) { return by_rows("div", a, b, div_row, quotient_backward); }
+rbe_var *rbe_sub(rbe_var *a, rbe_var *b) { return by_rows("sub", a, b, add_row, -1.0f, sum_backward); }
+
+rbe_var *rbe_mul(rbe_var *a, rbe_var *b) { return by_rows("mul", a, b, mul_row, 1.0f, product_backward); }
+
+rbe_var *rbe_div(rbe_var *a, rbe_var *b) { return by_rows("div", a, b, div_row, 1.0f, quotient_backward); }
 
 rbe_var *rbe_scale(rbe_var *x, float factor) {
     rbe_var *y = rbe_node_like("scale", x, scale_backward, sizeof(walk));
     if (!rbe_ok(y)) return y;
-    const size_t count = rbe_tensor_count(&x->value);
-    *(walk *)y->context = (walk){.extent = {1, 1, 1, count}, .constant = factor};
-    mul_row(y->value.data, x->value.data, true, &factor, false, count);
+    walk *w = y->context;
+    *w = (walk){.extent = {1, 1, 1, rbe_tensor_count(&x->value)}, .constant = factor};
+    set_steps_of_result(w);
+    run_pass(w, mul_row, y->value.data, (operand){x->value.data, w->every}, (operand){&w->constant, still}, 1.0f);
     return y;
 }
