@@ -284,17 +284,14 @@ END_TEST
 /* The loop that train.h shows. */
 static rbe_status train_by_hand(rbe_model *model, rbe_optim *optim, const rbe_dataset *train, size_t epochs,
                                 uint64_t seed) {
-    rbe_tape *t = rbe_tape_new(NULL);
+    rbe_step step = {.model = model, .optim = optim, .tape = rbe_tape_new(NULL)};
     rbe_batches *batches = rbe_batches_new(train, 32, true, seed);
     rbe_batch batch;
     for (size_t epoch = 0; epoch < epochs; epoch++)
-        for (rbe_batches_start(batches, epoch); rbe_batches_next(batches, &batch); rbe_tape_reset(t)) {
-            rbe_var *logits = rbe_model_forward(model, rbe_input(t, batch.x));
-            RBE_TRY(rbe_backward(rbe_cross_entropy(logits, batch.labels)));
-            RBE_TRY(rbe_optim_step(optim));
-        }
+        for (rbe_batches_start(batches, epoch); rbe_batches_next(batches, &batch);)
+            RBE_TRY(rbe_train_step(&step, &batch));
     rbe_batches_free(batches);
-    rbe_tape_free(t);
+    rbe_tape_free(step.tape);
     return RBE_OK;
 }
 

@@ -120,8 +120,8 @@ RBE_API rbe_status rbe_evaluate(const rbe_model *model, const rbe_dataset *data,
  *
  * INVALID_ARGUMENT for NULL, for more rows than can be addressed, and for a model without a layer that has widths;
  * INPUT_DIMENSION_MISMATCH if the model's operations give another shape than rows x out; NUMERICAL_INSTABILITY, naming
- * row and column, for an input that is not finite, and, naming layer and operation, for such a value on the way;
- * INSUFFICIENT_MEMORY. y holds no result unless RBE_OK is returned. */
+ * row and column, for an input that is not finite, and, naming the layer and operation where it began, for such an
+ * output; INSUFFICIENT_MEMORY. y holds no result unless RBE_OK is returned. */
 RBE_API rbe_status rbe_predict(const rbe_model *model, const float *x, size_t rows, float *y);
 
 /* ---- memory -------------------------------------------------------------------------------------------------- */
