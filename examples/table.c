@@ -26,10 +26,15 @@ static bool read_row(char *line, table *t) {
     return *end == '\0' || *end == '\n' || *end == '\r';
 }
 
-table table_read(const char *path, size_t inputs) {
-    table t = with_room((table){.inputs = inputs}, FIRST_ROOM);
+static FILE *open_table(const char *path) {
     FILE *file = fopen(path, "r");
     if (!file) example_fail(1, "%s cannot be read", path);
+    return file;
+}
+
+table table_read(const char *path, size_t inputs) {
+    table t = with_room((table){.inputs = inputs}, FIRST_ROOM);
+    FILE *file = open_table(path);
     char line[LINE];
     size_t room = FIRST_ROOM, number = 1;
     for (; fgets(line, sizeof line, file); number++) {

@@ -343,6 +343,8 @@ static const struct refusal {
     {true, NULL, {.name = "of_ten_of_ten_of_ten_of_ten_of_ten_of_ten_of_ten_"}, RBE_INVALID_ARGUMENT, "letters"},
     {true, NULL, {.name = "half", .add = add_largest}, RBE_INVALID_ARGUMENT, "both functions or none"},
     {true, NULL, {.name = "half", .value = value_of_largest}, RBE_INVALID_ARGUMENT, "both functions or none"},
+    {false, NULL, {.name = "many", .target_sums = SIZE_MAX / 2}, RBE_INSUFFICIENT_MEMORY, "more than can be addressed"},
+    {false, NULL, {.name = "many", .sums = SIZE_MAX}, RBE_INSUFFICIENT_MEMORY, "more than can be addressed"},
 };
 #define REFUSALS (int)(sizeof refusals / sizeof *refusals)
 
