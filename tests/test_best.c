@@ -110,8 +110,8 @@ static rbe_status note_epoch(void *user, const rbe_progress *p) {
     return RBE_OK;
 }
 
-/* [31] The model gets better for ten epochs, then is spoilt: patience ends four epochs later, and the file has the model
- * of the tenth, which gives its loss again. */
+/* [31] The model gets better for a while and is then spoilt: patience ends four epochs after the best one, and the file
+ * has the model of that one, which gives its loss again. */
 START_TEST(patience_and_the_best_model) {
     fixture f;
     fixture_start(&f);
