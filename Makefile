@@ -42,7 +42,7 @@ LIBS = $(PACKAGE_LIBS) -lm -pthread
 SOURCES := $(wildcard src/*/*.c)
 OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o)
 EXAMPLE_SHARED := $(wildcard examples/common.c examples/openblas.c examples/experiment.c examples/recipe.c examples/tensors.c \
-                             examples/draw_layer.c examples/sweep.c examples/thresholds.c)
+                             examples/draw_layer.c examples/sweep.c examples/thresholds.c examples/table.c)
 EXAMPLES := $(patsubst examples/%.c,$(BUILD)/examples/%,$(filter-out $(EXAMPLE_SHARED),$(wildcard examples/*.c)))
 EXAMPLE_COMMON := $(EXAMPLE_SHARED:%.c=$(BUILD)/%.o)
 TESTS := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/*.c))
@@ -152,7 +152,7 @@ sanitize:
 	@$(MAKE) BUILD=$(BUILD)/sanitize OPTIMIZE=-O1 SANITIZE="$(SANITIZERS)" SUITE="$(filter-out programs,$(SUITE))" run-suites
 
 # What the caller's own threads do at once, and the library's. Not "processes": ThreadSanitizer does not follow forks.
-TSAN_SUITE = $(if $(filter command line environment,$(origin SUITE)),$(SUITE),threads parallel)
+TSAN_SUITE = $(if $(filter command line environment,$(origin SUITE)),$(SUITE),threads parallel predict)
 tsan:
 	@TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1 $(MAKE) BUILD=$(BUILD)/tsan OPTIMIZE=-O1 \
 	    SANITIZE="-fsanitize=thread" SUITE="$(TSAN_SUITE)" run-suites

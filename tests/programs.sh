@@ -122,7 +122,8 @@ for option in --growth --image '--budget 100000' '--prune-schedule 0.5' '--prune
 done
 
 # A default is stated once.
-for program in train_digits growth prune_sweep tune_blocks compress_digits compress_weights expand classify make_digits; do
+for program in train_digits growth prune_sweep tune_blocks compress_digits compress_weights expand classify make_digits \
+    regression; do
     "$build/examples/$program" --help > "$work/output"
     check "$program --help: one default an option" test "$(grep -c 'default.*default' "$work/output")" -eq 0
 done
@@ -242,6 +243,39 @@ for megabytes in 150 170 300 700 4000; do
 done
 
 # ---- stored models and weights -----------------------------------------------------------------------------------
+
+# ---- regression: trained, kept, and used by a second program --------------------------------------------------------
+
+regression=$build/examples/regression
+
+expect "regression" 0 '^best epoch [0-9]* of [0-9]*: R^2 0\.9[0-9]* on 400 other rows' \
+    "$regression" --model "$work/regression.safetensors"
+"$regression" --model "$work/regression.safetensors" --predict > "$work/predicted"
+check "regression --predict: a line for each row" test "$(wc -l < "$work/predicted")" -eq 2000
+
+# The last column is the first less twice the seventh, in other units; the others say nothing.
+awk 'BEGIN { srand(1); print "a,b,c,d,e,f,g,y"
+    for (n = 0; n < 600; n++) {
+        line = ""
+        for (j = 0; j < 7; j++) { u[j] = rand(); line = line (100 * u[j] - 7) "," }
+        print line 5000 + 1000 * (u[0] - 2 * u[6])
+    } }' > "$work/table.csv"
+expect "regression --csv" 0 '^best epoch .*: R^2 \(0\.9[5-9][0-9]\|1\.000\) on 120 other rows' \
+    "$regression" --csv "$work/table.csv" --model "$work/linear.safetensors"
+"$regression" --csv "$work/table.csv" --model "$work/linear.safetensors" --predict > "$work/predicted"
+tail -n +2 "$work/table.csv" | cut -d , -f 8 | paste - "$work/predicted" > "$work/pairs"
+# shellcheck disable=SC2016 # columns of awk
+check "regression --predict: in the column's own units" \
+    awk '{ d = $1 - $2; if (d < 0) d = -d; sum += d } END { exit !(NR == 600 && sum / NR < 100) }' "$work/pairs"
+expect "regression without a model" 1 "^regression: IO_ERROR: .*$work/none" "$regression" --predict --model "$work/none"
+expect "regression without a file" 1 "^regression: $work/none cannot be read" "$regression" --csv "$work/none"
+sed -i '5s/,[^,]*,/,nan,/' "$work/table.csv"
+expect "regression, a value that is none" 1 "table.csv, line 5: expected 8 finite numbers" \
+    "$regression" --csv "$work/table.csv" --model "$work/linear.safetensors"
+: > "$work/table.csv"
+expect "regression, an empty file" 1 "table.csv has no rows" "$regression" --csv "$work/table.csv"
+
+# ---- models in files -------------------------------------------------------------------------------------------------
 
 compress=$build/examples/compress_weights
 expand=$build/examples/expand

@@ -35,6 +35,11 @@ Suite *data_suite(void);
 Suite *dataset_suite(void);
 Suite *io_suite(void);
 Suite *train_suite(void);
+Suite *predict_suite(void);
+Suite *best_suite(void);
+Suite *step_suite(void);
+Suite *losses_suite(void);
+Suite *metrics_suite(void);
 Suite *misuse_suite(void);
 Suite *sensitivity_suite(void);
 

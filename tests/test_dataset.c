@@ -179,6 +179,18 @@ START_TEST(weights_refused) {
 }
 END_TEST
 
+/* The file has a byte for each image. */
+START_TEST(only_one_label_fits_in_an_idx_file) {
+    rbe_dataset data = combination(PIXELS);
+    data.height = 1;
+    data.width = FEATURES;
+    data.labels = labels;
+    data.label_width = LENGTH;
+    ck_assert_int_eq(rbe_dataset_write_idx(&data, "/tmp/images", "/tmp/labels"), RBE_INVALID_ARGUMENT);
+    ck_assert_msg(strstr(rbe_last_error(), "a label each"), "%s", rbe_last_error());
+}
+END_TEST
+
 START_TEST(targets_are_copied) {
     fill();
     rbe_dataset data;
@@ -269,6 +281,7 @@ Suite *dataset_suite(void) {
     tcase_add_test(split, splits_refused);
     suite_add_tcase(suite, split);
     TCase *copies = tcase_create("targets");
+    tcase_add_test(copies, only_one_label_fits_in_an_idx_file);
     tcase_add_test(copies, targets_are_copied);
     tcase_add_loop_test(copies, targets_refused, 0, COPY_REFUSALS);
     tcase_add_loop_test(copies, targets_must_be_finite, 0, 2);

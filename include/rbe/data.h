@@ -1,4 +1,4 @@
-/* rbe/data.h - samples with labels or targets: IDX files, a generator of handwritten-looking digits, shuffled batches. */
+/* rbe/data.h - samples with labels or targets: IDX files, a generator of handwritten-looking digits, batches. */
 #ifndef RBE_DATA_H
 #define RBE_DATA_H
 
@@ -9,9 +9,9 @@ extern "C" {
 #endif
 
 /* `count` samples, at least one, of `features` inputs each, and what is to be learned from them: labels (a class, or
- * one for each place of a sequence), targets (numbers of any width), both, or nothing. Exactly one of `pixels`, `values`
- * and `tokens` is set. Images are kept as the bytes they come in, a quarter of their float form; a batch turns them
- * into floats.
+ * one for each place of a sequence), targets (numbers of any width), both, or nothing. Exactly one of `pixels`,
+ * `values` and `tokens` is set. Images are kept as the bytes they come in, a quarter of their float form; a batch turns
+ * them into floats.
  *
  * The functions that fill one overwrite the struct: free it before it is used again. You may also fill one in yourself,
  * with arrays of your own: they stay yours. */
@@ -68,7 +68,7 @@ RBE_API rbe_status rbe_dataset_read_folder(rbe_dataset *data, const char *folder
 
 /* Writes images and labels as gzip-compressed IDX files without a time stamp: the same data give the same bytes
  * with the same zlib. Both files are on disk before either takes its name; a half-written one never replaces a good
- * one. What is replaced, and how, says rbe/io.h under "Writing". Needs `pixels`. */
+ * one. What is replaced, and how, says rbe/io.h under "Writing". Needs `pixels` and one label a sample. */
 RBE_API rbe_status rbe_dataset_write_idx(const rbe_dataset *data, const char *image_path, const char *label_path);
 
 /* `count` handwritten-looking digits, 28 x 28, classes 0 .. 9 in turn before a seeded shuffle: strokes, affine and

@@ -99,7 +99,7 @@ typedef struct rbe_evaluation {
 typedef struct rbe_evaluate_options {
     size_t batch; /* samples at a time; default 128 */
     rbe_loss loss;
-    const rbe_metric *metric;
+    const rbe_metric *metric; /* NULL: the one that the samples suggest */
 } rbe_evaluate_options;
 
 /* Runs the model over all samples without recording gradients. NUMERICAL_INSTABILITY names the layer and operation of
@@ -116,19 +116,20 @@ RBE_API rbe_status rbe_evaluate(const rbe_model *model, const rbe_dataset *data,
 /* y = model(x) in inference: x is rows x in, y rows x out, row-major, both yours; in is the input width of the model's
  * first layer that has one, out the output width of its last. Rows are taken a few hundred at a time, so that the
  * memory needed does not grow with them; it is freed at the end. Threads may call it at once with one model that
- * nobody changes. 0 rows are no rows: x and y are not looked at.
+ * nobody changes. With 0 rows nothing is done; x and y may be NULL.
  *
  * INVALID_ARGUMENT for NULL, for more rows than can be addressed, and for a model without a layer that has widths;
  * INPUT_DIMENSION_MISMATCH if the model's operations give another shape than rows x out; NUMERICAL_INSTABILITY, naming
- * row and column, for an input that is not finite, and, naming layer and operation, for such a value on the way;
- * INSUFFICIENT_MEMORY. y holds no result unless RBE_OK is returned. */
+ * row and column, for an input that is not finite, and, naming the layer and operation where it began, for such an
+ * output; INSUFFICIENT_MEMORY. y holds no result unless RBE_OK is returned. */
 RBE_API rbe_status rbe_predict(const rbe_model *model, const float *x, size_t rows, float *y);
 
 /* ---- memory -------------------------------------------------------------------------------------------------- */
 
 /* Bytes that training will need, before it starts: parameters with their positions, gradients, the optimiser's
- * state, a step's activations and a batch of `batch` rows with a label each. Without the data set and the order in which
- * its samples are taken, 4 bytes each, and without what targets, weights or a loss of your own take. PTRDIFF_MAX for a batch that cannot be addressed. */
+ * state, a step's activations and a batch of `batch` rows with a label each. Without the data set and the order in
+ * which its samples are taken, 4 bytes each, and without what targets, weights or a loss of your own take.
+ * PTRDIFF_MAX for a batch that cannot be addressed. */
 RBE_API size_t rbe_training_bytes(const rbe_model *model, const rbe_optim_method *method,
                                   const rbe_optim_options *options, size_t features, size_t batch);
 
@@ -203,9 +204,9 @@ typedef struct rbe_fit_options {
     uint64_t seed;         /* order of the samples, dropout */
     rbe_schedule schedule; /* base 0: the optimiser's own rate; total 0: the length of this training */
     rbe_loss loss;
-    const rbe_metric *metric;
-    size_t patience;       /* training ends, with RBE_OK, after so many epochs without a better one; 0: never */
-    const char *best_path; /* file of the best model, saved when there is a better one (rbe/io.h); NULL: none */
+    const rbe_metric *metric; /* NULL: the one that the samples suggest */
+    size_t patience;          /* training ends, with RBE_OK, after so many epochs without a better one; 0: never */
+    const char *best_path;    /* file of the best model, saved when there is a better one (rbe/io.h); NULL: none */
     const rbe_save_options *best_save; /* how it is saved */
     bool best_by_metric;               /* the best epoch is that of the best metric, not of the lowest loss */
     const char *label;                 /* in front of the progress bar */
@@ -230,20 +231,21 @@ typedef struct rbe_fit_result {
     double seconds_per_epoch;
 } rbe_fit_result;
 
-/* Trains: rbe_train_step over the batches of all epochs. test may be NULL, but not with patience or best_path. Gradients
- * that the optimiser does not consume can be used by on_step, and are dropped after it. NUMERICAL_INSTABILITY names the
- * step, the layer and the operation that first gave a value that is not finite; the parameters are then those before
- * that step. If the evaluation finds it first, it names the epoch, and the parameters are those after it. The log is
- * complete up to the failure. After patience has ended the training the model is that of the last epoch; the best one is
- * in its file.
+/* Trains: rbe_train_step over the batches of all epochs. test may be NULL, but not with patience or best_path.
+ * Gradients that the optimiser does not consume can be used by on_step, and are dropped after it. When patience has
+ * ended the training the model is that of the last epoch; the best one is in its file.
+ *
+ * NUMERICAL_INSTABILITY names the step, the layer and the operation that first gave a value that is not finite; the
+ * parameters are then those before that step. If the evaluation finds it first, it names the epoch, and the parameters
+ * are those after it. The log is complete up to the failure.
  *
  * INVALID_ARGUMENT for an optimiser of none of the model's parameters (one of a part of them trains that part), for a
  * schedule that is none, for a metric that is none, and as the loss says.
  *
  * The schedule sets the optimiser's rate before each step. A rate that a callback sets (rbe_optim_set_lr) is the
- * schedule's base from the next step on, or from this one if on_backward sets it: the rate is then that base times w and
- * s of rbe/optim.h. Whatever happens, the optimiser's rate is afterwards the one that a callback set last, else what it
- * was before. */
+ * schedule's base from the next step on, or from this one if on_backward sets it: the rate is then that base times w
+ * and s of rbe/optim.h. Whatever happens, the optimiser's rate is afterwards the one that a callback set last, else
+ * what it was before. */
 RBE_API rbe_status rbe_fit(rbe_model *model, rbe_optim *optim, const rbe_dataset *train, const rbe_dataset *test,
                            const rbe_fit_options *options, rbe_fit_result *result);
 

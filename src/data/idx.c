@@ -176,8 +176,8 @@ static rbe_status check_writable(const rbe_dataset *data, const char *image_path
         return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_dataset_write_idx: a pointer is NULL");
     if (strcmp(image_path, label_path) == 0)
         return rbe_fail(RBE_INVALID_ARGUMENT, "%s: expected two files, found one name for both", image_path);
-    if (!data->pixels || !data->labels || data->height * data->width != data->features)
-        return rbe_fail(RBE_INVALID_ARGUMENT, "an IDX file needs images of bytes and their labels");
+    if (!data->pixels || !data->labels || data->label_width > 1 || data->height * data->width != data->features)
+        return rbe_fail(RBE_INVALID_ARGUMENT, "an IDX file needs images of bytes with a label each");
     if (data->count > UINT32_MAX || data->height > UINT32_MAX || data->width > UINT32_MAX)
         return rbe_fail(RBE_INVALID_ARGUMENT, "an IDX file has extents below 2^32, found %zu x %zu x %zu", data->count,
                         data->height, data->width);

@@ -34,8 +34,15 @@ rbe_status rbe_metric_choose(const rbe_metric **metric, const rbe_dataset *data)
     return RBE_OK;
 }
 
+/* SIZE_MAX, which nobody has, for more than can be counted. */
+static size_t sums_of(const rbe_metric *m, size_t target_width) {
+    const size_t most = PTRDIFF_MAX / 2;
+    if (m->sums > most || (target_width > 0 && m->target_sums > most / target_width)) return SIZE_MAX;
+    return m->sums + m->target_sums * target_width;
+}
+
 rbe_status rbe_tally_new(rbe_tally *tally, const rbe_metric *metric, const rbe_dataset *data) {
-    *tally = (rbe_tally){.metric = metric, .sum_count = metric->sums + metric->target_sums * data->target_width};
+    *tally = (rbe_tally){.metric = metric, .sum_count = sums_of(metric, data->target_width)};
     if (data->labels) tally->label_width = rbe_label_width(data);
     if (tally->sum_count > 0) tally->sums = rbe_alloc_zeroed(tally->sum_count, sizeof *tally->sums);
     return tally->sums || tally->sum_count == 0 ? RBE_OK : RBE_INSUFFICIENT_MEMORY;

@@ -92,6 +92,40 @@ static rbe_status fit(bool grown, const char *log, uint64_t *sum) {
 static rbe_status train(const char *path, uint64_t *sum) { return fit(false, path, sum); }
 static rbe_status grow(const char *path, uint64_t *sum) { return fit(true, path, sum); }
 
+/* ---- regression: weighted targets, several batches a step, the best model kept, prediction ------------------------ */
+
+static rbe_status regress_on(rbe_model *model, const char *path, uint64_t *sum) {
+    static float x[SAMPLES * FEATURES], targets[SAMPLES * CLASSES], weights[SAMPLES], y[SAMPLES * CLASSES];
+    for (int n = 0; n < SAMPLES * FEATURES; n++) x[n] = (float)(n * 29 % 97) / 97.0F;
+    for (int n = 0; n < SAMPLES * CLASSES; n++) targets[n] = (float)(n * 31 % 89) / 89.0F;
+    for (int n = 0; n < SAMPLES; n++) weights[n] = (float)(1 + n % 3);
+    rbe_dataset data = {0}, last;
+    RBE_TRY(rbe_dataset_from_targets(&data, x, targets, SAMPLES, FEATURES, CLASSES));
+    rbe_dataset weighted = data; /* whose weights are our own */
+    weighted.weights = weights;
+    rbe_status status = rbe_dataset_split(&weighted, SAMPLES / 4, &last);
+    rbe_optim *optim = rbe_optim_new(rbe_adam, model, NULL);
+    if (status == RBE_OK && !optim) status = rbe_last_status();
+    if (status == RBE_OK)
+        status = rbe_fit(
+            model, optim, &weighted, &last,
+            &(rbe_fit_options){.epochs = 4, .batch = BATCH / 4, .accumulate = 4, .patience = 2, .best_path = path},
+            NULL);
+    if (status == RBE_OK) status = rbe_predict(model, x, SAMPLES, y);
+    if (status == RBE_OK) add_to(sum, y, sizeof y);
+    rbe_optim_free(optim);
+    rbe_dataset_free(&data);
+    return status;
+}
+
+static rbe_status regress(const char *path, uint64_t *sum) {
+    rbe_model *model = NULL;
+    rbe_status status = make_model(&model);
+    if (status == RBE_OK) status = regress_on(model, path, sum);
+    rbe_model_free(model);
+    return status;
+}
+
 /* ---- compression: with activations, then once more into other blocks ------------------------------------------- */
 
 static rbe_status compress(const char *path, uint64_t *sum) {
@@ -189,7 +223,7 @@ static rbe_status load_stream(const char *path, uint64_t *sum) {
 }
 
 const scenario scenarios[] = {
-    {"train", train}, {"compress", compress}, {"infer", infer},        {"grow", grow},
-    {"save", save},   {"load", load},         {"stream", load_stream},
+    {"train", train},     {"compress", compress}, {"infer", infer}, {"grow", grow},
+    {"regress", regress}, {"save", save},         {"load", load},   {"stream", load_stream},
 };
 const int scenario_count = sizeof scenarios / sizeof *scenarios;
