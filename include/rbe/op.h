@@ -46,8 +46,9 @@ extern "C" {
  * self->grad is complete. Returns RBE_OK, or the status of a failure that it has recorded (rbe_fail). */
 typedef rbe_status (*rbe_backward_function)(rbe_var *self);
 
-/* A variable on a tape. Only the library makes one, and fields may be added at its end. Operations read all of it, fill
- * in value.data of what they have just made, and write what `context` points to; anything else is the tape's. */
+/* A variable on a tape. Only the library makes one, and fields may be added at its end. Operations read all of it. They
+ * write three things, of what they have just made: the values at value.data, what `context` points to, and
+ * context_pointer. Anything else is the tape's. */
 struct rbe_var {
     rbe_tape *tape;
     const char *operation; /* "relu" */
