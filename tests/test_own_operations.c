@@ -125,7 +125,7 @@ START_TEST(gradients_of_a_parameter_add_up) {
         for (int i = 0; i < 6; i++) ck_assert_float_eq_tol(param.grad[i], times * (2.0f * values[i] + 1.0f), 1e-5f);
     }
     rbe_tape_free(tape);
-    rbe_param_free_grad(&param);
+    rbe_param_clear(&param);
 }
 END_TEST
 
@@ -208,7 +208,7 @@ static void network_make(network *net) {
 static void network_free(network *net) {
     rbe_layer_free(net->first);
     rbe_layer_free(net->last);
-    for (int n = 0; n < 2; n++) rbe_param_free_grad(&net->own[n]);
+    for (int n = 0; n < 2; n++) rbe_param_clear(&net->own[n]);
     ck_assert_uint_eq(rbe_memory().current, 0);
 }
 
@@ -278,7 +278,7 @@ START_TEST(wrong_gradients_are_named) {
     ck_assert_double_gt(report.error, 8e-3);
     ck_assert_double_lt(report.error, 1.3e-2);
     ck_assert_double_eq_tol(report.found / report.expected, 0.99, 2e-3);
-    char text[256];
+    char text[RBE_PATH_SIZE + 256];
     snprintf(text, sizeof text, "%s: entry %zu: expected the gradient %g by finite differences, found %g by backward",
              report.param->name, report.index, report.expected, report.found);
     ck_assert_msg(strstr(rbe_last_error(), text), "%s", rbe_last_error());
@@ -347,7 +347,7 @@ START_TEST(the_worst_entry_is_found) {
         found += status != RBE_OK;
     }
     ck_assert(found > 0 && found < 20);
-    rbe_param_free_grad(&param);
+    rbe_param_clear(&param);
 }
 END_TEST
 
@@ -375,7 +375,7 @@ START_TEST(uncertain_entries_are_counted) {
     ck_assert_int_eq(rbe_check_gradients(kinked_loss, &param, params, 1, &all, &report), RBE_NUMERICAL_INSTABILITY);
     ck_assert_ptr_nonnull(strstr(rbe_last_error(), "entries the gradient is too small beside the loss"));
     ck_assert_uint_gt(report.unresolved, 50);
-    rbe_param_free_grad(&param);
+    rbe_param_clear(&param);
 }
 END_TEST
 
@@ -450,7 +450,7 @@ START_TEST(memory_may_run_out_anywhere) {
         failing_allocator_install(&allocator, fail_at);
         void *user[] = {&param, (void *)&no_fault};
         const rbe_status status = rbe_check_gradients(spoiled_loss, user, params, 1, NULL, NULL);
-        rbe_param_free_grad(&param);
+        rbe_param_clear(&param);
         reached = failing_allocator_remove(&allocator);
         ck_assert_int_eq(status, reached ? RBE_INSUFFICIENT_MEMORY : RBE_OK);
     }

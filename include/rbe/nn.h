@@ -291,7 +291,7 @@ RBE_API size_t rbe_model_tape_bytes(const rbe_model *model, size_t rows);
 /* The values of a parameter as a variable of the given shape, which has param->count values: so a layer of your own is
  * made of operations. rbe_backward adds the gradient to param->grad, which it makes if there is none, as it does for
  * the parameters of layers; of several uses on one tape the sum. Values are borrowed until the reset, and the parameter
- * stays where it is. In inference no gradient is computed. NULL tape gives NULL; INVALID_ARGUMENT for no parameter or
+ * stays where it is. In inference, and of a frozen parameter, no gradient is computed. NULL tape gives NULL; INVALID_ARGUMENT for no parameter or
  * one without values, INPUT_DIMENSION_MISMATCH for a shape of another count. */
 RBE_API rbe_var *rbe_parameter(rbe_tape *tape, rbe_param *param, int dims, const size_t *shape);
 
@@ -300,7 +300,7 @@ RBE_API rbe_var *rbe_parameter(rbe_tape *tape, rbe_param *param, int dims, const
 /* Builds a loss, a variable of one value, on a tape that records gradients. It is called several times for each entry
  * that is checked, and gives the same loss each time as long as the parameters are the same: masks of dropout on this
  * tape repeat, anything random of your own must, too. */
-typedef rbe_var *rbe_loss_function(rbe_tape *tape, void *user);
+typedef rbe_var *rbe_scalar_function(rbe_tape *tape, void *user);
 
 /* Zeros mean the defaults. */
 typedef struct rbe_gradient_options {
@@ -328,7 +328,7 @@ typedef struct rbe_gradient_report {
  * or a parameter holds a gradient already (grad_set). Otherwise the tape's error. In any case the values are the same
  * bits afterwards, and the parameters hold no gradient. List all parameters of the loss: gradients of others stay
  * where they are. report NULL: not wanted. */
-RBE_API rbe_status rbe_check_gradients(rbe_loss_function *loss, void *user, rbe_param *const *params, size_t count,
+RBE_API rbe_status rbe_check_gradients(rbe_scalar_function *loss, void *user, rbe_param *const *params, size_t count,
                                        const rbe_gradient_options *options, rbe_gradient_report *report);
 
 #ifdef __cplusplus

@@ -6,6 +6,7 @@
 #include "rbe/base.h"
 #include "rbe/codec.h"
 #include "rbe/data.h"
+#include "rbe/extend.h"
 #include "rbe/io.h"
 #include "rbe/nn.h"
 #include "rbe/op.h"

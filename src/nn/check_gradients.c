@@ -26,7 +26,7 @@
 enum { DEFAULT_ENTRIES = 64 };
 
 typedef struct check {
-    rbe_loss_function *build;
+    rbe_scalar_function *build;
     void *user;
     rbe_tape *tape;
     double step, tolerance;
@@ -186,6 +186,9 @@ static rbe_status check_arguments(const check *c, rbe_param *const *params, size
     for (size_t n = 0; n < count; n++) {
         if (!params[n] || !params[n]->value || params[n]->count == 0)
             return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_check_gradients: parameter %zu is NULL or has no values", n);
+        if (params[n]->frozen)
+            return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_check_gradients: %s is frozen, and gets no gradient",
+                            params[n]->name);
         if (params[n]->grad_set)
             return rbe_fail(RBE_INVALID_ARGUMENT,
                             "rbe_check_gradients: %s holds a gradient that no step has consumed: clear it first",
@@ -198,7 +201,7 @@ static rbe_status check_arguments(const check *c, rbe_param *const *params, size
     return RBE_OK;
 }
 
-rbe_status rbe_check_gradients(rbe_loss_function *loss, void *user, rbe_param *const *params, size_t count,
+rbe_status rbe_check_gradients(rbe_scalar_function *loss, void *user, rbe_param *const *params, size_t count,
                                const rbe_gradient_options *options, rbe_gradient_report *report) {
     static const rbe_gradient_options defaults = {0};
     const rbe_gradient_options *o = options ? options : &defaults;
