@@ -30,7 +30,7 @@ struct rbe_tape {
     /* Told of the input of each layer that is applied; NULL: nobody is. */
     void (*see_layer)(void *user, const struct rbe_layer *layer, rbe_var *x);
     void *see_user;
-    rbe_var inert;     /* what a failed operation returns */
+    rbe_var inert; /* what a failed operation returns */
 };
 
 /* RBE_OK, or fails with the tape's own error, so that what rbe_last_error says is the first one. */
