@@ -1,5 +1,6 @@
 /* Layers inside layers: what they compute, what they are called, that they are trained, stored and freed as one model;
  * weights in several places; kinds of a user's own. */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -197,6 +198,43 @@ START_TEST(bags_are_stored) {
     free(x);
     rbe_model_free(model);
     rbe_model_free(again);
+}
+END_TEST
+
+/* ---- kinds of the library ------------------------------------------------------------------------------------ */
+
+static rbe_var *norm_loss(rbe_tape *tape, void *user) {
+    const void *const *all = user;
+    rbe_var *y = rbe_layer_forward(all[0], rbe_input(tape, rbe_tensor_2d((float *)all[1], ROWS, WIDTH)));
+    return rbe_mean(rbe_mul(y, rbe_tanh(y)));
+}
+
+START_TEST(rms_norm_is_a_layer) {
+    float *x = inputs();
+    rbe_model *model = rbe_model_new();
+    rbe_layer *norm = rbe_rms_norm_new(WIDTH, 1e-3f, "norm");
+    ck_assert_ok(rbe_model_add(model, norm));
+    rbe_param *scale = rbe_layer_param(norm, 0);
+    fill_normal(scale->value, WIDTH, 1.0, 3);
+    rbe_tape *tape = rbe_tape_new(NULL);
+    const float *y = rbe_value(rbe_model_forward(model, rbe_input(tape, rbe_tensor_2d(x, ROWS, WIDTH))))->data;
+    for (size_t n = 0; n < ROWS; n++) {
+        double squares = 0;
+        for (size_t k = 0; k < WIDTH; k++) squares += (double)x[n * WIDTH + k] * x[n * WIDTH + k];
+        for (size_t k = 0; k < WIDTH; k++)
+            ck_assert_double_eq_tol((double)y[n * WIDTH + k],
+                                    x[n * WIDTH + k] / sqrt(squares / WIDTH + 1e-3) * scale->value[k], 1e-5);
+    }
+    rbe_tape_free(tape);
+    const void *all[] = {norm, x};
+    ck_assert_ok(rbe_check_gradients(norm_loss, all, &scale, 1, NULL, NULL));
+    rbe_model *again = reloaded(model, RBE_STORE_F32);
+    ck_assert(same_models(model, again));
+    ck_assert_ptr_null(rbe_rms_norm_new(0, 0.0f, NULL));
+    ck_assert_ptr_null(rbe_rms_norm_new(WIDTH, -1.0f, NULL));
+    rbe_model_free(model);
+    rbe_model_free(again);
+    free(x);
 }
 END_TEST
 
@@ -423,6 +461,7 @@ Suite *trees_suite(void) {
     tcase_add_test(tree, trees_when_allocations_fail);
     tcase_add_test(file, trees_are_stored);
     tcase_add_test(file, bags_are_stored);
+    tcase_add_test(own, rms_norm_is_a_layer);
     tcase_add_test(own, functions_of_a_user);
     tcase_add_test(own, kinds_of_a_user_are_stored);
     suite_add_tcase(suite, tree);

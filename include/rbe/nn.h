@@ -200,6 +200,12 @@ RBE_API rbe_status rbe_linear_forward_safe(const rbe_layer *layer, const rbe_ten
 
 RBE_API rbe_layer *rbe_dropout_new(float probability);
 
+/* ---- normalisation as a layer -------------------------------------------------------------------------------- */
+
+/* y = x / sqrt(mean of x^2 + epsilon) * scale along the last dimension of `width` values; the trained scale begins at 1.
+ * epsilon 0: 1e-5. */
+RBE_API rbe_layer *rbe_rms_norm_new(size_t width, float epsilon, const char *name);
+
 /* ---- layers of layers ---------------------------------------------------------------------------------------- */
 
 /* A container owns the layers that are added to it, also when adding them fails. A layer may be added in several places

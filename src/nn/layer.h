@@ -54,7 +54,7 @@ void rbe_layer_set_owner(rbe_layer *layer, const rbe_model *owner);
 const rbe_layer_type *rbe_layer_type_of(const char *kind);
 
 extern const rbe_layer_type rbe_dense_type, rbe_linear_type, rbe_dropout_type, rbe_sequential_type, rbe_residual_type,
-    rbe_repeat_type, rbe_bag_type;
+    rbe_repeat_type, rbe_bag_type, rbe_rms_norm_type;
 
 /* The n-th type of a storable operation; NULL past the last. */
 const rbe_layer_type *rbe_operation_type(size_t n);
