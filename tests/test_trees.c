@@ -146,6 +146,32 @@ START_TEST(shared_weights_sum_their_gradients) {
 }
 END_TEST
 
+/* Where a layer was put first does not matter, nor whether that container is freed or becomes a part of the model. */
+START_TEST(layers_are_found_wherever_they_were_first) {
+    rbe_model *model = rbe_model_new(), *other = rbe_model_new();
+    rbe_layer *layer = compressed(1, "a"), *bag = rbe_bag_new("bag"), *second = rbe_bag_new("second");
+    if (_i < 2) ck_assert_ok(rbe_layer_add(bag, layer));
+    ck_assert_ok(rbe_model_add(model, layer));
+    if (_i >= 2) ck_assert_ok(rbe_layer_add(bag, layer));
+    ck_assert_ok(rbe_layer_add(second, layer));
+    ck_assert_ptr_eq(rbe_model_layer(model, 0), layer);
+    ck_assert_str_eq(rbe_layer_path(layer), "a");
+    ck_assert_int_eq(rbe_model_add(other, bag), RBE_INVALID_ARGUMENT); /* it holds a layer of the first */
+    if (_i % 2)
+        ck_assert_ok(rbe_model_add(model, bag));
+    else
+        rbe_layer_free(bag);
+    ck_assert_ptr_eq(rbe_model_layer(model, 0), layer);
+    ck_assert_ptr_null(rbe_model_layer(model, 1));
+    ck_assert_uint_eq(rbe_model_describe_cost(model).values, rbe_layer_describe_cost(layer).values);
+    rbe_model_free(other);
+    rbe_model_free(model);
+    ck_assert_uint_eq(rbe_layer_describe_cost(second).values, rbe_layer_describe_cost(layer).values);
+    rbe_layer_free(second);
+    ck_assert_uint_eq(rbe_memory().current, 0);
+}
+END_TEST
+
 /* ---- in files ------------------------------------------------------------------------------------------------ */
 
 static rbe_model *reloaded(const rbe_model *model, rbe_store store) {
@@ -455,6 +481,7 @@ Suite *trees_suite(void) {
     tcase_add_test(tree, trees_compute_what_they_say);
     tcase_add_test(tree, trees_have_paths);
     tcase_add_loop_test(tree, shared_weights_sum_their_gradients, 0, 2);
+    tcase_add_loop_test(tree, layers_are_found_wherever_they_were_first, 0, 4);
     tcase_add_test(tree, wrong_trees_are_refused);
     tcase_add_test(tree, trees_are_trained_grown_and_pruned);
     tcase_add_test(tree, models_are_printed);
