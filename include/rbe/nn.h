@@ -229,8 +229,8 @@ RBE_API rbe_layer *rbe_bag_new(const char *name);
 RBE_API rbe_layer *rbe_operation_new(rbe_var *(*operation)(rbe_var *));
 RBE_API rbe_layer *rbe_function_new(rbe_var *(*function)(void *user, rbe_var *), void *user);
 
-/* Adds a layer to a sequential one or a bag. */
-RBE_API rbe_status rbe_layer_add(rbe_layer *container, rbe_layer *layer);
+/* Adds a layer to a container: a sequential one or a bag. */
+RBE_API rbe_status rbe_layer_add(rbe_layer *layer, rbe_layer *child);
 
 /* The n-th layer inside, operations included; NULL past the last. */
 RBE_API rbe_layer *rbe_layer_child(const rbe_layer *layer, size_t n);
