@@ -101,7 +101,7 @@ static rbe_status make_layer(rbe_unpack *u, const char *kind, rbe_layer **made) 
     if (!name) return rbe_last_status();
     json_reader reader = {{read_number, read_text, read_values, read_matrix, read_blocks, read_fail}, u};
     rbe_layer *layer = type->read(type, &reader.base);
-    if (!layer) return rbe_last_status();
+    if (!layer) return rbe_last_status() != RBE_OK ? rbe_last_status() : rbe_unpack_fail(u, "it could not be made");
     if (type->role != RBE_OPERATION) rbe_layer_set_name(layer, name);
     rbe_status status = fill_params(u, layer);
     if (status != RBE_OK) {
@@ -158,7 +158,7 @@ static rbe_status add_layer(rbe_unpack *u, rbe_layer *root, rbe_layer *container
         rbe_layer *layer = way ? follow(root, way) : NULL;
         return layer ? adopt(u, container, layer) : rbe_unpack_fail(u, "of: expected the way to a layer before it");
     }
-    rbe_layer *layer;
+    rbe_layer *layer = NULL;
     RBE_TRY(make_layer(u, kind, &layer));
     rbe_status status = add_children(u, root, layer, depth);
     if (status == RBE_OK) return adopt(u, container, layer);
