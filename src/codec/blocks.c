@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "codec/entries.h"
 
 /* ---- geometry and budget ------------------------------------------------------------------------------------- */
 
@@ -294,17 +295,13 @@ rbe_status rbe_blocks_build(rbe_blocks **blocks, size_t out, size_t in, const rb
 size_t rbe_blocks_get_from(const rbe_blocks *b, const float *values, size_t p, size_t q, rbe_coefficient *coefficients,
                            size_t capacity) {
     if (!b || p >= b->grid_rows || q >= b->grid_cols) return 0;
-    size_t g = p / b->group, m = p % b->group, count = 0;
-    for (size_t i = 0; i < b->block; i++) {
-        size_t list = g * b->block + i;
-        for (size_t k = b->list_start[list]; k < b->list_start[list + 1]; k++) {
-            size_t column = rbe_column_at(b, k);
-            if (column >> b->log2_block != q) continue;
-            if (coefficients && count < capacity)
-                coefficients[count] = (rbe_coefficient){(uint16_t)i, (uint16_t)(column & (b->block - 1)),
-                                                        values[rbe_entry_value(b, g, k, m) - b->values]};
-            count++;
-        }
+    size_t count = 0;
+    for (rbe_walk at = rbe_walk_group(b, p / b->group); rbe_walk_next(&at);) {
+        if (at.column >> b->log2_block != q) continue;
+        if (coefficients && count < capacity)
+            coefficients[count] = (rbe_coefficient){(uint16_t)at.list.frequency, (uint16_t)(at.column & (b->block - 1)),
+                                                    values[at.value + p % b->group]};
+        count++;
     }
     return count;
 }
@@ -345,44 +342,35 @@ static rbe_status check_starts(const rbe_blocks *b) {
                     block_index(b, (b->groups - 1) * b->group, 0), values, b->value_count);
 }
 
-static rbe_status check_columns(const rbe_blocks *b, size_t n) {
-    size_t first = b->list_start[n], last = b->list_start[n + 1];
-    for (size_t k = first; k < last; k++) {
-        size_t column = rbe_column_at(b, k);
-        if (column >= b->grid_cols * b->block || (k > first && column <= rbe_column_at(b, k - 1)))
-            return rbe_fail(RBE_CORRUPTED_BLOCK,
-                            "block %zu: entry %zu of list %zu has column %zu, expected ascending below %zu",
-                            block_index(b, n / b->block * b->group, column), k - first, n % b->block, column,
-                            b->grid_cols * b->block);
-    }
-    return RBE_OK;
-}
-
 rbe_status rbe_blocks_check_positions(const rbe_blocks *b) {
     RBE_TRY(check_starts(b));
-    for (size_t n = 0; n < b->groups * b->block; n++) RBE_TRY(check_columns(b, n));
+    const size_t most = b->grid_cols * b->block;
+    size_t next = 0; /* the smallest column that may follow */
+    for (rbe_walk at = rbe_walk_all(b); rbe_walk_next(&at); next = at.column + 1)
+        if (at.column >= most || (at.entry > at.list.first && at.column < next))
+            return rbe_fail(RBE_CORRUPTED_BLOCK,
+                            "block %zu: entry %zu of list %zu has column %zu, expected ascending below %zu",
+                            block_index(b, at.list.group * b->group, at.column), at.entry - at.list.first,
+                            at.list.frequency, at.column, most);
     return RBE_OK;
 }
 
-static rbe_status check_values(const rbe_blocks *b, size_t n) {
-    size_t g = n / b->block, rows = rbe_group_rows(b, g);
-    for (size_t k = b->list_start[n]; k < b->list_start[n + 1]; k++) {
-        size_t column = rbe_column_at(b, k);
-        for (size_t m = 0; m < rows; m++) {
-            float value = *rbe_entry_value(b, g, k, m);
+static rbe_status check_values(const rbe_blocks *b) {
+    for (rbe_walk at = rbe_walk_all(b); rbe_walk_next(&at);)
+        for (size_t m = 0; m < at.list.rows; m++) {
+            float value = b->values[at.value + m];
             if (!isfinite(value))
                 return rbe_fail(RBE_CORRUPTED_BLOCK, "block %zu: coefficient (%zu, %zu) is %g",
-                                block_index(b, g * b->group + m, column), n % b->block, column & (b->block - 1),
-                                (double)value);
+                                block_index(b, at.list.group * b->group + m, at.column), at.list.frequency,
+                                at.column & (b->block - 1), (double)value);
         }
-    }
     return RBE_OK;
 }
 
 rbe_status rbe_blocks_check(const rbe_blocks *b) {
     if (!b) return rbe_fail(RBE_INVALID_ARGUMENT, "the compressed matrix is NULL");
     RBE_TRY(rbe_blocks_check_positions(b));
-    for (size_t n = 0; n < b->groups * b->block; n++) RBE_TRY(check_values(b, n));
+    RBE_TRY(check_values(b));
     for (size_t n = 0; b->alpha && n < b->grid_rows * b->grid_cols; n++)
         for (size_t l = 0; l < RBE_BASIS_COUNT; l++) {
             float alpha = *rbe_block_alpha(b, n / b->grid_cols, n % b->grid_cols, l);

@@ -22,6 +22,7 @@
 #include "base/failure.h"
 #include "base/norm.h"
 #include "base/parallel.h"
+#include "codec/entries.h"
 #include "codec/solve.h"
 
 /* ---- making -------------------------------------------------------------------------------------------------- */
@@ -243,12 +244,12 @@ static rbe_status store_positions(const rbe_group_worker *w, rbe_blocks *b, size
     s->columns = rbe_alloc(s->entries, sizeof *s->columns);
     s->values = rbe_alloc(s->entries * rbe_group_rows(b, g), sizeof *s->values);
     if (!s->columns || !s->values) return RBE_INSUFFICIENT_MEMORY;
-    for (size_t i = 0, k = 0; i < b->block; i++)
-        for (size_t n = i * width; n < (i + 1) * width; n++) {
-            if (!w->keep[n]) continue;
-            b->list_start[g * b->block + i + 1]++;
-            s->columns[k++] = (uint32_t)(n - i * width);
-        }
+    for (size_t i = 0, k = 0; i < b->block; i++) {
+        size_t first = k;
+        for (size_t column = 0; column < width; column++)
+            if (w->keep[i * width + column]) s->columns[k++] = (uint32_t)column;
+        rbe_set_list_length(b, g * b->block + i, k - first);
+    }
     return RBE_OK;
 }
 
@@ -270,10 +271,9 @@ static void store_values(const rbe_group_worker *w, rbe_blocks *b, size_t g, siz
 static rbe_status join_groups(rbe_blocks *b, const stored_group *stored) {
     RBE_TRY(rbe_blocks_allocate(b));
     for (size_t g = 0; g < b->groups; g++) {
-        size_t first = b->list_start[g * b->block];
-        for (size_t k = 0; k < stored[g].entries; k++) rbe_set_column(b, first + k, stored[g].columns[k]);
-        memcpy(b->values + rbe_group_values(b, g), stored[g].values,
-               stored[g].entries * rbe_group_rows(b, g) * sizeof(float));
+        const rbe_list list = rbe_list_at(b, g * b->block); /* the group's first */
+        for (size_t k = 0; k < stored[g].entries; k++) rbe_set_column(b, list.first + k, stored[g].columns[k]);
+        memcpy(b->values + list.value, stored[g].values, stored[g].entries * list.rows * sizeof(float));
     }
     return RBE_OK;
 }

@@ -8,6 +8,7 @@
 
 #include "base/alloc.h"
 #include "base/input_file.h"
+#include "codec/entries.h"
 #include "codec/positions.h"
 #include "io/blocks_code.h"
 #include "io/positions_code.h"
@@ -175,16 +176,11 @@ static rbe_status check_pointers(const rbe_unpack *u, rbe_blocks *b, rbe_part li
 
 static rbe_status check_columns(const rbe_unpack *u, const rbe_blocks *b, rbe_part columns) {
     size_t most = b->grid_cols * b->block;
-    for (size_t list = 0; list < b->groups * b->block; list++) {
-        size_t next = 0; /* the smallest column that may follow */
-        for (size_t k = b->list_start[list]; k < b->list_start[list + 1]; k++) {
-            size_t column = rbe_column_at(b, k);
-            if (column < next || column >= most)
-                return rbe_unpack_fail(u, "tensor %s: position %zu, column %zu, does not ascend or is not below %zu",
-                                       columns.info->name, k, column, most);
-            next = column + 1;
-        }
-    }
+    size_t next = 0; /* the smallest column that may follow */
+    for (rbe_walk at = rbe_walk_all(b); rbe_walk_next(&at); next = at.column + 1)
+        if ((at.entry > at.list.first && at.column < next) || at.column >= most)
+            return rbe_unpack_fail(u, "tensor %s: position %zu, column %zu, does not ascend or is not below %zu",
+                                   columns.info->name, at.entry, at.column, most);
     return RBE_OK;
 }
 
