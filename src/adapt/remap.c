@@ -13,14 +13,14 @@
 #include "codec/entries.h"
 
 rbe_blocks *rbe_lists_new(const rbe_blocks *like) {
-    return rbe_blocks_new(&(rbe_block_plan){.out = like->out,
-                                            .in = like->in,
-                                            .block = like->block,
-                                            .grid_rows = like->grid_rows,
-                                            .grid_cols = like->grid_cols,
-                                            .group = like->group,
-                                            .row_transform = like->row_transform,
-                                            .column_transform = like->column_transform});
+    return rbe_blocks_new(&(rbe_geometry){.out = like->out,
+                                          .in = like->in,
+                                          .block = like->block,
+                                          .grid_rows = like->grid_rows,
+                                          .grid_cols = like->grid_cols,
+                                          .group = like->group,
+                                          .row_transform = like->row_transform,
+                                          .column_transform = like->column_transform});
 }
 
 /* The array `source` of the layout of old->values in that of next->values. */
