@@ -68,6 +68,13 @@ tiny() { # OPTION...
 
 expect "hello" 0 '^loss 0\.0.*accuracy \(100\.0\|99\.[0-9]\) %' "$build/examples/hello"
 
+expect "extend" 0 '^loaded: *the outputs are the same bits' "$build/examples/extend" "$work/extend.safetensors"
+check "extend: checked, moved, pruned" test "$(grep -c '^gradients: .* agree\|^trained: .*[1-9][0-9]* values have moved\|^pruned: .*left' "$work/output")" -eq 3
+expect "extend: its model needs its types" 1 'its kind, affine, is unknown' \
+    "$build/examples/classify" "$work/extend.safetensors"
+expect "extend, unknown option" 2 '^Usage: extend' "$build/examples/extend" --what
+expect "extend, a folder that is not there" 1 '^extend: IO_ERROR: ' "$build/examples/extend" "$work/none/model"
+
 expect "make_digits" 0 '' "$make_digits" --train 200 --test 100 --out "$data"
 expect "make_digits, unknown option" 2 "Try 'make_digits --help'" "$make_digits" --what
 expect "help" 0 '^  --epochs N' "$train" --help
@@ -131,7 +138,8 @@ done
 # ---- output ------------------------------------------------------------------------------------------------------
 
 if [ -w /dev/full ]; then
-    for program in 'train_digits --help' 'make_digits --help' hello "make_digits --dump $data"; do
+    for program in 'train_digits --help' 'make_digits --help' hello "extend $work/extend.safetensors" \
+        "make_digits --dump $data"; do
         expect "$program > /dev/full" 1 "^${program%% *}: .*output" sh -c "'$build'/examples/$program > /dev/full"
     done
 fi
