@@ -631,6 +631,7 @@ check_serial() { # FILE
 }
 check "bench_linear --serial, json" check_serial "$work/serial"
 expect "bench_linear --busy" 2 'busy needs --case scaling' "$bench" --busy
+expect "bench_linear --case head" 0 "^{\"case\":\"head\"" "$bench" --quick --json --case head --size 64 --n 64
 for busy in '' --busy; do
     if [ "$(nproc)" -gt 1 ] || [ -z "$busy" ]; then
         # shellcheck disable=SC2086 # an option or none

@@ -14,8 +14,8 @@
 
 #include "codec/axis.h"
 #include "codec/basis.h"
+#include "codec/geometry.h"
 #include "codec/grouped.h"
-#include "codec/transform.h"
 
 /* How random columns are weighted where the transform of the inputs is the identity; elsewhere the rules are the same.
  * The numbers stand in files. */
@@ -105,27 +105,17 @@ static inline float *rbe_block_alpha(const rbe_blocks *b, size_t p, size_t q, si
 size_t rbe_blocks_get_from(const rbe_blocks *b, const float *values, size_t p, size_t q, rbe_coefficient *coefficients,
                            size_t capacity);
 
-/* ---- making one: new, counts into list_start[list + 1], rbe_blocks_allocate, columns and values -------------- */
-
-/* A geometry and a budget, checked and with the defaults filled in. */
-typedef struct rbe_block_plan {
-    size_t out, in; /* of W */
-    size_t block, grid_rows, grid_cols, group;
-    size_t overlap, image_height, image_width;
-    const rbe_transform *row_transform, *column_transform;
-    bool has_alpha;
-    size_t coeffs;      /* K of each block; 0: the budget is the layer's */
-    size_t value_limit; /* residual coefficients of the whole matrix, alphas taken off */
-} rbe_block_plan;
-
-/* `default_group` stands for a group of 0. INVALID_ARGUMENT names the option, what was expected and found. */
-rbe_status rbe_block_plan_make(rbe_block_plan *plan, size_t out, size_t in, const rbe_compress_options *options,
-                               size_t default_group);
+/* ---- making one: new, the lengths of the lists, rbe_blocks_allocate, columns and values ---------------------- */
 
 /* A matrix of this geometry with empty lists; alphas 0. NULL when memory is short. */
-rbe_blocks *rbe_blocks_new(const rbe_block_plan *plan);
+rbe_blocks *rbe_blocks_new(const rbe_geometry *geometry);
 
-/* Turns the counts in list_start[list + 1] into starts and allocates columns and values, all 0.
+/* Until rbe_blocks_allocate list_start[n + 1] holds the length of list n = g * B + i. */
+static inline void rbe_set_list_length(rbe_blocks *blocks, size_t n, size_t length) {
+    blocks->list_start[n + 1] = (uint32_t)length;
+}
+
+/* Turns the lengths of the lists into their starts and allocates columns and values, all 0.
  * INVALID_ARGUMENT for more than 2^32 - 1 entries. */
 rbe_status rbe_blocks_allocate(rbe_blocks *blocks);
 

@@ -11,6 +11,7 @@
 
 #include "base/alloc.h"
 #include "base/blas.h"
+#include "codec/entries.h"
 
 /* OpenBLAS takes one thread for at most so many multiplications. */
 enum { ONE_THREAD = 262144 };
@@ -153,11 +154,10 @@ void rbe_strip_synthesise(rbe_strips *s, double *strip) {
 }
 
 void rbe_strip_decompress(rbe_strips *s, const rbe_blocks *b, size_t p, double *strip, float *rows) {
-    size_t block = b->block, g = p / b->group;
+    size_t block = b->block;
     memset(strip, 0, block * s->width * sizeof *strip);
-    for (size_t i = 0; i < block; i++)
-        for (size_t k = b->list_start[g * block + i]; k < b->list_start[g * block + i + 1]; k++)
-            strip[i * s->width + rbe_column_at(b, k)] = (double)*rbe_entry_value(b, g, k, p % b->group);
+    for (rbe_walk at = rbe_walk_group(b, p / b->group); rbe_walk_next(&at);)
+        strip[at.list.frequency * s->width + at.column] = (double)b->values[at.value + p % b->group];
     rbe_strip_synthesise(s, strip);
     if (b->alpha) {
         double *alpha = s->half;

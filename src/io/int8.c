@@ -9,6 +9,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "codec/entries.h"
 #include "io/convert.h"
 
 /* Values come in runs: `entries` times `members` values, the m-th of each entry in row `first` + m * `step`. */
@@ -16,15 +17,13 @@ typedef struct run {
     size_t first, step, members, entries;
 } run;
 
-static size_t run_count(const rbe_rows *rows) {
-    return rows->blocks ? rows->blocks->groups * rows->blocks->block : rows->count;
-}
+static size_t run_count(const rbe_rows *rows) { return rows->blocks ? rbe_list_count(rows->blocks) : rows->count; }
 
 static run run_at(const rbe_rows *rows, size_t n) {
     const rbe_blocks *b = rows->blocks;
     if (!b) return (run){n, 0, 1, rows->width};
-    size_t g = n / b->block, i = n % b->block;
-    return (run){g * b->group * b->block + i, b->block, rbe_group_rows(b, g), b->list_start[n + 1] - b->list_start[n]};
+    const rbe_list list = rbe_list_at(b, n);
+    return (run){list.group * b->group * b->block + list.frequency, b->block, list.rows, list.end - list.first};
 }
 
 rbe_rows rbe_rows_of_blocks(const rbe_blocks *blocks) {

@@ -256,17 +256,18 @@ rbe_layer *rbe_linear_new(size_t in, size_t out, const rbe_linear_options *optio
                                   .overlap = o->overlap,
                                   .image_height = o->image_height,
                                   .image_width = o->image_width};
-    rbe_block_plan plan;
+    rbe_geometry geometry;
     if (rbe_layer_check_size("rbe", in, out) != RBE_OK) return NULL;
-    if (rbe_block_plan_make(&plan, out, in, &shape, DEFAULT_GROUP) != RBE_OK) return NULL;
+    if (rbe_geometry_make(&geometry, out, in, &shape, DEFAULT_GROUP) != RBE_OK) return NULL;
     if (!(o->init_scale >= 0.0 && isfinite(o->init_scale))) {
         rbe_fail(RBE_INVALID_ARGUMENT, "init_scale: expected a finite value >= 0, found %g", o->init_scale);
         return NULL;
     }
-    rbe_blocks *blocks = rbe_blocks_new(&plan);
+    rbe_blocks *blocks = rbe_blocks_new(&geometry);
     float *bias = o->no_bias ? NULL : rbe_alloc_zeroed(out, sizeof *bias);
     double init_scale = o->init_scale > 0.0 ? o->init_scale : DEFAULT_INIT_SCALE;
-    if (!blocks || (!bias && !o->no_bias) || rbe_blocks_draw_positions(blocks, plan.value_limit, o->seed) != RBE_OK ||
+    if (!blocks || (!bias && !o->no_bias) ||
+        rbe_blocks_draw_positions(blocks, geometry.value_limit, o->seed) != RBE_OK ||
         draw_values(blocks, init_scale, o->seed) != RBE_OK) {
         rbe_blocks_free(blocks);
         rbe_free(bias);

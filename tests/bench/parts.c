@@ -54,8 +54,8 @@ static void fill(rbe_rng *rng, float *values, size_t count) {
 
 static subject *new_subject(const rbe_compress_options *options, size_t size, rbe_rng *rng) {
     subject *s = example_need(rbe_alloc_zeroed(1, sizeof *s));
-    rbe_block_plan geometry;
-    example_require(rbe_block_plan_make(&geometry, size, size, options, 16));
+    rbe_geometry geometry;
+    example_require(rbe_geometry_make(&geometry, size, size, options, 16));
     s->w = example_need(rbe_blocks_new(&geometry));
     example_require(rbe_blocks_draw_positions(s->w, options->coeffs * s->w->grid_rows * s->w->grid_cols, size));
     fill(rng, s->w->values, s->w->value_count);
