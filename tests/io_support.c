@@ -57,7 +57,7 @@ size_t scratch_count(void) {
     return count;
 }
 
-int fsync_calls, failing_fsync;
+atomic_int fsync_calls, failing_fsync;
 void (*at_fsync)(void);
 
 int fsync(int file) {
