@@ -3,6 +3,7 @@
 #define RBE_TESTS_IO_SUPPORT_H
 
 #include <check.h>
+#include <stdatomic.h>
 
 #include "io/safetensors.h"
 #include "reference.h"
