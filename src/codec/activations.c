@@ -94,7 +94,7 @@ static void mirror(size_t size, double *a) {
 static void add_covariance(double *covariance, const rbe_strips *s, const float *rows, size_t count, float *mapped,
                            double *x, double *xh) {
     const rbe_blocks *b = s->b;
-    rbe_axis_apply(&b->input_axis, rows, count, 1, mapped, mapped + CHUNK * b->in);
+    rbe_side_apply(&b->input_side, rows, count, 1, mapped, mapped + CHUNK * b->in);
     memset(x, 0, count * s->width * sizeof *x);
     for (size_t n = 0; n < count; n++)
         for (size_t c = 0; c < b->in; c++) x[n * s->width + c] = (double)mapped[n * b->in + c];
@@ -105,8 +105,8 @@ static void add_covariance(double *covariance, const rbe_strips *s, const float 
 }
 
 static rbe_status fill_covariance(rbe_activations *a, const rbe_inputs *inputs, const rbe_strips *s) {
-    const rbe_axis_map *axis = &s->b->input_axis;
-    float *mapped = rbe_alloc(CHUNK * s->b->in + rbe_axis_scratch(axis, CHUNK, 1), sizeof *mapped);
+    const rbe_side *side = &s->b->input_side;
+    float *mapped = rbe_alloc(CHUNK * s->b->in + rbe_side_scratch(side, CHUNK, 1), sizeof *mapped);
     double *x = rbe_alloc(2 * CHUNK * s->width, sizeof *x);
     rbe_status status = mapped && x ? RBE_OK : RBE_INSUFFICIENT_MEMORY;
     memset(a->covariance, 0, a->width * a->width * sizeof(double));

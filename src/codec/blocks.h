@@ -12,7 +12,7 @@
 #ifndef RBE_CODEC_BLOCKS_H
 #define RBE_CODEC_BLOCKS_H
 
-#include "codec/axis.h"
+#include "codec/side.h"
 #include "codec/basis.h"
 #include "codec/geometry.h"
 #include "codec/grouped.h"
@@ -26,7 +26,7 @@ typedef enum rbe_pattern_rule {
 
 struct rbe_blocks {
     size_t out, in;                       /* of what is cut into blocks: W' = E_out W E_in^T */
-    rbe_axis_map output_axis, input_axis; /* E; `length` is the width of W itself */
+    rbe_side output_side, input_side; /* E; `length` is the width of W itself */
     size_t block, log2_block;             /* B */
     size_t grid_rows, grid_cols;
     size_t group, groups;
