@@ -31,8 +31,8 @@ rbe_blocks *rbe_blocks_new(const rbe_geometry *geometry) {
     whole = whole && b->list_start;
     if (geometry->has_alpha) {
         b->alpha = rbe_alloc_zeroed(RBE_BASIS_COUNT * b->grid_rows * b->grid_cols, sizeof *b->alpha);
-        b->moments = rbe_moments_new(b->block);
-        whole = whole && b->alpha && b->moments;
+        b->basis = rbe_basis_new(b->block);
+        whole = whole && b->alpha && b->basis;
     }
     if (whole) return b;
     rbe_blocks_free(b);
@@ -67,7 +67,7 @@ void rbe_blocks_free(rbe_blocks *b) {
     rbe_free(b->columns32);
     rbe_free(b->values);
     rbe_free(b->alpha);
-    rbe_free(b->moments);
+    rbe_free(b->basis);
     rbe_side_free(&b->output_side);
     rbe_side_free(&b->input_side);
     rbe_free(b);

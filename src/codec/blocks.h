@@ -12,10 +12,10 @@
 #ifndef RBE_CODEC_BLOCKS_H
 #define RBE_CODEC_BLOCKS_H
 
-#include "codec/side.h"
 #include "codec/basis.h"
 #include "codec/geometry.h"
 #include "codec/grouped.h"
+#include "codec/side.h"
 
 /* How random columns are weighted where the transform of the inputs is the identity; elsewhere the rules are the same.
  * The numbers stand in files. */
@@ -25,9 +25,9 @@ typedef enum rbe_pattern_rule {
 } rbe_pattern_rule;
 
 struct rbe_blocks {
-    size_t out, in;                       /* of what is cut into blocks: W' = E_out W E_in^T */
+    size_t out, in;                   /* of what is cut into blocks: W' = E_out W E_in^T */
     rbe_side output_side, input_side; /* E; `length` is the width of W itself */
-    size_t block, log2_block;             /* B */
+    size_t block, log2_block;         /* B */
     size_t grid_rows, grid_cols;
     size_t group, groups;
     const rbe_transform *row_transform, *column_transform; /* L along outputs, R along inputs */
@@ -38,7 +38,7 @@ struct rbe_blocks {
     uint32_t *columns32;  /* entries; otherwise. Exactly one of the two is not NULL. */
     float *values;        /* value_count */
     float *alpha;         /* 8 * grid_rows * grid_cols, or NULL */
-    rbe_moments *moments; /* of this block size; NULL without alpha */
+    rbe_basis *basis;     /* of this block size; NULL without alpha */
     /* Positions that rbe_blocks_draw_positions drew, and that nobody has changed since, can be drawn again. */
     bool drawn;
     size_t drawn_limit;

@@ -51,7 +51,7 @@ static void fill_psi(rbe_strips *s) {
     for (size_t r = 0; r < block; r++)
         for (size_t l = 0; l < RBE_BASIS_COUNT; l++)
             for (size_t c = 0; c < block; c++)
-                s->psi[(r * RBE_BASIS_COUNT + l) * block + c] = rbe_moments_psi(s->b->moments, (int)l, r, c);
+                s->psi[(r * RBE_BASIS_COUNT + l) * block + c] = rbe_basis_psi(s->b->basis, (int)l, r, c);
     transform_rows(block, CblasNoTrans, s->row_analysis, RBE_BASIS_COUNT * block, s->psi, s->half);
     transform_columns(block, CblasTrans, s->column_analysis, RBE_BASIS_COUNT * block, s->half, s->psi_hat);
 }

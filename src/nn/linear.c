@@ -105,7 +105,7 @@ static size_t linear_scratch_bytes(const rbe_layer *base, size_t rows) {
 
 static size_t linear_table_bytes(const rbe_layer *base) {
     const rbe_linear_layer *layer = (const rbe_linear_layer *)base;
-    return rbe_alloc_bytes(layer->plan) + rbe_alloc_bytes(layer->blocks) + rbe_alloc_bytes(layer->blocks->moments);
+    return rbe_alloc_bytes(layer->plan) + rbe_alloc_bytes(layer->blocks) + rbe_alloc_bytes(layer->blocks->basis);
 }
 
 static void linear_destroy(rbe_layer *base) {
@@ -327,7 +327,7 @@ size_t rbe_linear_get_gradients(const rbe_layer *layer, size_t p, size_t q, doub
         memset(alpha, 0, RBE_BASIS_COUNT * sizeof *alpha);
         for (size_t l = 0; linear->alpha && l < RBE_BASIS_COUNT; l++)
             orthonormal[l] = linear->alpha->grad[rbe_block_alpha(b, p, q, l) - b->alpha];
-        if (linear->alpha) rbe_moments_gradient_to_raw(b->moments, orthonormal, alpha);
+        if (linear->alpha) rbe_basis_gradient_to_raw(b->basis, orthonormal, alpha);
     }
     return rbe_blocks_get_from(b, linear->params[0].grad, p, q, coefficients, capacity);
 }
