@@ -1,8 +1,7 @@
 /* Strips of a matrix and of its coefficients: two products with B x B matrices per strip, alphas by one small
  * product per row.
  *
- * Several threads work on strips of their own. The products are done in pieces below the size at which OpenBLAS
- * starts threads, which would only get into their way.
+ * Several threads work on strips of their own, and OpenBLAS, entered by each, on one thread for each (base/blas.h).
  */
 #include "codec/strip.h"
 
@@ -13,34 +12,18 @@
 #include "base/blas.h"
 #include "codec/entries.h"
 
-/* OpenBLAS takes one thread for at most so many multiplications. */
-enum { ONE_THREAD = 262144 };
-
-static size_t piece(size_t block, size_t done, size_t all) {
-    size_t most = ONE_THREAD / (block * block);
-    return all - done < most ? all - done : most;
-}
-
 /* to = op(matrix) from for a strip of `width` columns */
 static void transform_rows(size_t block, CBLAS_TRANSPOSE t, const double *matrix, size_t width, const double *from,
                            double *to) {
-    int b = (int)block, stride = (int)width;
-    for (size_t c = 0, step; c < width; c += step) {
-        step = piece(block, c, width);
-        cblas_dgemm(CblasRowMajor, t, CblasNoTrans, b, (int)step, b, 1.0, matrix, b, from + c, stride, 0.0, to + c,
-                    stride);
-    }
+    int b = (int)block, columns = (int)width;
+    cblas_dgemm(CblasRowMajor, t, CblasNoTrans, b, columns, b, 1.0, matrix, b, from, columns, 0.0, to, columns);
 }
 
 /* to = from op(matrix) for every block. Rows of blocks follow each other without gaps: B * width / B rows of B. */
 static void transform_columns(size_t block, CBLAS_TRANSPOSE t, const double *matrix, size_t width, const double *from,
                               double *to) {
     int b = (int)block;
-    for (size_t r = 0, step; r < width; r += step) {
-        step = piece(block, r, width);
-        cblas_dgemm(CblasRowMajor, CblasNoTrans, t, (int)step, b, b, 1.0, from + r * block, b, matrix, b, 0.0,
-                    to + r * block, b);
-    }
+    cblas_dgemm(CblasRowMajor, CblasNoTrans, t, (int)width, b, b, 1.0, from, b, matrix, b, 0.0, to, b);
 }
 
 /* ---- tables -------------------------------------------------------------------------------------------------- */
