@@ -22,7 +22,7 @@ static settings read_settings(int argc, char **argv) {
         {"train", EXAMPLE_FLAG, &s.train, NULL, "the training data instead of the test data", 0, 0},
         {"batch", EXAMPLE_COUNT, &s.batch, "N", "samples at a time", 1, 1000000},
         {"threads", EXAMPLE_COUNT, &s.threads, "N", "threads (default: one per processor)", 1, RBE_MAX_THREADS},
-        {"stores", EXAMPLE_FLAG, &s.stores, NULL, "compare f32, f16, bf16 and int8", 0, 0},
+        {"stores", EXAMPLE_FLAG, &s.stores, NULL, "compare the types of stored values", 0, 0},
         {"json", EXAMPLE_FLAG, &s.json, NULL, "end with one line of JSON", 0, 0},
     };
     example_parse(argc, argv, "Accuracy of a stored model.", options, sizeof options / sizeof *options);
@@ -40,7 +40,6 @@ static size_t save(const rbe_model *model, const char *path, rbe_save_options op
 }
 
 static void compare_stores(const rbe_model *model, const rbe_dataset *data, size_t batch, double error) {
-    static const char *const names[] = {"f32", "f16", "bf16", "int8"};
     char folder[] = "/tmp/classify-XXXXXX", path[64];
     if (!mkdtemp(folder)) example_fail(1, "cannot create a folder in /tmp");
     snprintf(path, sizeof path, "%s/model", folder);
@@ -49,13 +48,14 @@ static void compare_stores(const rbe_model *model, const rbe_dataset *data, size
            "f32:\n"
            "%-8s %13s %8s %10s %8s %11s %7s\n",
            "type", "deltas", "smaller", "smallest", "smaller", "error [%]", "change");
-    for (int store = RBE_STORE_F32; store <= RBE_STORE_INT8; store++) {
+    const char *name;
+    for (int store = 0; (name = rbe_store_name((rbe_store)store)); store++) {
         size_t deltas = save(model, path, (rbe_save_options){(rbe_store)store, RBE_POSITIONS_DELTA});
         size_t smallest = save(model, path, (rbe_save_options){(rbe_store)store, RBE_POSITIONS_SMALLEST});
         rbe_model *stored = example_need(rbe_model_load(path));
         rbe_evaluation found;
         example_require(rbe_evaluate(stored, data, batch, &found));
-        printf("%-8s %13zu %8.2f %10zu %8.2f %11.2f %+7.2f\n", names[store], deltas, dense / (double)deltas, smallest,
+        printf("%-8s %13zu %8.2f %10zu %8.2f %11.2f %+7.2f\n", name, deltas, dense / (double)deltas, smallest,
                dense / (double)smallest, 100 * found.error, 100 * (found.error - error));
         rbe_model_free(stored);
     }

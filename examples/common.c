@@ -227,6 +227,17 @@ const rbe_transform *example_transform(const char *axis, const char *own, const 
     return transform;
 }
 
+const char *example_stores(void) {
+    static char text[100];
+    const char *name;
+    *text = '\0';
+    for (int n = 0; (name = rbe_store_name((rbe_store)n)); n++) {
+        size_t length = strlen(text);
+        snprintf(text + length, sizeof text - length, "%s%s", n ? "|" : "", name);
+    }
+    return text;
+}
+
 /* ---- output -------------------------------------------------------------------------------------------------- */
 
 void example_make_folder(const char *path) {

@@ -51,6 +51,9 @@ bool example_given(const char *name);
  * are. Ends the program with 2 if the name is unknown. */
 const rbe_transform *example_transform(const char *axis, const char *own, const char *both);
 
+/* "f32|f16|..": the argument of an option for the type of stored values. */
+const char *example_stores(void);
+
 /* "program: message", and the end with that exit code; 2 adds a hint at --help. */
 _Noreturn void example_fail(int exit_code, const char *format, ...) RBE_PRINTF(2, 3);
 

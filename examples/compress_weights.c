@@ -61,7 +61,7 @@ static settings read_settings(int argc, char **argv) {
          "inputs (.npy, samples x in): selected matrices of that width are fitted to them, and the bias P.bias of a "
          "matrix P.weight is corrected",
          0, 0},
-        {"store", EXAMPLE_TEXT, &s.store_name, "f32|f16|bf16|int8", "type of the stored values", 0, 0},
+        {"store", EXAMPLE_TEXT, &s.store_name, example_stores(), "type of the stored values", 0, 0},
         {"threads", EXAMPLE_COUNT, &s.threads, "N", "threads (default: one per processor)", 1, RBE_MAX_THREADS},
     };
     example_parse(argc, argv, "Compresses the matrices of a safetensors file.", options,

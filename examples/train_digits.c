@@ -44,7 +44,7 @@ static settings read_settings(int argc, char **argv) {
          1},
         {"prune-threshold", EXAMPLE_REAL, &r->threshold, "T", "rbe: or remove those of magnitude T or less", 0, 1e30},
         {"relative", EXAMPLE_FLAG, &r->relative, NULL, "T is in units of each layer's root mean square", 0, 0},
-        {"store", EXAMPLE_TEXT, &s.store_name, "f32|f16|bf16|int8", "how the file holds the values", 0, 0},
+        {"store", EXAMPLE_TEXT, &s.store_name, example_stores(), "how the file holds the values", 0, 0},
         {"threads", EXAMPLE_COUNT, &s.threads, "N", "threads (default: one per processor)", 1, RBE_MAX_THREADS},
         {"out", EXAMPLE_TEXT, &s.out, "DIR", "folder for model.safetensors and log.csv; created", 0, 0},
         {"log-every", EXAMPLE_COUNT, &s.log_every, "N", "log a row every N steps too", 1, 1e9},

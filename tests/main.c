@@ -28,6 +28,7 @@ static const struct {
     {"nn", nn_suite},
     {"params", params_suite},
     {"trees", trees_suite},
+    {"recurrent", recurrent_suite},
     {"safe", safe_suite},
     {"threads", threads_suite},
     {"optim", optim_suite},

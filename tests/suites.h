@@ -22,6 +22,7 @@ Suite *linear_suite(void);
 Suite *nn_suite(void);
 Suite *params_suite(void);
 Suite *trees_suite(void);
+Suite *recurrent_suite(void);
 Suite *safe_suite(void);
 Suite *threads_suite(void);
 Suite *optim_suite(void);

@@ -275,7 +275,10 @@ START_TEST(what_cannot_be_stored_is_named) {
     rbe_store store = RBE_STORE_F32;
     ck_assert(rbe_store_named("int8", &store) && store == RBE_STORE_INT8);
     ck_assert(!rbe_store_named("f64", &store) && !rbe_store_named(NULL, &store));
-    ck_assert_ptr_nonnull(strstr(rbe_last_error(), "bf16"));
+    ck_assert_ptr_nonnull(strstr(rbe_last_error(), "f32, f16, bf16 or int8"));
+    for (int n = 0; n < STORES; n++)
+        ck_assert(rbe_store_named(rbe_store_name((rbe_store)n), &store) && store == (rbe_store)n);
+    ck_assert_ptr_null(rbe_store_name((rbe_store)STORES));
 }
 END_TEST
 

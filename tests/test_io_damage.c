@@ -284,7 +284,7 @@ static const struct {
     {0, nan_weight, "tensor 3.weight: value 1 is not finite"},
     {0, fewer_values, "tensor 0.values: expected"},
     {0, values_in_2d, "tensor 0.values: expected the shape"},
-    {0, whole_values, "tensor 0.values: expected F32, F16 or BF16, found I32"},
+    {0, whole_values, "tensor 0.values: expected F32, F16, BF16 or I8, found I32"},
     {0, pointers_from_one, "tensor 0.lists: expected ascending pointers"},
     {0, pointers_descend, "tensor 0.lists: expected ascending pointers"},
     {0, pointers_too_far, "tensor 0.lists: expected ascending pointers"},
@@ -311,7 +311,7 @@ static const struct {
     {1, nan_scale, "tensor 0.scales: value 2 is not finite"},
     {1, huge_scale, "tensor 0.values: value"},
     {1, fewer_scales, "tensor 3.scales: expected the shape [7]"},
-    {1, unscaled, "tensor 3.weight: expected I8, found U8"},
+    {1, unscaled, "tensor 3.weight: expected F32, F16, BF16 or I8, found U8"},
     {2, seed_of_more, "limit"},
 };
 

@@ -62,7 +62,10 @@ typedef struct rbe_save_options {
     rbe_store_positions positions;
 } rbe_save_options;
 
-/* "f32", "f16", "bf16", "int8"; false, with an error text that lists the names, for another. */
+/* "f32", "f16", "bf16", "int8"; NULL past the last: to list them all. */
+RBE_API const char *rbe_store_name(rbe_store store);
+
+/* The type of this name; false, with an error text that lists the names, for another. */
 RBE_API bool rbe_store_named(const char *name, rbe_store *store);
 
 /* Writes a model: its dense, compressed and dropout layers, and the operations rbe_relu, rbe_gelu, rbe_tanh,

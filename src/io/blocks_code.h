@@ -4,11 +4,15 @@
 #ifndef RBE_IO_BLOCKS_CODE_H
 #define RBE_IO_BLOCKS_CODE_H
 
-#include "io/int8.h"
 #include "io/json.h"
+#include "io/rows.h"
 #include "io/safetensors.h"
 
-enum { RBE_BLOCKS_PARTS = 5 /* tensors of a matrix, at most */, RBE_MAX_WIDTH = 1 << 24 };
+enum {
+    RBE_STORE_PARTS = 2,                    /* tensors that an array of values becomes, at most */
+    RBE_BLOCKS_PARTS = RBE_STORE_PARTS + 3, /* the same of a compressed matrix */
+    RBE_MAX_WIDTH = 1 << 24
+};
 
 /* Metadata of every file that holds compressed matrices. */
 #define RBE_FORMAT_KEY "rbe.format"
@@ -36,9 +40,16 @@ typedef struct rbe_pack {
 rbe_status rbe_pack_new(rbe_pack *pack, size_t capacity);
 void rbe_pack_free(rbe_pack *pack); /* all zeros is allowed */
 
-/* Appends tensors: of floats in F32, F16 or BF16; of floats as `store` says, with int8 also the scales of the rows;
- * of a compressed matrix, whose geometry (without its width and height) is added to `json`. Statuses:
- * rbe_model_save. */
+/* Appends "owner.part" of the given shape with room for its values, which are the caller's to fill in; NULL when
+ * memory is short. `borrowed`, if not NULL, stands for values that are there already. */
+void *rbe_pack_add(rbe_pack *pack, rbe_owner owner, const char *part, rbe_dtype dtype, size_t dims, const size_t *shape,
+                   const void *borrowed);
+
+/* NUMERICAL_INSTABILITY: value n of the tensor added last is not finite, or beyond the range of `store`. */
+rbe_status rbe_pack_bad_value(const rbe_pack *pack, const float *values, size_t n, const char *store);
+
+/* Appends tensors: of floats in F32, F16 or BF16; of values as `store` says; of a compressed matrix, whose geometry
+ * (without its width and height) is added to `json`. Statuses: rbe_model_save. */
 rbe_status rbe_pack_floats(rbe_pack *pack, rbe_owner owner, const char *part, rbe_dtype dtype, size_t dims,
                            const size_t *shape, const float *values);
 rbe_status rbe_pack_values(rbe_pack *pack, rbe_owner owner, const char *part, rbe_store store, size_t dims,
@@ -46,7 +57,7 @@ rbe_status rbe_pack_values(rbe_pack *pack, rbe_owner owner, const char *part, rb
 rbe_status rbe_pack_blocks(rbe_pack *pack, rbe_owner owner, const rbe_blocks *blocks, const rbe_save_options *options,
                            cJSON *json);
 
-/* The type of what is not scaled by rows: alphas and biases. */
+/* The type of what belongs to no rows: alphas and biases. */
 rbe_dtype rbe_plain_dtype(rbe_store store);
 
 /* False when memory is short, which rbe_no_description reports. */
@@ -99,7 +110,7 @@ rbe_status rbe_unpack_shape(const rbe_unpack *unpack, const char *name, rbe_part
  * then. */
 rbe_status rbe_unpack_floats(const rbe_unpack *unpack, rbe_part part, float *values, float **floats);
 
-/* Reads values that may be int8: then owner.scales has one for each row. */
+/* Reads values of any stored type. */
 rbe_status rbe_unpack_values(rbe_unpack *unpack, rbe_part part, const rbe_rows *rows, float *values);
 
 /* Makes a compressed matrix. NULL on failure. */

@@ -133,22 +133,6 @@ rbe_status rbe_unpack_floats(const rbe_unpack *u, rbe_part p, float *values, flo
     return RBE_OK;
 }
 
-rbe_status rbe_unpack_values(rbe_unpack *u, rbe_part p, const rbe_rows *rows, float *values) {
-    rbe_part scales = rbe_unpack_part(u, "scales");
-    if (p.info->dtype != RBE_I8 && !scales.info) return rbe_unpack_floats(u, p, values, NULL);
-    RBE_TRY(check_dtype(u, p, RBE_I8));
-    RBE_TRY(rbe_unpack_shape(u, "scales", scales, 1, &rows->count));
-    RBE_TRY(rbe_tensor_file_read_f32(u->file, p.number, values));
-    float *factors = NULL;
-    rbe_status status = rbe_unpack_floats(u, scales, NULL, &factors);
-    if (status == RBE_OK) rbe_int8_scale(rows, values, factors);
-    rbe_free(factors);
-    for (size_t n = 0; status == RBE_OK && n < p.info->count; n++)
-        if (!isfinite(values[n]))
-            status = rbe_unpack_fail(u, "tensor %s: value %zu, scaled, is too large", p.info->name, n);
-    return status;
-}
-
 /* ---- positions ----------------------------------------------------------------------------------------------- */
 
 /* The lengths in list_start[list + 1] promise as many values as the tensor has. */

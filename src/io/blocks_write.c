@@ -23,10 +23,8 @@ void rbe_pack_free(rbe_pack *pack) {
     *pack = (rbe_pack){0};
 }
 
-/* Appends "owner.part" of the given shape with room for its values, which are the caller's to fill in; NULL when
- * memory is short. `borrowed`, if not NULL, stands for values that are there already. */
-static void *append(rbe_pack *pack, rbe_owner owner, const char *part, rbe_dtype dtype, size_t dims,
-                    const size_t *shape, const void *borrowed) {
+void *rbe_pack_add(rbe_pack *pack, rbe_owner owner, const char *part, rbe_dtype dtype, size_t dims, const size_t *shape,
+                   const void *borrowed) {
     rbe_stored_tensor tensor = {.dtype = dtype, .dims = dims, .values = borrowed};
     memcpy(tensor.shape, shape, dims * sizeof *shape);
     size_t count, bytes, length = strlen(owner.name) + 1 + strlen(part) + 1, head = rbe_aligned(length);
@@ -40,10 +38,6 @@ static void *append(rbe_pack *pack, rbe_owner owner, const char *part, rbe_dtype
     return (void *)tensor.values;
 }
 
-static void *append_list(rbe_pack *pack, rbe_owner owner, const char *part, rbe_dtype dtype, size_t count) {
-    return append(pack, owner, part, dtype, 1, &count, NULL);
-}
-
 bool rbe_add_number(cJSON *json, const char *name, size_t number) {
     return cJSON_AddNumberToObject(json, name, (double)number);
 }
@@ -54,7 +48,7 @@ rbe_status rbe_no_description(rbe_owner owner) {
 
 /* ---- values -------------------------------------------------------------------------------------------------- */
 
-static rbe_status bad_value(const rbe_pack *pack, const float *values, size_t n, const char *store) {
+rbe_status rbe_pack_bad_value(const rbe_pack *pack, const float *values, size_t n, const char *store) {
     const char *name = pack->tensors[pack->count - 1].name;
     if (!isfinite(values[n]))
         return rbe_fail(RBE_NUMERICAL_INSTABILITY, "%s: value %zu is %g", name, n, (double)values[n]);
@@ -66,33 +60,10 @@ rbe_status rbe_pack_floats(rbe_pack *pack, rbe_owner owner, const char *part, rb
                            const size_t *shape, const float *values) {
     size_t count, bytes;
     rbe_shape_bytes(dtype, dims, shape, &count, &bytes);
-    void *stored = append(pack, owner, part, dtype, dims, shape, NULL);
+    void *stored = rbe_pack_add(pack, owner, part, dtype, dims, shape, NULL);
     if (!stored) return RBE_INSUFFICIENT_MEMORY;
     size_t done = rbe_convert_from_f32(dtype, values, count, stored);
-    return done == count ? RBE_OK : bad_value(pack, values, done, rbe_dtype_name(dtype));
-}
-
-static rbe_status append_int8(rbe_pack *pack, rbe_owner owner, const char *part, size_t dims, const size_t *shape,
-                              const float *values, const rbe_rows *rows) {
-    size_t count, bytes;
-    rbe_shape_bytes(RBE_I8, dims, shape, &count, &bytes);
-    uint16_t *scales = append_list(pack, owner, "scales", RBE_BF16, rows->count);
-    int8_t *stored = append(pack, owner, part, RBE_I8, dims, shape, NULL);
-    float *largest = rbe_alloc(rows->count, sizeof *largest);
-    rbe_status status = scales && stored && largest ? RBE_OK : RBE_INSUFFICIENT_MEMORY;
-    size_t done = status == RBE_OK ? rbe_int8_from_f32(rows, values, stored, scales, largest) : count;
-    rbe_free(largest);
-    return done == count ? status : bad_value(pack, values, done, "int8");
-}
-
-rbe_dtype rbe_plain_dtype(rbe_store store) {
-    return store == RBE_STORE_F32 ? RBE_F32 : store == RBE_STORE_BF16 ? RBE_BF16 : RBE_F16;
-}
-
-rbe_status rbe_pack_values(rbe_pack *pack, rbe_owner owner, const char *part, rbe_store store, size_t dims,
-                           const size_t *shape, const float *values, const rbe_rows *rows) {
-    if (store == RBE_STORE_INT8) return append_int8(pack, owner, part, dims, shape, values, rows);
-    return rbe_pack_floats(pack, owner, part, rbe_plain_dtype(store), dims, shape, values);
+    return done == count ? RBE_OK : rbe_pack_bad_value(pack, values, done, rbe_dtype_name(dtype));
 }
 
 /* In the order p, q, l. */
@@ -114,13 +85,14 @@ static rbe_status append_plain(rbe_pack *pack, rbe_owner owner, const rbe_blocks
     const size_t lists = b->groups * b->block + 1;
     const void *columns = b->columns16 ? (const void *)b->columns16 : (const void *)b->columns32;
     rbe_dtype dtype = b->columns16 ? RBE_U16 : RBE_U32;
-    bool whole = append(pack, owner, "lists", RBE_U32, 1, &lists, b->list_start) &&
-                 append(pack, owner, "columns", dtype, 1, &b->entries, columns);
+    bool whole = rbe_pack_add(pack, owner, "lists", RBE_U32, 1, &lists, b->list_start) &&
+                 rbe_pack_add(pack, owner, "columns", dtype, 1, &b->entries, columns);
     return whole ? RBE_OK : RBE_INSUFFICIENT_MEMORY;
 }
 
 static rbe_status append_deltas(rbe_pack *pack, rbe_owner owner, const rbe_blocks *b) {
-    uint8_t *code = append_list(pack, owner, "deltas", RBE_U8, rbe_positions_encode(b, NULL));
+    const size_t bytes = rbe_positions_encode(b, NULL);
+    uint8_t *code = rbe_pack_add(pack, owner, "deltas", RBE_U8, 1, &bytes, NULL);
     if (!code) return RBE_INSUFFICIENT_MEMORY;
     rbe_positions_encode(b, code);
     return RBE_OK;

@@ -93,22 +93,23 @@ static const char *name_of(rbe_unpack *u) {
     return NULL;
 }
 
-/* A layer without what is inside it. NULL on failure. */
-static rbe_layer *make_layer(rbe_unpack *u, const char *kind) {
+/* A layer without what is inside it. */
+static rbe_status make_layer(rbe_unpack *u, const char *kind, rbe_layer **made) {
     const rbe_layer_type *type = rbe_layer_type_of(kind);
-    if (!type) {
-        rbe_unpack_fail(u, "its kind, %.40s, is unknown", kind);
-        return NULL;
-    }
+    if (!type) return rbe_unpack_fail(u, "its kind, %.40s, is unknown", kind);
     const char *name = type->role != RBE_OPERATION ? name_of(u) : "";
-    if (!name) return NULL;
+    if (!name) return rbe_last_status();
     json_reader reader = {{read_number, read_text, read_values, read_matrix, read_blocks, read_fail}, u};
     rbe_layer *layer = type->read(type, &reader.base);
-    if (!layer) return NULL;
+    if (!layer) return rbe_last_status() != RBE_OK ? rbe_last_status() : rbe_unpack_fail(u, "it could not be made");
     if (type->role != RBE_OPERATION) rbe_layer_set_name(layer, name);
-    if (fill_params(u, layer) == RBE_OK) return layer;
-    rbe_layer_free(layer);
-    return NULL;
+    rbe_status status = fill_params(u, layer);
+    if (status != RBE_OK) {
+        rbe_layer_free(layer);
+        return status;
+    }
+    *made = layer;
+    return RBE_OK;
 }
 
 /* The layer at the end of a way, "3.0"; NULL if there is none, or not yet. */
@@ -157,8 +158,8 @@ static rbe_status add_layer(rbe_unpack *u, rbe_layer *root, rbe_layer *container
         rbe_layer *layer = way ? follow(root, way) : NULL;
         return layer ? adopt(u, container, layer) : rbe_unpack_fail(u, "of: expected the way to a layer before it");
     }
-    rbe_layer *layer = make_layer(u, kind);
-    if (!layer) return rbe_last_status();
+    rbe_layer *layer = NULL;
+    RBE_TRY(make_layer(u, kind, &layer));
     rbe_status status = add_children(u, root, layer, depth);
     if (status == RBE_OK) return adopt(u, container, layer);
     rbe_layer_free(layer);

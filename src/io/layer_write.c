@@ -62,7 +62,7 @@ static rbe_status pack_param(rbe_pack *pack, rbe_owner owner, const rbe_param *p
 /* ---- the tree ------------------------------------------------------------------------------------------------ */
 
 static bool count_parts(void *user, rbe_layer *layer) {
-    *(size_t *)user += 2 * layer->param_count + (layer->type->blocks ? RBE_BLOCKS_PARTS : 0);
+    *(size_t *)user += RBE_STORE_PARTS * layer->param_count + (layer->type->blocks ? RBE_BLOCKS_PARTS : 0);
     return true;
 }
 

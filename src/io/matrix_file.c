@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
-#include "io/blocks_code.h"
+#include "io/store.h"
 
 #define FORMAT_NAME "tensors"
 #define MATRIX_KEY "rbe.matrix."
@@ -55,7 +55,7 @@ static rbe_status pack_matrix(rbe_pack *pack, const rbe_stored_tensor *matrix, c
 }
 
 static rbe_status add_matrix(expansion *e, const rbe_stored_tensor *matrix) {
-    if (!matrix->name || matrix->values || matrix->source || matrix->save.store > RBE_STORE_INT8 ||
+    if (!matrix->name || matrix->values || matrix->source || !rbe_store_type_of(matrix->save.store) ||
         matrix->save.positions > RBE_POSITIONS_SEED)
         return rbe_fail(RBE_INVALID_ARGUMENT, "matrix %s: expected a name, blocks, known options and nothing else",
                         matrix->name ? matrix->name : "NULL");

@@ -6,22 +6,11 @@
 #include "io/layer_code.h"
 #include "io/metadata.h"
 #include "io/model_file.h"
+#include "io/store.h"
 #include "nn/model.h"
 
 #define FORMAT_NAME "model"
 #define STAGES_KEY "rbe.stages"
-
-static const char *const stores[] = {"f32", "f16", "bf16", "int8"};
-
-bool rbe_store_named(const char *name, rbe_store *store) {
-    for (size_t n = 0; n < sizeof stores / sizeof *stores; n++)
-        if (name && strcmp(name, stores[n]) == 0) {
-            *store = (rbe_store)n;
-            return true;
-        }
-    rbe_fail(RBE_INVALID_ARGUMENT, "store: expected f32, f16, bf16 or int8, found %s", name ? name : "NULL");
-    return false;
-}
 
 /* ---- writing ------------------------------------------------------------------------------------------------- */
 
@@ -63,7 +52,7 @@ static rbe_status take_apart(const rbe_model *model, const rbe_save_options *opt
     const rbe_save_options *o = options ? options : &defaults;
     *p = (parts){0};
     RBE_TRY(rbe_model_status(model));
-    if (o->store > RBE_STORE_INT8 || o->positions > RBE_POSITIONS_SEED)
+    if (!rbe_store_type_of(o->store) || o->positions > RBE_POSITIONS_SEED)
         return rbe_fail(RBE_INVALID_ARGUMENT, "save options: a store or positions that are unknown");
     RBE_TRY(rbe_pack_new(&p->pack, rbe_layer_parts(model->root)));
     RBE_TRY(describe_stages(&p->pack, model->root, o, &p->stages));

@@ -57,6 +57,18 @@ static rbe_status check_options(const rbe_optim_options *o) {
     return require(not_negative(o->clip_norm), "clip_norm", "a finite value >= 0", o->clip_norm);
 }
 
+/* Tables are users' too. */
+static rbe_status check_method(const rbe_optim_method *method, const rbe_optim_options *options) {
+    if (!method) return rbe_fail(RBE_INVALID_ARGUMENT, "optimiser: expected a method, found NULL");
+    if (!method->name || !method->state_arrays || !method->update)
+        return rbe_fail(RBE_INVALID_ARGUMENT, "optimiser: expected a method with a name, state_arrays and update");
+    size_t names = 0, arrays = method->state_arrays(options);
+    while (names < RBE_OPTIM_MAX_STATE && method->state[names]) names++;
+    if (arrays <= names) return RBE_OK;
+    return rbe_fail(RBE_INVALID_ARGUMENT, "optimiser: %s: expected names of %zu state arrays, found %zu", method->name,
+                    arrays, names);
+}
+
 /* A parameter that came twice would be clipped and trained twice. */
 static rbe_status check_list(const char *who, rbe_param *const *params, size_t count) {
     if (!params && count > 0) return rbe_fail(RBE_INVALID_ARGUMENT, "%s: the list of parameters is NULL", who);
@@ -87,13 +99,12 @@ static rbe_status fill_slot(rbe_optim *optim, rbe_param *param) {
 /* Params come from the list, or from the model if the list is NULL. */
 static rbe_optim *new_optim(const rbe_optim_method *method, rbe_param *const *params, const rbe_model *model,
                             size_t count, const rbe_optim_options *options) {
-    if (!method || count == 0) {
-        rbe_fail(RBE_INVALID_ARGUMENT, "optimiser: expected a method and parameters, found %s",
-                 method ? "no parameters" : "a NULL method");
+    rbe_optim_options o = with_defaults(options);
+    if (check_options(&o) != RBE_OK || check_method(method, &o) != RBE_OK) return NULL;
+    if (count == 0) {
+        rbe_fail(RBE_INVALID_ARGUMENT, "optimiser: expected parameters, found none");
         return NULL;
     }
-    rbe_optim_options o = with_defaults(options);
-    if (check_options(&o) != RBE_OK) return NULL;
     rbe_optim *optim = rbe_alloc_zeroed(1, sizeof *optim);
     if (!optim) return NULL;
     optim->method = method;

@@ -34,7 +34,7 @@ static void make_models(void) {
         rbe_model_apply(model, rbe_relu);
         rbe_model_add(model, rbe_dropout_new(0.5f));
         rbe_model_add(model, rbe_dense_new(16, 2, NULL));
-        for (int store = RBE_STORE_F32; store <= RBE_STORE_INT8; store++)
+        for (int store = 0; rbe_store_name((rbe_store)store); store++)
             for (int positions = RBE_POSITIONS_PLAIN; positions <= RBE_POSITIONS_SEED; positions++) {
                 const rbe_save_options options = {(rbe_store)store, (rbe_store_positions)positions};
                 require(rbe_model_save(model, path_of("model", number++), &options) == RBE_OK);

@@ -1,0 +1,17 @@
+/* Values as floats of 32 or 16 bits, each by itself. */
+#include "io/store.h"
+
+static rbe_status pack(const rbe_store_type *type, rbe_pack *to, rbe_owner owner, const char *part, size_t dims,
+                       const size_t *shape, const float *values, const rbe_rows *rows) {
+    (void)rows;
+    return rbe_pack_floats(to, owner, part, type->dtype, dims, shape, values);
+}
+
+static rbe_status unpack(rbe_unpack *u, rbe_part part, const rbe_rows *rows, float *values) {
+    (void)rows;
+    return rbe_unpack_floats(u, part, values, NULL);
+}
+
+const rbe_store_type rbe_store_f32 = {"f32", RBE_F32, RBE_F32, pack, unpack};
+const rbe_store_type rbe_store_f16 = {"f16", RBE_F16, RBE_F16, pack, unpack};
+const rbe_store_type rbe_store_bf16 = {"bf16", RBE_BF16, RBE_BF16, pack, unpack};
