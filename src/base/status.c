@@ -1,7 +1,6 @@
 /* Status names and messages from the one table, and the thread's last error. */
 #include <stdarg.h>
 #include <stdio.h>
-#include <string.h>
 
 #include "base/failure.h"
 
