@@ -20,7 +20,7 @@ static const struct {
     {"own_operations", own_operations_suite},
     {"limits", limits_suite},
     {"codec", codec_suite},
-    {"axes", axes_suite},
+    {"sides", sides_suite},
     {"compress", compress_suite},
     {"specification", specification_suite},
     {"kernels", kernels_suite},

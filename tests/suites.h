@@ -14,7 +14,7 @@ Suite *shapes_suite(void);
 Suite *own_operations_suite(void);
 Suite *limits_suite(void);
 Suite *codec_suite(void);
-Suite *axes_suite(void);
+Suite *sides_suite(void);
 Suite *compress_suite(void);
 Suite *specification_suite(void);
 Suite *kernels_suite(void);

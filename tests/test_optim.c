@@ -120,7 +120,7 @@ START_TEST(first_adam_step_is_the_rate) {
 }
 END_TEST
 
-START_TEST(moments_of_vanished_gradients_become_zero) {
+START_TEST(averages_of_vanished_gradients_become_zero) {
     fixture f;
     fixture_init(&f, "w", 1);
     rbe_optim *optim = optim_for(rbe_adam, &f, &(rbe_optim_options){.beta2 = 0.9f});
@@ -561,7 +561,7 @@ Suite *optim_suite(void) {
     TCase *rule_case = tcase_create("update rules");
     tcase_add_loop_test(rule_case, update_rule, 0, RULES);
     tcase_add_test(rule_case, first_adam_step_is_the_rate);
-    tcase_add_test(rule_case, moments_of_vanished_gradients_become_zero);
+    tcase_add_test(rule_case, averages_of_vanished_gradients_become_zero);
     tcase_add_test(rule_case, parameters_without_a_gradient_stay);
     tcase_add_test(rule_case, state_belongs_to_its_parameter);
     tcase_add_test(rule_case, companions_are_named_arrays);

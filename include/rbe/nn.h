@@ -31,7 +31,7 @@ extern "C" {
 /* ---- parameters ---------------------------------------------------------------------------------------------- */
 
 /* A flat array of trained values and all that belongs to them: a gradient, and companions, arrays of the same layout that
- * are kept beside them - an optimiser's moments, an average of the values. Whatever moves values (growth, pruning) moves
+ * are kept beside them - an optimiser's state, an average of the values. Whatever moves values (growth, pruning) moves
  * all of it. A layer's parameters are owned by the layer. One of your own is a struct that you fill in: value, count,
  * lr_scale, and zeros else. */
 typedef struct rbe_param {

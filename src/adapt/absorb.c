@@ -99,7 +99,7 @@ rbe_status rbe_absorb(const rbe_blocks *b, const uint8_t *keep, float *change, r
     *absorption = (rbe_absorption){0};
     size_t alphas = N * b->grid_rows * b->grid_cols;
     if (change) memset(change, 0, alphas * sizeof *change);
-    if (b->output_axis.kind == RBE_AXIS_MAP_OVERLAP) change = NULL;
+    if (b->output_side.kind == RBE_SIDE_OVERLAP) change = NULL;
     rbe_strips s;
     RBE_TRY(rbe_strips_new(&s, b));
     double *strip = rbe_alloc(b->block * s.width, sizeof *strip);

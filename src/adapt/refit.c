@@ -35,19 +35,19 @@ static void workspace_free(workspace *w) {
 }
 
 static rbe_status map_mean(workspace *w) {
-    const rbe_axis_map *axis = &w->b->input_axis;
-    w->mean = rbe_alloc_zeroed(w->strips.width + axis->length + rbe_axis_scratch(axis, 1, 1), sizeof(float));
+    const rbe_side *side = &w->b->input_side;
+    w->mean = rbe_alloc_zeroed(w->strips.width + side->length + rbe_side_scratch(side, 1, 1), sizeof(float));
     if (!w->mean) return rbe_last_status();
     float *plain = w->mean + w->strips.width;
-    for (size_t c = 0; c < axis->length; c++) plain[c] = (float)w->inputs.mean[c];
-    rbe_axis_apply(axis, plain, 1, 1, w->mean, plain + axis->length);
+    for (size_t c = 0; c < side->length; c++) plain[c] = (float)w->inputs.mean[c];
+    rbe_side_apply(side, plain, 1, 1, w->mean, plain + side->length);
     return RBE_OK;
 }
 
 static rbe_status workspace_new(workspace *w, const rbe_blocks *b, const float *samples, size_t count) {
     *w = (workspace){.b = b};
     const rbe_compress_options options = {.samples = samples, .sample_count = count};
-    RBE_TRY(rbe_inputs_new(&w->inputs, b->input_axis.length, &options));
+    RBE_TRY(rbe_inputs_new(&w->inputs, b->input_side.length, &options));
     RBE_TRY(rbe_strips_new(&w->strips, b));
     RBE_TRY(rbe_activations_new(&w->activations, &w->inputs, &w->strips));
     size_t strip = b->block * w->strips.width;
@@ -131,7 +131,7 @@ rbe_status rbe_refit_make(rbe_refit *refit, const rbe_linear_layer *layer, const
                           size_t count) {
     const rbe_blocks *b = layer->blocks;
     *refit = (rbe_refit){0};
-    if (b->output_axis.kind == RBE_AXIS_MAP_OVERLAP)
+    if (b->output_side.kind == RBE_SIDE_OVERLAP)
         return rbe_fail(RBE_INVALID_ARGUMENT, "refit of %s: blocks overlap", layer->base.name);
     workspace w;
     rbe_status status = workspace_new(&w, b, samples, count);

@@ -3,22 +3,22 @@
 
 #include "base/alloc.h"
 
-static rbe_status make_axes(rbe_blocks *b, const rbe_geometry *geometry) {
-    b->output_axis = rbe_axis_none(geometry->out);
-    b->input_axis = rbe_axis_none(geometry->in);
+static rbe_status make_sides(rbe_blocks *b, const rbe_geometry *geometry) {
+    b->output_side = rbe_side_plain(geometry->out);
+    b->input_side = rbe_side_plain(geometry->in);
     if (geometry->overlap)
-        RBE_TRY(rbe_axis_overlap(&b->output_axis, geometry->out, geometry->block, geometry->overlap));
-    if (geometry->image_height) return rbe_axis_image(&b->input_axis, geometry->image_height, geometry->image_width);
-    return geometry->overlap ? rbe_axis_overlap(&b->input_axis, geometry->in, geometry->block, geometry->overlap)
+        RBE_TRY(rbe_side_overlap(&b->output_side, geometry->out, geometry->block, geometry->overlap));
+    if (geometry->image_height) return rbe_side_image(&b->input_side, geometry->image_height, geometry->image_width);
+    return geometry->overlap ? rbe_side_overlap(&b->input_side, geometry->in, geometry->block, geometry->overlap)
                              : RBE_OK;
 }
 
 rbe_blocks *rbe_blocks_new(const rbe_geometry *geometry) {
     rbe_blocks *b = rbe_alloc_zeroed(1, sizeof *b);
     if (!b) return NULL;
-    bool whole = make_axes(b, geometry) == RBE_OK;
-    b->out = b->output_axis.mapped;
-    b->in = b->input_axis.mapped;
+    bool whole = make_sides(b, geometry) == RBE_OK;
+    b->out = b->output_side.mapped;
+    b->in = b->input_side.mapped;
     b->block = geometry->block;
     while (((size_t)1 << b->log2_block) < b->block) b->log2_block++;
     b->grid_rows = geometry->grid_rows;
@@ -31,8 +31,8 @@ rbe_blocks *rbe_blocks_new(const rbe_geometry *geometry) {
     whole = whole && b->list_start;
     if (geometry->has_alpha) {
         b->alpha = rbe_alloc_zeroed(RBE_BASIS_COUNT * b->grid_rows * b->grid_cols, sizeof *b->alpha);
-        b->moments = rbe_moments_new(b->block);
-        whole = whole && b->alpha && b->moments;
+        b->basis = rbe_basis_new(b->block);
+        whole = whole && b->alpha && b->basis;
     }
     if (whole) return b;
     rbe_blocks_free(b);
@@ -67,9 +67,9 @@ void rbe_blocks_free(rbe_blocks *b) {
     rbe_free(b->columns32);
     rbe_free(b->values);
     rbe_free(b->alpha);
-    rbe_free(b->moments);
-    rbe_axis_free(&b->output_axis);
-    rbe_axis_free(&b->input_axis);
+    rbe_free(b->basis);
+    rbe_side_free(&b->output_side);
+    rbe_side_free(&b->input_side);
     rbe_free(b);
 }
 
@@ -77,15 +77,15 @@ rbe_blocks_info rbe_blocks_describe(const rbe_blocks *b) {
     if (!b) return (rbe_blocks_info){0};
     size_t alphas = b->alpha ? RBE_BASIS_COUNT * b->grid_rows * b->grid_cols : 0;
     return (rbe_blocks_info){
-        .out = b->output_axis.length,
-        .in = b->input_axis.length,
+        .out = b->output_side.length,
+        .in = b->input_side.length,
         .block = b->block,
         .grid_rows = b->grid_rows,
         .grid_cols = b->grid_cols,
         .group = b->group,
-        .overlap = b->output_axis.overlap,
-        .image_height = b->input_axis.height,
-        .image_width = b->input_axis.width,
+        .overlap = b->output_side.overlap,
+        .image_height = b->input_side.height,
+        .image_width = b->input_side.width,
         .row_transform = b->row_transform,
         .column_transform = b->column_transform,
         .has_alpha = b->alpha != NULL,

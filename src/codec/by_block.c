@@ -45,7 +45,7 @@ static void union_of_positions(const rbe_blocks *b, const rbe_block *source, siz
 /* The alphas of block (p, q), in orthonormal coordinates. */
 static rbe_status fill_alpha(rbe_blocks *b, const rbe_block *source, size_t p, size_t q) {
     double orthonormal[RBE_BASIS_COUNT];
-    rbe_moments_to_orthonormal(b->moments, source->alpha, orthonormal);
+    rbe_basis_to_orthonormal(b->basis, source->alpha, orthonormal);
     for (size_t l = 0; l < RBE_BASIS_COUNT; l++) {
         float *alpha = rbe_block_alpha(b, p, q, l);
         *alpha = (float)orthonormal[l];
@@ -158,7 +158,7 @@ size_t rbe_blocks_get(const rbe_blocks *b, size_t p, size_t q, double alpha[RBE_
         double orthonormal[RBE_BASIS_COUNT] = {0};
         for (size_t l = 0; b->alpha && l < RBE_BASIS_COUNT; l++) orthonormal[l] = *rbe_block_alpha(b, p, q, l);
         if (b->alpha)
-            rbe_moments_to_raw(b->moments, orthonormal, alpha);
+            rbe_basis_to_raw(b->basis, orthonormal, alpha);
         else
             memset(alpha, 0, RBE_BASIS_COUNT * sizeof *alpha);
     }

@@ -241,7 +241,7 @@ rbe_status rbe_recompress(rbe_blocks **blocks, float *bias, rbe_compress_report 
     RBE_TRY(rbe_blocks_check(source));
     rbe_block_reader reader;
     RBE_TRY(rbe_block_reader_new(&reader, source));
-    rbe_row_source rows = {source->output_axis.length, source->input_axis.length, rbe_block_reader_read, &reader,
+    rbe_row_source rows = {source->output_side.length, source->input_side.length, rbe_block_reader_read, &reader,
                            false};
     rbe_status status = compress(blocks, bias, report, &rows, options);
     rbe_block_reader_free(&reader);

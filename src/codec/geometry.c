@@ -4,7 +4,7 @@
 #include <math.h>
 
 #include "base/sizes.h"
-#include "codec/axis.h"
+#include "codec/side.h"
 
 /* The ratio that would leave one coefficient is rounded down to what the text shows. */
 static rbe_status no_budget(const rbe_geometry *geometry, double ratio) {

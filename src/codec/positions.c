@@ -25,13 +25,13 @@ typedef struct fenwick {
 } fenwick;
 
 static bool has_frequencies(const rbe_blocks *b) {
-    return b->column_transform->kind != RBE_TRANSFORM_IDENTITY || b->input_axis.kind == RBE_AXIS_MAP_IMAGE;
+    return b->column_transform->kind != RBE_TRANSFORM_IDENTITY || b->input_side.kind == RBE_SIDE_IMAGE;
 }
 
 static uint64_t weight(const rbe_blocks *b, rbe_pattern_rule rule, size_t column) {
     const uint64_t one = (uint64_t)1 << 16;
     if (rule == RBE_PATTERN_BY_INPUT) return column < b->in ? one : 1;
-    if (b->input_axis.kind == RBE_AXIS_MAP_IMAGE) return 1 + (one << b->log2_block) / (b->block + column);
+    if (b->input_side.kind == RBE_SIDE_IMAGE) return 1 + (one << b->log2_block) / (b->block + column);
     return one / (1 + (column & (b->block - 1)));
 }
 

@@ -271,7 +271,7 @@ typedef struct parts {
 
 /* What a matrix and a layer that is made of it take, however little they store: the values and, at most as many,
  * columns; alphas, and a copy in another order; pointers of lists; the columns' weights while positions are drawn;
- * what transforms an image; the transforms of the blocks and the moments of the basis (rbe_plan_new, rbe_moments_new).
+ * what transforms an image; the transforms of the blocks and the basis of the alphas (rbe_plan_new, rbe_basis_new).
  * Not counted is what is freed at once and has a bound of its own. */
 static rbe_room room_for_matrix(const rbe_geometry *geometry, const parts *p) {
     const uint64_t block = geometry->block,

@@ -77,14 +77,13 @@ static void free_subject(subject *s) {
 /* One forward product, panel by panel. */
 static void run(subject *s, const float *x, float *y, size_t rows) {
     const rbe_methods *isa = rbe_isa();
-    const rbe_grouped w = rbe_blocks_grouped(s->w);
     const size_t width = isa->width;
     for (size_t start = 0; start + width <= rows; start += width) {
         double time[METHODS + 1];
         time[ANALYZE] = now();
         isa->analyze(&s->plan->input, x + start * s->w->in, width, s->w->in, s->xh, width);
         time[PRODUCT] = now();
-        isa->product(s->plan, &w, s->xh, s->yh, width, width);
+        isa->product(s->plan, s->w, s->xh, s->yh, width, width);
         time[SYNTHESIZE] = now();
         isa->synthesize(&s->plan->output, s->yh, width, NULL, false, y + start * s->w->out, width, s->w->out);
         time[METHODS] = now();

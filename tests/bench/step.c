@@ -153,7 +153,7 @@ bench_step_result bench_step(const bench_step_options *o) {
         .error = difference(s), .row_transform = hidden.row_transform, .column_transform = hidden.column_transform};
     result.timing = bench_interleaved(bench_step_compressed, bench_step_dense, s, o->one_thread, o->quick);
 
-    /* Gradients and Adam's two moments: three more floats for each value. */
+    /* Gradients and Adam's two averages: three more floats for each value. */
     rbe_layer_cost cost = rbe_model_describe_cost(s->compressed.model), dense = rbe_model_describe_cost(s->dense.model);
     result.values = cost.values;
     result.bytes = cost.bytes + 3 * cost.values * sizeof(float);
