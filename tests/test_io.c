@@ -414,5 +414,6 @@ Suite *io_suite(void) {
     suite_add_tcase(suite, io_damage_case());
     suite_add_tcase(suite, io_memory_case());
     suite_add_tcase(suite, io_matrix_case());
+    suite_add_tcase(suite, io_trees_case());
     return suite;
 }
