@@ -90,5 +90,6 @@ TCase *io_damage_case(void);
 TCase *io_memory_case(void);
 TCase *io_matrix_case(void);
 TCase *io_trees_case(void);
+TCase *io_weights_case(void);
 
 #endif

@@ -451,5 +451,6 @@ Suite *io_suite(void) {
     suite_add_tcase(suite, io_memory_case());
     suite_add_tcase(suite, io_matrix_case());
     suite_add_tcase(suite, io_trees_case());
+    suite_add_tcase(suite, io_weights_case());
     return suite;
 }

@@ -225,6 +225,32 @@ RBE_API const char *rbe_tensor_file_matrix(const rbe_tensor_file *file, size_t n
  * failure. INVALID_ARGUMENT if there is none of this name; BAD_FORMAT, also for a file without any. */
 RBE_API rbe_status rbe_tensor_file_read_blocks(const rbe_tensor_file *file, const char *name, rbe_blocks **blocks);
 
+/* ---- weights from elsewhere ---------------------------------------------------------------------------------- */
+
+/* A linear layer from an open file of dense tensors: the matrix NAME.weight (out x in, as PyTorch's nn.Linear has it) and
+ * the bias NAME.bias (without one the layer has none), of any type that rbe_tensor_file_read_f32 reads. The layer is
+ * called NAME. NULL on failure: INVALID_ARGUMENT for a matrix that is missing, INPUT_DIMENSION_MISMATCH for another
+ * shape, NUMERICAL_INSTABILITY for a value that is not finite; of the compressed one also what rbe_compress_weights
+ * reports, whose options and report (either may be NULL) these are: with samples the bias is corrected. */
+RBE_API rbe_layer *rbe_dense_from_file(const rbe_tensor_file *file, const char *name);
+RBE_API rbe_layer *rbe_linear_from_file(const rbe_tensor_file *file, const char *name,
+                                        const rbe_compress_options *options, rbe_compress_report *report);
+
+/* Zeros (and NULL): every parameter has its tensor, and every tensor its parameter. */
+typedef struct rbe_fill_options {
+    bool allow_missing;   /* parameters without a tensor keep their values */
+    bool allow_left_over; /* tensors that belong to no parameter are passed over */
+} rbe_fill_options;
+
+/* Fills a model from an open file of dense tensors. They are called by the path of their layer: PATH.weight, PATH.bias,
+ * and PATH.PART for the parameters of other kinds of layers (rbe_param); what has several places by its first. A compressed
+ * layer's matrix is compressed into the layer's own blocks, transforms and groups, with as many values as it had or a few
+ * less; positions are chosen anew. INVALID_ARGUMENT names the first tensor that is missing or left over,
+ * INPUT_DIMENSION_MISMATCH one of another shape, NUMERICAL_INSTABILITY a value that is not finite. On failure the model
+ * is what it was. Frozen parameters are filled, too; gradients and companions stay, those of coefficients while their
+ * number does. */
+RBE_API rbe_status rbe_model_fill(rbe_model *model, const rbe_tensor_file *file, const rbe_fill_options *options);
+
 /* ---- arrays (.npy) ------------------------------------------------------------------------------------------- */
 
 /* Reads an array of 1 to RBE_MAX_DIMS dimensions, floats of 16, 32 or 64 bits, whole numbers of 8 to 64 bits or bools,
