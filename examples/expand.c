@@ -1,6 +1,7 @@
 /* The way back to PyTorch: writes a file of this library - a model, or tensors with compressed matrices among them - as
- * a plain safetensors file of dense float tensors. A layer called fc1 becomes fc1.weight and fc1.bias; compressed
- * matrices keep their names, and all that is not compressed is copied.
+ * a plain safetensors file of dense float tensors. A layer called fc1 becomes fc1.weight and fc1.bias, one inside others
+ * block.0.fc1.weight, and one that is used in several places has the name of the first; compressed matrices keep their
+ * names, and all that is not compressed is copied.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -38,42 +39,66 @@ static void add_matrix(expansion *e, const char *name, const char *part, float *
     printf("%-32s %6zu x %-6zu\n", t->name, out, in);
 }
 
+static float *copy_of(const rbe_param *param) {
+    float *copy = example_take(param->count, sizeof *copy);
+    return memcpy(copy, param->value, param->count * sizeof *copy);
+}
+
 static void add_vector(expansion *e, const char *name, const char *part, const rbe_param *param) {
     rbe_stored_tensor *t = next_tensor(e, name, part);
     t->dims = 1;
     t->shape[0] = param->count;
-    t->values =
-        memcpy(example_take(param->count, sizeof *param->value), param->value, param->count * sizeof *param->value);
+    t->values = copy_of(param);
 }
 
 /* ---- a model ------------------------------------------------------------------------------------------------- */
 
+/* Whether there are tensors "name.part". */
 static bool is_taken(const expansion *e, const char *name) {
     size_t length = strlen(name);
-    for (size_t n = 0; n < e->count; n++)
-        if (strncmp(e->tensors[n].name, name, length) == 0 && strcmp(e->tensors[n].name + length, ".weight") == 0)
-            return true;
+    for (size_t n = 0; n < e->count; n++) {
+        const char *dot = strrchr(e->tensors[n].name, '.');
+        if (strncmp(e->tensors[n].name, name, length) == 0 && dot == e->tensors[n].name + length) return true;
+    }
     return false;
 }
 
-/* The layer's name; behind it _2, _3, .. where others have that. */
-static void name_layer(const expansion *e, const rbe_layer *layer, char name[RBE_NAME_SIZE + 24]) {
-    const char *given = *rbe_layer_name(layer) ? rbe_layer_name(layer) : rbe_layer_kind(layer);
-    strcpy(name, given);
-    for (size_t n = 2; is_taken(e, name); n++) snprintf(name, RBE_NAME_SIZE + 24, "%s_%zu", given, n);
+enum { NAME_SIZE = RBE_PATH_SIZE + 24 };
+
+/* The names on the way to the layer, "block.0.up"; behind them _2, _3, .. where others have those. */
+static void name_layer(const expansion *e, const rbe_layer *layer, char name[NAME_SIZE]) {
+    const char *path = rbe_layer_path(layer);
+    size_t length = strlen(path);
+    bool unnamed = length == 0 || path[length - 1] == '.';
+    char given[RBE_PATH_SIZE + RBE_NAME_SIZE];
+    snprintf(given, sizeof given, "%s%s", path, unnamed ? rbe_layer_kind(layer) : "");
+    snprintf(name, NAME_SIZE, "%.180s", given);
+    for (size_t n = 2; is_taken(e, name); n++) snprintf(name, NAME_SIZE, "%.160s_%zu", given, n);
+}
+
+static void expand_layer(expansion *e, const rbe_layer *layer) {
+    char name[NAME_SIZE], part[RBE_PATH_SIZE];
+    name_layer(e, layer, name);
+    size_t first = 0;
+    if (layer_has_matrix(layer)) {
+        add_matrix(e, name, ".weight", dense_matrix(layer), rbe_layer_outputs(layer), rbe_layer_inputs(layer));
+        first = 1;
+    }
+    const rbe_param *param;
+    for (size_t k = first; (param = rbe_layer_param(layer, k)); k++) {
+        if (rbe_linear_blocks(layer) && strcmp(param->part, "alpha") == 0) continue; /* a part of the matrix */
+        snprintf(part, sizeof part, ".%s", param->part);
+        if (param->rows > 0)
+            add_matrix(e, name, part, copy_of(param), param->rows, param->count / param->rows);
+        else
+            add_vector(e, name, part, param);
+    }
 }
 
 static void expand_model(expansion *e, const rbe_model *model) {
     const rbe_layer *layer;
-    for (size_t n = 0; (layer = rbe_model_layer(model, n)); n++) {
-        if (!rbe_layer_param(layer, 0)) continue; /* dropout */
-        char name[RBE_NAME_SIZE + 24];
-        name_layer(e, layer, name);
-        add_matrix(e, name, ".weight", dense_matrix(layer), rbe_layer_outputs(layer), rbe_layer_inputs(layer));
-        const rbe_param *param;
-        for (size_t k = 1; (param = rbe_layer_param(layer, k)); k++)
-            if (strcmp(param->part, "bias") == 0) add_vector(e, name, ".bias", param);
-    }
+    for (size_t n = 0; (layer = rbe_model_layer(model, n)); n++)
+        if (rbe_layer_param(layer, 0)) expand_layer(e, layer);
     const rbe_metadata *pair;
     while ((pair = rbe_model_metadata_at(model, e->metadata_count))) {
         e->metadata = example_need(realloc(e->metadata, (e->metadata_count + 1) * sizeof *e->metadata));

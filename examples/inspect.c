@@ -15,6 +15,7 @@
 typedef struct view {
     const rbe_tensor_file *file, *against; /* against: NULL without */
     const char *plot;                      /* folder; NULL: no pictures */
+    bool nested;                           /* layers are called by their paths */
     int name_width;
     size_t count;
     rbe_layer_cost cost;
@@ -46,7 +47,7 @@ static float *read_original(const view *v, const char *owner, const rbe_layer *l
     if (!v->against) return NULL;
     size_t count = rbe_tensor_file_count(v->against), n = rbe_tensor_file_find(v->against, owner);
     if (n == count) n = find_weight(v->against, owner);
-    if (n == count) n = find_weight(v->against, rbe_layer_name(layer));
+    if (n == count) n = find_weight(v->against, v->nested ? rbe_layer_path(layer) : rbe_layer_name(layer));
     if (n == count) return NULL;
     const rbe_tensor_info *info = rbe_tensor_file_at(v->against, n);
     if (!tensor_is_matrix(info) || info->shape[0] != rbe_layer_outputs(layer) ||
@@ -93,8 +94,9 @@ static void print_layer(const view *v, const rbe_layer *layer, size_t file_bytes
         snprintf(block, sizeof block, "%zu", info.block);
         snprintf(group, sizeof group, "%zu", info.group);
     }
-    printf("%-*s %-8s %-12s %4s %3s %-17s %-5s", v->name_width, rbe_layer_name(layer), rbe_layer_kind(layer), shape,
-           block, group, transforms, blocks ? info.has_alpha ? "yes" : "no" : "");
+    printf("%-*s %-8s %-12s %4s %3s %-17s %-5s", v->name_width,
+           v->nested ? rbe_layer_path(layer) : rbe_layer_name(layer), rbe_layer_kind(layer), shape, block, group,
+           transforms, blocks ? info.has_alpha ? "yes" : "no" : "");
     const rbe_param *values = rbe_layer_param(layer, 0);
     if (values) {
         rbe_layer_cost cost = rbe_layer_describe_cost(layer);
@@ -140,26 +142,25 @@ static void plot(const view *v, const rbe_layer *layer, const float *original) {
 /* Tensors of the layer are called "owner.part". */
 static void show(view *v, const rbe_layer *layer, const char *owner, size_t file_bytes) {
     rbe_layer_cost cost = rbe_layer_describe_cost(layer);
-    float *original = rbe_layer_param(layer, 0) ? read_original(v, owner, layer) : NULL;
+    float *original = layer_has_matrix(layer) ? read_original(v, owner, layer) : NULL;
     v->count++;
     v->cost.values += cost.values;
     v->cost.bytes += cost.bytes;
     v->cost.dense_bytes += cost.dense_bytes;
     print_layer(v, layer, file_bytes, original);
-    if (v->plot && rbe_layer_param(layer, 0)) plot(v, layer, original);
+    if (v->plot && layer_has_matrix(layer)) plot(v, layer, original);
     free(original);
 }
 
 static void show_model(view *v, const char *path) {
     rbe_model *model = example_need(rbe_model_load(path));
     const rbe_layer *layer;
-    long stage = -1;
-    char owner[24] = "";
+    char owner[RBE_PATH_SIZE] = "";
+    v->nested = true;
     v->name_width = 10;
     print_header(v);
     for (size_t n = 0; (layer = rbe_model_layer(model, n)); n++) {
-        bool stored = rbe_layer_param(layer, 0);
-        if (stored) snprintf(owner, sizeof owner, "%ld", stage = next_stage(v->file, stage + 1));
+        bool stored = rbe_layer_param(layer, 0) && next_way(v->file, owner);
         show(v, layer, owner, stored ? bytes_in_file(v->file, owner) : 0);
     }
     rbe_model_free(model);

@@ -1,7 +1,7 @@
 /* Matrices of safetensors files. */
 #include "tensors.h"
 
-#include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -31,14 +31,34 @@ float *dense_matrix(const rbe_layer *layer) {
     return w;
 }
 
-long next_stage(const rbe_tensor_file *file, long first) {
-    const rbe_tensor_info *info;
-    long stage = LONG_MAX;
-    for (size_t n = 0; (info = rbe_tensor_file_at(file, n)); n++) {
-        long number = strtol(info->name, NULL, 10);
-        if (number >= first && number < stage) stage = number;
+bool layer_has_matrix(const rbe_layer *layer) {
+    const rbe_param *first = rbe_layer_param(layer, 0);
+    return rbe_linear_blocks(layer) || (first && first->rows > 0 && strcmp(first->part, "weight") == 0);
+}
+
+/* Compares "3.0.1" with "3.10" number by number. */
+static int compare_ways(const char *a, const char *b) {
+    for (;;) {
+        char *end_a, *end_b;
+        unsigned long x = strtoul(a, &end_a, 10), y = strtoul(b, &end_b, 10);
+        if (x != y) return x < y ? -1 : 1;
+        if (*end_a != '.' || *end_b != '.') return (*end_a == '.') - (*end_b == '.');
+        a = end_a + 1;
+        b = end_b + 1;
     }
-    return stage;
+}
+
+bool next_way(const rbe_tensor_file *file, char way[RBE_PATH_SIZE]) {
+    const rbe_tensor_info *info;
+    char found[RBE_PATH_SIZE] = "", owner[RBE_PATH_SIZE];
+    for (size_t n = 0; (info = rbe_tensor_file_at(file, n)); n++) {
+        const char *dot = strrchr(info->name, '.');
+        snprintf(owner, sizeof owner, "%.*s", dot ? (int)(dot - info->name) : 0, info->name);
+        if ((!*way || compare_ways(owner, way) > 0) && (!*found || compare_ways(owner, found) < 0))
+            strcpy(found, owner);
+    }
+    strcpy(way, found);
+    return *found;
 }
 
 static bool same_file(const char *a, const char *b) {

@@ -15,9 +15,12 @@ float *tensor_read(const rbe_tensor_file *file, size_t n);
 /* W of a layer or of a compressed matrix, dense, to be freed; ends the program on failure. */
 float *dense_matrix(const rbe_layer *layer);
 
-/* The n-th tensor of a model's file is called "stage.part". The smallest stage that has tensors and is at least `first`;
- * LONG_MAX if there is none. */
-long next_stage(const rbe_tensor_file *file, long first);
+/* Whether a layer multiplies by a matrix that dense_matrix gives. */
+bool layer_has_matrix(const rbe_layer *layer);
+
+/* Tensors of a model's file are called "way.part", with the way to their layer, "3.0.1". From one way to the next that has
+ * tensors, "" at first, in the order of rbe_model_layer; false behind the last. */
+bool next_way(const rbe_tensor_file *file, char way[RBE_PATH_SIZE]);
 
 /* Ends the program with 2 if there is no output, or if it is the input, whatever both are called. in NULL: there is none. */
 void tensor_check_output(const char *out, const char *in);

@@ -5,7 +5,9 @@ library describes them; this needs one file, Python 3.8 and NumPy.
     import rbe_reader
     file = rbe_reader.load("model.safetensors")
     file.arrays["fc1.weight"]         float32, out x in, as torch.nn.Linear has it; "fc1.bias"
-    file.stages                       of a model: dictionaries with "kind", "name", .. in the order of computation
+    file.arrays["block.0.up.weight"]  of a layer inside others: their names, as PyTorch has them; shared ones once
+    file.stages                       of a model: dictionaries with "kind", "name", .. in the order of computation,
+                                      and in "children" those inside
     file.texts                        what rbe_model_set_metadata has stored
 
     rbe_reader.py FILE                prints what is in a file
@@ -234,6 +236,11 @@ def smooth_functions(B):
     return (q * np.sign(np.diag(r))).T.reshape(8, B, B)
 
 
+def scaled(rows, t, scales):
+    """Section 3: whole numbers times the scales of their rows; other values as they are."""
+    return rows * t[scales][:, None] if scales in t else rows
+
+
 def coefficients(stage, owner, t, rows, columns):
     """S."""
     B, S, at = stage["block"], np.zeros((rows, columns)), 0
@@ -243,7 +250,7 @@ def coefficients(stage, owner, t, rows, columns):
         part = t[f"{owner}.values"][at : at + len(list_columns) * len(members)].reshape(-1, len(members))
         S[members[:, None] * B + number % B, list_columns] = part.T
         at += part.size
-    return S * t[f"{owner}.scales"][:, None] if f"{owner}.scales" in t else S
+    return scaled(S, t, f"{owner}.scales")
 
 
 def matrix(stage, owner, t):
@@ -268,28 +275,40 @@ def matrix(stage, owner, t):
 # ---- files
 
 
+MATRIX_PARTS = ("values", "scales", "alpha", "lists", "columns", "deltas")
+
+
 def unique(name, arrays):
     """As `expand` calls layers: fc1, fc1_2 for another of that name."""
+    taken = {array.rpartition(".")[0] for array in arrays}
     found, n = name, 2
-    while f"{found}.weight" in arrays:
+    while found in taken:
         found, n = f"{name}_{n}", n + 1
     return found
 
 
+def layers(stages, way="", path=""):
+    """Section 11: the way ("3.0.1"), the names on it and the description of each layer, parents first."""
+    for n, stage in enumerate(stages):
+        name = path + (stage.get("name") or stage["kind"])
+        yield f"{way}{n}", name, stage
+        yield from layers(stage.get("children", []), f"{way}{n}.", f"{name}.")
+
+
 def model_arrays(stages, tensors):
     arrays = {}
-    for n, stage in enumerate(stages):
-        if stage["kind"] not in ("dense", "rbe"):
+    for way, name, stage in layers(stages):
+        parts = [t[len(way) + 1 :] for t in tensors if t.startswith(f"{way}.") and "." not in t[len(way) + 1 :]]
+        if not parts:
             continue
-        stage["name"] = unique(stage["name"] or stage["kind"], arrays)
-        if stage["kind"] == "rbe":
-            W = matrix(stage, n, tensors)
-        else:
-            W = tensors[f"{n}.weight"]
-            W = W * tensors[f"{n}.scales"][:, None] if f"{n}.scales" in tensors else W
-        arrays[stage["name"] + ".weight"] = W.astype("f4")
-        if f"{n}.bias" in tensors:
-            arrays[stage["name"] + ".bias"] = tensors[f"{n}.bias"].astype("f4")
+        name = unique(name, arrays)
+        if "row_transform" in stage:
+            arrays[f"{name}.weight"] = matrix(stage, way, tensors).astype("f4")
+            parts = [part for part in parts if part not in MATRIX_PARTS]
+        for part in parts:
+            scales = f"{way}.scales" if part == "weight" else f"{way}.{part}_scales"
+            if not part.endswith("scales"):
+                arrays[f"{name}.{part}"] = scaled(tensors[f"{way}.{part}"], tensors, scales).astype("f4")
     return arrays
 
 
@@ -299,7 +318,7 @@ def tensor_arrays(meta, tensors):
         if key.startswith("rbe.matrix."):
             owner = key[len("rbe.matrix.") :]
             arrays[owner] = matrix(json.loads(meta[key]), owner, tensors).astype("f4")
-            for part in ("values", "scales", "alpha", "lists", "columns", "deltas"):
+            for part in MATRIX_PARTS:
                 arrays.pop(f"{owner}.{part}", None)
     return arrays
 
@@ -324,8 +343,8 @@ def main(arguments):
     except (OSError, ValueError) as error:
         print(f"rbe_reader.py: {error}", file=sys.stderr)
         return 1
-    for stage in file.stages:
-        print(stage["kind"], stage.get("name", ""))
+    for way, _, stage in layers(file.stages):
+        print("  " * way.count(".") + stage["kind"], stage.get("name", stage.get("of", "")))
     for name, value in file.arrays.items():
         print(f"{name:32} {str(value.dtype):8} {' x '.join(map(str, value.shape))}")
     for key, text in file.texts.items():

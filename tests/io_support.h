@@ -45,6 +45,27 @@ rbe_model *small_model(rbe_alpha_mode alpha, size_t group, const char *row_trans
 /* The same with positions that no seed draws. */
 rbe_model *grown_model(void);
 
+/* residual "block" of (compressed "up", tanh, "up" again, dense), repeat 3 times (residual "step" of dense), "block" again,
+ * dense "head"; 12 wide, with 5 outputs. */
+rbe_model *nested_model(void);
+
+/* A model file taken apart: what a forger can change before the checksums are made. */
+typedef struct contents {
+    rbe_stored_tensor tensors[16];
+    size_t count;
+    char stages[16000];
+    const char *version;
+} contents;
+
+contents take_apart(bytes b);
+void discard(contents *c);
+
+/* Puts `to` into the place of the first `from` in the stages. */
+void forge(contents *c, const char *from, const char *to);
+
+/* The model of the file that has these contents and right checksums; NULL if it is refused. */
+rbe_model *load_contents(const contents *c);
+
 /* Whether options, parameters, positions and what is inside two layers are the same bits, and so of two models. */
 bool same_layers(const rbe_layer *x, const rbe_layer *y);
 bool same_models(const rbe_model *a, const rbe_model *b);
@@ -69,5 +90,7 @@ TCase *io_sources_case(void);
 TCase *io_damage_case(void);
 TCase *io_memory_case(void);
 TCase *io_matrix_case(void);
+TCase *io_trees_case(void);
+TCase *io_weights_case(void);
 
 #endif

@@ -434,6 +434,16 @@ if "$python" "$root/tests/write_weights.py" "$work/in.safetensors" "$work/inputs
     expect "rbe_reader.py --help" 0 '^    rbe_reader.py FILE ' reader --help
     check "and copied" "$python" "$root/tests/write_weights.py" \
         --same "$work/plain.safetensors" "$work/mixed.safetensors" fc1.bias fc2.weight fc2.bias
+    check "a nested model" "$python" "$root/tests/write_weights.py" --nested "$work/nested.safetensors" "$work/tree.safetensors"
+    expect "expand a nested model" 0 '^block\.0\.up\.weight  *6 x 4 ' \
+        "$expand" "$work/nested.safetensors" -o "$work/tree2.safetensors"
+    check "its weights have PyTorch's names" "$python" "$root/tests/write_weights.py" --same "$work/tree.safetensors" \
+        "$work/tree2.safetensors" block.0.up.weight block.0.dense.weight head.weight head.bias
+    expect "rbe_reader.py calls them so, too" 0 '^block.0.dense.weight  *float32  *4 x 6$' reader "$work/nested.safetensors"
+    expect "and shows what is inside" 0 '^    dense up$' reader "$work/nested.safetensors"
+    expect "inspect a nested model" 0 '^block\.0\.up  *dense  *4 -> 6 .* 100.00%  *96  *96 ' "$inspect" "$work/nested.safetensors"
+    expect "inspect a nested model against its weights" 0 '^head  *dense .* 60  *60 .* 0\.0000  *inf$' \
+        "$inspect" "$work/nested.safetensors" --against "$work/tree.safetensors"
     expect "calibrate" 0 "^fc.weight .*, outputs' error 0\.[0-9]*$" \
         tool --calibrate "$work/inputs.npy" --ratio 20 -o "$work/fitted.safetensors"
     expect "expand what was fitted" 0 '^fc.weight  *48 x 64 ' \

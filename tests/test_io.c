@@ -371,6 +371,41 @@ START_TEST(python_knows_all_transforms) {
 }
 END_TEST
 
+/* Layers inside layers under their paths, what is shared once: to Python, and to PyTorch by `expand`. */
+START_TEST(python_reads_nested_models) {
+    static const char *const names[] = {"block.0.up", "block.0.3", "repeat2.step.0", "head"};
+    const char *python = find_python();
+    if (!python) return;
+    rbe_model *model = nested_model();
+    bytes b = saved(model, _i ? RBE_STORE_INT8 : RBE_STORE_F32, RBE_POSITIONS_SMALLEST);
+    rbe_model_free(model);
+    model = load_bytes(b);
+    ck_assert_msg(model != NULL, "%s", rbe_last_error());
+    rbe_tensor w = new_tensor(2, (const size_t[]){12 + 12 + 12 + 5, 12});
+    float *next = w.data;
+    char list[200] = "", command[1200], matrix_path[400];
+    for (size_t n = 0; n < sizeof names / sizeof *names; n++) {
+        const rbe_layer *layer = rbe_model_find(model, names[n]);
+        ck_assert_msg(layer != NULL, "%s", names[n]);
+        if (rbe_linear_blocks(layer))
+            ck_assert_ok(rbe_decompress(rbe_linear_blocks(layer), next));
+        else
+            memcpy(next, layer->params[0].value, layer->in * layer->out * sizeof *next);
+        next += layer->in * layer->out;
+        sprintf(list + strlen(list), "%s%s.weight", n ? "," : "", names[n]);
+    }
+    write_whole(scratch_path("nested"), b);
+    strcpy(matrix_path, scratch_path("w.npy"));
+    ck_assert_ok(rbe_npy_write(matrix_path, &w));
+    snprintf(command, sizeof command, "%s tests/read_model.py %s %s %s >/dev/null", python, scratch_path("nested"),
+             list, matrix_path);
+    ck_assert_msg(system(command) == 0, "%s", command);
+    rbe_tensor_free(&w);
+    rbe_model_free(model);
+    free(b.data);
+}
+END_TEST
+
 START_TEST(python_writes_tensors) {
     const char *python = find_python();
     if (!python) return;
@@ -403,6 +438,7 @@ Suite *io_suite(void) {
     tcase_add_test(models, what_cannot_be_stored_is_named);
     tcase_add_loop_test(models, python_reads_models, 0, sizeof for_python / sizeof *for_python);
     tcase_add_test(models, python_knows_all_transforms);
+    tcase_add_loop_test(models, python_reads_nested_models, 0, 2);
     tcase_add_test(models, python_writes_tensors);
     suite_add_tcase(suite, models);
     suite_add_tcase(suite, io_disk_case());
@@ -414,5 +450,7 @@ Suite *io_suite(void) {
     suite_add_tcase(suite, io_damage_case());
     suite_add_tcase(suite, io_memory_case());
     suite_add_tcase(suite, io_matrix_case());
+    suite_add_tcase(suite, io_trees_case());
+    suite_add_tcase(suite, io_weights_case());
     return suite;
 }

@@ -4,6 +4,7 @@
     write_weights.py --same A B NAME..            these tensors are the same in both files; X=Y: X in A, Y in B
     write_weights.py --mean A B INPUTS.npy        fc gives the same mean output in both
     write_weights.py --rename IN OUT OLD NEW      a model whose layer OLD is called NEW, and with the text made.by
+    write_weights.py --nested MODEL PLAIN         a model of layers inside layers, and its weights as PyTorch has them
 """
 import json
 import os
@@ -69,6 +70,29 @@ def rename(path, out, old, new):
     open(out, "wb").write(struct.pack("<Q", len(header)) + header + raw[data:])
 
 
+def nested(path, plain):
+    """x + f(x) with f = up, tanh, down; the same again; a head: as FORMAT.md, section 11, describes it."""
+    rng = np.random.default_rng(2)
+    weights = {"block.0.up": (6, 4), "block.0.dense": (4, 6), "head": (3, 4)}
+    weights = {name: rng.normal(size=shape).astype("<f4") for name, shape in weights.items()}
+    bias = rng.normal(size=3).astype("<f4")
+    write(plain, dict({f"{name}.weight": w for name, w in weights.items()}, **{"head.bias": bias}))
+    dense = [{"kind": "dense", "name": name, "in": i, "out": o} for name, i, o in (("up", 4, 6), ("", 6, 4), ("head", 4, 3))]
+    inner = {"kind": "sequential", "name": "0", "children": [dense[0], {"kind": "tanh"}, dense[1]]}
+    stages = [{"kind": "residual", "name": "block", "children": [inner]}, {"kind": "shared", "of": "0"}, dense[2]]
+    tensors = dict(zip(("0.0.0.weight", "0.0.2.weight", "2.weight"), weights.values()), **{"2.bias": bias})
+    crcs = " ".join("%08x" % zlib.crc32(v.tobytes()) for v in tensors.values())
+    meta = {"rbe.crc32": "00000000", "rbe.data_crc32": crcs, "rbe.format": "model", "rbe.version": "1"}
+    header, offset = {"__metadata__": dict(meta, **{"rbe.stages": json.dumps(stages)})}, 0
+    for name, v in tensors.items():
+        header[name] = {"dtype": "F32", "shape": v.shape, "data_offsets": [offset, offset + v.nbytes]}
+        offset += v.nbytes
+    text = json.dumps(header, separators=(",", ":")).encode()
+    digits = text.index(b"00000000")
+    text = text[:digits] + b"%08x" % zlib.crc32(text[digits + 8 :]) + text[digits + 8 :]
+    open(path, "wb").write(struct.pack("<Q", len(text)) + text + b"".join(v.tobytes() for v in tensors.values()))
+
+
 if sys.argv[1] == "--same":
     a, b = read(sys.argv[2]), read(sys.argv[3])
     for name in sys.argv[4:]:
@@ -80,6 +104,8 @@ elif sys.argv[1] == "--mean":
     means = [(x @ t["fc.weight"].T.astype(float) + t["fc.bias"]).mean(0) for t in (a, b)]
     assert np.abs(means[0] - means[1]).max() < 1e-5
     assert not np.array_equal(a["fc.bias"], b["fc.bias"])
+elif sys.argv[1] == "--nested":
+    nested(*sys.argv[2:])
 elif sys.argv[1] == "--rename":
     rename(*sys.argv[2:])
 else:

@@ -34,6 +34,7 @@ typedef struct rbe_owner {
 typedef struct rbe_pack {
     rbe_stored_tensor *tensors;
     size_t count;
+    struct rbe_pack_way *ways; /* to layers that have several places: layer_write.c */
 } rbe_pack;
 
 /* Room for so many tensors. */
@@ -81,6 +82,7 @@ typedef struct rbe_unpack {
     const cJSON *json;
     int members;    /* of the JSON object that have been read */
     rbe_room *room; /* memory that may still be taken, for all owners of the file */
+    uint64_t times; /* how often the owner runs for a sample: the room of a sample is taken as often */
 } rbe_unpack;
 
 /* A tensor of the owner: its number in the file and its description. */
@@ -101,7 +103,8 @@ const cJSON *rbe_unpack_member(rbe_unpack *unpack, const char *name);
 /* The same of a whole number within these limits. */
 rbe_status rbe_unpack_number(rbe_unpack *unpack, const char *name, uint64_t least, uint64_t most, size_t *number);
 
-/* The tensor owner.name, and whether it is there in this shape. */
+/* The tensor owner.name, looked for or taken, and whether it is there in this shape. */
+rbe_part rbe_unpack_find(const rbe_unpack *unpack, const char *name);
 rbe_part rbe_unpack_part(rbe_unpack *unpack, const char *name);
 rbe_status rbe_unpack_shape(const rbe_unpack *unpack, const char *name, rbe_part part, size_t dims,
                             const size_t *shape);

@@ -55,7 +55,9 @@ static rbe_status take(const rbe_unpack *u, const char *what, uint64_t bytes, ui
 }
 
 rbe_status rbe_unpack_take(const rbe_unpack *u, rbe_room bytes) {
-    RBE_TRY(take(u, "a sample's inputs and outputs take", bytes.sample, &u->room->sample));
+    uint64_t sample;
+    if (__builtin_mul_overflow(bytes.sample, u->times, &sample)) sample = UINT64_MAX;
+    RBE_TRY(take(u, "a sample's inputs and outputs take", sample, &u->room->sample));
     return take(u, "it takes", bytes.content, &u->room->content);
 }
 
@@ -88,21 +90,24 @@ static int compare_part(const char *entry, const char *owner, const char *part) 
     return order == 0 ? strcmp(part, entry + length + 1) : order;
 }
 
-rbe_part rbe_unpack_part(rbe_unpack *u, const char *name) {
+rbe_part rbe_unpack_find(const rbe_unpack *u, const char *name) {
     const rbe_tensor_file *file = u->file;
     for (size_t low = 0, high = file->count; low < high;) {
         size_t middle = low + (high - low) / 2, number = file->by_name[middle];
         int order = compare_part(file->entries[number].info.name, u->owner.name, name);
-        if (order == 0) {
-            if (u->used) u->used[number] = true;
-            return (rbe_part){number, &file->entries[number].info};
-        }
+        if (order == 0) return (rbe_part){number, &file->entries[number].info};
         if (order < 0)
             high = middle;
         else
             low = middle + 1;
     }
     return (rbe_part){0};
+}
+
+rbe_part rbe_unpack_part(rbe_unpack *u, const char *name) {
+    rbe_part part = rbe_unpack_find(u, name);
+    if (part.info && u->used) u->used[part.number] = true;
+    return part;
 }
 
 rbe_status rbe_unpack_shape(const rbe_unpack *u, const char *name, rbe_part p, size_t dims, const size_t *shape) {

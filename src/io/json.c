@@ -10,8 +10,6 @@
 #include <pthread.h>
 #include <string.h>
 
-enum { MAX_DEPTH = 8 };
-
 /* Bytes of the UTF-8 character at `text`, 0 if it is none: overlong forms, surrogates and numbers beyond 10FFFF
  * are none (Unicode, table 3-7). */
 static size_t utf8_character(const uint8_t *text, size_t length) {
@@ -39,7 +37,7 @@ size_t rbe_utf8_length(const char *text, size_t length) {
 }
 
 /* Bounds the number of values by the marks that each follows, [ { , : outside of strings. */
-static rbe_status scan(const char *text, size_t length, const char *name, size_t *values) {
+static rbe_status scan(const char *text, size_t length, int most_depth, const char *name, size_t *values) {
     size_t valid = rbe_utf8_length(text, length);
     if (valid < length) return rbe_fail(RBE_BAD_FORMAT, "%s: byte %zu of the JSON text is not UTF-8", name, valid);
     bool in_string = false;
@@ -59,8 +57,8 @@ static rbe_status scan(const char *text, size_t length, const char *name, size_t
             in_string = true;
         } else if (c == '[' || c == '{') {
             ++*values;
-            if (++depth > MAX_DEPTH)
-                return rbe_fail(RBE_BAD_FORMAT, "%s: the JSON text is nested more than %d deep", name, MAX_DEPTH);
+            if (++depth > most_depth)
+                return rbe_fail(RBE_BAD_FORMAT, "%s: the JSON text is nested more than %d deep", name, most_depth);
         } else if (c == ']' || c == '}') {
             depth--;
         } else if (c == ',' || c == ':') {
@@ -70,12 +68,12 @@ static rbe_status scan(const char *text, size_t length, const char *name, size_t
     return RBE_OK;
 }
 
-rbe_status rbe_json_parse(cJSON **root, const char *text, size_t length, const char *name, uint64_t room) {
+rbe_status rbe_json_parse(cJSON **root, const char *text, size_t length, int depth, const char *name, uint64_t room) {
     /* cJSON notes the place of the last error in a variable of the whole process. */
     static pthread_mutex_t one_at_a_time = PTHREAD_MUTEX_INITIALIZER;
     *root = NULL;
     size_t values = 0;
-    RBE_TRY(scan(text, length, name, &values));
+    RBE_TRY(scan(text, length, depth, name, &values));
     if (values > room / sizeof(cJSON))
         return rbe_fail(RBE_BAD_FORMAT, "%s: %zu JSON values are too many for a file of this size", name, values);
     const char *end = text;

@@ -10,10 +10,11 @@
 #define RBE_JSON_MOST (((uint64_t)1 << 53) - 1)
 
 /* Parses an object or array that may be followed by spaces. Before cJSON sees the text it is known to be UTF-8
- * without control characters or escaped zeros in strings, nested 8 deep at most, and to become values that take
+ * without control characters or escaped zeros in strings, nested `depth` deep at most, and to become values that take
  * at most `room` bytes. BAD_FORMAT (texts begin with `name`), INSUFFICIENT_MEMORY. *root is
  * the caller's (cJSON_Delete). */
-rbe_status rbe_json_parse(cJSON **root, const char *text, size_t length, const char *name, uint64_t room);
+enum { RBE_JSON_DEPTH = 8 /* of all but layers inside layers */ };
+rbe_status rbe_json_parse(cJSON **root, const char *text, size_t length, int depth, const char *name, uint64_t room);
 
 /* Whether a number is whole and at most `most` (<= RBE_JSON_MOST); then writes it. False also for NULL. */
 bool rbe_json_whole(const cJSON *item, uint64_t most, uint64_t *value);

@@ -33,21 +33,15 @@ static const char *read_text(rbe_reader *self, const char *name) {
 }
 
 /* Looks without taking: what is taken is the parameter's, later. */
-static const rbe_tensor_info *find_part(const rbe_unpack *u, const char *part) {
-    char name[RBE_PATH_SIZE + RBE_NAME_SIZE];
-    snprintf(name, sizeof name, "%s.%s", u->owner.name, part);
-    return rbe_tensor_file_at(u->file, rbe_tensor_file_find(u->file, name));
-}
-
 static size_t read_values(const rbe_reader *self, const char *part) {
-    const rbe_tensor_info *info = find_part(((const json_reader *)self)->u, part);
-    return info ? info->count : 0;
+    rbe_part found = rbe_unpack_find(((const json_reader *)self)->u, part);
+    return found.info ? found.info->count : 0;
 }
 
 static rbe_status read_matrix(rbe_reader *self, const char *part, size_t rows, size_t columns) {
     rbe_unpack *u = ((json_reader *)self)->u;
     const size_t shape[2] = {rows, columns};
-    RBE_TRY(rbe_unpack_shape(u, part, (rbe_part){0, find_part(u, part)}, 2, shape));
+    RBE_TRY(rbe_unpack_shape(u, part, rbe_unpack_find(u, part), 2, shape));
     return rbe_unpack_take(
         u, (rbe_room){2 * sizeof(float) * ((uint64_t)columns + 2) * rows, sizeof(float) * ((uint64_t)rows + columns)});
 }
@@ -59,6 +53,11 @@ static rbe_status read_blocks(rbe_reader *self, size_t in, size_t out, rbe_block
 
 static rbe_status read_fail(const rbe_reader *self, const char *text) {
     return rbe_unpack_fail(((const json_reader *)self)->u, "%s", text);
+}
+
+static void read_repeats(rbe_reader *self, size_t times) {
+    rbe_unpack *u = ((json_reader *)self)->u;
+    if (__builtin_mul_overflow(u->times, (uint64_t)times, &u->times)) u->times = UINT64_MAX;
 }
 
 /* ---- parameters ---------------------------------------------------------------------------------------------- */
@@ -99,7 +98,7 @@ static rbe_status make_layer(rbe_unpack *u, const char *kind, rbe_layer **made) 
     if (!type) return rbe_unpack_fail(u, "its kind, %.40s, is unknown", kind);
     const char *name = type->role != RBE_OPERATION ? name_of(u) : "";
     if (!name) return rbe_last_status();
-    json_reader reader = {{read_number, read_text, read_values, read_matrix, read_blocks, read_fail}, u};
+    json_reader reader = {{read_number, read_text, read_values, read_matrix, read_blocks, read_repeats, read_fail}, u};
     rbe_layer *layer = type->read(type, &reader.base);
     if (!layer) return rbe_last_status() != RBE_OK ? rbe_last_status() : rbe_unpack_fail(u, "it could not be made");
     if (type->role != RBE_OPERATION) rbe_layer_set_name(layer, name);
@@ -112,36 +111,23 @@ static rbe_status make_layer(rbe_unpack *u, const char *kind, rbe_layer **made) 
     return RBE_OK;
 }
 
-/* The layer at the end of a way, "3.0"; NULL if there is none, or not yet. */
-static rbe_layer *follow(rbe_layer *root, const char *way) {
-    rbe_layer *layer = root;
-    for (bool more = true; more && layer;) {
+/* The layer at the end of a way, "3.0", or NULL: a layer that is complete, which none is that holds the place where the
+ * way is asked for. */
+static rbe_layer *follow(const rbe_tree *tree, const char *way) {
+    rbe_layer *layer = tree->open[0];
+    for (size_t depth = 0;; way++) {
         char *end;
         if (*way < '0' || *way > '9') return NULL;
-        layer = rbe_layer_child(layer, strtoull(way, &end, 10));
-        if (*end != '.' && *end != '\0') return NULL;
-        more = *end == '.';
-        way = end + 1;
+        uint64_t number = strtoull(way, &end, 10);
+        bool open = layer == tree->open[depth], last = *end == '\0';
+        if (*end != '.' && !last) return NULL;
+        if (open && depth < tree->depth && number == layer->child_count && !last)
+            layer = tree->open[++depth];
+        else
+            layer = rbe_layer_child(layer, number);
+        if (!layer || last) return layer;
+        way = end;
     }
-    return layer;
-}
-
-static rbe_status add_children(rbe_unpack *u, rbe_layer *root, rbe_layer *layer, size_t depth) {
-    const cJSON *list = rbe_unpack_member(u, "children"), *json;
-    if (!list && layer->type->role != RBE_CONTAINER) return RBE_OK;
-    if (!cJSON_IsArray(list)) return rbe_unpack_fail(u, "children: expected a list");
-    size_t number = 0;
-    cJSON_ArrayForEach(json, list) {
-        char way[RBE_PATH_SIZE];
-        if ((size_t)snprintf(way, sizeof way, "%s.%zu", u->owner.name, number++) >= sizeof way)
-            return rbe_unpack_fail(u, "too many layers inside layers");
-        rbe_unpack child = *u;
-        child.owner.name = way;
-        child.json = json;
-        child.members = 0;
-        RBE_TRY(rbe_unpack_layer(&child, root, layer, depth + 1));
-    }
-    return RBE_OK;
 }
 
 static rbe_status adopt(rbe_unpack *u, rbe_layer *container, rbe_layer *layer) {
@@ -151,30 +137,85 @@ static rbe_status adopt(rbe_unpack *u, rbe_layer *container, rbe_layer *layer) {
     return status;
 }
 
-/* Children come before the layer gets its own place: its widths follow from theirs. */
-static rbe_status add_layer(rbe_unpack *u, rbe_layer *root, rbe_layer *container, size_t depth, const char *kind) {
-    if (strcmp(kind, "shared") == 0) {
-        const char *way = rbe_json_string(rbe_unpack_member(u, "of"));
-        rbe_layer *layer = way ? follow(root, way) : NULL;
-        return layer ? adopt(u, container, layer) : rbe_unpack_fail(u, "of: expected the way to a layer before it");
+static rbe_status add_children(rbe_unpack *u, rbe_tree *tree, rbe_layer *layer) {
+    const cJSON *list = rbe_unpack_member(u, "children"), *json;
+    if (layer->type->role != RBE_CONTAINER)
+        return list ? rbe_unpack_fail(u, "children: a %s layer holds no others", layer->type->kind) : RBE_OK;
+    if (!cJSON_IsArray(list)) return rbe_unpack_fail(u, "children: expected a list");
+    if (tree->depth == RBE_MOST_DEPTH && cJSON_GetArraySize(list) > 0)
+        return rbe_unpack_fail(u, "more than %d layers inside layers", RBE_MOST_DEPTH);
+    rbe_layer_set_owner(layer, tree->open[0]->owner); /* as the layers have that it may share */
+    tree->open[++tree->depth] = layer;
+    rbe_status status = RBE_OK;
+    size_t number = 0;
+    cJSON_ArrayForEach(json, list) {
+        char way[RBE_PATH_SIZE];
+        if ((size_t)snprintf(way, sizeof way, "%s.%zu", u->owner.name, number++) >= sizeof way)
+            status = rbe_unpack_fail(u, "expected a way of fewer than %d bytes to each layer inside", RBE_PATH_SIZE);
+        rbe_unpack child = *u;
+        child.owner.name = way;
+        child.json = json;
+        child.members = 0;
+        if (status == RBE_OK) status = rbe_unpack_layer(&child, tree);
+        if (status != RBE_OK) break;
     }
+    tree->depth--;
+    return status;
+}
+
+/* ---- what runs takes ----------------------------------------------------------------------------------------- */
+
+static rbe_status note_run(rbe_tree *tree, const rbe_layer *layer, uint64_t sample) {
+    if (tree->run_count == tree->run_capacity) {
+        size_t capacity = 2 * tree->run_capacity + 8;
+        rbe_run *runs = rbe_alloc(capacity, sizeof *runs);
+        if (!runs) return RBE_INSUFFICIENT_MEMORY;
+        if (tree->run_count) memcpy(runs, tree->runs, tree->run_count * sizeof *runs);
+        rbe_free(tree->runs);
+        tree->runs = runs;
+        tree->run_capacity = capacity;
+    }
+    tree->runs[tree->run_count++] = (rbe_run){layer, sample};
+    return RBE_OK;
+}
+
+static uint64_t sample_of(const rbe_tree *tree, const rbe_layer *layer) {
+    for (size_t n = 0; n < tree->run_count; n++)
+        if (tree->runs[n].layer == layer) return tree->runs[n].sample;
+    return 0; /* made by the type that holds it */
+}
+
+/* ---- one layer ----------------------------------------------------------------------------------------------- */
+
+enum { LAYER_BYTES = 1024 /* of any layer, apart from matrices */, RUN_BYTES = 16 /* the same, each time it runs */ };
+
+static rbe_status add_shared(rbe_unpack *u, rbe_tree *tree) {
+    const char *way = rbe_json_string(rbe_unpack_member(u, "of"));
+    rbe_layer *layer = way ? follow(tree, way) : NULL;
+    if (!layer) return rbe_unpack_fail(u, "of: expected the way to a layer before it");
+    RBE_TRY(rbe_unpack_take(u, (rbe_room){LAYER_BYTES, sample_of(tree, layer)}));
+    return adopt(u, tree->open[tree->depth], layer);
+}
+
+/* Children come before the layer gets its own place: its widths follow from theirs. */
+static rbe_status add_new(rbe_unpack *u, rbe_tree *tree, const char *kind) {
+    const uint64_t times = u->times, room = u->room->sample;
+    RBE_TRY(rbe_unpack_take(u, (rbe_room){LAYER_BYTES, RUN_BYTES}));
     rbe_layer *layer = NULL;
     RBE_TRY(make_layer(u, kind, &layer));
-    rbe_status status = add_children(u, root, layer, depth);
-    if (status == RBE_OK) return adopt(u, container, layer);
+    rbe_status status = add_children(u, tree, layer);
+    if (status == RBE_OK) status = note_run(tree, layer, (room - u->room->sample) / times);
+    if (status == RBE_OK) return adopt(u, tree->open[tree->depth], layer);
+    rbe_layer_set_owner(layer, NULL);
     rbe_layer_free(layer);
     return status;
 }
 
-enum { LAYER_BYTES = 1024 /* of any layer, apart from matrices */ };
-
-rbe_status rbe_unpack_layer(rbe_unpack *u, rbe_layer *root, rbe_layer *container, size_t depth) {
-    RBE_TRY(rbe_unpack_take(u, (rbe_room){.content = LAYER_BYTES}));
+rbe_status rbe_unpack_layer(rbe_unpack *u, rbe_tree *tree) {
     if (!cJSON_IsObject(u->json)) return rbe_unpack_fail(u, "its description is not an object");
-    if (depth > RBE_MOST_DEPTH) return rbe_unpack_fail(u, "more than %d layers inside layers", RBE_MOST_DEPTH);
     const char *kind = rbe_json_string(rbe_unpack_member(u, "kind"));
     if (!kind) return rbe_unpack_fail(u, "its kind is missing");
-    RBE_TRY(add_layer(u, root, container, depth, kind));
+    RBE_TRY(strcmp(kind, "shared") == 0 ? add_shared(u, tree) : add_new(u, tree, kind));
     if (u->members == cJSON_GetArraySize(u->json)) return RBE_OK;
     return rbe_unpack_fail(u, "its description has a member that is unknown or stands twice");
 }

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/alloc.h"
 #include "io/layer_code.h"
 
 /* ---- options ------------------------------------------------------------------------------------------------- */
@@ -72,19 +73,37 @@ size_t rbe_layer_parts(const rbe_layer *layer) {
     return parts;
 }
 
-/* The way from `layer` to the first place of `wanted` inside: "3.0". */
-static bool way_to(const rbe_layer *layer, const rbe_layer *wanted, char *way, size_t room) {
-    for (size_t n = 0; n < layer->child_count; n++) {
-        int length = snprintf(way, room, "%zu", n);
-        if (length < 0 || (size_t)length + 2 >= room) return false;
-        if (layer->children[n] == wanted) return true;
-        way[length] = '.';
-        if (way_to(layer->children[n], wanted, way + length + 1, room - (size_t)length - 1)) return true;
+/* The first place of a layer that has several. */
+typedef struct rbe_pack_way {
+    const rbe_layer *layer;
+    struct rbe_pack_way *next;
+    char text[RBE_PATH_SIZE]; /* "3.0" */
+} rbe_pack_way;
+
+void rbe_pack_forget_ways(rbe_pack *pack) {
+    for (rbe_pack_way *way = pack->ways, *next; way; way = next) {
+        next = way->next;
+        rbe_free(way);
     }
-    return false;
+    pack->ways = NULL;
 }
 
-static rbe_status pack_children(rbe_pack *pack, rbe_owner owner, const rbe_layer *root, const rbe_layer *layer,
+static const char *first_place(const rbe_pack *pack, const rbe_layer *layer) {
+    const rbe_pack_way *way = pack->ways;
+    while (way && way->layer != layer) way = way->next;
+    return way ? way->text : NULL;
+}
+
+static rbe_status note_place(rbe_pack *pack, const rbe_layer *layer, const char *text) {
+    rbe_pack_way *way = rbe_alloc(1, sizeof *way);
+    if (!way) return RBE_INSUFFICIENT_MEMORY;
+    *way = (rbe_pack_way){.layer = layer, .next = pack->ways};
+    snprintf(way->text, sizeof way->text, "%s", text);
+    pack->ways = way;
+    return RBE_OK;
+}
+
+static rbe_status pack_children(rbe_pack *pack, rbe_owner owner, const rbe_layer *layer, size_t depth,
                                 const rbe_save_options *options, cJSON *json) {
     cJSON *list = cJSON_AddArrayToObject(json, "children");
     if (!list) return rbe_no_description(owner);
@@ -92,27 +111,30 @@ static rbe_status pack_children(rbe_pack *pack, rbe_owner owner, const rbe_layer
         char way[RBE_PATH_SIZE];
         cJSON *child = cJSON_CreateObject();
         if (!cJSON_AddItemToArray(list, child)) return rbe_no_description(owner);
-        if ((size_t)snprintf(way, sizeof way, "%s.%zu", owner.name, n) >= sizeof way)
-            return rbe_fail(RBE_INVALID_ARGUMENT, "%s %s: too many layers inside layers", owner.kind, owner.name);
-        RBE_TRY(rbe_pack_layer(pack, (rbe_owner){owner.kind, way}, root, layer->children[n], options, child));
+        int length = snprintf(way, sizeof way, "%s.%zu", owner.name, n);
+        if (depth + 1 > RBE_MOST_DEPTH || (size_t)length >= sizeof way)
+            return rbe_fail(RBE_INVALID_ARGUMENT,
+                            "%s %.20s..: expected at most %d layers inside layers, and ways to them of fewer than %d "
+                            "bytes",
+                            owner.kind, owner.name, RBE_MOST_DEPTH, RBE_PATH_SIZE);
+        RBE_TRY(rbe_pack_layer(pack, (rbe_owner){owner.kind, way}, layer->children[n], depth + 1, options, child));
     }
     return RBE_OK;
 }
 
-rbe_status rbe_pack_layer(rbe_pack *pack, rbe_owner owner, const rbe_layer *root, const rbe_layer *layer,
+rbe_status rbe_pack_layer(rbe_pack *pack, rbe_owner owner, const rbe_layer *layer, size_t depth,
                           const rbe_save_options *options, cJSON *json) {
-    char first[RBE_PATH_SIZE];
-    if (layer->places > 1 && way_to(root, layer, first, sizeof first) && strcmp(first, owner.name) != 0) {
+    const char *first = layer->places > 1 ? first_place(pack, layer) : NULL;
+    if (first) {
         bool whole = cJSON_AddStringToObject(json, "kind", "shared") && cJSON_AddStringToObject(json, "of", first);
         return whole ? RBE_OK : rbe_no_description(owner);
     }
+    if (layer->places > 1) RBE_TRY(note_place(pack, layer, owner.name));
     const rbe_blocks *blocks = layer->type->blocks ? layer->type->blocks(layer) : NULL;
     RBE_TRY(describe(owner, layer, json));
     if (blocks) RBE_TRY(rbe_pack_blocks(pack, owner, blocks, options, json));
     for (size_t n = 0; n < layer->param_count; n++)
         if (!is_of_matrix(&layer->params[n], blocks))
             RBE_TRY(pack_param(pack, owner, &layer->params[n], options->store));
-    return layer->type->role == RBE_CONTAINER || layer->child_count > 0
-               ? pack_children(pack, owner, root, layer, options, json)
-               : RBE_OK;
+    return layer->type->role == RBE_CONTAINER ? pack_children(pack, owner, layer, depth, options, json) : RBE_OK;
 }

@@ -157,9 +157,10 @@ rbe_status rbe_tensor_file_read_blocks(const rbe_tensor_file *file, const char *
     rbe_free(key);
     if (!text) return rbe_fail(RBE_INVALID_ARGUMENT, "%s: there is no compressed matrix %s", file->source.name, name);
     rbe_room room = rbe_room_of(file);
-    rbe_unpack u = {.file = file, .owner = {"matrix", name}, .room = &room};
+    rbe_unpack u = {.file = file, .owner = {"matrix", name}, .room = &room, .times = 1};
     cJSON *json;
-    RBE_TRY(rbe_json_parse(&json, text, strlen(text), file->source.name, rbe_file_room(file->source.bytes)));
+    RBE_TRY(rbe_json_parse(&json, text, strlen(text), RBE_JSON_DEPTH, file->source.name,
+                           rbe_file_room(file->source.bytes)));
     u.json = json;
     rbe_status status = read_matrix(&u, blocks);
     cJSON_Delete(json);

@@ -23,7 +23,7 @@ static rbe_status describe_stages(rbe_pack *pack, const rbe_layer *root, const r
         snprintf(number, sizeof number, "%zu", n);
         cJSON *json = cJSON_CreateObject();
         if (!cJSON_AddItemToArray(list, json)) break;
-        status = rbe_pack_layer(pack, (rbe_owner){"stage", number}, root, root->children[n], options, json);
+        status = rbe_pack_layer(pack, (rbe_owner){"stage", number}, root->children[n], 0, options, json);
     }
     bool whole = status == RBE_OK && (size_t)cJSON_GetArraySize(list) == root->child_count;
     if (whole) *text = cJSON_PrintUnformatted(list);
@@ -43,6 +43,7 @@ typedef struct parts {
 static void parts_free(parts *p) {
     rbe_free(p->metadata);
     cJSON_free(p->stages);
+    rbe_pack_forget_ways(&p->pack);
     rbe_pack_free(&p->pack);
 }
 
@@ -84,18 +85,7 @@ rbe_status rbe_model_stored_bytes(const rbe_model *model, const rbe_save_options
 
 /* ---- reading ------------------------------------------------------------------------------------------------- */
 
-static rbe_status add_stages(rbe_model *model, const rbe_tensor_file *file, const cJSON *stages, bool *used) {
-    const cJSON *json;
-    size_t number = 0;
-    rbe_room room = rbe_room_of(file);
-    const rbe_unpack texts = {.file = file, .owner = {"its", "metadata"}, .room = &room};
-    RBE_TRY(rbe_metadata_unpack(model, &texts));
-    cJSON_ArrayForEach(json, stages) {
-        char name[24];
-        snprintf(name, sizeof name, "%zu", number++);
-        rbe_unpack u = {.file = file, .used = used, .owner = {"stage", name}, .json = json, .room = &room};
-        RBE_TRY(rbe_unpack_layer(&u, model->root, model->root, 0));
-    }
+static rbe_status check_used(const rbe_tensor_file *file, const bool *used) {
     for (size_t n = 0; n < file->count; n++)
         if (!used[n])
             return rbe_fail(RBE_BAD_FORMAT, "%s: tensor %s belongs to no stage", file->source.name,
@@ -103,11 +93,30 @@ static rbe_status add_stages(rbe_model *model, const rbe_tensor_file *file, cons
     return RBE_OK;
 }
 
+static rbe_status add_stages(rbe_model *model, const rbe_tensor_file *file, const cJSON *stages, bool *used) {
+    const cJSON *json;
+    size_t number = 0;
+    rbe_room room = rbe_room_of(file);
+    const rbe_unpack texts = {.file = file, .owner = {"its", "metadata"}, .room = &room, .times = 1};
+    RBE_TRY(rbe_metadata_unpack(model, &texts));
+    rbe_tree tree = {.open = {model->root}};
+    rbe_status status = RBE_OK;
+    cJSON_ArrayForEach(json, stages) {
+        char name[24];
+        snprintf(name, sizeof name, "%zu", number++);
+        rbe_unpack u = {.file = file, .used = used, .owner = {"stage", name}, .json = json, .room = &room, .times = 1};
+        status = rbe_unpack_layer(&u, &tree);
+        if (status != RBE_OK) break;
+    }
+    rbe_free(tree.runs);
+    return status == RBE_OK ? check_used(file, used) : status;
+}
+
 static rbe_status read_model(rbe_model *model, const rbe_tensor_file *file) {
     RBE_TRY(rbe_check_format(file, FORMAT_NAME));
     const char *text = rbe_tensor_file_metadata(file, STAGES_KEY);
     cJSON *stages;
-    RBE_TRY(rbe_json_parse(&stages, text ? text : "", text ? strlen(text) : 0, file->source.name,
+    RBE_TRY(rbe_json_parse(&stages, text ? text : "", text ? strlen(text) : 0, RBE_STAGES_DEPTH, file->source.name,
                            rbe_file_room(file->source.bytes)));
     bool *used = rbe_alloc_zeroed(file->count, sizeof *used);
     rbe_status status = used ? RBE_OK : RBE_INSUFFICIENT_MEMORY;

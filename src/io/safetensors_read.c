@@ -283,8 +283,8 @@ static rbe_status open_file(rbe_tensor_file *file) {
     cJSON *root = NULL;
     rbe_status status = read_header(file, &header);
     if (status == RBE_OK)
-        status = rbe_json_parse(&root, header, (size_t)file->data_start - sizeof(uint64_t), file->source.name,
-                                rbe_file_room(file->source.bytes));
+        status = rbe_json_parse(&root, header, (size_t)file->data_start - sizeof(uint64_t), RBE_JSON_DEPTH,
+                                file->source.name, rbe_file_room(file->source.bytes));
     if (status == RBE_OK) status = fill_file(file, root);
     if (status == RBE_OK) status = check_checksums(file);
     cJSON_Delete(root);

@@ -7,6 +7,7 @@
  * rounded steps still are a finite float.
  */
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/alloc.h"
@@ -14,6 +15,14 @@
 #include "io/store.h"
 
 #define LARGEST 0x1.fcp127f
+
+/* What the scales of a part are called: of the matrix of a layer, "scales"; of others, which a user's own may have
+ * beside it, "part_scales". */
+static const char *scales_of(const char *part, char name[RBE_PATH_SIZE]) {
+    if (strcmp(part, "weight") == 0 || strcmp(part, "values") == 0) return "scales";
+    snprintf(name, RBE_PATH_SIZE, "%s_scales", part);
+    return name;
+}
 
 /* ---- to whole numbers ---------------------------------------------------------------------------------------- */
 
@@ -53,7 +62,8 @@ static rbe_status pack(const rbe_store_type *type, rbe_pack *to, rbe_owner owner
                        const size_t *shape, const float *values, const rbe_rows *rows) {
     size_t count, bytes;
     rbe_shape_bytes(RBE_I8, dims, shape, &count, &bytes);
-    uint16_t *scales = rbe_pack_add(to, owner, "scales", RBE_BF16, 1, &rows->count, NULL);
+    char name[RBE_PATH_SIZE];
+    uint16_t *scales = rbe_pack_add(to, owner, scales_of(part, name), RBE_BF16, 1, &rows->count, NULL);
     int8_t *stored = rbe_pack_add(to, owner, part, type->dtype, dims, shape, NULL);
     float *steps = rbe_alloc(rows->count, sizeof *steps);
     if (!scales || !stored || !steps) {
@@ -82,8 +92,10 @@ static void multiply(const rbe_rows *rows, float *values, const float *scales) {
 }
 
 static rbe_status unpack(rbe_unpack *u, rbe_part part, const rbe_rows *rows, float *values) {
-    rbe_part scales = rbe_unpack_part(u, "scales");
-    RBE_TRY(rbe_unpack_shape(u, "scales", scales, 1, &rows->count));
+    char name[RBE_PATH_SIZE];
+    const char *found = scales_of(part.info->name + strlen(u->owner.name) + 1, name);
+    rbe_part scales = rbe_unpack_part(u, found);
+    RBE_TRY(rbe_unpack_shape(u, found, scales, 1, &rows->count));
     RBE_TRY(rbe_tensor_file_read_f32(u->file, part.number, values));
     float *factors = NULL;
     rbe_status status = rbe_unpack_floats(u, scales, NULL, &factors);

@@ -138,7 +138,9 @@ static rbe_status repeat_write(const rbe_layer *layer, rbe_writer *writer) {
 static rbe_layer *repeat_read(const rbe_layer_type *type, rbe_reader *reader) {
     (void)type;
     size_t times;
-    return rbe_read_count(reader, "times", 1, MOST_TIMES, &times) == RBE_OK ? bare_repeat(times, NULL) : NULL;
+    if (rbe_read_count(reader, "times", 1, MOST_TIMES, &times) != RBE_OK) return NULL;
+    reader->repeats(reader, times);
+    return bare_repeat(times, NULL);
 }
 
 const rbe_layer_type rbe_repeat_type = {.kind = "repeat",
