@@ -5,6 +5,7 @@
  * clipping g *= limit / |g|.
  */
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/alloc.h"
@@ -17,9 +18,13 @@
 
 const rbe_optim_method *rbe_optim_method_named(const char *name) {
     const rbe_optim_method *const methods[] = {rbe_sgd, rbe_adam, rbe_adamw};
-    for (size_t i = 0; i < sizeof methods / sizeof *methods; i++)
+    char names[128] = "";
+    size_t length = 0;
+    for (size_t i = 0; i < sizeof methods / sizeof *methods; i++) {
         if (name && strcmp(name, methods[i]->name) == 0) return methods[i];
-    rbe_fail(RBE_INVALID_ARGUMENT, "optimiser: expected sgd, adam or adamw, found \"%s\"", name ? name : "(NULL)");
+        length += (size_t)snprintf(names + length, sizeof names - length, "%s%s", i > 0 ? ", " : "", methods[i]->name);
+    }
+    rbe_fail(RBE_INVALID_ARGUMENT, "optimiser: expected one of %s, found \"%s\"", names, name ? name : "(NULL)");
     return NULL;
 }
 
