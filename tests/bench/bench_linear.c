@@ -175,7 +175,7 @@ static void bench_training_step(const settings *s, size_t size) {
     else
         printf("step   784-%zu-%zu-10, batch %zu, values / %.0f, Adam: %.0f us, dense %.0f us, ratio %.2f (%.2f - "
                "%.2f; quiet %.2f), %.0f and %.0f %% of the peak of %.1f GF/s, error %.1e; parameters, gradients and "
-               "moments: %zu "
+               "state: %zu "
                "bytes, dense %zu\n",
                size, size, options.batch, options.ratio, r.timing.compressed * 1e6, r.timing.dense * 1e6,
                r.timing.ratio, r.timing.ratio_low, r.timing.ratio_high, r.timing.ratio_quiet, 100 * share,
