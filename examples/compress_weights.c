@@ -13,63 +13,35 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "compression.h"
 #include "tensors.h"
 
-/* ||W - W'|| / ||W||, or of the outputs if there are inputs to fit to: what the defaults keep to, and from where on an
- * explicit ratio is warned of. */
-static const double safe_error = 0.1;
-
 typedef struct settings {
-    const char *in, *out, *select, *calibrate, *transform, *row_transform, *column_transform, *alpha, *store_name;
-    double ratio, target_error, min_compression;
-    size_t block, coeffs, group, overlap, threads;
-    rbe_store store;
+    const char *in, *out, *select, *calibrate;
+    size_t threads;
+    compression compression;
 } settings;
 
-static void check_settings(const settings *s) {
-    tensor_check_output(s->out, s->in);
-    tensor_check_output(s->out, s->calibrate);
-    if ((s->ratio > 0) + (s->coeffs > 0) + example_given("target-error") > 1)
-        example_fail(2, "--ratio, --coeffs and --target-error exclude each other");
-    example_transform("row", s->row_transform, s->transform);
-    example_transform("column", s->column_transform, s->transform);
-}
-
 static settings read_settings(int argc, char **argv) {
-    settings s = {.transform = "dct", .alpha = "auto", .store_name = "f32", .block = 32, .group = 1};
-    s.target_error = safe_error;
-    const example_option options[] = {
+    settings s = {.compression = compression_default()};
+    example_option options[5 + COMPRESSION_OPTIONS] = {
         {"IN.safetensors", EXAMPLE_FILE, &s.in, NULL, "a safetensors file", 0, 0},
         {"out", EXAMPLE_TEXT, &s.out, "FILE", "the file to write", 0, 0},
         {"select", EXAMPLE_TEXT, &s.select, "PATTERN",
          "which matrices, by name: * and ? stand for anything (default: all but small ones and the last of a chain)", 0,
          0},
-        {"target-error", EXAMPLE_REAL, &s.target_error, "E", "as few values as reach this relative error", 1e-9,
-         0.999999},
-        {"ratio", EXAMPLE_REAL, &s.ratio, "R", "instead: dense values per stored value, whatever the error", 1, 1e6},
-        {"coeffs", EXAMPLE_COUNT, &s.coeffs, "K", "instead: coefficients per block", 1, 65536},
-        {"min-compression", EXAMPLE_REAL, &s.min_compression, "R",
-         "copy a matrix that would become less than that many times smaller", 0, 1e6},
-        {"block", EXAMPLE_COUNT, &s.block, "B", "block size, a power of two 8 .. 256", 8, 256},
-        {"transform", EXAMPLE_TEXT, &s.transform, "NAME", "dct, haar, wht, bspline303, .. or adaptive", 0, 0},
-        {"row-transform", EXAMPLE_TEXT, &s.row_transform, "NAME", "the same along the outputs only", 0, 0},
-        {"column-transform", EXAMPLE_TEXT, &s.column_transform, "NAME", "the same along the inputs only", 0, 0},
-        {"alpha", EXAMPLE_TEXT, &s.alpha, "on|off|auto", "the smooth part of each block", 0, 0},
-        {"group", EXAMPLE_COUNT, &s.group, "G", "block rows that share positions", 1, 65536},
-        {"overlap", EXAMPLE_COUNT, &s.overlap, "N", "rows and columns by which blocks overlap", 0, 128},
         {"calibrate", EXAMPLE_TEXT, &s.calibrate, "FILE",
          "inputs (.npy, samples x in): selected matrices of that width are fitted to them, and the bias P.bias of a "
          "matrix P.weight is corrected",
          0, 0},
-        {"store", EXAMPLE_TEXT, &s.store_name, example_stores(), "type of the stored values", 0, 0},
         {"threads", EXAMPLE_COUNT, &s.threads, "N", "threads (default: one per processor)", 1, RBE_MAX_THREADS},
     };
+    compression_add_options(&s.compression, options + 5);
     example_parse(argc, argv, "Compresses the matrices of a safetensors file.", options,
                   sizeof options / sizeof *options);
-    if (strcmp(s.transform, "adaptive") == 0) s.transform = NULL;
-    check_settings(&s);
-    if (s.ratio > 0 || s.coeffs > 0) s.target_error = 0;
-    rbe_store_named(s.store_name, &s.store);
+    tensor_check_output(s.out, s.in);
+    tensor_check_output(s.out, s.calibrate);
+    compression_check(&s.compression);
     return s;
 }
 
@@ -79,7 +51,7 @@ static settings read_settings(int argc, char **argv) {
  * table say enough. */
 typedef struct progress {
     size_t matrices, values, all_matrices, all_values; /* done, and to be done */
-    size_t compressed, harmed;                         /* of those done; harmed: beyond safe_error */
+    size_t compressed, harmed;                         /* of those done; harmed: beyond COMPRESSION_SAFE_ERROR */
     time_t start;
 } progress;
 
@@ -118,7 +90,7 @@ static bool is_selected(const settings *s, const rbe_tensor_info *info) {
 static const char *reason_to_copy(const settings *s, const rbe_tensor_file *file, size_t n) {
     const rbe_tensor_info *info = rbe_tensor_file_at(file, n);
     if (s->select) return NULL;
-    if (info->shape[0] < s->block || info->shape[1] < s->block) return "smaller than a block";
+    if (info->shape[0] < s->compression.block || info->shape[1] < s->compression.block) return "smaller than a block";
     return ends_chain(file, n) ? "the last of a chain of layers" : NULL;
 }
 
@@ -145,22 +117,12 @@ static bool fits(const rbe_tensor *samples, const rbe_tensor_info *info) {
 }
 
 static rbe_compress_options options_for(const settings *s, const rbe_tensor_info *info, const rbe_tensor *samples) {
-    const bool fitted = fits(samples, info);
-    return (rbe_compress_options){.block = s->block,
-                                  .coeffs = s->coeffs,
-                                  .ratio = s->ratio,
-                                  .row_transform = example_transform("row", s->row_transform, s->transform),
-                                  .column_transform = example_transform("column", s->column_transform, s->transform),
-                                  .alpha = strcmp(s->alpha, "on") == 0    ? RBE_ALPHA_ON
-                                           : strcmp(s->alpha, "off") == 0 ? RBE_ALPHA_OFF
-                                                                          : RBE_ALPHA_AUTO,
-                                  .group = s->group,
-                                  .overlap = s->overlap,
-                                  .adaptive = !s->transform,
-                                  .target_error = s->target_error,
-                                  .min_compression = s->min_compression,
-                                  .samples = fitted ? samples->data : NULL,
-                                  .sample_count = fitted ? rbe_tensor_rows(samples) : 0};
+    rbe_compress_options options = compression_options(&s->compression);
+    if (fits(samples, info)) {
+        options.samples = samples->data;
+        options.sample_count = rbe_tensor_rows(samples);
+    }
+    return options;
 }
 
 static void print_matrix(const rbe_tensor_info *info) {
@@ -208,8 +170,8 @@ static void compress(const settings *s, const rbe_tensor_file *file, size_t n, c
         example_fail(1, "%s: %s: %s", info->name, rbe_status_name(status), rbe_last_error());
     print_matrix(info);
     if (status == RBE_OK)
-        example_require(rbe_blocks_stored_bytes(blocks, &(rbe_save_options){.store = s->store}, &bytes));
-    if (status != RBE_OK || (s->target_error > 0 && bytes >= info->bytes)) {
+        example_require(rbe_blocks_stored_bytes(blocks, &(rbe_save_options){.store = s->compression.store}, &bytes));
+    if (status != RBE_OK || (s->compression.target_error > 0 && bytes >= info->bytes)) {
         if (status != RBE_OK)
             printf("copied: %s\n", rbe_last_error());
         else
@@ -221,10 +183,11 @@ static void compress(const settings *s, const rbe_tensor_file *file, size_t n, c
     }
     print_row(blocks, &report, bytes, info->bytes, fitted);
     p->compressed++;
-    p->harmed += s->target_error == 0 && (fitted ? report.output_error : report.relative_error) > safe_error;
+    p->harmed += s->compression.target_error == 0 &&
+                 (fitted ? report.output_error : report.relative_error) > COMPRESSION_SAFE_ERROR;
     if (bias) tensors[at] = floats_like(rbe_tensor_file_at(file, at), bias);
     free(weights);
-    tensors[n] = (rbe_stored_tensor){.name = info->name, .blocks = blocks, .save = {.store = s->store}};
+    tensors[n] = (rbe_stored_tensor){.name = info->name, .blocks = blocks, .save = {.store = s->compression.store}};
 }
 
 /* ---- the file ------------------------------------------------------------------------------------------------ */
@@ -285,7 +248,7 @@ static void judge(const progress *p) {
         fprintf(stderr,
                 "compress_weights: warning: %zu of %zu matrices have a relative error above %g, a network's answers "
                 "will change: %s\n",
-                p->harmed, p->compressed, safe_error, advice);
+                p->harmed, p->compressed, COMPRESSION_SAFE_ERROR, advice);
 }
 
 static void compress_file(const settings *s, const rbe_tensor_file *file, const rbe_tensor *samples) {

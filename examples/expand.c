@@ -1,4 +1,4 @@
-/* The way back to PyTorch: writes a file of this library - a model, or tensors with compressed matrices among them - as
+/* The way back to PyTorch: writes a file of this library, a model or tensors with compressed matrices among them, as
  * a plain safetensors file of dense float tensors. A layer called fc1 becomes fc1.weight and fc1.bias, one inside others
  * block.0.fc1.weight, and one that is used in several places has the name of the first; compressed matrices keep their
  * names, and all that is not compressed is copied.

@@ -18,8 +18,8 @@ float *dense_matrix(const rbe_layer *layer);
 /* Whether a layer multiplies by a matrix that dense_matrix gives. */
 bool layer_has_matrix(const rbe_layer *layer);
 
-/* Tensors of a model's file are called "way.part", with the way to their layer, "3.0.1". From one way to the next that has
- * tensors, "" at first, in the order of rbe_model_layer; false behind the last. */
+/* Tensors of a model's file are called "way.part", with the way to their layer, "3.0.1". From one way to the next that
+ * has tensors, "" at first, in the order of rbe_model_layer; false behind the last. */
 bool next_way(const rbe_tensor_file *file, char way[RBE_PATH_SIZE]);
 
 /* Ends the program with 2 if there is no output, or if it is the input, whatever both are called. in NULL: there is none. */

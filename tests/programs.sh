@@ -129,8 +129,8 @@ for option in --growth --image '--budget 100000' '--prune-schedule 0.5' '--prune
 done
 
 # A default is stated once.
-for program in train_digits growth prune_sweep tune_blocks compress_digits compress_weights expand classify make_digits \
-    regression autoencoder; do
+for program in train_digits growth prune_sweep tune_blocks compress_digits compress_weights import_torch expand classify \
+    make_digits regression autoencoder; do
     "$build/examples/$program" --help > "$work/output"
     check "$program --help: one default an option" test "$(grep -c 'default.*default' "$work/output")" -eq 0
 done
@@ -463,8 +463,57 @@ if "$python" "$root/tests/write_weights.py" "$work/in.safetensors" "$work/inputs
         check "three pictures" test -s "$work/pictures/1-fc.weight.png" -a -s "$work/pictures/3-wide.png"
         check "and nothing else" test "$(find "$work/pictures" -type f | wc -l)" -eq 3
     fi
+
+    # A network that PyTorch has trained: compressed through the network, and what becomes of its outputs.
+    line="body.0 relu body.2 relu head"
+    net=$work/net.safetensors
+    "$python" "$root/tests/write_weights.py" --network "$net" "$work/x.npy"
+    import() { # FILE NETWORK OPTION...
+        "$build/examples/import_torch" "$@" --threads 1
+    }
+    expect "import_torch" 0 '^output error 0\.[0-9]* .* on 300 samples' import "$net" "$line" \
+        --calibrate "$work/x.npy" --block 8 --ratio 6 -o "$work/imported.safetensors"
+    cp "$work/output" "$work/table"
+    check "a row for each layer" grep -q '^body\.2  *40 x 48  .* 0\.[0-9]*  *0\.[0-9]*  dct, dct$' "$work/table"
+    check "but for the last" grep -q '^head  *5 x 40  *dense: the last layer' "$work/table"
+    error=$(sed -n 's/^output error \([0-9.]*\) .*/\1/p' "$work/table")
+    expect "expand it" 0 '^body\.2\.weight  *40 x 48 ' "$expand" "$work/imported.safetensors" -o "$work/back.safetensors"
+    check "NumPy finds the same outputs" "$python" "$root/tests/write_weights.py" \
+        --forward "$net" "$work/back.safetensors" "$work/x.npy" "$error"
+    check "the head stays as it is" "$python" "$root/tests/write_weights.py" --same "$net" "$work/back.safetensors" head.weight
+    expect "import_torch, int8" 0 '^output error 0\.0[0-9]* ' import "$net" "$line" --calibrate "$work/x.npy" --block 8 \
+        --ratio 6 --store int8 -o "$work/imported.safetensors"
+    expect "import_torch without samples" 0 '^body\.0  *48 x 64 .* times smaller' \
+        import "$net" "$line" --block 8 -o "$work/imported.safetensors"
+    expect "import_torch, the head too" 0 '^head  *5 x 40  *[0-9]* ' \
+        import "$net" "$line" --block 8 --ratio 2 --select '*' -o "$work/imported.safetensors"
+    check "it reads what is stored" "$inspect" "$work/imported.safetensors"
+    expect "import_torch, a layer in two places" 0 '^cell  *24 x 24  *[0-9]* ' import "$work/net-tied.safetensors" \
+        "cell tanh cell softmax" --block 8 --select cell -o "$work/imported.safetensors"
+    expect "it has one matrix" 0 '^shared 0$' reader "$work/imported.safetensors"
+    rm "$work/imported.safetensors"
+    expect "import_torch, a layer that is missing" 1 'there is no tensor body.2.weight, and body.2 is no operation' \
+        import "$work/net-less.safetensors" "$line" -o "$work/imported.safetensors"
+    expect "import_torch, a layer that is forgotten" 1 'does not name tensor forgotten.weight (--allow-left-over)' \
+        import "$work/net-more.safetensors" "$line" -o "$work/imported.safetensors"
+    expect "import_torch, layers that do not fit" 1 'head: takes 40 columns, the layer before gives 48' \
+        import "$net" "body.0 relu head" --allow-left-over -o "$work/imported.safetensors"
+    expect "import_torch, an unknown operation" 1 'swish is no operation: expected relu, gelu' \
+        import "$net" "body.0 swish body.2 relu head" -o "$work/imported.safetensors"
+    expect "import_torch, samples of another width" 1 "expected samples of the network's 64 inputs, found 63" \
+        import "$net" "$line" --calibrate "$work/x-narrow.npy" -o "$work/imported.safetensors"
+    expect "import_torch, no layer" 2 'expected a network with a layer, found "relu"' \
+        import "$net" relu -o "$work/imported.safetensors"
+    expect "import_torch, two budgets" 2 'exclude each other' import "$net" "$line" --ratio 8 --coeffs 8 -o "$work/x"
+    expect "import_torch onto its input" 2 'is the input' import "$net" "$line" -o "$net"
+    expect "import_torch without a network" 2 'NETWORK' import "$net" -o "$work/imported.safetensors"
+    expect "import_torch, not finite" 1 '^import_torch: NUMERICAL_INSTABILITY: .*tensor fc.weight: value 1 is nan' \
+        import "$work/nan.safetensors" fc -o "$work/imported.safetensors"
+    check "nothing is written then" test ! -e "$work/imported.safetensors"
+    expect "import_torch, more tensors" 0 'bytes, dense' \
+        import "$work/net-more.safetensors" "$line" --allow-left-over -o "$work/imported.safetensors"
 else
-    echo "programs.sh: no Python with NumPy was found: compress_weights is hardly tested"
+    echo "programs.sh: no Python with NumPy was found: compress_weights and import_torch are hardly tested"
 fi
 
 # ---- stored models -----------------------------------------------------------------------------------------------

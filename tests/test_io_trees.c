@@ -1,5 +1,5 @@
-/* Layers inside layers in files: what is written is read, however deep and wherever a layer is used again; what a forger
- * writes is refused with a reason, and a small file cannot describe a model that runs for ever.
+/* Layers inside layers in files: what is written is read, however deep and wherever a layer is used again; what a
+ * forger writes is refused with a reason, and a small file cannot describe a model that runs for ever.
  */
 #include <math.h>
 #include <stdio.h>

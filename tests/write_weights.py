@@ -4,6 +4,9 @@
     write_weights.py --same A B NAME..            these tensors are the same in both files; X=Y: X in A, Y in B
     write_weights.py --mean A B INPUTS.npy        fc gives the same mean output in both
     write_weights.py --rename IN OUT OLD NEW      a model whose layer OLD is called NEW, and with the text made.by
+    write_weights.py --network OUT INPUTS.npy     a state_dict of the network body.0 relu body.2 relu head
+    write_weights.py --forward A B INPUTS.npy E   its outputs with B differ by E from those with A, and on the way each layer
+                                                  of B gives the mean that A's gives for the same inputs
     write_weights.py --nested MODEL PLAIN         a model of layers inside layers, and its weights as PyTorch has them
 """
 import json
@@ -39,11 +42,15 @@ def read(path):
     return tensors
 
 
+def smooth_matrix(out, inputs):
+    r, c = np.mgrid[:out, :inputs]
+    return np.exp(-(((r / out - c / inputs) / 0.2) ** 2)).astype("<f4")
+
+
 def make(path, inputs_path):
     rng = np.random.default_rng(1)
-    r, c = np.mgrid[:48, :64]
     tensors = {
-        "fc.weight": np.exp(-(((r / 48 - c / 64) / 0.2) ** 2)).astype("<f4"),
+        "fc.weight": smooth_matrix(48, 64),
         "fc.bias": rng.normal(size=48).astype("<f4"),
         "half": rng.normal(size=(20, 30)).astype("<f2"),
         "wide": np.cos(np.arange(32 * 40).reshape(32, 40) / 100),
@@ -68,6 +75,40 @@ def rename(path, out, old, new):
     rest = rest.replace(b'"rbe.format"', b'"made.by":"a test","rbe.format"')
     header = raw[8:digits] + b"%08x" % zlib.crc32(rest) + rest
     open(out, "wb").write(struct.pack("<Q", len(header)) + header + raw[data:])
+
+
+def network(path, inputs_path):
+    rng = np.random.default_rng(3)
+    tensors = {}
+    for name, out, inputs in (("body.0", 48, 64), ("body.2", 40, 48), ("head", 5, 40)):
+        noise = rng.normal(size=(out, inputs))
+        tensors[f"{name}.weight"] = (smooth_matrix(out, inputs) - 0.3 + 0.02 * noise).astype("<f4")
+        tensors[f"{name}.bias"] = rng.normal(size=out).astype("<f4")
+    write(path, tensors)
+    x = (np.cumsum(rng.normal(size=(300, 64)), 1) / 8).astype("<f4")
+    np.save(inputs_path, x)
+    np.save(inputs_path.replace(".npy", "-narrow.npy"), x[:, :63])
+    write(path.replace(".safetensors", "-tied.safetensors"), {"cell.weight": smooth_matrix(24, 24)})
+    tensors["forgotten.weight"] = tensors["head.weight"]
+    write(path.replace(".safetensors", "-more.safetensors"), tensors)
+    del tensors["forgotten.weight"], tensors["body.2.weight"]
+    write(path.replace(".safetensors", "-less.safetensors"), tensors)
+
+
+def forward(a, b, inputs_path, error):
+    def layer(t, name, x):
+        return x @ t[f"{name}.weight"].T.astype(float) + t[f"{name}.bias"]
+
+    a, b, x = read(a), read(b), np.load(inputs_path).astype(float)
+    expected, found = x, x
+    for name in ("body.0", "body.2", "head"):
+        means = [layer(t, name, found).mean(0) for t in (a, b)]
+        assert np.abs(means[0] - means[1]).max() < 1e-4 * np.abs(means[0]).max(), name
+        expected, found = layer(a, name, expected), layer(b, name, found)
+        if name != "head":
+            expected, found = np.maximum(expected, 0), np.maximum(found, 0)
+    measured = np.linalg.norm(found - expected) / np.linalg.norm(expected)
+    assert 0 < measured < 0.2 and abs(measured - float(error)) < 1e-3 * measured + 1e-6, (measured, error)
 
 
 def nested(path, plain):
@@ -104,6 +145,10 @@ elif sys.argv[1] == "--mean":
     means = [(x @ t["fc.weight"].T.astype(float) + t["fc.bias"]).mean(0) for t in (a, b)]
     assert np.abs(means[0] - means[1]).max() < 1e-5
     assert not np.array_equal(a["fc.bias"], b["fc.bias"])
+elif sys.argv[1] == "--network":
+    network(*sys.argv[2:])
+elif sys.argv[1] == "--forward":
+    forward(*sys.argv[2:])
 elif sys.argv[1] == "--nested":
     nested(*sys.argv[2:])
 elif sys.argv[1] == "--rename":

@@ -7,8 +7,8 @@
 #include "io/blocks_code.h"
 #include "nn/layer.h"
 
-/* Layers inside layers, at most. Their descriptions are nested twice as deep, an object and a list for each; the bound is
- * for one layer more, so that it is layers that are said to be too many. */
+/* Layers inside layers, at most. Their descriptions are nested twice as deep, an object and a list for each; the bound
+ * is for one layer more, so that it is layers that are said to be too many. */
 enum { RBE_MOST_DEPTH = 64, RBE_STAGES_DEPTH = 2 * (RBE_MOST_DEPTH + 2) + 1 };
 
 /* Tensors that a layer and all inside take, at most. */

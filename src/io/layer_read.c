@@ -1,4 +1,5 @@
-/* From tensors to a layer: its type makes it from its options, then its parameters are filled and its children added. */
+/* From tensors to a layer: its type makes it from its options, then its parameters are filled and its children
+ * added. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

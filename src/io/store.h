@@ -1,6 +1,6 @@
-/* Stored types: how an array of values becomes tensors, and back. A type is a constant table of methods in a file of its
- * own. A new one also needs its line in rbe_store (rbe/io.h), its declaration below, and its entry in the table of store.c;
- * FORMAT.md, section 3, describes it, and python/rbe_reader.py reads it.
+/* Stored types: how an array of values becomes tensors, and back. A type is a constant table of methods in a file of
+ * its own. A new one also needs its line in rbe_store (rbe/io.h), its declaration below, and its entry in the table of
+ * store.c; FORMAT.md, section 3, describes it, and python/rbe_reader.py reads it.
  */
 #ifndef RBE_IO_STORE_H
 #define RBE_IO_STORE_H
@@ -13,8 +13,8 @@ struct rbe_store_type {
     rbe_dtype dtype;  /* of the values in a file, by which a reader knows the type */
     rbe_dtype plain;  /* of what belongs to no rows, alphas and biases: F32, F16 or BF16 */
 
-    /* Appends the values as owner.part, at most RBE_STORE_PARTS tensors. NUMERICAL_INSTABILITY, by rbe_pack_bad_value, for a
-     * value that the type cannot hold. */
+    /* Appends the values as owner.part, at most RBE_STORE_PARTS tensors. NUMERICAL_INSTABILITY, by rbe_pack_bad_value,
+     * for a value that the type cannot hold. */
     rbe_status (*pack)(const rbe_store_type *type, rbe_pack *pack, rbe_owner owner, const char *part, size_t dims,
                        const size_t *shape, const float *values, const rbe_rows *rows);
 

@@ -33,6 +33,10 @@ static void make_models(void) {
         rbe_model_add(model, rbe_linear_new(16, 16, &layers[n]));
         rbe_model_apply(model, rbe_relu);
         rbe_model_add(model, rbe_dropout_new(0.5f));
+        rbe_layer *block = rbe_residual_new(rbe_dense_new(16, 16, NULL), "block"); /* nested, and in two places */
+        rbe_layer *again = rbe_repeat_new(block, 2, NULL);
+        rbe_model_add(model, block);
+        rbe_model_add(model, again);
         rbe_model_add(model, rbe_dense_new(16, 2, NULL));
         for (int store = 0; rbe_store_name((rbe_store)store); store++)
             for (int positions = RBE_POSITIONS_PLAIN; positions <= RBE_POSITIONS_SEED; positions++) {
