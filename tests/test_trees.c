@@ -374,6 +374,11 @@ START_TEST(kinds_of_a_user_are_stored) {
     own->params[0].value[0] = 3.0f;
     ck_assert_ok(rbe_model_add(model, own));
     ck_assert_str_eq(own->params[0].name, "fc1.factor");
+    size_t size;
+    own->params[0].part = NULL;
+    ck_assert_int_eq(rbe_model_stored_bytes(model, NULL, &size), RBE_INVALID_ARGUMENT);
+    ck_assert_msg(strstr(rbe_last_error(), "has no part"), "%s", rbe_last_error());
+    own->params[0].part = "factor";
     char path[] = "/tmp/rbe-trees-XXXXXX";
     close(mkstemp(path));
     ck_assert_ok(rbe_model_save(model, path, NULL));

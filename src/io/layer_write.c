@@ -53,6 +53,9 @@ static bool is_of_matrix(const rbe_param *param, const rbe_blocks *blocks) {
 }
 
 static rbe_status pack_param(rbe_pack *pack, rbe_owner owner, const rbe_param *param, rbe_store store) {
+    if (!param->part)
+        return rbe_fail(RBE_INVALID_ARGUMENT, "%s %s: a parameter of it has no part, by which files call it",
+                        owner.kind, owner.name);
     if (param->rows == 0)
         return rbe_pack_floats(pack, owner, param->part, rbe_plain_dtype(store), 1, &param->count, param->value);
     const size_t shape[2] = {param->rows, param->count / param->rows};

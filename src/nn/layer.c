@@ -99,7 +99,7 @@ bool rbe_layer_is_trained(const rbe_layer *layer) {
 
 bool rbe_layer_has_bias(const rbe_layer *layer) {
     for (size_t n = 0; n < layer->param_count; n++)
-        if (strcmp(layer->params[n].part, "bias") == 0) return true;
+        if (layer->params[n].part && strcmp(layer->params[n].part, "bias") == 0) return true;
     return false;
 }
 
