@@ -93,6 +93,13 @@ static const char *name_of(rbe_unpack *u) {
     return NULL;
 }
 
+/* The layer that its type makes of the options; it keeps nothing of the reader. */
+static rbe_layer *read_options(rbe_unpack *u, const rbe_layer_type *type) {
+    json_reader reader = {{read_number, read_text, read_values, read_matrix, read_blocks, read_repeats, read_fail}, u};
+    /* cppcheck-suppress returnDanglingLifetime */
+    return type->read(type, &reader.base);
+}
+
 /* A layer without what is inside it. NULL on failure. */
 static rbe_layer *make_layer(rbe_unpack *u, const char *kind) {
     const rbe_layer_type *type = rbe_layer_type_of(kind);
@@ -102,8 +109,7 @@ static rbe_layer *make_layer(rbe_unpack *u, const char *kind) {
     }
     const char *name = type->role != RBE_OPERATION ? name_of(u) : "";
     if (!name) return NULL;
-    json_reader reader = {{read_number, read_text, read_values, read_matrix, read_blocks, read_repeats, read_fail}, u};
-    rbe_layer *layer = type->read(type, &reader.base);
+    rbe_layer *layer = read_options(u, type);
     if (!layer) return NULL;
     if (type->role != RBE_OPERATION) rbe_layer_set_name(layer, name);
     if (fill_params(u, layer) == RBE_OK) return layer;
