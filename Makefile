@@ -42,7 +42,8 @@ LIBS = $(PACKAGE_LIBS) -lm -pthread
 SOURCES := $(wildcard src/*/*.c)
 OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o)
 EXAMPLE_SHARED := $(wildcard examples/common.c examples/openblas.c examples/experiment.c examples/recipe.c examples/tensors.c \
-                             examples/draw_layer.c examples/compression.c examples/sweep.c examples/thresholds.c examples/table.c)
+                             examples/draw_layer.c examples/gnuplot.c examples/compression.c examples/sweep.c \
+                             examples/thresholds.c examples/table.c)
 EXAMPLES := $(patsubst examples/%.c,$(BUILD)/examples/%,$(filter-out $(EXAMPLE_SHARED),$(wildcard examples/*.c)))
 EXAMPLE_COMMON := $(EXAMPLE_SHARED:%.c=$(BUILD)/%.o)
 TESTS := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/*.c))
@@ -237,12 +238,14 @@ lint:
 	    --suppress=missingIncludeSystem -Iinclude -Isrc src examples
 	shellcheck scripts/*.sh tests/*.sh .ci/run
 
-# Every public header compiles by itself, as C11 and as C++11; so does an operation of a user's own.
+# Every public header compiles by itself, as C11 and as C++11; so does an operation of a user's own. A program that adds
+# layers and an optimiser needs nothing else.
 headers:
 	@for h in include/rbe/*.h tests/swish.c; do \
 	    echo "#include \"$${h#include/}\"" | $(CC) -std=c11 -Wall -Wextra -Wpedantic -Werror -Iinclude -I. -fsyntax-only -x c - && \
 	    echo "#include \"$${h#include/}\"" | $(CXX) -std=c++11 -Wall -Wextra -Wpedantic -Werror -Iinclude -I. -fsyntax-only -x c++ - \
 	    || exit 1; done
+	@$(CC) -std=c11 -Wall -Wextra -Wpedantic -Werror -Iinclude -fsyntax-only examples/extend.c
 
 clean:
 	rm -rf $(BUILD)

@@ -1,13 +1,11 @@
-/* A layer in pictures: matrices in a row above, coefficients and energy below. gnuplot gets script and data through a
- * pipe, so that nothing but the picture is left.
- */
+/* A layer in pictures: matrices in a row above, coefficients and energy below. */
 #include "draw_layer.h"
 
 #include <math.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
+
+#include "gnuplot.h"
 
 enum { MOST_PIXELS = 400, CURVE_POINTS = 400 };
 
@@ -174,13 +172,6 @@ static void draw_energy(FILE *gnuplot, bool original, bool stored, double from) 
 
 /* ---- the picture --------------------------------------------------------------------------------------------- */
 
-/* A string of gnuplot's. */
-static void write_quoted(FILE *gnuplot, const char *text) {
-    fputc('\'', gnuplot);
-    for (; *text; text++) fprintf(gnuplot, *text == '\'' ? "''" : "%c", *text);
-    fputs("'\n", gnuplot);
-}
-
 static void write_title(FILE *gnuplot, const rbe_layer *layer) {
     char title[200];
     const rbe_blocks *blocks = rbe_linear_blocks(layer);
@@ -191,16 +182,14 @@ static void write_title(FILE *gnuplot, const rbe_layer *layer) {
         snprintf(title + length, sizeof title - (size_t)length, ", B = %zu, %.3g %% of the values", info.block,
                  100.0 * (double)(info.coefficients + info.alphas) / ((double)info.in * (double)info.out));
     fprintf(gnuplot, "set multiplot title ");
-    write_quoted(gnuplot, title);
+    gnuplot_string(gnuplot, title);
 }
 
-static void write_picture(FILE *gnuplot, const char *path, const rbe_layer *layer, const float *original) {
+static void write_picture(FILE *gnuplot, const rbe_layer *layer, const float *original) {
     const rbe_blocks *blocks = rbe_linear_blocks(layer);
     const rbe_param *stored = rbe_layer_param(layer, 0);
     size_t count = rbe_layer_outputs(layer) * rbe_layer_inputs(layer);
     float *w = dense_matrix(layer);
-    fprintf(gnuplot, "set terminal pngcairo size 1200,1000 font 'DejaVu Sans,18' noenhanced\nset output ");
-    write_quoted(gnuplot, path);
     write_title(gnuplot, layer);
     fprintf(gnuplot, "set tics out nomirror\nset title offset 0,-0.4\n");
     write_energy(gnuplot, "of_weights", w, count, count);
@@ -214,9 +203,7 @@ static void write_picture(FILE *gnuplot, const char *path, const rbe_layer *laye
 }
 
 void draw_layer(const char *path, const rbe_layer *layer, const float *original) {
-    fflush(stdout);
-    signal(SIGPIPE, SIG_IGN); /* if there is no gnuplot: pclose says so */
-    FILE *gnuplot = example_need(popen("gnuplot", "w"));
-    write_picture(gnuplot, path, layer, original);
-    if (pclose(gnuplot) != 0) example_fail(1, "%s: gnuplot failed, or is not installed (scripts/deps.sh)", path);
+    FILE *gnuplot = gnuplot_open(path, 1200, 1000);
+    write_picture(gnuplot, layer, original);
+    gnuplot_close(gnuplot, path);
 }

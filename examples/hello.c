@@ -35,10 +35,9 @@ int main(void) {
     rbe_fit_options options = {.epochs = 80, .batch = 50, .schedule = {.kind = RBE_COSINE}};
     rbe_fit_result result;
     if (status == RBE_OK) status = rbe_fit(model, optim, &train, &test, &options, &result);
+    if (status == RBE_OK) status = rbe_model_print(model, stdout);
     if (status == RBE_OK) {
-        rbe_layer_cost cost = rbe_layer_describe_cost(rbe_model_layer(model, 1));
         printf("loss %.4f, accuracy %.1f %%\n", result.test.loss, 100 * (1 - result.test.error));
-        printf("middle layer: %zu bytes, dense it would be %zu\n", cost.bytes, cost.dense_bytes);
     } else {
         fprintf(stderr, "%s: %s\n", rbe_status_name(status), rbe_last_error());
     }

@@ -97,7 +97,7 @@ rbe_layer *table_scaling(const float *values, size_t rows, size_t columns, bool 
         bias[j] = (float)(back ? mean : -mean / deviation);
     }
     rbe_layer *layer = rbe_dense_from_weights(columns, columns, weights, bias, back ? "units" : "scaling");
-    for (size_t n = 0; layer && n < 2; n++) rbe_layer_param(layer, n)->lr_scale = 0;
+    rbe_layer_freeze(layer, true);
     free(weights);
     free(bias);
     return layer;

@@ -59,7 +59,7 @@ void snapshot_take(snapshot *s, const rbe_linear_layer *layer);
 void snapshot_free(snapshot *s);
 
 /* What an array holds after a change of positions: the old value where there was one, else 0. Of values, gradients
- * and moments. */
+ * and averages. */
 void require_all_followed(const snapshot *old, const snapshot *now);
 
 #endif

@@ -57,7 +57,7 @@ size_t scratch_count(void) {
     return count;
 }
 
-int fsync_calls, failing_fsync;
+atomic_int fsync_calls, failing_fsync;
 void (*at_fsync)(void);
 
 int fsync(int file) {
@@ -228,9 +228,9 @@ void forge(contents *c, const char *from, const char *to) {
 
 static bool same_blocks(const rbe_blocks *a, const rbe_blocks *b) {
     if (!a || !b) return a == b;
-    bool same = a->out == b->out && a->in == b->in && a->output_axis.length == b->output_axis.length &&
-                a->input_axis.length == b->input_axis.length && a->output_axis.overlap == b->output_axis.overlap &&
-                a->input_axis.overlap == b->input_axis.overlap && a->input_axis.height == b->input_axis.height &&
+    bool same = a->out == b->out && a->in == b->in && a->output_side.length == b->output_side.length &&
+                a->input_side.length == b->input_side.length && a->output_side.overlap == b->output_side.overlap &&
+                a->input_side.overlap == b->input_side.overlap && a->input_side.height == b->input_side.height &&
                 a->block == b->block && a->group == b->group && a->row_transform == b->row_transform &&
                 a->column_transform == b->column_transform && a->entries == b->entries &&
                 a->value_count == b->value_count && !a->alpha == !b->alpha &&

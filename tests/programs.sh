@@ -68,6 +68,13 @@ tiny() { # OPTION...
 
 expect "hello" 0 '^loss 0\.0.*accuracy \(100\.0\|99\.[0-9]\) %' "$build/examples/hello"
 
+expect "extend" 0 '^loaded: *the outputs are the same bits' "$build/examples/extend" "$work/extend.safetensors"
+check "extend: checked, moved, pruned" test "$(grep -c '^gradients: .* agree\|^trained: .*[1-9][0-9]* values have moved\|^pruned: .*left' "$work/output")" -eq 3
+expect "extend: its model needs its types" 1 'its kind, affine, is unknown' \
+    "$build/examples/classify" "$work/extend.safetensors"
+expect "extend, unknown option" 2 '^Usage: extend' "$build/examples/extend" --what
+expect "extend, a folder that is not there" 1 '^extend: IO_ERROR: ' "$build/examples/extend" "$work/none/model"
+
 expect "make_digits" 0 '' "$make_digits" --train 200 --test 100 --out "$data"
 expect "make_digits, unknown option" 2 "Try 'make_digits --help'" "$make_digits" --what
 expect "help" 0 '^  --epochs N' "$train" --help
@@ -123,7 +130,7 @@ done
 
 # A default is stated once.
 for program in train_digits growth prune_sweep tune_blocks compress_digits compress_weights import_torch expand classify \
-    make_digits regression; do
+    make_digits regression autoencoder; do
     "$build/examples/$program" --help > "$work/output"
     check "$program --help: one default an option" test "$(grep -c 'default.*default' "$work/output")" -eq 0
 done
@@ -131,7 +138,8 @@ done
 # ---- output ------------------------------------------------------------------------------------------------------
 
 if [ -w /dev/full ]; then
-    for program in 'train_digits --help' 'make_digits --help' hello "make_digits --dump $data"; do
+    for program in 'train_digits --help' 'make_digits --help' hello "extend $work/extend.safetensors" \
+        "make_digits --dump $data"; do
         expect "$program > /dev/full" 1 "^${program%% *}: .*output" sh -c "'$build'/examples/$program > /dev/full"
     done
 fi
@@ -274,6 +282,27 @@ expect "regression, a value that is none" 1 "table.csv, line 5: expected 8 finit
     "$regression" --csv "$work/table.csv" --model "$work/linear.safetensors"
 : > "$work/table.csv"
 expect "regression, an empty file" 1 "table.csv has no rows" "$regression" --csv "$work/table.csv"
+
+# ---- autoencoder -----------------------------------------------------------------------------------------------------
+
+autoencoder=$build/examples/autoencoder
+
+for layer in dense rbe; do
+    drawing=''
+    command -v gnuplot > /dev/null && drawing="--out $work/autoencoder-$layer"
+    # shellcheck disable=SC2086 # options or none
+    expect "autoencoder, $layer" 0 '^reconstruction error 0\.0[0-9]* a pixel .* R^2 0\.[1-9].* of 100 test digits' \
+        "$autoencoder" --data "$data" --layer $layer --epochs 15 --batch 20 --threads 1 $drawing
+    [ -n "$drawing" ] || continue
+    check "autoencoder, $layer: picture, log and model" test -s "$work/autoencoder-$layer/autoencoder.png" -a \
+        -s "$work/autoencoder-$layer/log.csv" -a -s "$work/autoencoder-$layer/model.safetensors"
+    check "autoencoder, $layer: nothing else" test "$(find "$work/autoencoder-$layer" -type f | wc -l)" -eq 3
+    check "autoencoder, $layer: no complaint of gnuplot's" sh -c "! grep -q warning '$work/output'"
+done
+expect "autoencoder, a dense ratio" 2 'ratio needs --layer rbe' "$autoencoder" --layer dense --ratio 4
+"$make_digits" --train 40 --test 20 --out "$work/few" > "$work/output" 2>&1
+expect "autoencoder, few digits" 1 'expected at least 36 test digits' \
+    "$autoencoder" --data "$work/few" --epochs 1 --out "$work/autoencoder-few"
 
 # ---- models in files -------------------------------------------------------------------------------------------------
 
@@ -663,6 +692,7 @@ check_serial() { # FILE
 }
 check "bench_linear --serial, json" check_serial "$work/serial"
 expect "bench_linear --busy" 2 'busy needs --case scaling' "$bench" --busy
+expect "bench_linear --case head" 0 "^{\"case\":\"head\"" "$bench" --quick --json --case head --size 64 --n 64
 for busy in '' --busy; do
     if [ "$(nproc)" -gt 1 ] || [ -z "$busy" ]; then
         # shellcheck disable=SC2086 # an option or none

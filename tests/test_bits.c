@@ -23,7 +23,7 @@ static void make_data(rbe_dataset *data) {
     *data = (rbe_dataset){.count = SAMPLES, .features = FEATURES, .classes = CLASSES, .values = x, .labels = labels};
 }
 
-/* What is trained: the layers differ in grouping, alpha, axis maps and transforms. */
+/* What is trained: the layers differ in grouping, alpha, sides and transforms. */
 typedef struct recipe {
     const char *name;
     bool dense, dropout, growth;

@@ -91,17 +91,17 @@ static const rbe_compress_options fits[] = {
 enum { FITS = sizeof fits / sizeof *fits };
 
 /* The fit lowers the error of the outputs far below that of the largest coefficients, keeps the mean, holds for new
- * inputs, and moments do as well as samples. */
+ * inputs, and a Gram matrix does as well as samples. */
 START_TEST(activations_lower_the_error_of_outputs) {
     const size_t out = 70, in = 90, count = 400;
     float *w = normals(out * in, 1), *x = correlated(count, in, 2), *fresh = correlated(count, in, 5);
     float *bias = test_memory(out, sizeof *bias), *mean = test_memory(in, sizeof *mean);
-    double *moments = test_memory(in * in, sizeof *moments), mean_difference;
+    double *gram = test_memory(in * in, sizeof *gram), mean_difference;
     for (size_t n = 0; n < count; n++)
         for (size_t c = 0; c < in; c++) {
             mean[c] += x[n * in + c] / (float)count;
             for (size_t d = 0; d < in; d++)
-                moments[c * in + d] += (double)x[n * in + c] * (double)x[n * in + d] / (double)count;
+                gram[c * in + d] += (double)x[n * in + c] * (double)x[n * in + d] / (double)count;
         }
 
     rbe_compress_options options = fits[_i];
@@ -126,23 +126,23 @@ START_TEST(activations_lower_the_error_of_outputs) {
     memset(bias, 0, out * sizeof *bias);
     options.samples = NULL;
     options.sample_count = 0;
-    options.moments = moments;
+    options.gram = gram;
     options.mean = mean;
-    rbe_blocks *by_moments = NULL;
-    ck_assert_ok(rbe_compress_weights(&by_moments, bias, NULL, w, out, in, &options));
-    float *fitted_too = decompressed(by_moments);
+    rbe_blocks *by_gram = NULL;
+    ck_assert_ok(rbe_compress_weights(&by_gram, bias, NULL, w, out, in, &options));
+    float *fitted_too = decompressed(by_gram);
     const double same = output_error(x, count, w, fitted_too, bias, out, in, &mean_difference);
     ck_assert_double_eq_tol(same / after, 1.0, 0.01);
     ck_assert_double_lt(mean_difference, 1e-3);
     rbe_blocks_free(plain);
     rbe_blocks_free(blocks);
-    rbe_blocks_free(by_moments);
+    rbe_blocks_free(by_gram);
     free(w);
     free(x);
     free(fresh);
     free(bias);
     free(mean);
-    free(moments);
+    free(gram);
     free(plain_w);
     free(fitted);
     free(fitted_too);
@@ -164,13 +164,13 @@ START_TEST(activations_may_be_poor_or_refused) {
         ck_assert_ok(rbe_blocks_check(blocks));
         rbe_blocks_free(blocks);
     }
-    double *moments = test_memory(in * in, sizeof *moments);
-    ck_assert_ok(rbe_compress(&blocks, w, out, in, &(rbe_compress_options){.ratio = 4.0, .moments = moments}));
+    double *gram = test_memory(in * in, sizeof *gram);
+    ck_assert_ok(rbe_compress(&blocks, w, out, in, &(rbe_compress_options){.ratio = 4.0, .gram = gram}));
     rbe_blocks_free(blocks);
 
     static const struct {
         size_t count;
-        bool samples, moments, nan;
+        bool samples, gram, nan;
         rbe_status status;
     } bad[] = {{1, true, false, false, RBE_INVALID_ARGUMENT},
                {4, false, false, false, RBE_INVALID_ARGUMENT},
@@ -178,18 +178,17 @@ START_TEST(activations_may_be_poor_or_refused) {
                {4, true, false, true, RBE_NUMERICAL_INSTABILITY},
                {0, false, true, true, RBE_NUMERICAL_INSTABILITY}};
     for (size_t n = 0; n < sizeof bad / sizeof *bad; n++) {
-        x[2 * in + 7] = moments[3 * in + 5] = bad[n].nan ? NAN : 0.0F;
-        options = (rbe_compress_options){.samples = bad[n].samples ? x : NULL,
-                                         .sample_count = bad[n].count,
-                                         .moments = bad[n].moments ? moments : NULL};
+        x[2 * in + 7] = gram[3 * in + 5] = bad[n].nan ? NAN : 0.0F;
+        options = (rbe_compress_options){
+            .samples = bad[n].samples ? x : NULL, .sample_count = bad[n].count, .gram = bad[n].gram ? gram : NULL};
         ck_assert_int_eq(rbe_compress_weights(&blocks, bias, NULL, w, out, in, &options), bad[n].status);
         ck_assert_ptr_null(blocks);
         if (bad[n].nan) {
-            const char *place = bad[n].samples ? "sample 2, input 7" : "moment (3, 5)";
+            const char *place = bad[n].samples ? "sample 2, input 7" : "gram (3, 5)";
             ck_assert_msg(strstr(rbe_last_error(), place), "%s", rbe_last_error());
         }
     }
-    free(moments);
+    free(gram);
     free(bias);
     free(w);
     free(x);

@@ -97,7 +97,7 @@ START_TEST(test_growth_takes_the_best) {
     const struct growth_case *c = &growth_cases[_i];
     rbe_linear_options options = case_options(c);
     fixture f;
-    fixture_init(&f, &options, _i % 2 ? rbe_sgd : rbe_adam); /* two moments, or a momentum */
+    fixture_init(&f, &options, _i % 2 ? rbe_sgd : rbe_adam); /* two averages, or a momentum */
     rbe_growth *growth = rbe_growth_new(f.model, &(rbe_growth_options){.steps = 100, .every = 2});
     ck_assert_msg(growth != NULL, "%s", rbe_last_error());
     static float dy[ROWS * OUT];
@@ -532,7 +532,7 @@ END_TEST
 /* ---- growth beside pruning ----------------------------------------------------------------------------------- */
 
 /* Pruning between what growth sees and what it does: growth begins anew with fewer entries. A position that was
- * pruned and grows again starts from zero in value, gradient and moments. */
+ * pruned and grows again starts from zero in value, gradient and averages. */
 START_TEST(test_growth_and_pruning_together) {
     fixture f;
     fixture_init(&f, &usual, _i ? rbe_sgd : rbe_adam);

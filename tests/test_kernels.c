@@ -72,7 +72,7 @@ static rbe_blocks make_blocks(const shape *s, bool wide_columns) {
     w.values = random_floats(w.value_count);
     if (s->alpha) {
         w.alpha = random_floats(RBE_BASIS_COUNT * w.grid_rows * w.grid_cols);
-        w.moments = rbe_moments_new(w.block);
+        w.basis = rbe_basis_new(w.block);
     }
     return w;
 }
@@ -83,7 +83,7 @@ static void free_blocks(rbe_blocks *w) {
     rbe_free(w->columns32);
     rbe_free(w->values);
     rbe_free(w->alpha);
-    rbe_free(w->moments);
+    rbe_free(w->basis);
 }
 
 /* ---- the reference ------------------------------------------------------------------------------------------- */
@@ -141,7 +141,7 @@ static double *dense_matrix(const rbe_blocks *w, const double *left, const doubl
                 for (size_t r = 0; r < block; r++)
                     for (size_t c = 0; c < block; c++)
                         dense[at + r * columns + c] +=
-                            w->alpha[alpha_at(w, p, q, (size_t)l)] * rbe_moments_psi(w->moments, l, r, c);
+                            w->alpha[alpha_at(w, p, q, (size_t)l)] * rbe_basis_psi(w->basis, l, r, c);
         }
     }
     free(coefficients);
@@ -166,7 +166,7 @@ static void parameter_gradients(const rbe_blocks *w, reference *r, const float *
                 for (size_t i = 0; i < block; i++)
                     for (size_t j = 0; j < block; j++)
                         r->alpha[alpha_at(w, p, q, (size_t)l)] +=
-                            gradient[at + i * columns + j] * rbe_moments_psi(w->moments, l, i, j);
+                            gradient[at + i * columns + j] * rbe_basis_psi(w->basis, l, i, j);
         }
         for (size_t i = 0; i < block; i++)
             for (size_t k = w->list_start[g * block + i]; k < w->list_start[g * block + i + 1]; k++)

@@ -120,7 +120,7 @@ START_TEST(first_adam_step_is_the_rate) {
 }
 END_TEST
 
-START_TEST(moments_of_vanished_gradients_become_zero) {
+START_TEST(averages_of_vanished_gradients_become_zero) {
     fixture f;
     fixture_init(&f, "w", 1);
     rbe_optim *optim = optim_for(rbe_adam, &f, &(rbe_optim_options){.beta2 = 0.9f});
@@ -435,6 +435,72 @@ START_TEST(bad_arguments) {
 }
 END_TEST
 
+/* ---- methods of a user's own --------------------------------------------------------------------------------- */
+
+static size_t one_array(const rbe_optim_options *options) {
+    (void)options;
+    return 1;
+}
+
+static size_t five_arrays(const rbe_optim_options *options) {
+    (void)options;
+    return 5;
+}
+
+/* Plain descent that writes down what it was told. */
+static void told(const rbe_optim_options *options, size_t step, rbe_param *param, float *const *state) {
+    for (size_t i = 0; i < param->count; i++) param->value[i] -= options->lr * param->grad[i];
+    state[0][0] += (float)step;
+    state[0][1] = options->beta2;
+}
+
+typedef struct method_refusal {
+    rbe_optim_method method;
+    const char *word;
+} method_refusal;
+
+static const method_refusal method_refusals[] = {
+    {{.state = {"own.m"}, .state_arrays = one_array, .update = told}, "a name"},
+    {{.name = "own", .state = {"own.m"}, .update = told}, "state_arrays"},
+    {{.name = "own", .state = {"own.m"}, .state_arrays = one_array}, "update"},
+    {{.name = "own", .state_arrays = one_array, .update = told}, "own: expected names of 1 state arrays, found 0"},
+    {{.name = "own", .state = {"a", "b", "c", "d"}, .state_arrays = five_arrays, .update = told},
+     "own: expected names of 5 state arrays, found 4"},
+};
+#define METHOD_REFUSALS (int)(sizeof method_refusals / sizeof *method_refusals)
+
+START_TEST(own_method_is_refused) {
+    fixture f;
+    fixture_init(&f, "w", 1);
+    ck_assert_ptr_null(optim_for(&method_refusals[_i].method, &f, NULL));
+    ck_assert_int_eq(rbe_last_status(), RBE_INVALID_ARGUMENT);
+    ck_assert_msg(strstr(rbe_last_error(), method_refusals[_i].word), "%s", rbe_last_error());
+    ck_assert_ptr_null(f.param.companions);
+}
+END_TEST
+
+/* What rbe/optim.h promises to an update: zeros at first, steps from 1, options with their defaults. */
+START_TEST(own_method_is_told) {
+    static const rbe_optim_method own = {.name = "own", .state = {"own.m"}, .state_arrays = one_array, .update = told};
+    fixture f;
+    fixture_init(&f, "w", 1);
+    rbe_optim *optim = optim_for(&own, &f, NULL);
+    ck_assert_ptr_nonnull(optim);
+    rbe_rng *rng = rbe_rng_new(2, 0);
+    for (int step = 0; step < 3; step++) {
+        set_gradient(&f, rng);
+        const float expected = f.value[0] - rbe_optim_lr(optim) * f.grad[0];
+        ck_assert_int_eq(rbe_optim_step(optim), RBE_OK);
+        ck_assert(f.value[0] == expected);
+    }
+    const float *state = rbe_param_companion(&f.param, "own.m");
+    ck_assert(state[0] == 1.0f + 2.0f + 3.0f && state[1] == 0.999f);
+    rbe_rng_free(rng);
+    rbe_optim_free(optim);
+    ck_assert_ptr_null(rbe_param_companion(&f.param, "own.m"));
+}
+END_TEST
+
 /* ---- schedules ----------------------------------------------------------------------------------------------- */
 
 typedef struct point {
@@ -495,7 +561,7 @@ Suite *optim_suite(void) {
     TCase *rule_case = tcase_create("update rules");
     tcase_add_loop_test(rule_case, update_rule, 0, RULES);
     tcase_add_test(rule_case, first_adam_step_is_the_rate);
-    tcase_add_test(rule_case, moments_of_vanished_gradients_become_zero);
+    tcase_add_test(rule_case, averages_of_vanished_gradients_become_zero);
     tcase_add_test(rule_case, parameters_without_a_gradient_stay);
     tcase_add_test(rule_case, state_belongs_to_its_parameter);
     tcase_add_test(rule_case, companions_are_named_arrays);
@@ -512,6 +578,8 @@ Suite *optim_suite(void) {
     TCase *option_case = tcase_create("options");
     tcase_add_loop_test(option_case, option_is_refused, 0, REFUSALS);
     tcase_add_test(option_case, bad_arguments);
+    tcase_add_loop_test(option_case, own_method_is_refused, 0, METHOD_REFUSALS);
+    tcase_add_test(option_case, own_method_is_told);
     suite_add_tcase(suite, option_case);
     TCase *schedule_case = tcase_create("schedules");
     tcase_add_loop_test(schedule_case, schedule_point, 0, POINTS);

@@ -6,6 +6,7 @@
 
 #include "adapt/remap.h"
 #include "adapt_support.h"
+#include "codec/entries.h"
 #include "io_support.h"
 #include "rbe/io.h"
 #include "suites.h"
@@ -220,6 +221,60 @@ START_TEST(test_a_pattern_names_its_rule) {
 }
 END_TEST
 
+/* ---- the walk along the entries ------------------------------------------------------------------------------ */
+
+/* 5 block rows in groups of 2: the last group has one. Columns of 16 bits and of 32. */
+static rbe_blocks *uneven_lists(size_t in) {
+    rbe_geometry geometry;
+    require_ok(rbe_geometry_make(&geometry, 37, in, &(rbe_compress_options){.block = 8, .group = 2, .coeffs = 4}, 1));
+    rbe_blocks *b = rbe_blocks_new(&geometry);
+    ck_assert_ptr_nonnull(b);
+    rbe_rng *rng = rbe_rng_new(in, 0);
+    const size_t lists = b->groups * b->block;
+    for (size_t n = 0; n < lists; n++) /* empty ones among them, at both ends too */
+        rbe_set_list_length(b, n, n == 0 || n == lists - 1 ? 0 : (size_t)(4 * rbe_rng_uniform(rng)));
+    require_ok(rbe_blocks_allocate(b));
+    for (size_t k = 0; k < b->entries; k++) rbe_set_column(b, k, in - b->entries + k);
+    rbe_rng_free(rng);
+    return b;
+}
+
+/* The walk finds the next entry where the layout in grouped.h says that it is. */
+static void require_entry(rbe_walk *at, size_t list, size_t entry, size_t *value) {
+    const rbe_blocks *b = at->b;
+    ck_assert(rbe_walk_next(at));
+    ck_assert_uint_eq(at->list.group * b->block + at->list.frequency, list);
+    ck_assert_uint_eq(at->entry, entry);
+    ck_assert_uint_eq(at->column, b->columns16 ? b->columns16[entry] : b->columns32[entry]);
+    ck_assert_uint_eq(at->list.rows, list / b->block == 2 ? 1 : 2);
+    ck_assert_uint_eq(at->value, *value);
+    *value += at->list.rows;
+}
+
+START_TEST(test_a_walk_meets_every_entry) {
+    rbe_blocks *b = uneven_lists(_i ? 70000 : 80);
+    const size_t lists = b->groups * b->block;
+    size_t value = 0, one_value = 0, group_value = 0;
+    rbe_walk all = rbe_walk_all(b), group = {0};
+    for (size_t list = 0; list < lists; list++) {
+        if (list % b->block == 0) {
+            if (list > 0) ck_assert(!rbe_walk_next(&group));
+            group = rbe_walk_group(b, list / b->block);
+        }
+        rbe_walk one = rbe_walk_lists(b, list, 1);
+        for (size_t k = b->list_start[list]; k < b->list_start[list + 1]; k++) {
+            require_entry(&all, list, k, &value);
+            require_entry(&one, list, k, &one_value);
+            require_entry(&group, list, k, &group_value);
+        }
+        ck_assert(!rbe_walk_next(&one));
+    }
+    ck_assert(!rbe_walk_next(&group) && !rbe_walk_next(&all) && !rbe_walk_next(&all));
+    ck_assert_uint_eq(value, b->value_count);
+    rbe_blocks_free(b);
+}
+END_TEST
+
 /* ---- the suite ----------------------------------------------------------------------------------------------- */
 
 Suite *positions_suite(void) {
@@ -227,6 +282,9 @@ Suite *positions_suite(void) {
     TCase *passes = tcase_create("passes");
     tcase_add_loop_test(passes, test_change_between_passes, 0, 2 * CHANGES);
     suite_add_tcase(suite, passes);
+    TCase *walk = tcase_create("walk");
+    tcase_add_loop_test(walk, test_a_walk_meets_every_entry, 0, 2);
+    suite_add_tcase(suite, walk);
     TCase *inputs = tcase_create("inputs");
     tcase_add_loop_test(inputs, test_inputs_without_frequencies, 0, DRAWINGS);
     tcase_add_test(inputs, test_all_inputs_and_the_padding);

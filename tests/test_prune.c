@@ -382,7 +382,7 @@ START_TEST(test_prune_to_bytes) {
         ck_assert_double_le((double)report.bytes_after, prune.amount);
         ck_assert_double_ge((double)report.bytes_after, prune.amount - 2 * 14 - 1); /* an entry's bytes a layer */
         ck_assert_uint_eq(report.bytes_before - report.bytes_after, whole - rbe_model_describe_cost(f.model).bytes);
-        /* The value itself is among the bytes; its two moments are freed too, and the gradients' buffer gets smaller. */
+        /* The value itself is among the bytes; its two averages are freed too, and the gradients' buffer gets smaller. */
         ck_assert_ptr_nonnull(rbe_model_gradients(f.model, &gradients[1]));
         ck_assert_uint_lt(gradients[1], gradients[0]);
         size_t freed = whole - report.bytes_after + 2 * sizeof(float) * (before - stored(f.model)) +

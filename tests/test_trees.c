@@ -1,5 +1,6 @@
 /* Layers inside layers: what they compute, what they are called, that they are trained, stored and freed as one model;
  * weights in several places; kinds of a user's own. */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -145,6 +146,32 @@ START_TEST(shared_weights_sum_their_gradients) {
 }
 END_TEST
 
+/* Where a layer was put first does not matter, nor whether that container is freed or becomes a part of the model. */
+START_TEST(layers_are_found_wherever_they_were_first) {
+    rbe_model *model = rbe_model_new(), *other = rbe_model_new();
+    rbe_layer *layer = compressed(1, "a"), *bag = rbe_bag_new("bag"), *second = rbe_bag_new("second");
+    if (_i < 2) ck_assert_ok(rbe_layer_add(bag, layer));
+    ck_assert_ok(rbe_model_add(model, layer));
+    if (_i >= 2) ck_assert_ok(rbe_layer_add(bag, layer));
+    ck_assert_ok(rbe_layer_add(second, layer));
+    ck_assert_ptr_eq(rbe_model_layer(model, 0), layer);
+    ck_assert_str_eq(rbe_layer_path(layer), "a");
+    ck_assert_int_eq(rbe_model_add(other, bag), RBE_INVALID_ARGUMENT); /* it holds a layer of the first */
+    if (_i % 2)
+        ck_assert_ok(rbe_model_add(model, bag));
+    else
+        rbe_layer_free(bag);
+    ck_assert_ptr_eq(rbe_model_layer(model, 0), layer);
+    ck_assert_ptr_null(rbe_model_layer(model, 1));
+    ck_assert_uint_eq(rbe_model_describe_cost(model).values, rbe_layer_describe_cost(layer).values);
+    rbe_model_free(other);
+    rbe_model_free(model);
+    ck_assert_uint_eq(rbe_layer_describe_cost(second).values, rbe_layer_describe_cost(layer).values);
+    rbe_layer_free(second);
+    ck_assert_uint_eq(rbe_memory().current, 0);
+}
+END_TEST
+
 /* ---- in files ------------------------------------------------------------------------------------------------ */
 
 static rbe_model *reloaded(const rbe_model *model, rbe_store store) {
@@ -197,6 +224,43 @@ START_TEST(bags_are_stored) {
     free(x);
     rbe_model_free(model);
     rbe_model_free(again);
+}
+END_TEST
+
+/* ---- kinds of the library ------------------------------------------------------------------------------------ */
+
+static rbe_var *norm_loss(rbe_tape *tape, void *user) {
+    const void *const *all = user;
+    rbe_var *y = rbe_layer_forward(all[0], rbe_input(tape, rbe_tensor_2d((float *)all[1], ROWS, WIDTH)));
+    return rbe_mean(rbe_mul(y, rbe_tanh(y)));
+}
+
+START_TEST(rms_norm_is_a_layer) {
+    float *x = inputs();
+    rbe_model *model = rbe_model_new();
+    rbe_layer *norm = rbe_rms_norm_new(WIDTH, 1e-3f, "norm");
+    ck_assert_ok(rbe_model_add(model, norm));
+    rbe_param *scale = rbe_layer_param(norm, 0);
+    fill_normal(scale->value, WIDTH, 1.0, 3);
+    rbe_tape *tape = rbe_tape_new(NULL);
+    const float *y = rbe_value(rbe_model_forward(model, rbe_input(tape, rbe_tensor_2d(x, ROWS, WIDTH))))->data;
+    for (size_t n = 0; n < ROWS; n++) {
+        double squares = 0;
+        for (size_t k = 0; k < WIDTH; k++) squares += (double)x[n * WIDTH + k] * x[n * WIDTH + k];
+        for (size_t k = 0; k < WIDTH; k++)
+            ck_assert_double_eq_tol((double)y[n * WIDTH + k],
+                                    x[n * WIDTH + k] / sqrt(squares / WIDTH + 1e-3) * scale->value[k], 1e-5);
+    }
+    rbe_tape_free(tape);
+    const void *all[] = {norm, x};
+    ck_assert_ok(rbe_check_gradients(norm_loss, all, &scale, 1, NULL, NULL));
+    rbe_model *again = reloaded(model, RBE_STORE_F32);
+    ck_assert(same_models(model, again));
+    ck_assert_ptr_null(rbe_rms_norm_new(0, 0.0f, NULL));
+    ck_assert_ptr_null(rbe_rms_norm_new(WIDTH, -1.0f, NULL));
+    rbe_model_free(model);
+    rbe_model_free(again);
+    free(x);
 }
 END_TEST
 
@@ -419,12 +483,14 @@ Suite *trees_suite(void) {
     tcase_add_test(tree, trees_compute_what_they_say);
     tcase_add_test(tree, trees_have_paths);
     tcase_add_loop_test(tree, shared_weights_sum_their_gradients, 0, 2);
+    tcase_add_loop_test(tree, layers_are_found_wherever_they_were_first, 0, 4);
     tcase_add_test(tree, wrong_trees_are_refused);
     tcase_add_test(tree, trees_are_trained_grown_and_pruned);
     tcase_add_test(tree, models_are_printed);
     tcase_add_test(tree, trees_when_allocations_fail);
     tcase_add_test(file, trees_are_stored);
     tcase_add_test(file, bags_are_stored);
+    tcase_add_test(own, rms_norm_is_a_layer);
     tcase_add_test(own, functions_of_a_user);
     tcase_add_test(own, kinds_of_a_user_are_stored);
     suite_add_tcase(suite, tree);

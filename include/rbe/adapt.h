@@ -1,7 +1,7 @@
 /* rbe/adapt.h - compressed layers that change their positions: growth, pruning, block size, budgets.
  *
- * Whatever changes the positions of a layer moves its values, gradients and companions (an optimiser's moments) along with
- * them; memory that is no longer needed is freed. Every call either does its work or leaves the layer as it was.
+ * Whatever changes the positions of a layer moves its values, gradients and companions (an optimiser's state) along
+ * with them; memory that is no longer needed is freed. Every call either does its work or leaves the layer as it was.
  * A forward pass from before such a change has no backward pass any more: rbe_backward answers INVALID_ARGUMENT.
  */
 #ifndef RBE_ADAPT_H
@@ -17,8 +17,8 @@ extern "C" {
 
 /* Every `every` steps each compressed layer drops the given fraction of its coefficients, those of smallest |c|,
  * and grows as many at the empty positions where the loss's gradient is largest (summed in squares over the block
- * rows that share a position), list by list. Grown coefficients start at 0 with moments of 0. The number of values
- * never changes.
+ * rows that share a position), list by list. Grown coefficients start at 0 with an optimiser's state of 0. The
+ * number of values never changes.
  *
  *     fraction(step) = fraction (1 + cos(pi step / (stop steps))) / 2, none after stop * steps
  *

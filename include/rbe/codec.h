@@ -93,16 +93,16 @@ typedef struct rbe_compress_options {
     bool adaptive;          /* of dct, haar, db4, wht and identity, take the best on each axis left at NULL; of two
                                axes the best pair, at the cost of 25 compressions (of one: 5) */
     double target_error;    /* instead of coeffs or ratio: the least budget of the whole matrix that reaches this
-                               relative error (of the outputs if there are samples or moments, else of W) */
+                               relative error (of the outputs if there are samples or a Gram matrix, else of W) */
     double min_compression; /* fail unless a dense matrix takes that many times more bytes; default 1 with
                                target_error, otherwise 0 */
 
     /* What the inputs look like, if that is known: positions are then chosen, and values, alphas and bias fitted,
-     * for small errors of the outputs. Samples (count x in), or the means of x_i x_j (in x in) and of x_i (in;
-     * NULL: zeros). */
+     * for small errors of the outputs. Samples (count x in), or their Gram matrix, the means of x_i x_j (in x in),
+     * and the means of x_i (in; NULL: zeros). */
     const float *samples;
     size_t sample_count;
-    const double *moments;
+    const double *gram;
     const float *mean;
 } rbe_compress_options;
 
@@ -119,14 +119,14 @@ RBE_API rbe_status rbe_compress(rbe_blocks **blocks, const float *weights, size_
 typedef struct rbe_compress_report {
     double relative_error; /* ||W - W'|| / ||W||, Frobenius; 0 / 0 is 0 */
     double snr;            /* -20 log10 of it, in dB */
-    double output_error;   /* the same of the centred outputs for the samples or moments; 0 without */
+    double output_error;   /* the same of the centred outputs for the samples or the Gram matrix; 0 without */
     double value_ratio;    /* out * in / (coefficients and alphas) */
     double byte_ratio;     /* of float weights / (values, positions, alphas) */
     double seconds;
     const rbe_transform *row_transform, *column_transform;
 } rbe_compress_report;
 
-/* rbe_compress with more to say: `report` (or NULL) is filled in. With samples or moments, `bias` (out values, or
+/* rbe_compress with more to say: `report` (or NULL) is filled in. With samples or a Gram matrix, `bias` (out values, or
  * NULL) is corrected so that the mean output stays what it was with `weights`; NUMERICAL_INSTABILITY if a corrected
  * bias is not finite. On failure neither is touched. */
 RBE_API rbe_status rbe_compress_weights(rbe_blocks **blocks, float *bias, rbe_compress_report *report,
@@ -134,7 +134,8 @@ RBE_API rbe_status rbe_compress_weights(rbe_blocks **blocks, float *bias, rbe_co
                                         const rbe_compress_options *options);
 
 /* The same for a matrix that is compressed already: another block size, transform, budget. A block row is
- * decompressed at a time, and its spectrum held; with samples or moments the spectrum of a group of block rows. */
+ * decompressed at a time, and its spectrum held; with samples or a Gram matrix the spectrum of a group of block
+ * rows. */
 RBE_API rbe_status rbe_recompress(rbe_blocks **blocks, float *bias, rbe_compress_report *report,
                                   const rbe_blocks *source, const rbe_compress_options *options);
 RBE_API void rbe_blocks_free(rbe_blocks *blocks); /* NULL is allowed */

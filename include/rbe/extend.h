@@ -66,7 +66,7 @@ RBE_API rbe_status rbe_read_fail(const rbe_reader *reader, const char *format, .
 /* What a layer is for those that go through a model. */
 typedef enum rbe_layer_role {
     RBE_LAYER,     /* counted by rbe_model_layer */
-    RBE_OPERATION, /* a function without parameters: not counted, not named */
+    RBE_OPERATION, /* a function without parameters: not counted, not named. So an operation of your own is stored. */
     RBE_CONTAINER  /* holds others, which are counted in its place */
 } rbe_layer_role;
 
@@ -76,7 +76,7 @@ struct rbe_layer_type {
     const char *kind; /* "dense": what files call it */
     rbe_layer_role role;
 
-    /* y = layer(x). The width of x has been checked against layer->in. */
+    /* y = layer(x). x has a value (rbe_ok), whose width has been checked against layer->in. */
     rbe_var *(*forward)(const rbe_layer *layer, rbe_var *x);
 
     /* Frees what the layer owns beside its struct, its parameters' gradients and companions, and its children. */
@@ -113,7 +113,8 @@ struct rbe_layer_type {
 struct rbe_layer {
     const rbe_layer_type *type;
     size_t in, out;    /* widths; 0: any */
-    rbe_param *params; /* an array inside the layer's own struct, so that those of a const layer have gradients */
+    rbe_param *params; /* an array inside the layer's own struct, so that those of a const layer have gradients. Of each
+                          you set part, value, count, lr_scale (1: trained as others are), and decays or rows if so. */
     size_t param_count;
     /* ------------------------------------------------------------------------------------------------------------ */
     char name[RBE_NAME_SIZE]; /* within its parent: "query" */

@@ -31,7 +31,7 @@ extern "C" {
 /* ---- parameters ---------------------------------------------------------------------------------------------- */
 
 /* A flat array of trained values and all that belongs to them: a gradient, and companions, arrays of the same layout that
- * are kept beside them - an optimiser's moments, an average of the values. Whatever moves values (growth, pruning) moves
+ * are kept beside them - an optimiser's state, an average of the values. Whatever moves values (growth, pruning) moves
  * all of it. A layer's parameters are owned by the layer. One of your own is a struct that you fill in: value, count,
  * lr_scale, and zeros else. */
 typedef struct rbe_param {
@@ -200,6 +200,12 @@ RBE_API rbe_status rbe_linear_forward_safe(const rbe_layer *layer, const rbe_ten
 
 RBE_API rbe_layer *rbe_dropout_new(float probability);
 
+/* ---- normalisation as a layer -------------------------------------------------------------------------------- */
+
+/* y = x / sqrt(mean of x^2 + epsilon) * scale along the last dimension of `width` values; the trained scale begins at 1.
+ * epsilon 0: 1e-5. */
+RBE_API rbe_layer *rbe_rms_norm_new(size_t width, float epsilon, const char *name);
+
 /* ---- layers of layers ---------------------------------------------------------------------------------------- */
 
 /* A container owns the layers that are added to it, also when adding them fails. A layer may be added in several places
@@ -223,8 +229,8 @@ RBE_API rbe_layer *rbe_bag_new(const char *name);
 RBE_API rbe_layer *rbe_operation_new(rbe_var *(*operation)(rbe_var *));
 RBE_API rbe_layer *rbe_function_new(rbe_var *(*function)(void *user, rbe_var *), void *user);
 
-/* Adds a layer to a sequential one or a bag. */
-RBE_API rbe_status rbe_layer_add(rbe_layer *container, rbe_layer *layer);
+/* Adds a layer to a container: a sequential one or a bag. */
+RBE_API rbe_status rbe_layer_add(rbe_layer *layer, rbe_layer *child);
 
 /* The n-th layer inside, operations included; NULL past the last. */
 RBE_API rbe_layer *rbe_layer_child(const rbe_layer *layer, size_t n);

@@ -101,14 +101,17 @@ RBE_API bool rbe_schedule_kind_named(const char *name, rbe_schedule_kind *kind);
 
 #define RBE_OPTIM_MAX_STATE 4
 
-/* A constant table, to be handed to rbe_optim_new as rbe_adam is. */
+/* A constant table, to be handed to rbe_optim_new as rbe_adam is; it must outlive the optimiser. rbe_optim_new refuses
+ * one (INVALID_ARGUMENT) without a name, state_arrays or update, or with more state arrays than names. */
 struct rbe_optim_method {
     const char *name;
     const char *state[RBE_OPTIM_MAX_STATE]; /* names of the companions that it keeps: "adam.m" */
     /* How many of them it keeps with these options. */
     size_t (*state_arrays)(const rbe_optim_options *options);
-    /* Changes param->value by param->grad, both of param->count floats, and its state. options->lr is the present rate,
-     * step counts from 1. Called for parameters that are trained only. */
+    /* Changes param->value by param->grad, both of param->count floats, and its state, which begins as zeros. The
+     * options have their defaults filled in, those of adam too, and options->lr is the present rate: that of a parameter
+     * is lr * param->lr_scale, and its decay is 0 unless param->decays. step counts from 1. Called for parameters that
+     * are trained only. */
     void (*update)(const rbe_optim_options *options, size_t step, rbe_param *param, float *const *state);
     bool keeps_squares; /* of gradients, as floats: those beyond 1e19 are refused then */
 };

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "codec/entries.h"
 #include "codec/solve.h"
 #include "codec/strip.h"
 
@@ -23,16 +24,14 @@ static size_t least(size_t a, size_t b) { return a < b ? a : b; }
 
 /* Block row p of what is removed, as coefficients; says whether there is anything. */
 static bool spread_removed(const rbe_blocks *b, const uint8_t *keep, size_t p, double *strip, size_t width) {
-    size_t g = p / b->group, m = p % b->group;
+    size_t m = p % b->group;
     bool any = false;
     memset(strip, 0, b->block * width * sizeof *strip);
-    for (size_t i = 0; i < b->block; i++)
-        for (size_t k = b->list_start[g * b->block + i]; k < b->list_start[g * b->block + i + 1]; k++) {
-            const float *value = rbe_entry_value(b, g, k, m);
-            if (keep[value - b->values]) continue;
-            strip[i * width + rbe_column_at(b, k)] = *value;
-            any = true;
-        }
+    for (rbe_walk at = rbe_walk_group(b, p / b->group); rbe_walk_next(&at);) {
+        if (keep[at.value + m]) continue;
+        strip[at.list.frequency * width + at.column] = b->values[at.value + m];
+        any = true;
+    }
     return any;
 }
 
@@ -100,7 +99,7 @@ rbe_status rbe_absorb(const rbe_blocks *b, const uint8_t *keep, float *change, r
     *absorption = (rbe_absorption){0};
     size_t alphas = N * b->grid_rows * b->grid_cols;
     if (change) memset(change, 0, alphas * sizeof *change);
-    if (b->output_axis.kind == RBE_AXIS_MAP_OVERLAP) change = NULL;
+    if (b->output_side.kind == RBE_SIDE_OVERLAP) change = NULL;
     rbe_strips s;
     RBE_TRY(rbe_strips_new(&s, b));
     double *strip = rbe_alloc(b->block * s.width, sizeof *strip);

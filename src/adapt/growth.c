@@ -20,6 +20,7 @@
 #include "adapt/spectrum.h"
 #include "base/alloc.h"
 #include "base/parallel.h"
+#include "codec/entries.h"
 #include "codec/select.h"
 #include "rbe/adapt.h"
 
@@ -72,7 +73,7 @@ static bool fits(const grown_layer *l) {
 
 static rbe_status make_buffers(grown_layer *l) {
     const rbe_blocks *b = l->linear->blocks;
-    size_t lists = b->groups * b->block, columns = b->grid_cols * b->block;
+    size_t lists = rbe_list_count(b), columns = b->grid_cols * b->block;
     free_buffers(l);
     l->next = rbe_lists_new(b);
     l->candidate = rbe_alloc(b->entries, sizeof *l->candidate);
@@ -81,8 +82,10 @@ static rbe_status make_buffers(grown_layer *l) {
     l->keep = rbe_alloc(columns, sizeof *l->keep);
     l->column = rbe_alloc(columns, sizeof *l->column);
     if (!l->next || !l->candidate || !l->wanted || !l->score || !l->keep || !l->column) return RBE_INSUFFICIENT_MEMORY;
-    for (size_t list = 0; list < lists; list++)
-        l->next->list_start[list + 1] = b->list_start[list + 1] - b->list_start[list];
+    for (size_t n = 0; n < lists; n++) {
+        const rbe_list list = rbe_list_at(b, n);
+        rbe_set_list_length(l->next, n, list.end - list.first);
+    }
     return rbe_blocks_allocate(l->next);
 }
 
@@ -118,10 +121,9 @@ static float lower_bound(const float *score, size_t count, size_t wanted) {
 
 /* Notes the best empty positions of a list; spoils the scores (one per column). */
 static void choose_candidates(grown_layer *l, size_t list, float *score, size_t columns) {
-    const rbe_blocks *b = l->linear->blocks;
-    size_t first = b->list_start[list], entries = b->list_start[list + 1] - first, count = 0;
-    size_t wanted = (size_t)lround(l->fraction * (double)entries);
-    for (size_t k = first; k < first + entries; k++) score[rbe_column_at(b, k)] = 0.0f;
+    const rbe_list taken = rbe_list_at(l->linear->blocks, list);
+    size_t wanted = (size_t)lround(l->fraction * (double)(taken.end - taken.first)), count = 0;
+    for (rbe_walk at = rbe_walk_lists(l->linear->blocks, list, 1); rbe_walk_next(&at);) score[at.column] = 0.0f;
     l->wanted[list] = 0;
     if (wanted == 0) return;
     float bound = lower_bound(score, columns, wanted); /* few columns reach it, and only they are ranked */
@@ -132,7 +134,7 @@ static void choose_candidates(grown_layer *l, size_t list, float *score, size_t 
         }
     keep_largest(l, l->score, count, wanted);
     for (size_t n = 0; n < count; n++)
-        if (l->keep[n]) l->candidate[first + l->wanted[list]++] = l->column[n];
+        if (l->keep[n]) l->candidate[taken.first + l->wanted[list]++] = l->column[n];
 }
 
 /* Scores, and what is added to them: the squares of a block row's gradient. */
@@ -175,26 +177,23 @@ static rbe_status see_backward(void *user, const rbe_linear_layer *layer, const 
 /* Marks the strongest entries of a list, all but as many as will grow. */
 static void choose_kept(grown_layer *l, size_t list) {
     const rbe_blocks *b = l->linear->blocks;
-    size_t g = list / b->block, rows = rbe_group_rows(b, g);
-    size_t first = b->list_start[list], count = b->list_start[list + 1] - first;
-    const float *value = rbe_entry_value(b, g, first, 0);
-    for (size_t n = 0; n < count; n++, value += rows) {
-        l->score[n] = FLT_MIN; /* an entry of zeros counts as well */
-        for (size_t m = 0; m < rows; m++) l->score[n] += value[m] * value[m];
+    size_t count = 0;
+    for (rbe_walk at = rbe_walk_lists(b, list, 1); rbe_walk_next(&at); count++) {
+        const float *value = b->values + at.value;
+        l->score[count] = FLT_MIN; /* an entry of zeros counts as well */
+        for (size_t m = 0; m < at.list.rows; m++) l->score[count] += value[m] * value[m];
     }
     keep_largest(l, l->score, count, count - l->wanted[list]);
 }
 
 /* Writes the new list: what is kept and what grows, in ascending order. */
 static void merge(grown_layer *l, size_t list) {
-    const rbe_blocks *b = l->linear->blocks;
-    size_t first = b->list_start[list], end = b->list_start[list + 1], out = first;
+    size_t first = rbe_list_at(l->linear->blocks, list).first, out = first;
     const uint32_t *candidate = l->candidate + first, *last = candidate + l->wanted[list];
-    for (size_t k = first; k < end; k++) {
-        if (!l->keep[k - first]) continue;
-        size_t column = rbe_column_at(b, k);
-        while (candidate < last && *candidate < column) rbe_set_column(l->next, out++, *candidate++);
-        rbe_set_column(l->next, out++, column);
+    for (rbe_walk at = rbe_walk_lists(l->linear->blocks, list, 1); rbe_walk_next(&at);) {
+        if (!l->keep[at.entry - first]) continue;
+        while (candidate < last && *candidate < at.column) rbe_set_column(l->next, out++, *candidate++);
+        rbe_set_column(l->next, out++, at.column);
     }
     while (candidate < last) rbe_set_column(l->next, out++, *candidate++);
 }
@@ -203,10 +202,10 @@ static rbe_status exchange(grown_layer *l, rbe_growth_counters *counted) {
     const rbe_blocks *b = l->linear->blocks;
     size_t moved = 0;
     if (!fits(l)) return RBE_OK; /* nor does what was seen */
-    for (size_t list = 0; list < b->groups * b->block; list++) {
+    for (size_t list = 0; list < rbe_list_count(b); list++) {
         choose_kept(l, list);
         merge(l, list);
-        moved += l->wanted[list] * rbe_group_rows(b, list / b->block);
+        moved += l->wanted[list] * rbe_list_at(b, list).rows;
     }
     if (moved == 0) return RBE_OK;
     counted->values += moved;

@@ -19,6 +19,7 @@
 #include "adapt/sensitivity.h"
 #include "base/alloc.h"
 #include "base/splitmix.h"
+#include "codec/entries.h"
 #include "codec/select.h"
 #include "nn/model.h"
 #include "tensor/node.h"
@@ -56,9 +57,9 @@ static size_t values_of_unit(const pruning *p, const rbe_blocks *b, size_t g) {
 
 /* Where the units of group g begin; those of the last group end at group number `groups`. */
 static size_t group_units(const pruning *p, const rbe_blocks *b, size_t g) {
-    size_t entry = b->list_start[g * b->block];
-    if (!p->options->single_values) return entry;
-    return g < b->groups ? rbe_group_values(b, g) : b->value_count;
+    if (g == b->groups) return p->options->single_values ? b->value_count : b->entries;
+    const rbe_list first = rbe_list_at(b, g * b->block);
+    return p->options->single_values ? first.value : first.first;
 }
 
 /* ---- scores -------------------------------------------------------------------------------------------------- */
@@ -212,31 +213,26 @@ static rbe_status choose_units(const pruning *p, size_t model_bytes) {
 /* Marks what stays value by value, and the lists' lengths; counts what goes. */
 static void mark_values(const pruning *p, pruned_layer *l) {
     const rbe_blocks *b = l->linear->blocks;
-    for (size_t list = 0; list < b->groups * b->block; list++) {
-        size_t g = list / b->block, rows = rbe_group_rows(b, g), kept_entries = 0;
-        for (size_t k = b->list_start[list]; k < b->list_start[list + 1]; k++) {
-            size_t first = (size_t)(rbe_entry_value(b, g, k, 0) - b->values), kept = 0, zeros = 0;
-            for (size_t n = first; n < first + rows; n++) {
-                l->keep[n] = l->keep_unit[p->options->single_values ? n : k];
+    for (size_t list = 0; list < rbe_list_count(b); list++) {
+        size_t kept_entries = 0;
+        for (rbe_walk at = rbe_walk_lists(b, list, 1); rbe_walk_next(&at);) {
+            size_t rows = at.list.rows, kept = 0, zeros = 0;
+            for (size_t n = at.value; n < at.value + rows; n++) {
+                l->keep[n] = l->keep_unit[p->options->single_values ? n : at.entry];
                 kept += l->keep[n];
                 zeros += !l->keep[n] && b->values[n] == 0.0f;
             }
             l->removed += rows - kept - (kept > 0 ? zeros : 0);
             kept_entries += kept > 0;
         }
-        l->next->list_start[list + 1] = (uint32_t)kept_entries;
+        rbe_set_list_length(l->next, list, kept_entries);
     }
 }
 
 static void fill_lists(const pruned_layer *l) {
-    const rbe_blocks *b = l->linear->blocks;
     size_t next = 0;
-    for (size_t list = 0; list < b->groups * b->block; list++) {
-        size_t g = list / b->block, rows = rbe_group_rows(b, g);
-        for (size_t k = b->list_start[list]; k < b->list_start[list + 1]; k++)
-            if (memchr(l->keep + (rbe_entry_value(b, g, k, 0) - b->values), 1, rows))
-                rbe_set_column(l->next, next++, rbe_column_at(b, k));
-    }
+    for (rbe_walk at = rbe_walk_all(l->linear->blocks); rbe_walk_next(&at);)
+        if (memchr(l->keep + at.value, 1, at.list.rows)) rbe_set_column(l->next, next++, at.column);
 }
 
 static rbe_status prepare(const pruning *p, pruned_layer *l) {

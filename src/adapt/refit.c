@@ -10,6 +10,7 @@
 
 #include "base/alloc.h"
 #include "codec/activations.h"
+#include "codec/entries.h"
 
 /* Tables and scratch for the groups of a layer; `change` is a strip of W - W'. */
 typedef struct workspace {
@@ -34,19 +35,19 @@ static void workspace_free(workspace *w) {
 }
 
 static rbe_status map_mean(workspace *w) {
-    const rbe_axis_map *axis = &w->b->input_axis;
-    w->mean = rbe_alloc_zeroed(w->strips.width + axis->length + rbe_axis_scratch(axis, 1, 1), sizeof(float));
+    const rbe_side *side = &w->b->input_side;
+    w->mean = rbe_alloc_zeroed(w->strips.width + side->length + rbe_side_scratch(side, 1, 1), sizeof(float));
     if (!w->mean) return rbe_last_status();
     float *plain = w->mean + w->strips.width;
-    for (size_t c = 0; c < axis->length; c++) plain[c] = (float)w->inputs.mean[c];
-    rbe_axis_apply(axis, plain, 1, 1, w->mean, plain + axis->length);
+    for (size_t c = 0; c < side->length; c++) plain[c] = (float)w->inputs.mean[c];
+    rbe_side_apply(side, plain, 1, 1, w->mean, plain + side->length);
     return RBE_OK;
 }
 
 static rbe_status workspace_new(workspace *w, const rbe_blocks *b, const float *samples, size_t count) {
     *w = (workspace){.b = b};
     const rbe_compress_options options = {.samples = samples, .sample_count = count};
-    RBE_TRY(rbe_inputs_new(&w->inputs, b->input_axis.length, &options));
+    RBE_TRY(rbe_inputs_new(&w->inputs, b->input_side.length, &options));
     RBE_TRY(rbe_strips_new(&w->strips, b));
     RBE_TRY(rbe_activations_new(&w->activations, &w->inputs, &w->strips));
     size_t strip = b->block * w->strips.width;
@@ -58,8 +59,10 @@ static rbe_status workspace_new(workspace *w, const rbe_blocks *b, const float *
     return map_mean(w);
 }
 
-/* Where entry k of list i of group g stands in a strip. */
-static size_t place(const workspace *w, size_t i, size_t k) { return i * w->strips.width + rbe_column_at(w->b, k); }
+/* Where an entry stands in a strip. */
+static size_t place(const workspace *w, const rbe_walk *at) {
+    return at->list.frequency * w->strips.width + at->column;
+}
 
 /* The group as it is, dense. */
 static void read_group(workspace *w, size_t g, const uint8_t *keep) {
@@ -67,13 +70,11 @@ static void read_group(workspace *w, size_t g, const uint8_t *keep) {
     size_t strip = b->block * w->strips.width, rows = rbe_group_rows(b, g);
     memset(w->spectra, 0, rows * strip * sizeof *w->spectra);
     memset(w->keep, 0, strip);
-    for (size_t i = 0; i < b->block; i++)
-        for (size_t k = b->list_start[g * b->block + i]; k < b->list_start[g * b->block + i + 1]; k++)
-            for (size_t m = 0; m < rows; m++) {
-                const float *value = rbe_entry_value(b, g, k, m);
-                w->spectra[m * strip + place(w, i, k)] = (double)*value;
-                if (keep[value - b->values]) w->keep[place(w, i, k)] = 1;
-            }
+    for (rbe_walk at = rbe_walk_group(b, g); rbe_walk_next(&at);)
+        for (size_t m = 0; m < rows; m++) {
+            w->spectra[m * strip + place(w, &at)] = (double)b->values[at.value + m];
+            if (keep[at.value + m]) w->keep[place(w, &at)] = 1;
+        }
     for (size_t m = 0; b->alpha && m < rows; m++)
         for (size_t q = 0; q < b->grid_cols; q++)
             for (size_t l = 0; l < RBE_BASIS_COUNT; l++)
@@ -86,13 +87,11 @@ static void store_row(workspace *w, rbe_refit *refit, size_t g, size_t m) {
     const rbe_blocks *b = w->b;
     const double *fitted = w->spectra + m * b->block * w->strips.width;
     memset(w->change, 0, b->block * w->strips.width * sizeof *w->change);
-    for (size_t i = 0; i < b->block; i++)
-        for (size_t k = b->list_start[g * b->block + i]; k < b->list_start[g * b->block + i + 1]; k++) {
-            const float *value = rbe_entry_value(b, g, k, m);
-            float *next = &refit->values[value - b->values];
-            *next = w->keep[place(w, i, k)] ? (float)fitted[place(w, i, k)] : 0.0f;
-            w->change[place(w, i, k)] = (double)*value - (double)*next;
-        }
+    for (rbe_walk at = rbe_walk_group(b, g); rbe_walk_next(&at);) {
+        float *next = &refit->values[at.value + m];
+        *next = w->keep[place(w, &at)] ? (float)fitted[place(w, &at)] : 0.0f;
+        w->change[place(w, &at)] = (double)b->values[at.value + m] - (double)*next;
+    }
     rbe_strip_synthesise(&w->strips, w->change);
     if (!b->alpha) return;
     double *alpha = w->alpha + m * b->grid_cols * RBE_BASIS_COUNT;
@@ -132,7 +131,7 @@ rbe_status rbe_refit_make(rbe_refit *refit, const rbe_linear_layer *layer, const
                           size_t count) {
     const rbe_blocks *b = layer->blocks;
     *refit = (rbe_refit){0};
-    if (b->output_axis.kind == RBE_AXIS_MAP_OVERLAP)
+    if (b->output_side.kind == RBE_SIDE_OVERLAP)
         return rbe_fail(RBE_INVALID_ARGUMENT, "refit of %s: blocks overlap", layer->base.name);
     workspace w;
     rbe_status status = workspace_new(&w, b, samples, count);

@@ -10,35 +10,31 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "codec/entries.h"
 
 rbe_blocks *rbe_lists_new(const rbe_blocks *like) {
-    return rbe_blocks_new(&(rbe_block_plan){.out = like->out,
-                                            .in = like->in,
-                                            .block = like->block,
-                                            .grid_rows = like->grid_rows,
-                                            .grid_cols = like->grid_cols,
-                                            .group = like->group,
-                                            .row_transform = like->row_transform,
-                                            .column_transform = like->column_transform});
+    return rbe_blocks_new(&(rbe_geometry){.out = like->out,
+                                          .in = like->in,
+                                          .block = like->block,
+                                          .grid_rows = like->grid_rows,
+                                          .grid_cols = like->grid_cols,
+                                          .group = like->group,
+                                          .row_transform = like->row_transform,
+                                          .column_transform = like->column_transform});
 }
 
 /* The array `source` of the layout of old->values in that of next->values. */
 static void follow(const rbe_blocks *old, const rbe_blocks *next, const float *source, float *target) {
-    for (size_t g = 0; g < next->groups; g++) {
-        size_t rows = rbe_group_rows(next, g), first = g * next->block;
-        const float *from = source + rbe_group_values(old, g);
-        float *to = target + rbe_group_values(next, g);
-        for (size_t list = first; list < first + next->block; list++) {
-            size_t k = old->list_start[list], end = old->list_start[list + 1];
-            for (size_t n = next->list_start[list]; n < next->list_start[list + 1]; n++) {
-                size_t column = rbe_column_at(next, n);
-                while (k < end && rbe_column_at(old, k) < column) k++;
-                float *entry = to + (n - next->list_start[first]) * rows;
-                if (k < end && rbe_column_at(old, k) == column)
-                    memcpy(entry, from + (k - old->list_start[first]) * rows, rows * sizeof *entry);
-                else
-                    memset(entry, 0, rows * sizeof *entry);
-            }
+    for (size_t list = 0; list < rbe_list_count(next); list++) {
+        rbe_walk from = rbe_walk_lists(old, list, 1);
+        bool more = rbe_walk_next(&from);
+        for (rbe_walk to = rbe_walk_lists(next, list, 1); rbe_walk_next(&to);) {
+            size_t bytes = to.list.rows * sizeof *target;
+            while (more && from.column < to.column) more = rbe_walk_next(&from);
+            if (more && from.column == to.column)
+                memcpy(target + to.value, source + from.value, bytes);
+            else
+                memset(target + to.value, 0, bytes);
         }
     }
 }

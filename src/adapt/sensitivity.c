@@ -12,6 +12,7 @@
 
 #include "adapt/spectrum.h"
 #include "base/alloc.h"
+#include "codec/entries.h"
 #include "nn/layer.h"
 #include "tensor/node.h"
 
@@ -27,11 +28,8 @@ static rbe_status see_backward(void *user, const rbe_linear_layer *layer, const 
     for (size_t p = 0; p < b->grid_rows; p++) {
         const float *sums = rbe_spectrum_block_row(&spectrum, p);
         if (!sums) return rbe_last_status();
-        size_t g = p / b->group, m = p % b->group;
-        for (size_t i = 0; i < b->block; i++)
-            for (size_t k = b->list_start[g * b->block + i]; k < b->list_start[g * b->block + i + 1]; k++)
-                l->batch_squares[rbe_entry_value(b, g, k, m) - b->values] +=
-                    scale * sums[i * spectrum.columns + rbe_column_at(b, k)];
+        for (rbe_walk at = rbe_walk_group(b, p / b->group); rbe_walk_next(&at);)
+            l->batch_squares[at.value + p % b->group] += scale * sums[at.list.frequency * spectrum.columns + at.column];
     }
     return RBE_OK;
 }

@@ -1,9 +1,6 @@
 /* Status names and messages from the one table, and the thread's last error. */
-#include <errno.h>
-#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <string.h>
 
 #include "base/failure.h"
 
@@ -51,16 +48,6 @@ rbe_status rbe_fail(rbe_status status, const char *format, ...) {
 }
 
 size_t rbe_failure_count(void) { return failures; }
-
-rbe_status rbe_fail_errno(const char *path, const char *what) {
-    return rbe_fail(RBE_IO_ERROR, "%s: %s: %s", path, what, strerror(errno));
-}
-
-size_t rbe_first_nonfinite(const float *values, size_t count) {
-    size_t n = 0;
-    while (n < count && isfinite(values[n])) n++;
-    return n;
-}
 
 const char *rbe_version(void) {
 #define TEXT(x) #x

@@ -29,7 +29,7 @@ static rbe_status from_samples(rbe_inputs *inputs, const float *samples) {
     return RBE_OK;
 }
 
-static rbe_status from_moments(rbe_inputs *inputs, const double *moments, const float *mean) {
+static rbe_status from_gram(rbe_inputs *inputs, const double *gram, const float *mean) {
     size_t in = inputs->in;
     for (size_t c = 0; mean && c < in; c++) {
         inputs->mean[c] = (double)mean[c];
@@ -39,10 +39,10 @@ static rbe_status from_moments(rbe_inputs *inputs, const double *moments, const 
     if (!factor) return rbe_last_status();
     rbe_status status = RBE_OK;
     for (size_t n = 0; n < in * in && status == RBE_OK; n++) {
-        factor[n] = moments[n] - inputs->mean[n / in] * inputs->mean[n % in];
+        factor[n] = gram[n] - inputs->mean[n / in] * inputs->mean[n % in];
         if (n / in == n % in) trace += factor[n];
-        if (!isfinite(moments[n]))
-            status = rbe_fail(RBE_NUMERICAL_INSTABILITY, "moment (%zu, %zu) is %g", n / in, n % in, moments[n]);
+        if (!isfinite(gram[n]))
+            status = rbe_fail(RBE_NUMERICAL_INSTABILITY, "gram (%zu, %zu) is %g", n / in, n % in, gram[n]);
     }
     /* A ridge of the size of float rounding: covariances are often singular. */
     if (status == RBE_OK && rbe_blas_enter(1) == 0) status = rbe_last_status();
@@ -58,20 +58,20 @@ static rbe_status from_moments(rbe_inputs *inputs, const double *moments, const 
 
 rbe_status rbe_inputs_new(rbe_inputs *inputs, size_t in, const rbe_compress_options *o) {
     *inputs = (rbe_inputs){0};
-    if (!o->samples && o->sample_count == 0 && !o->moments) return RBE_OK;
-    if (o->samples && o->moments)
-        return rbe_fail(RBE_INVALID_ARGUMENT, "expected samples or moments of the inputs, found both");
-    if (!o->moments && (!o->samples || o->sample_count < 2))
+    if (!o->samples && o->sample_count == 0 && !o->gram) return RBE_OK;
+    if (o->samples && o->gram)
+        return rbe_fail(RBE_INVALID_ARGUMENT, "expected samples or a Gram matrix of the inputs, found both");
+    if (!o->gram && (!o->samples || o->sample_count < 2))
         return rbe_fail(RBE_INVALID_ARGUMENT, "samples: expected at least 2, found %zu%s", o->sample_count,
                         o->samples ? "" : " without data");
-    if (!o->moments && o->sample_count > INT_MAX)
+    if (!o->gram && o->sample_count > INT_MAX)
         return rbe_fail(RBE_INVALID_ARGUMENT, "samples: expected at most %d, found %zu", INT_MAX, o->sample_count);
-    *inputs = (rbe_inputs){.count = o->moments ? in : o->sample_count, .in = in};
+    *inputs = (rbe_inputs){.count = o->gram ? in : o->sample_count, .in = in};
     inputs->rows = rbe_alloc(inputs->count * in, sizeof *inputs->rows);
     inputs->mean = rbe_alloc_zeroed(in, sizeof *inputs->mean);
     rbe_status status = RBE_INSUFFICIENT_MEMORY;
     if (inputs->rows && inputs->mean)
-        status = o->moments ? from_moments(inputs, o->moments, o->mean) : from_samples(inputs, o->samples);
+        status = o->gram ? from_gram(inputs, o->gram, o->mean) : from_samples(inputs, o->samples);
     if (status != RBE_OK) rbe_inputs_free(inputs);
     return status;
 }
@@ -94,7 +94,7 @@ static void mirror(size_t size, double *a) {
 static void add_covariance(double *covariance, const rbe_strips *s, const float *rows, size_t count, float *mapped,
                            double *x, double *xh) {
     const rbe_blocks *b = s->b;
-    rbe_axis_apply(&b->input_axis, rows, count, 1, mapped, mapped + CHUNK * b->in);
+    rbe_side_apply(&b->input_side, rows, count, 1, mapped, mapped + CHUNK * b->in);
     memset(x, 0, count * s->width * sizeof *x);
     for (size_t n = 0; n < count; n++)
         for (size_t c = 0; c < b->in; c++) x[n * s->width + c] = (double)mapped[n * b->in + c];
@@ -105,8 +105,8 @@ static void add_covariance(double *covariance, const rbe_strips *s, const float 
 }
 
 static rbe_status fill_covariance(rbe_activations *a, const rbe_inputs *inputs, const rbe_strips *s) {
-    const rbe_axis_map *axis = &s->b->input_axis;
-    float *mapped = rbe_alloc(CHUNK * s->b->in + rbe_axis_scratch(axis, CHUNK, 1), sizeof *mapped);
+    const rbe_side *side = &s->b->input_side;
+    float *mapped = rbe_alloc(CHUNK * s->b->in + rbe_side_scratch(side, CHUNK, 1), sizeof *mapped);
     double *x = rbe_alloc(2 * CHUNK * s->width, sizeof *x);
     rbe_status status = mapped && x ? RBE_OK : RBE_INSUFFICIENT_MEMORY;
     memset(a->covariance, 0, a->width * a->width * sizeof(double));

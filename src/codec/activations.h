@@ -17,15 +17,15 @@
 
 #include "codec/strip.h"
 
-/* The inputs themselves: `count` centred rows whose sum of x_i x_j is the covariance, and their mean. From moments,
- * the rows are those of a Cholesky factor. */
+/* The inputs themselves: `count` centred rows whose sum of x_i x_j is the covariance, and their mean. From a Gram
+ * matrix, the rows are those of a Cholesky factor. */
 typedef struct rbe_inputs {
     size_t count, in;
     float *rows;
     double *mean;
 } rbe_inputs;
 
-/* Leaves *inputs empty (count 0) if the options have neither samples nor moments. INVALID_ARGUMENT, and
+/* Leaves *inputs empty (count 0) if the options have neither samples nor a Gram matrix. INVALID_ARGUMENT, and
  * NUMERICAL_INSTABILITY with the place of the first value that is not finite. */
 rbe_status rbe_inputs_new(rbe_inputs *inputs, size_t in, const rbe_compress_options *options);
 void rbe_inputs_free(rbe_inputs *inputs); /* zeros are allowed */

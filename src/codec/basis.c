@@ -40,7 +40,7 @@ double rbe_basis_value(int k, size_t row, size_t column, size_t block) {
 static size_t folded(size_t index, size_t block) { return index < block / 2 ? index : block - 1 - index; }
 
 /* Psi_l without Psi_7. */
-static double separable(const rbe_moments *m, int l, size_t row, size_t column) {
+static double separable(const rbe_basis *m, int l, size_t row, size_t column) {
     size_t r = folded(row, m->block), c = folded(column, m->block);
     double *const *f = m->even;
     switch (l) {
@@ -55,7 +55,7 @@ static double separable(const rbe_moments *m, int l, size_t row, size_t column) 
     return NAN;
 }
 
-double rbe_moments_psi(const rbe_moments *m, int l, size_t row, size_t column) {
+double rbe_basis_psi(const rbe_basis *m, int l, size_t row, size_t column) {
     if (l < 7) return separable(m, l, row, column);
     size_t r = folded(row, m->block), c = folded(column, m->block);
     double sum = 0.0;
@@ -65,7 +65,7 @@ double rbe_moments_psi(const rbe_moments *m, int l, size_t row, size_t column) {
 
 /* f_0..f_3 by QR of the four functions on half of the grid: an even function's full norm is sqrt 2 times that of
  * its half. */
-static void fill_even(rbe_moments *m) {
+static void fill_even(rbe_basis *m) {
     size_t half = m->block / 2;
     double samples[128 * RBE_EVEN_COUNT], tau[RBE_EVEN_COUNT];
     for (size_t c = 0; c < half; c++) {
@@ -89,7 +89,7 @@ static void fill_even(rbe_moments *m) {
 }
 
 /* <Phi_k, Psi_l> over the block, for l < 7. */
-static double inner(const rbe_moments *m, int k, int l) {
+static double inner(const rbe_basis *m, int k, int l) {
     double sum = 0.0;
     for (size_t r = 0; r < m->block / 2; r++)
         for (size_t c = 0; c < m->block / 2; c++)
@@ -101,7 +101,7 @@ static double inner(const rbe_moments *m, int k, int l) {
  * grid it is `half` x `half`, and a half vector of norm 1/sqrt 2 is a full one of norm 1: E_full v = lambda v  <=>
  * 2 E_half v = lambda v. One-sided Jacobi gives singular values s and vectors; the sign of lambda is that of u . v.
  */
-static void fill_remainder(rbe_moments *m, double *remainder, double *vectors, double *values) {
+static void fill_remainder(rbe_basis *m, double *remainder, double *vectors, double *values) {
     size_t half = m->block / 2;
     double norm = 0.0;
     for (size_t r = 0; r < half; r++)
@@ -119,7 +119,7 @@ static void fill_remainder(rbe_moments *m, double *remainder, double *vectors, d
     gsl_matrix_view v = gsl_matrix_view_array(vectors, half, half);
     gsl_vector_view s = gsl_vector_view_array(values, half);
     gsl_linalg_SV_decomp_jacobi(&u.matrix, &v.matrix, &s.vector);
-    while (m->rank < RBE_MAX_RANK && m->rank < half && values[m->rank] > RBE_MOMENT_TOLERANCE * values[0]) {
+    while (m->rank < RBE_MAX_RANK && m->rank < half && values[m->rank] > RBE_RANK_TOLERANCE * values[0]) {
         size_t i = m->rank++;
         double sign = 0.0;
         for (size_t c = 0; c < half; c++) {
@@ -130,10 +130,10 @@ static void fill_remainder(rbe_moments *m, double *remainder, double *vectors, d
     }
 }
 
-rbe_moments *rbe_moments_new(size_t block) {
+rbe_basis *rbe_basis_new(size_t block) {
     size_t half = block / 2;
     size_t arrays = (RBE_EVEN_COUNT + RBE_MAX_RANK) * half;
-    rbe_moments *m = rbe_alloc_zeroed(1, rbe_aligned(sizeof *m) + arrays * sizeof(double));
+    rbe_basis *m = rbe_alloc_zeroed(1, rbe_aligned(sizeof *m) + arrays * sizeof(double));
     double *scratch = rbe_alloc(2 * half * half + half, sizeof(double));
     if (!m || !scratch) {
         rbe_free(m);
@@ -154,14 +154,14 @@ rbe_moments *rbe_moments_new(size_t block) {
     return m;
 }
 
-void rbe_moments_to_orthonormal(const rbe_moments *m, const double *raw, double *orthonormal) {
+void rbe_basis_to_orthonormal(const rbe_basis *m, const double *raw, double *orthonormal) {
     for (int l = 0; l < RBE_BASIS_COUNT; l++) {
         orthonormal[l] = 0.0;
         for (int k = 0; k < RBE_BASIS_COUNT; k++) orthonormal[l] += raw[k] * m->to_orthonormal[k][l];
     }
 }
 
-void rbe_moments_to_raw(const rbe_moments *m, const double *orthonormal, double *raw) {
+void rbe_basis_to_raw(const rbe_basis *m, const double *orthonormal, double *raw) {
     for (int l = RBE_BASIS_COUNT - 1; l >= 0; l--) {
         double rest = orthonormal[l];
         for (int later = l + 1; later < RBE_BASIS_COUNT; later++)
@@ -170,20 +170,20 @@ void rbe_moments_to_raw(const rbe_moments *m, const double *orthonormal, double 
     }
 }
 
-void rbe_moments_gradient_to_raw(const rbe_moments *m, const double *orthonormal, double *raw) {
+void rbe_basis_gradient_to_raw(const rbe_basis *m, const double *orthonormal, double *raw) {
     for (int k = 0; k < RBE_BASIS_COUNT; k++) {
         raw[k] = 0.0;
         for (int l = 0; l < RBE_BASIS_COUNT; l++) raw[k] += m->to_orthonormal[k][l] * orthonormal[l];
     }
 }
 
-typedef void (*conversion)(const rbe_moments *, const double *, double *);
+typedef void (*conversion)(const rbe_basis *, const double *, double *);
 
 static rbe_status convert(size_t block, const double *from, double *to, conversion function) {
     if (!from || !to) return rbe_fail(RBE_INVALID_ARGUMENT, "alpha: a pointer is NULL");
     if (!rbe_block_size_valid(block))
         return rbe_fail(RBE_INVALID_ARGUMENT, "block size: expected a power of two, 8 .. 256, found %zu", block);
-    rbe_moments *m = rbe_moments_new(block);
+    rbe_basis *m = rbe_basis_new(block);
     if (!m) return rbe_last_status();
     double source[RBE_BASIS_COUNT]; /* `from` and `to` may be the same array */
     memcpy(source, from, sizeof source);
@@ -194,9 +194,9 @@ static rbe_status convert(size_t block, const double *from, double *to, conversi
 
 rbe_status rbe_alpha_to_orthonormal(size_t block, const double raw[RBE_BASIS_COUNT],
                                     double orthonormal[RBE_BASIS_COUNT]) {
-    return convert(block, raw, orthonormal, rbe_moments_to_orthonormal);
+    return convert(block, raw, orthonormal, rbe_basis_to_orthonormal);
 }
 
 rbe_status rbe_alpha_to_raw(size_t block, const double orthonormal[RBE_BASIS_COUNT], double raw[RBE_BASIS_COUNT]) {
-    return convert(block, orthonormal, raw, rbe_moments_to_raw);
+    return convert(block, orthonormal, raw, rbe_basis_to_raw);
 }

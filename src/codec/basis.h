@@ -8,7 +8,7 @@
  *     Psi_4 = f2(y) f0(x)    Psi_5 = f1(y) f1(x)    Psi_6 = (f0(y) f3(x) + f3(y) f0(x)) / sqrt 2
  *     Psi_7 = (d - its projection on Psi_0 .. Psi_6) / norm = sum_m lambda_m v_m(y) v_m(x)
  *
- * Eigenvalues below RBE_MOMENT_TOLERANCE of the largest are left out: rank 9 to 12 for B = 32 .. 256.
+ * Eigenvalues below RBE_RANK_TOLERANCE of the largest are left out: rank 9 to 12 for B = 32 .. 256.
  */
 #ifndef RBE_CODEC_BASIS_H
 #define RBE_CODEC_BASIS_H
@@ -16,12 +16,12 @@
 #include "codec/grouped.h"
 #include "rbe/codec.h"
 
-#define RBE_MOMENT_TOLERANCE 1e-5
+#define RBE_RANK_TOLERANCE 1e-5
 
 _Static_assert(RBE_ALPHA_FUNCTIONS == RBE_BASIS_COUNT, "the kernels' count of basis functions");
 
 /* Every function is even: only its values at c < B/2 are kept, value[c] = value[B-1-c]. */
-typedef struct rbe_moments {
+typedef struct rbe_basis {
     size_t block;
     size_t rank;                  /* of Psi_7 */
     double *even[RBE_EVEN_COUNT]; /* f_a, B/2 values each */
@@ -29,18 +29,18 @@ typedef struct rbe_moments {
     double lambda[RBE_MAX_RANK];
     /* row k: Psi coordinates of Phi_k, i.e. to_orthonormal[k][l] = <Phi_k, Psi_l> */
     double to_orthonormal[RBE_BASIS_COUNT][RBE_BASIS_COUNT];
-} rbe_moments;
+} rbe_basis;
 
 /* One piece of memory of the library's allocator; freed by rbe_free. NULL when memory is short. */
-rbe_moments *rbe_moments_new(size_t block);
+rbe_basis *rbe_basis_new(size_t block);
 
-void rbe_moments_to_orthonormal(const rbe_moments *moments, const double *raw, double *orthonormal);
-void rbe_moments_to_raw(const rbe_moments *moments, const double *orthonormal, double *raw);
+void rbe_basis_to_orthonormal(const rbe_basis *basis, const double *raw, double *orthonormal);
+void rbe_basis_to_raw(const rbe_basis *basis, const double *orthonormal, double *raw);
 
 /* Gradients transform with the transpose: d loss / d raw_k = sum_l <Phi_k, Psi_l> d loss / d orthonormal_l. */
-void rbe_moments_gradient_to_raw(const rbe_moments *moments, const double *orthonormal, double *raw);
+void rbe_basis_gradient_to_raw(const rbe_basis *basis, const double *orthonormal, double *raw);
 
 /* The value of Psi_l at (row, column), without truncation of the rank for l < 7. */
-double rbe_moments_psi(const rbe_moments *moments, int l, size_t row, size_t column);
+double rbe_basis_psi(const rbe_basis *basis, int l, size_t row, size_t column);
 
 #endif

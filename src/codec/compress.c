@@ -59,18 +59,18 @@ static double error_that_counts(const task *t, const outcome *o) {
 static rbe_status search(const task *t, rbe_compressor *c, outcome *best) {
     size_t all = c->shape->grid_rows * c->shape->grid_cols * c->shape->block * c->shape->block;
     size_t low = 0, high = all, next = all / 64 + 1;
-    c->plan.coeffs = 0;
+    c->geometry.coeffs = 0;
     while (!best->blocks || high - low > high / 500 + 1) {
         outcome o = {0};
-        c->plan.value_limit = next < high ? next : high;
+        c->geometry.value_limit = next < high ? next : high;
         rbe_status status = run(t, c, &o);
         double error = error_that_counts(t, &o);
         if (status == RBE_OK && error <= t->options.target_error) {
-            high = c->plan.value_limit;
+            high = c->geometry.value_limit;
             outcome_free(best);
             *best = o;
         } else {
-            low = c->plan.value_limit;
+            low = c->geometry.value_limit;
             outcome_free(&o);
         }
         RBE_TRY(status);
@@ -182,8 +182,8 @@ static rbe_status compress(rbe_blocks **blocks, float *bias, rbe_compress_report
     task t = {.source = source};
     if (options) t.options = *options;
     RBE_TRY(check_options(&t.options));
-    rbe_block_plan plan; /* bad options are found before anything is computed */
-    RBE_TRY(rbe_block_plan_make(&plan, source->out, source->in, &t.options, 1));
+    rbe_geometry geometry; /* bad options are found before anything is computed */
+    RBE_TRY(rbe_geometry_make(&geometry, source->out, source->in, &t.options, 1));
     RBE_TRY(rbe_inputs_new(&t.inputs, source->in, &t.options));
     t.corrects_bias = bias && t.inputs.count > 0;
     t.measured = report || t.corrects_bias || t.options.adaptive || t.options.target_error > 0.0;
@@ -220,8 +220,8 @@ rbe_status rbe_compress_weights(rbe_blocks **blocks, float *bias, rbe_compress_r
     if (!blocks) return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_compress: the result pointer is NULL");
     *blocks = NULL;
     if (!weights) return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_compress: the weights are NULL");
-    rbe_block_plan plan;
-    RBE_TRY(rbe_block_plan_make(&plan, out, in, options, 1));
+    rbe_geometry geometry;
+    RBE_TRY(rbe_geometry_make(&geometry, out, in, options, 1));
     size_t bad = rbe_first_nonfinite(weights, out * in);
     if (bad < out * in)
         return rbe_fail(RBE_NUMERICAL_INSTABILITY, "weight (%zu, %zu) is %g", bad / in, bad % in, (double)weights[bad]);
@@ -241,7 +241,7 @@ rbe_status rbe_recompress(rbe_blocks **blocks, float *bias, rbe_compress_report 
     RBE_TRY(rbe_blocks_check(source));
     rbe_block_reader reader;
     RBE_TRY(rbe_block_reader_new(&reader, source));
-    rbe_row_source rows = {source->output_axis.length, source->input_axis.length, rbe_block_reader_read, &reader,
+    rbe_row_source rows = {source->output_side.length, source->input_side.length, rbe_block_reader_read, &reader,
                            false};
     rbe_status status = compress(blocks, bias, report, &rows, options);
     rbe_block_reader_free(&reader);

@@ -22,6 +22,7 @@
 #include "base/failure.h"
 #include "base/norm.h"
 #include "base/parallel.h"
+#include "codec/entries.h"
 #include "codec/solve.h"
 
 /* ---- making -------------------------------------------------------------------------------------------------- */
@@ -66,8 +67,8 @@ static rbe_status make_workers(rbe_compressor *c) {
 rbe_status rbe_compressor_new(rbe_compressor *c, const rbe_row_source *source, const rbe_inputs *inputs,
                               const rbe_compress_options *options) {
     *c = (rbe_compressor){.source = source, .inputs = inputs};
-    RBE_TRY(rbe_block_plan_make(&c->plan, source->out, source->in, options, 1));
-    c->shape = rbe_blocks_new(&c->plan);
+    RBE_TRY(rbe_geometry_make(&c->geometry, source->out, source->in, options, 1));
+    c->shape = rbe_blocks_new(&c->geometry);
     rbe_status status = c->shape ? make_workers(c) : RBE_INSUFFICIENT_MEMORY;
     if (status == RBE_OK && inputs->count > 0)
         status = rbe_activations_new(&c->activations, inputs, &c->workers[0].strips);
@@ -144,7 +145,7 @@ static void keep_of_blocks(const rbe_compressor *c, rbe_group_worker *w) {
     for (size_t q = 0; q < c->shape->grid_cols; q++) {
         rbe_scores scores = {w->score + q * block, block, block, w->strips.width, 1};
         rbe_selection selection;
-        rbe_selection_start(&selection, c->plan.coeffs, RBE_FINE_DIGIT, w->histogram);
+        rbe_selection_start(&selection, c->geometry.coeffs, RBE_FINE_DIGIT, w->histogram);
         do rbe_selection_count(&selection, &scores);
         while (rbe_selection_next(&selection));
         rbe_selection_mark(&selection, &scores, w->keep + q * block);
@@ -168,7 +169,7 @@ static void count_group(void *context, size_t g, size_t worker) {
 /* The threshold of the whole matrix. Each worker counts for itself; the first one's histogram, which the selection
  * clears, gets all. */
 static void find_threshold(const rbe_compressor *c, rbe_selection *selection) {
-    rbe_selection_start(selection, c->plan.value_limit, RBE_COARSE_DIGIT, c->workers[0].histogram);
+    rbe_selection_start(selection, c->geometry.value_limit, RBE_COARSE_DIGIT, c->workers[0].histogram);
     do {
         for (size_t n = 1; n < c->worker_count; n++) rbe_selection_clear(selection, c->workers[n].histogram);
         counting shared = {c, selection};
@@ -243,12 +244,12 @@ static rbe_status store_positions(const rbe_group_worker *w, rbe_blocks *b, size
     s->columns = rbe_alloc(s->entries, sizeof *s->columns);
     s->values = rbe_alloc(s->entries * rbe_group_rows(b, g), sizeof *s->values);
     if (!s->columns || !s->values) return RBE_INSUFFICIENT_MEMORY;
-    for (size_t i = 0, k = 0; i < b->block; i++)
-        for (size_t n = i * width; n < (i + 1) * width; n++) {
-            if (!w->keep[n]) continue;
-            b->list_start[g * b->block + i + 1]++;
-            s->columns[k++] = (uint32_t)(n - i * width);
-        }
+    for (size_t i = 0, k = 0; i < b->block; i++) {
+        size_t first = k;
+        for (size_t column = 0; column < width; column++)
+            if (w->keep[i * width + column]) s->columns[k++] = (uint32_t)column;
+        rbe_set_list_length(b, g * b->block + i, k - first);
+    }
     return RBE_OK;
 }
 
@@ -270,10 +271,9 @@ static void store_values(const rbe_group_worker *w, rbe_blocks *b, size_t g, siz
 static rbe_status join_groups(rbe_blocks *b, const stored_group *stored) {
     RBE_TRY(rbe_blocks_allocate(b));
     for (size_t g = 0; g < b->groups; g++) {
-        size_t first = b->list_start[g * b->block];
-        for (size_t k = 0; k < stored[g].entries; k++) rbe_set_column(b, first + k, stored[g].columns[k]);
-        memcpy(b->values + rbe_group_values(b, g), stored[g].values,
-               stored[g].entries * rbe_group_rows(b, g) * sizeof(float));
+        const rbe_list list = rbe_list_at(b, g * b->block); /* the group's first */
+        for (size_t k = 0; k < stored[g].entries; k++) rbe_set_column(b, list.first + k, stored[g].columns[k]);
+        memcpy(b->values + list.value, stored[g].values, stored[g].entries * list.rows * sizeof(float));
     }
     return RBE_OK;
 }
@@ -330,7 +330,7 @@ static void store_one(void *context, size_t g, size_t worker) {
     rbe_compressor *c = s->compressor;
     rbe_group_worker *w = &c->workers[worker];
     rbe_scores scores = score_group(c, w, g);
-    if (c->plan.coeffs > 0)
+    if (c->geometry.coeffs > 0)
         keep_of_blocks(c, w);
     else
         mark_in_turn(s, g, &scores, w->keep);
@@ -348,7 +348,7 @@ static rbe_status store_groups(rbe_compressor *c, rbe_blocks *b, stored_group *s
                  .lock = PTHREAD_MUTEX_INITIALIZER,
                  .next_turn = PTHREAD_COND_INITIALIZER,
                  .status = RBE_OK};
-    if (c->plan.coeffs == 0) find_threshold(c, &s.selection);
+    if (c->geometry.coeffs == 0) find_threshold(c, &s.selection);
     rbe_parallel_in_order(c->worker_count, b->groups, store_one, &s);
     pthread_cond_destroy(&s.next_turn);
     pthread_mutex_destroy(&s.lock);
@@ -368,7 +368,7 @@ static rbe_status check_finite(const rbe_blocks *b) {
 
 rbe_status rbe_compressor_run(rbe_compressor *c, rbe_blocks **blocks) {
     *blocks = NULL;
-    rbe_blocks *b = rbe_blocks_new(&c->plan);
+    rbe_blocks *b = rbe_blocks_new(&c->geometry);
     stored_group *stored = b ? rbe_alloc_zeroed(b->groups, sizeof *stored) : NULL;
     rbe_status status = stored ? store_groups(c, b, stored) : RBE_INSUFFICIENT_MEMORY;
     if (status == RBE_OK) status = join_groups(b, stored);

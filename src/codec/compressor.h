@@ -18,7 +18,7 @@ typedef struct rbe_group_worker {
 
 typedef struct rbe_compressor {
     const rbe_row_source *source;
-    rbe_block_plan plan;
+    rbe_geometry geometry;
     rbe_blocks *shape;        /* the geometry, without positions */
     const rbe_inputs *inputs; /* count 0: none */
     rbe_activations activations;
@@ -30,7 +30,7 @@ rbe_status rbe_compressor_new(rbe_compressor *c, const rbe_row_source *source, c
                               const rbe_compress_options *options);
 void rbe_compressor_free(rbe_compressor *c); /* zeros are allowed */
 
-/* Compresses to plan->coeffs a block, or if that is 0 to at most plan->value_limit coefficients. */
+/* Compresses to geometry->coeffs a block, or if that is 0 to at most geometry->value_limit coefficients. */
 rbe_status rbe_compressor_run(rbe_compressor *c, rbe_blocks **blocks);
 
 /* How far `blocks` is from the source. bias_change (out values, or NULL) becomes what keeps the mean output. */

@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "codec/entries.h"
 
 enum { POSITION_STREAM = 1 };
 
@@ -24,13 +25,13 @@ typedef struct fenwick {
 } fenwick;
 
 static bool has_frequencies(const rbe_blocks *b) {
-    return b->column_transform->kind != RBE_TRANSFORM_IDENTITY || b->input_axis.kind == RBE_AXIS_MAP_IMAGE;
+    return b->column_transform->kind != RBE_TRANSFORM_IDENTITY || b->input_side.kind == RBE_SIDE_IMAGE;
 }
 
 static uint64_t weight(const rbe_blocks *b, rbe_pattern_rule rule, size_t column) {
     const uint64_t one = (uint64_t)1 << 16;
     if (rule == RBE_PATTERN_BY_INPUT) return column < b->in ? one : 1;
-    if (b->input_axis.kind == RBE_AXIS_MAP_IMAGE) return 1 + (one << b->log2_block) / (b->block + column);
+    if (b->input_side.kind == RBE_SIDE_IMAGE) return 1 + (one << b->log2_block) / (b->block + column);
     return one / (1 + (column & (b->block - 1)));
 }
 
@@ -75,7 +76,7 @@ static void spread_counts(rbe_blocks *b, size_t value_limit) {
                 count++;
                 rest -= rbe_group_rows(b, g);
             }
-            b->list_start[g * b->block + i + 1] = (uint32_t)count;
+            rbe_set_list_length(b, g * b->block + i, count);
         }
 }
 
@@ -94,13 +95,14 @@ rbe_status rbe_blocks_draw_pattern(rbe_blocks *b, size_t value_limit, uint64_t s
     uint32_t *drawn = rbe_alloc(columns, sizeof *drawn);
     rbe_rng *rng = rbe_rng_new(seed, POSITION_STREAM);
     bool whole = f.tree && drawn && rng;
-    for (size_t list = 0; whole && list < b->groups * b->block; list++) {
-        size_t start = b->list_start[list], count = b->list_start[list + 1] - start;
+    for (size_t l = 0; whole && l < rbe_list_count(b); l++) {
+        const rbe_list list = rbe_list_at(b, l);
+        size_t count = list.end - list.first;
         fenwick_fill(&f, b, rule);
         for (size_t n = 0; n < count; n++)
             drawn[n] = (uint32_t)fenwick_take(&f, (uint64_t)(rbe_rng_uniform(rng) * (double)f.tree[f.size]));
         qsort(drawn, count, sizeof *drawn, ascending);
-        for (size_t n = 0; n < count; n++) rbe_set_column(b, start + n, drawn[n]);
+        for (size_t n = 0; n < count; n++) rbe_set_column(b, list.first + n, drawn[n]);
     }
     rbe_free(f.tree);
     rbe_free(drawn);

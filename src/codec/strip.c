@@ -1,8 +1,7 @@
 /* Strips of a matrix and of its coefficients: two products with B x B matrices per strip, alphas by one small
  * product per row.
  *
- * Several threads work on strips of their own. The products are done in pieces below the size at which OpenBLAS
- * starts threads, which would only get into their way.
+ * Several threads work on strips of their own, and OpenBLAS, entered by each, on one thread for each (base/blas.h).
  */
 #include "codec/strip.h"
 
@@ -11,35 +10,20 @@
 
 #include "base/alloc.h"
 #include "base/blas.h"
-
-/* OpenBLAS takes one thread for at most so many multiplications. */
-enum { ONE_THREAD = 262144 };
-
-static size_t piece(size_t block, size_t done, size_t all) {
-    size_t most = ONE_THREAD / (block * block);
-    return all - done < most ? all - done : most;
-}
+#include "codec/entries.h"
 
 /* to = op(matrix) from for a strip of `width` columns */
 static void transform_rows(size_t block, CBLAS_TRANSPOSE t, const double *matrix, size_t width, const double *from,
                            double *to) {
-    int b = (int)block, stride = (int)width;
-    for (size_t c = 0, step; c < width; c += step) {
-        step = piece(block, c, width);
-        cblas_dgemm(CblasRowMajor, t, CblasNoTrans, b, (int)step, b, 1.0, matrix, b, from + c, stride, 0.0, to + c,
-                    stride);
-    }
+    int b = (int)block, columns = (int)width;
+    cblas_dgemm(CblasRowMajor, t, CblasNoTrans, b, columns, b, 1.0, matrix, b, from, columns, 0.0, to, columns);
 }
 
 /* to = from op(matrix) for every block. Rows of blocks follow each other without gaps: B * width / B rows of B. */
 static void transform_columns(size_t block, CBLAS_TRANSPOSE t, const double *matrix, size_t width, const double *from,
                               double *to) {
     int b = (int)block;
-    for (size_t r = 0, step; r < width; r += step) {
-        step = piece(block, r, width);
-        cblas_dgemm(CblasRowMajor, CblasNoTrans, t, (int)step, b, b, 1.0, from + r * block, b, matrix, b, 0.0,
-                    to + r * block, b);
-    }
+    cblas_dgemm(CblasRowMajor, CblasNoTrans, t, (int)width, b, b, 1.0, from, b, matrix, b, 0.0, to, b);
 }
 
 /* ---- tables -------------------------------------------------------------------------------------------------- */
@@ -50,7 +34,7 @@ static void fill_psi(rbe_strips *s) {
     for (size_t r = 0; r < block; r++)
         for (size_t l = 0; l < RBE_BASIS_COUNT; l++)
             for (size_t c = 0; c < block; c++)
-                s->psi[(r * RBE_BASIS_COUNT + l) * block + c] = rbe_moments_psi(s->b->moments, (int)l, r, c);
+                s->psi[(r * RBE_BASIS_COUNT + l) * block + c] = rbe_basis_psi(s->b->basis, (int)l, r, c);
     transform_rows(block, CblasNoTrans, s->row_analysis, RBE_BASIS_COUNT * block, s->psi, s->half);
     transform_columns(block, CblasTrans, s->column_analysis, RBE_BASIS_COUNT * block, s->half, s->psi_hat);
 }
@@ -66,7 +50,7 @@ static sizes sizes_of(const rbe_blocks *b) {
     /* room for the eight Psi_l too */
     n.half = block * block * (b->grid_cols < RBE_BASIS_COUNT ? RBE_BASIS_COUNT : b->grid_cols);
     n.doubles = 4 * n.square + 2 * n.psi + n.half;
-    n.floats = block * (b->input_axis.length + b->in) + rbe_axis_scratch(&b->input_axis, block, 1);
+    n.floats = block * (b->input_side.length + b->in) + rbe_side_scratch(&b->input_side, block, 1);
     return n;
 }
 
@@ -86,7 +70,7 @@ rbe_status rbe_strips_new(rbe_strips *s, const rbe_blocks *b) {
     s->row_synthesis = s->column_analysis + n.square;
     s->column_synthesis = s->row_synthesis + n.square;
     s->half = s->column_synthesis + n.square;
-    s->mapped = s->rows + block * b->input_axis.length;
+    s->mapped = s->rows + block * b->input_side.length;
     s->scratch = s->mapped + block * b->in;
     rbe_transform_analysis_matrix(b->row_transform, block, s->row_analysis);
     rbe_transform_analysis_matrix(b->column_transform, block, s->column_analysis);
@@ -110,17 +94,17 @@ void rbe_strips_free(rbe_strips *s) {
 
 void rbe_strip_cut(rbe_strips *s, const rbe_row_source *source, size_t p, double *strip) {
     const rbe_blocks *b = s->b;
-    size_t first = rbe_axis_start(&b->output_axis, b->block, p), rest = source->out - first;
+    size_t first = rbe_side_start(&b->output_side, b->block, p), rest = source->out - first;
     size_t count = rest < b->block ? rest : b->block;
     source->read(source->self, first, count, s->rows);
     const float *mapped = s->rows;
-    if (b->input_axis.kind != RBE_AXIS_MAP_NONE) {
-        rbe_axis_apply(&b->input_axis, s->rows, count, 1, s->mapped, s->scratch);
+    if (b->input_side.kind != RBE_SIDE_PLAIN) {
+        rbe_side_apply(&b->input_side, s->rows, count, 1, s->mapped, s->scratch);
         mapped = s->mapped;
     }
     memset(strip, 0, b->block * s->width * sizeof *strip);
     for (size_t r = 0; r < count; r++) {
-        double window = (double)rbe_axis_window(&b->output_axis, p, r);
+        double window = (double)rbe_side_window(&b->output_side, p, r);
         for (size_t c = 0; c < b->in; c++) strip[r * s->width + c] = window * (double)mapped[r * b->in + c];
     }
 }
@@ -153,11 +137,10 @@ void rbe_strip_synthesise(rbe_strips *s, double *strip) {
 }
 
 void rbe_strip_decompress(rbe_strips *s, const rbe_blocks *b, size_t p, double *strip, float *rows) {
-    size_t block = b->block, g = p / b->group;
+    size_t block = b->block;
     memset(strip, 0, block * s->width * sizeof *strip);
-    for (size_t i = 0; i < block; i++)
-        for (size_t k = b->list_start[g * block + i]; k < b->list_start[g * block + i + 1]; k++)
-            strip[i * s->width + rbe_column_at(b, k)] = (double)*rbe_entry_value(b, g, k, p % b->group);
+    for (rbe_walk at = rbe_walk_group(b, p / b->group); rbe_walk_next(&at);)
+        strip[at.list.frequency * s->width + at.column] = (double)b->values[at.value + p % b->group];
     rbe_strip_synthesise(s, strip);
     if (b->alpha) {
         double *alpha = s->half;
@@ -166,23 +149,23 @@ void rbe_strip_decompress(rbe_strips *s, const rbe_blocks *b, size_t p, double *
                 alpha[q * RBE_BASIS_COUNT + l] = (double)*rbe_block_alpha(b, p, q, l);
         rbe_strip_add(s, s->psi, 1.0, alpha, strip);
     }
-    float *mapped = b->input_axis.kind == RBE_AXIS_MAP_NONE ? rows : s->mapped;
+    float *mapped = b->input_side.kind == RBE_SIDE_PLAIN ? rows : s->mapped;
     for (size_t r = 0; r < block; r++)
         for (size_t c = 0; c < b->in; c++) mapped[r * b->in + c] = (float)strip[r * s->width + c];
-    if (mapped != rows) rbe_axis_adjoint(&b->input_axis, mapped, block, 1, NULL, false, rows, s->scratch);
+    if (mapped != rows) rbe_side_adjoint(&b->input_side, mapped, block, 1, NULL, false, rows, s->scratch);
 }
 
 size_t rbe_block_reader_bytes(const rbe_blocks *b) {
     const sizes n = sizes_of(b);
     return (n.doubles + b->grid_cols * n.square) * sizeof(double) +
-           (n.floats + b->block * b->input_axis.length) * sizeof(float);
+           (n.floats + b->block * b->input_side.length) * sizeof(float);
 }
 
 rbe_status rbe_block_reader_new(rbe_block_reader *reader, const rbe_blocks *b) {
     *reader = (rbe_block_reader){.held = SIZE_MAX};
     RBE_TRY(rbe_strips_new(&reader->strips, b));
     reader->strip = rbe_alloc(b->block * reader->strips.width, sizeof(double));
-    reader->rows = rbe_alloc(b->block * b->input_axis.length, sizeof(float));
+    reader->rows = rbe_alloc(b->block * b->input_side.length, sizeof(float));
     if (reader->strip && reader->rows) return RBE_OK;
     rbe_block_reader_free(reader);
     return rbe_last_status();
@@ -198,13 +181,13 @@ void rbe_block_reader_free(rbe_block_reader *reader) {
 /* Adds what block row p holds of rows first .. first + count - 1. */
 static void add_block_row(rbe_block_reader *reader, size_t p, size_t first, size_t count, float *rows) {
     const rbe_blocks *b = reader->strips.b;
-    size_t in = b->input_axis.length, start = rbe_axis_start(&b->output_axis, b->block, p);
+    size_t in = b->input_side.length, start = rbe_side_start(&b->output_side, b->block, p);
     if (start >= first + count || start + b->block <= first) return;
     if (reader->held != p) rbe_strip_decompress(&reader->strips, b, p, reader->strip, reader->rows);
     reader->held = p;
     for (size_t r = 0; r < b->block; r++) {
         if (start + r < first || start + r >= first + count) continue;
-        float window = rbe_axis_window(&b->output_axis, p, r);
+        float window = rbe_side_window(&b->output_side, p, r);
         float *row = rows + (start + r - first) * in;
         for (size_t c = 0; c < in; c++) row[c] += window * reader->rows[r * in + c];
     }
@@ -213,13 +196,13 @@ static void add_block_row(rbe_block_reader *reader, size_t p, size_t first, size
 void rbe_block_reader_read(void *self, size_t first, size_t count, float *rows) {
     rbe_block_reader *reader = self;
     const rbe_blocks *b = reader->strips.b;
-    memset(rows, 0, count * b->input_axis.length * sizeof *rows);
+    memset(rows, 0, count * b->input_side.length * sizeof *rows);
     for (size_t p = 0; p < b->grid_rows; p++) add_block_row(reader, p, first, count, rows);
 }
 
 rbe_status rbe_decompress_rows(const rbe_blocks *b, size_t first, size_t count, float *rows) {
     if (!b || !rows) return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_decompress: a pointer is NULL");
-    size_t out = b->output_axis.length;
+    size_t out = b->output_side.length;
     if (first > out || count > out - first)
         return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_decompress_rows: expected rows within 0 .. %zu, found %zu + %zu",
                         out, first, count);
@@ -231,5 +214,5 @@ rbe_status rbe_decompress_rows(const rbe_blocks *b, size_t first, size_t count, 
 }
 
 rbe_status rbe_decompress(const rbe_blocks *b, float *weights) {
-    return rbe_decompress_rows(b, 0, b ? b->output_axis.length : 0, weights);
+    return rbe_decompress_rows(b, 0, b ? b->output_side.length : 0, weights);
 }

@@ -29,7 +29,7 @@ typedef struct rbe_strips {
     double *psi;                              /* [r][l][c]: Psi_l at row r, column c; NULL without alpha */
     double *psi_hat;                          /* [i][l][j]: La Psi_l Ra^T */
     double *half;                             /* a strip between two products */
-    float *rows, *mapped, *scratch;           /* B rows of W, and of W E_in^T; of the axis map */
+    float *rows, *mapped, *scratch;           /* B rows of W, and of W E_in^T; of the map of the inputs */
     bool inside_blas;
 } rbe_strips;
 
@@ -49,7 +49,7 @@ void rbe_strip_add(const rbe_strips *s, const double *basis, double factor, cons
 void rbe_strip_analyse(rbe_strips *s, double *strip);
 void rbe_strip_synthesise(rbe_strips *s, double *strip);
 
-/* rows (B x in) = block row p of a compressed matrix after the input axis, before the window of the output axis;
+/* rows (B x in) = block row p of a compressed matrix after the map of the inputs, before the window of the outputs;
  * `strip` is scratch. */
 void rbe_strip_decompress(rbe_strips *s, const rbe_blocks *b, size_t p, double *strip, float *rows);
 

@@ -78,19 +78,20 @@ static void gsl_filters(const gsl_wavelet_type *family, size_t member, filters *
 
 static void fill_wavelet(const rbe_transform *self, size_t block, double *matrix) {
     filters f, unused;
-    gsl_filters(self->kind == RBE_TRANSFORM_HAAR ? gsl_wavelet_haar : gsl_wavelet_daubechies, self->taps, &f, &unused);
+    gsl_filters(self->kind == RBE_TRANSFORM_HAAR ? gsl_wavelet_haar : gsl_wavelet_daubechies, self->member, &f,
+                &unused);
     pyramid_matrix(f.low, f.high, f.taps, block, matrix);
 }
 
 static void fill_bspline(const rbe_transform *self, size_t block, double *matrix) {
     filters f, unused;
-    gsl_filters(gsl_wavelet_bspline, self->taps, &unused, &f);
+    gsl_filters(gsl_wavelet_bspline, self->member, &unused, &f);
     pyramid_matrix(f.low, f.high, f.taps, block, matrix);
 }
 
 static void fill_bspline_analysis(const rbe_transform *self, size_t block, double *matrix) {
     filters f, unused;
-    gsl_filters(gsl_wavelet_bspline, self->taps, &f, &unused);
+    gsl_filters(gsl_wavelet_bspline, self->member, &f, &unused);
     pyramid_matrix(f.low, f.high, f.taps, block, matrix);
 }
 

@@ -16,7 +16,7 @@ typedef enum rbe_transform_kind {
 struct rbe_transform {
     const char *name;
     rbe_transform_kind kind; /* tells the kernels which fast code fits */
-    size_t taps;             /* a wavelet's number in GSL's family, for db its filter length; 0 otherwise */
+    size_t member;           /* a wavelet's number in GSL's family, which is the taps of haar and db; 0 otherwise */
     /* Write the B x B matrix, rows = atoms: of synthesis, and of analysis (NULL: the same, it is orthonormal). */
     void (*fill)(const rbe_transform *self, size_t block, double *matrix);
     void (*fill_analysis)(const rbe_transform *self, size_t block, double *matrix);

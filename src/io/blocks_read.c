@@ -8,6 +8,7 @@
 
 #include "base/alloc.h"
 #include "base/input_file.h"
+#include "codec/entries.h"
 #include "codec/positions.h"
 #include "io/blocks_code.h"
 #include "io/positions_code.h"
@@ -164,16 +165,11 @@ static rbe_status check_pointers(const rbe_unpack *u, rbe_blocks *b, rbe_part li
 
 static rbe_status check_columns(const rbe_unpack *u, const rbe_blocks *b, rbe_part columns) {
     size_t most = b->grid_cols * b->block;
-    for (size_t list = 0; list < b->groups * b->block; list++) {
-        size_t next = 0; /* the smallest column that may follow */
-        for (size_t k = b->list_start[list]; k < b->list_start[list + 1]; k++) {
-            size_t column = rbe_column_at(b, k);
-            if (column < next || column >= most)
-                return rbe_unpack_fail(u, "tensor %s: position %zu, column %zu, does not ascend or is not below %zu",
-                                       columns.info->name, k, column, most);
-            next = column + 1;
-        }
-    }
+    size_t next = 0; /* the smallest column that may follow */
+    for (rbe_walk at = rbe_walk_all(b); rbe_walk_next(&at); next = at.column + 1)
+        if ((at.entry > at.list.first && at.column < next) || at.column >= most)
+            return rbe_unpack_fail(u, "tensor %s: position %zu, column %zu, does not ascend or is not below %zu",
+                                   columns.info->name, at.entry, at.column, most);
     return RBE_OK;
 }
 
@@ -246,7 +242,7 @@ static rbe_status read_transform(rbe_unpack *u, const char *name, const rbe_tran
     return *transform ? RBE_OK : rbe_unpack_fail(u, "%s: %s", name, rbe_last_error());
 }
 
-static rbe_status read_geometry(rbe_unpack *u, size_t in, size_t out, bool has_alpha, rbe_block_plan *plan) {
+static rbe_status read_geometry(rbe_unpack *u, size_t in, size_t out, bool has_alpha, rbe_geometry *geometry) {
     rbe_compress_options o = {.coeffs = 1, .alpha = has_alpha ? RBE_ALPHA_ON : RBE_ALPHA_OFF};
     RBE_TRY(rbe_unpack_number(u, "block", 8, 256, &o.block));
     RBE_TRY(rbe_unpack_number(u, "group", 1, RBE_JSON_MOST, &o.group));
@@ -255,9 +251,9 @@ static rbe_status read_geometry(rbe_unpack *u, size_t in, size_t out, bool has_a
     RBE_TRY(read_optional(u, "overlap", o.block / 2, &o.overlap));
     RBE_TRY(read_optional(u, "image_height", in, &o.image_height));
     RBE_TRY(read_optional(u, "image_width", in, &o.image_width));
-    if (rbe_block_plan_make(plan, out, in, &o, 1) != RBE_OK) return rbe_unpack_fail(u, "%s", rbe_last_error());
-    if (plan->group == o.group) return RBE_OK;
-    return rbe_unpack_fail(u, "group: expected at most %zu, found %zu", plan->grid_rows, o.group);
+    if (rbe_geometry_make(geometry, out, in, &o, 1) != RBE_OK) return rbe_unpack_fail(u, "%s", rbe_last_error());
+    if (geometry->group == o.group) return RBE_OK;
+    return rbe_unpack_fail(u, "group: expected at most %zu, found %zu", geometry->grid_rows, o.group);
 }
 
 static rbe_status read_alpha(rbe_unpack *u, rbe_blocks *b, rbe_part p) {
@@ -280,22 +276,26 @@ typedef struct parts {
 
 /* What a matrix and a layer that is made of it take, however little they store: the values and, at most as many,
  * columns; alphas, and a copy in another order; pointers of lists; the columns' weights while positions are drawn;
- * what transforms an image; the transforms of the blocks and the moments of the basis (rbe_plan_new, rbe_moments_new).
+ * what transforms an image; the transforms of the blocks and the basis of the alphas (rbe_plan_new, rbe_basis_new).
  * Not counted is what is freed at once and has a bound of its own. */
-static rbe_room room_for_matrix(const rbe_block_plan *plan, const parts *p) {
-    const uint64_t block = plan->block, lists = (plan->grid_rows + plan->group - 1) / plan->group * block;
-    const uint64_t columns = plan->grid_cols * block, rows = plan->grid_rows * block;
-    const uint64_t height = plan->image_height, width = plan->image_width;
-    uint64_t bytes = 8 * (uint64_t)p->values.info->count + 4 * lists + 4 * plan->grid_cols + 8 * block * block + 16384;
-    if (plan->has_alpha) bytes += 8 * RBE_BASIS_COUNT * plan->grid_rows * plan->grid_cols + 256 * block;
+static rbe_room room_for_matrix(const rbe_geometry *geometry, const parts *p) {
+    const uint64_t block = geometry->block,
+                   lists = (geometry->grid_rows + geometry->group - 1) / geometry->group * block;
+    const uint64_t columns = geometry->grid_cols * block, rows = geometry->grid_rows * block;
+    const uint64_t height = geometry->image_height, width = geometry->image_width;
+    uint64_t bytes =
+        8 * (uint64_t)p->values.info->count + 4 * lists + 4 * geometry->grid_cols + 8 * block * block + 16384;
+    if (geometry->has_alpha) bytes += 8 * RBE_BASIS_COUNT * geometry->grid_rows * geometry->grid_cols + 256 * block;
     if (p->has_pattern) bytes += 20 * columns;
-    if (height > 0) bytes += 4 * (height * height + width * width) + sizeof(rbe_image_frequency) * plan->in;
-    return (rbe_room){bytes + 12 * plan->out, sizeof(float) * (rows + columns)}; /* a bias, in two copies, and scales */
+    if (height > 0) bytes += 4 * (height * height + width * width) + sizeof(rbe_image_frequency) * geometry->in;
+    return (rbe_room){bytes + 12 * geometry->out,
+                      sizeof(float) * (rows + columns)}; /* a bias, in two copies, and scales */
 }
 
 /* One of the three forms of positions is there and not smaller than the lists that it describes. */
-static rbe_status check_positions(rbe_unpack *u, const rbe_block_plan *plan, parts *p) {
-    size_t lists = (plan->grid_rows + plan->group - 1) / plan->group * plan->block, pointers = lists + 1;
+static rbe_status check_positions(rbe_unpack *u, const rbe_geometry *geometry, parts *p) {
+    size_t lists = (geometry->grid_rows + geometry->group - 1) / geometry->group * geometry->block,
+           pointers = lists + 1;
     p->lists = rbe_unpack_part(u, "lists");
     p->deltas = rbe_unpack_part(u, "deltas");
     p->has_pattern = cJSON_GetObjectItemCaseSensitive(u->json, "seed") != NULL;
@@ -311,8 +311,8 @@ static rbe_status check_positions(rbe_unpack *u, const rbe_block_plan *plan, par
     }
     RBE_TRY(read_pattern(u, &p->pattern));
     size_t limit = p->pattern.limit, count = p->values.info->count;
-    if (limit >= count && limit - count < plan->group &&
-        rbe_seed_suffices(plan->grid_rows * plan->block, plan->grid_cols * plan->block, limit))
+    if (limit >= count && limit - count < geometry->group &&
+        rbe_seed_suffices(geometry->grid_rows * geometry->block, geometry->grid_cols * geometry->block, limit))
         return RBE_OK;
     return rbe_unpack_fail(u, "limit: %zu does not fit the matrix and its %zu values", limit, count);
 }
@@ -331,14 +331,14 @@ static rbe_status fill_blocks(rbe_unpack *u, rbe_blocks *b, const parts *p) {
 
 static rbe_status read_blocks(rbe_unpack *u, size_t in, size_t out, rbe_blocks **blocks) {
     parts p = {.values = rbe_unpack_part(u, "values"), .alpha = rbe_unpack_part(u, "alpha")};
-    rbe_block_plan plan;
-    RBE_TRY(read_geometry(u, in, out, p.alpha.info != NULL, &plan));
-    const size_t alphas[3] = {plan.grid_rows, plan.grid_cols, RBE_BASIS_COUNT};
+    rbe_geometry geometry;
+    RBE_TRY(read_geometry(u, in, out, p.alpha.info != NULL, &geometry));
+    const size_t alphas[3] = {geometry.grid_rows, geometry.grid_cols, RBE_BASIS_COUNT};
     if (p.alpha.info) RBE_TRY(rbe_unpack_shape(u, "alpha", p.alpha, 3, alphas));
     RBE_TRY(rbe_unpack_shape(u, "values", p.values, 1, p.values.info ? &p.values.info->count : NULL));
-    RBE_TRY(check_positions(u, &plan, &p));
-    RBE_TRY(rbe_unpack_take(u, room_for_matrix(&plan, &p)));
-    *blocks = rbe_blocks_new(&plan);
+    RBE_TRY(check_positions(u, &geometry, &p));
+    RBE_TRY(rbe_unpack_take(u, room_for_matrix(&geometry, &p)));
+    *blocks = rbe_blocks_new(&geometry);
     return *blocks ? fill_blocks(u, *blocks, &p) : RBE_INSUFFICIENT_MEMORY;
 }
 

@@ -93,28 +93,23 @@ static const char *name_of(rbe_unpack *u) {
     return NULL;
 }
 
-/* The layer that its type makes of the options; it keeps nothing of the reader. */
-static rbe_layer *read_options(rbe_unpack *u, const rbe_layer_type *type) {
-    json_reader reader = {{read_number, read_text, read_values, read_matrix, read_blocks, read_repeats, read_fail}, u};
-    /* cppcheck-suppress returnDanglingLifetime */
-    return type->read(type, &reader.base);
-}
-
-/* A layer without what is inside it. NULL on failure. */
-static rbe_layer *make_layer(rbe_unpack *u, const char *kind) {
+/* A layer without what is inside it. */
+static rbe_status make_layer(rbe_unpack *u, const char *kind, rbe_layer **made) {
     const rbe_layer_type *type = rbe_layer_type_of(kind);
-    if (!type) {
-        rbe_unpack_fail(u, "its kind, %.40s, is unknown", kind);
-        return NULL;
-    }
+    if (!type) return rbe_unpack_fail(u, "its kind, %.40s, is unknown", kind);
     const char *name = type->role != RBE_OPERATION ? name_of(u) : "";
-    if (!name) return NULL;
-    rbe_layer *layer = read_options(u, type);
-    if (!layer) return NULL;
+    if (!name) return rbe_last_status();
+    json_reader reader = {{read_number, read_text, read_values, read_matrix, read_blocks, read_repeats, read_fail}, u};
+    rbe_layer *layer = type->read(type, &reader.base);
+    if (!layer) return rbe_last_status() != RBE_OK ? rbe_last_status() : rbe_unpack_fail(u, "it could not be made");
     if (type->role != RBE_OPERATION) rbe_layer_set_name(layer, name);
-    if (fill_params(u, layer) == RBE_OK) return layer;
-    rbe_layer_free(layer);
-    return NULL;
+    rbe_status status = fill_params(u, layer);
+    if (status != RBE_OK) {
+        rbe_layer_free(layer);
+        return status;
+    }
+    *made = layer;
+    return RBE_OK;
 }
 
 /* The layer at the end of a way, "3.0", or NULL: a layer that is complete, which none is that holds the place where the
@@ -207,8 +202,8 @@ static rbe_status add_shared(rbe_unpack *u, rbe_tree *tree) {
 static rbe_status add_new(rbe_unpack *u, rbe_tree *tree, const char *kind) {
     const uint64_t times = u->times, room = u->room->sample;
     RBE_TRY(rbe_unpack_take(u, (rbe_room){LAYER_BYTES, RUN_BYTES}));
-    rbe_layer *layer = make_layer(u, kind);
-    if (!layer) return rbe_last_status();
+    rbe_layer *layer = NULL;
+    RBE_TRY(make_layer(u, kind, &layer));
     rbe_status status = add_children(u, tree, layer);
     if (status == RBE_OK) status = note_run(tree, layer, (room - u->room->sample) / times);
     if (status == RBE_OK) return adopt(u, tree->open[tree->depth], layer);

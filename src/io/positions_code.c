@@ -4,6 +4,8 @@
  */
 #include "io/positions_code.h"
 
+#include "codec/entries.h"
+
 static size_t put_number(uint8_t *code, uint32_t number) {
     size_t bytes = 0;
     do {
@@ -17,14 +19,12 @@ static size_t put_number(uint8_t *code, uint32_t number) {
 
 size_t rbe_positions_encode(const rbe_blocks *b, uint8_t *code) {
     size_t at = 0;
-    for (size_t list = 0; list < b->groups * b->block; list++) {
-        size_t start = b->list_start[list], end = b->list_start[list + 1], next = 0;
-        at += put_number(code ? code + at : NULL, (uint32_t)(end - start));
-        for (size_t k = start; k < end; k++) {
-            size_t column = rbe_column_at(b, k);
-            at += put_number(code ? code + at : NULL, (uint32_t)(column - next));
-            next = column + 1;
-        }
+    for (size_t n = 0; n < rbe_list_count(b); n++) {
+        const rbe_list list = rbe_list_at(b, n);
+        size_t next = 0;
+        at += put_number(code ? code + at : NULL, (uint32_t)(list.end - list.first));
+        for (rbe_walk entry = rbe_walk_lists(b, n, 1); rbe_walk_next(&entry); next = entry.column + 1)
+            at += put_number(code ? code + at : NULL, (uint32_t)(entry.column - next));
     }
     return at;
 }
@@ -51,7 +51,7 @@ static bool take_number(reader *r, uint32_t *number) {
 rbe_status rbe_positions_decode_counts(rbe_blocks *b, const uint8_t *code, size_t bytes, const char *name) {
     reader r = {code, bytes, 0};
     size_t columns = b->grid_cols * b->block;
-    for (size_t list = 0; list < b->groups * b->block; list++) {
+    for (size_t list = 0; list < rbe_list_count(b); list++) {
         uint32_t count, distance;
         if (!take_number(&r, &count) || count > columns)
             return rbe_fail(RBE_BAD_FORMAT, "%s: the length of list %zu is wrong", name, list);
@@ -61,7 +61,7 @@ rbe_status rbe_positions_decode_counts(rbe_blocks *b, const uint8_t *code, size_
                 return rbe_fail(RBE_BAD_FORMAT, "%s: position %u of list %zu is wrong", name, (unsigned)k, list);
             next += distance + (size_t)1;
         }
-        b->list_start[list + 1] = count;
+        rbe_set_list_length(b, list, count);
     }
     if (r.at == bytes) return RBE_OK;
     return rbe_fail(RBE_BAD_FORMAT, "%s: %zu bytes follow the last list", name, bytes - r.at);
@@ -69,11 +69,12 @@ rbe_status rbe_positions_decode_counts(rbe_blocks *b, const uint8_t *code, size_
 
 void rbe_positions_decode_columns(rbe_blocks *b, const uint8_t *code, size_t bytes) {
     reader r = {code, bytes, 0};
-    for (size_t list = 0; list < b->groups * b->block; list++) {
+    for (size_t n = 0; n < rbe_list_count(b); n++) {
+        const rbe_list list = rbe_list_at(b, n);
         uint32_t number = 0;
         take_number(&r, &number);
         size_t next = 0;
-        for (size_t k = b->list_start[list]; k < b->list_start[list + 1]; k++) {
+        for (size_t k = list.first; k < list.end; k++) {
             take_number(&r, &number);
             rbe_set_column(b, k, next + number);
             next += number + (size_t)1;

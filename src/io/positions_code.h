@@ -7,8 +7,7 @@
 /* Bytes that the code of all lists takes; writes them if `code` is not NULL. */
 size_t rbe_positions_encode(const rbe_blocks *blocks, uint8_t *code);
 
-/* Reads the lengths of the lists of a matrix with empty lists into list_start[list + 1], and checks the whole code:
- * lengths, columns within the matrix, numbers in their shortest form, nothing behind the last list. On failure
+/* Reads the lengths of the lists of a matrix with empty lists, and checks the whole code: lengths, columns within the matrix, numbers in their shortest form, nothing behind the last list. On failure
  * BAD_FORMAT, whose text begins with `name`. */
 rbe_status rbe_positions_decode_counts(rbe_blocks *blocks, const uint8_t *code, size_t bytes, const char *name);
 

@@ -1,8 +1,9 @@
 /* The safetensors container, read and written.
  *
  *     8 bytes      length of the header, little-endian
- *     header       JSON: {"__metadata__":{key:text, ..}, name:{"dtype":..,"shape":[..],"data_offsets":[begin,end]},
- * ..} data         the tensors one after the other, row-major, little-endian, without gaps
+ *     header       JSON: {"__metadata__":{key:text, ..},
+ *                         name:{"dtype":..,"shape":[..],"data_offsets":[begin,end]}, ..}
+ *     data         the tensors one after the other, row-major, little-endian, without gaps
  *
  * With checksums the header begins with RBE_CHECKSUM_PREFIX and 8 hexadecimal digits, the CRC-32 of all header
  * bytes behind them; under RBE_DATA_CHECKSUM_KEY stand those of the tensors in the order of the data. Any key that

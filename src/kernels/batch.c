@@ -60,7 +60,7 @@ static size_t panel_rows(const rbe_layout *l, size_t panel) {
 /* What all tasks of one product share. */
 typedef struct batch {
     const rbe_plan *plan;
-    const rbe_grouped *w;
+    const rbe_blocks *w;
     const rbe_methods *isa;
     const rbe_layout *layout;
     const float *bias, *x, *dy;
@@ -104,13 +104,12 @@ static void forward_panel(void *context, size_t panel, size_t worker) {
 
 void rbe_plan_forward(const rbe_plan *plan, const rbe_blocks *w, const rbe_layout *layout, const float *bias,
                       const float *x, float *y, float *cache, void *scratch) {
-    const rbe_grouped grouped = rbe_blocks_grouped(w);
     if (layout->rows < plan->batch_threshold && !cache) {
-        if (layout->rows > 0) rbe_forward_small(plan, &grouped, bias, x, layout->rows, y, scratch);
+        if (layout->rows > 0) rbe_forward_small(plan, w, bias, x, layout->rows, y, scratch);
         return;
     }
     batch b = {.plan = plan,
-               .w = &grouped,
+               .w = w,
                .isa = rbe_isa(),
                .layout = layout,
                .bias = bias,
@@ -177,12 +176,12 @@ static rbe_panels run_of(const batch *b, size_t n) {
 static bool starts_at_zero(const batch *b) { return b->first_panel == 0 && !b->gradients->add_parameters; }
 
 static void add_values(const batch *b, size_t group, size_t first) {
-    const rbe_grouped *w = b->w;
+    const rbe_blocks *w = b->w;
     const size_t count = rbe_at_most(b->list_step, w->block - first);
     const uint32_t *start = w->list_start + group * w->block;
     if (starts_at_zero(b)) {
-        size_t rows = rbe_grouped_rows(w, group);
-        memset(b->gradients->values + rbe_grouped_values(w, group) + (start[first] - start[0]) * rows, 0,
+        size_t rows = rbe_group_rows(w, group);
+        memset(b->gradients->values + rbe_group_values(w, group) + (start[first] - start[0]) * rows, 0,
                (start[first + count] - start[first]) * rows * sizeof(float));
     }
     for (size_t n = 0; n < b->panel_count; n += b->layout->run) {
@@ -196,12 +195,12 @@ static void add_values(const batch *b, size_t group, size_t first) {
 enum { ALPHA_TASKS = 2 };
 
 static void add_alphas(const batch *b, size_t group, size_t part) {
-    const rbe_grouped *w = b->w;
-    const size_t last = RBE_ALPHA_FUNCTIONS - 1, values = w->grid_cols * rbe_grouped_rows(w, group);
+    const rbe_blocks *w = b->w;
+    const size_t last = RBE_ALPHA_FUNCTIONS - 1, values = w->grid_cols * rbe_group_rows(w, group);
     const size_t first = part == 0 ? 0 : RBE_SEPARABLE_PAIRS;
     const size_t count = part == 0 ? RBE_SEPARABLE_PAIRS : b->plan->pair_count - RBE_SEPARABLE_PAIRS;
     if (starts_at_zero(b))
-        memset(b->gradients->alpha + rbe_grouped_alpha(w, group) + (part == 0 ? 0 : last * values), 0,
+        memset(b->gradients->alpha + rbe_group_alpha(w, group) + (part == 0 ? 0 : last * values), 0,
                (part == 0 ? last : 1) * values * sizeof(float));
     for (size_t n = 0; n < b->panel_count; n += b->layout->run) {
         const rbe_panels run = run_of(b, n);
@@ -220,11 +219,10 @@ static void add_gradients(void *context, size_t task, size_t worker) {
 
 void rbe_plan_backward(const rbe_plan *plan, const rbe_blocks *w, const rbe_layout *layout, const float *x,
                        const float *cache, const float *dy, const rbe_gradients *gradients, void *scratch) {
-    const rbe_grouped grouped = rbe_blocks_grouped(w);
     const bool sums = gradients->values || gradients->alpha;
     if (!sums && !gradients->dx) return;
     batch b = {.plan = plan,
-               .w = &grouped,
+               .w = w,
                .isa = rbe_isa(),
                .layout = layout,
                .x = x,

@@ -152,8 +152,8 @@ static void gradient_list(const rbe_panels *panels, const list *l, size_t y_at, 
     }
 }
 
-static void gradient_values(const rbe_plan *plan, const rbe_grouped *w, const rbe_panels *panels, size_t g,
-                            size_t first, size_t count, float *values) {
+static void gradient_values(const rbe_plan *plan, const rbe_blocks *w, const rbe_panels *panels, size_t g, size_t first,
+                            size_t count, float *values) {
     size_t block_step = plan->block_rows * panels->width;
     for (size_t i = first; i < first + count; i++) {
         list l = frequency_list(plan, w, g, i);
@@ -161,7 +161,7 @@ static void gradient_values(const rbe_plan *plan, const rbe_grouped *w, const rb
     }
 }
 
-static void gradient_alpha(const rbe_plan *plan, const rbe_grouped *w, const rbe_panels *panels, size_t g, size_t first,
+static void gradient_alpha(const rbe_plan *plan, const rbe_blocks *w, const rbe_panels *panels, size_t g, size_t first,
                            size_t count, float *alpha) {
     size_t block_step = plan->block_rows * panels->width;
     for (size_t p = first; p < first + count; p++) {

@@ -19,23 +19,23 @@ typedef struct list {
     unsigned shift;
 } list;
 
-static inline list frequency_list(const rbe_plan *plan, const rbe_grouped *w, size_t g, size_t i) {
+static inline list frequency_list(const rbe_plan *plan, const rbe_blocks *w, size_t g, size_t i) {
     size_t start = w->list_start[g * plan->block], from = w->list_start[g * plan->block + i];
-    size_t to = w->list_start[g * plan->block + i + 1], rows = rbe_grouped_rows(w, g);
+    size_t to = w->list_start[g * plan->block + i + 1], rows = rbe_group_rows(w, g);
     return (list){.columns16 = w->columns16 ? w->columns16 + from : NULL,
                   .columns32 = w->columns32 ? w->columns32 + from : NULL,
                   .length = to - from,
-                  .offset = rbe_grouped_values(w, g) + (from - start) * rows,
+                  .offset = rbe_group_values(w, g) + (from - start) * rows,
                   .rows = rows,
                   .first = 0,
                   .shift = (unsigned)plan->log2_block};
 }
 
-static inline list moment_list(const rbe_plan *plan, const rbe_grouped *w, size_t g, rbe_alpha_pair pair) {
-    size_t rows = rbe_grouped_rows(w, g);
+static inline list moment_list(const rbe_plan *plan, const rbe_blocks *w, size_t g, rbe_alpha_pair pair) {
+    size_t rows = rbe_group_rows(w, g);
     return (list){.columns32 = plan->block_index,
                   .length = plan->grid_cols,
-                  .offset = rbe_grouped_alpha(w, g) + pair.function * plan->grid_cols * rows,
+                  .offset = rbe_group_alpha(w, g) + pair.function * plan->grid_cols * rows,
                   .rows = rows,
                   .first = plan->block + pair.column,
                   .shift = 0};

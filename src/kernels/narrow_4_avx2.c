@@ -6,7 +6,7 @@
 #define LANES 4
 #include "kernels/small_product.h"
 
-void rbe_small_product_4_avx2(const rbe_plan *plan, const rbe_grouped *w, size_t g, const rbe_small_batch *b,
+void rbe_small_product_4_avx2(const rbe_plan *plan, const rbe_blocks *w, size_t g, const rbe_small_batch *b,
                               size_t rows) {
     small_group(plan, w, g, b, rows);
 }

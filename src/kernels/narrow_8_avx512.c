@@ -5,7 +5,7 @@
 #define LANES 8
 #include "kernels/small_product.h"
 
-void rbe_small_product_8_avx512(const rbe_plan *plan, const rbe_grouped *w, size_t g, const rbe_small_batch *b,
+void rbe_small_product_8_avx512(const rbe_plan *plan, const rbe_blocks *w, size_t g, const rbe_small_batch *b,
                                 size_t rows) {
     small_group(plan, w, g, b, rows);
 }

@@ -17,9 +17,9 @@
 /* ---- transforms ---------------------------------------------------------------------------------------------- */
 
 /* A wavelet's pyramid takes about 2 taps B multiplications, the matrix B^2. The fast code knows one pair of filters:
- * biorthogonal wavelets, whose `taps` is another number, go by the matrix. */
+ * biorthogonal wavelets go by the matrix. */
 static rbe_axis_method method_of(const rbe_transform *transform, size_t block) {
-    bool short_filter = transform->taps <= RBE_MAX_TAPS && 2 * transform->taps <= block;
+    bool short_filter = transform->member <= RBE_MAX_TAPS && 2 * transform->member <= block;
     switch (transform->kind) {
     case RBE_TRANSFORM_DCT: return RBE_AXIS_DCT;
     case RBE_TRANSFORM_HAAR: return RBE_AXIS_WAVELET;
@@ -34,7 +34,7 @@ static void set_filters(rbe_axis *axis, const rbe_transform *transform) {
     const gsl_wavelet_type *family = transform->kind == RBE_TRANSFORM_HAAR ? gsl_wavelet_haar : gsl_wavelet_daubechies;
     const double *low, *high, *synthesis_low, *synthesis_high;
     size_t offset;
-    family->init(&low, &high, &synthesis_low, &synthesis_high, &axis->taps, &offset, transform->taps);
+    family->init(&low, &high, &synthesis_low, &synthesis_high, &axis->taps, &offset, transform->member);
     for (size_t k = 0; k < axis->taps; k++) {
         axis->low[k] = (float)low[k];
         axis->high[k] = (float)high[k];
@@ -88,21 +88,21 @@ static void set_transform(rbe_axis *axis, const rbe_transform *transform, double
 
 /* Value of moment m's function at c < B/2. Psi_6 = (f0 f3 + f3 f0) / sqrt 2: f3 carries the factor on both sides.
  * Psi_7 = sum_m lambda_m v_m v_m: v_m carries lambda_m on the side of the inputs. */
-static double moment_at(const rbe_moments *moments, bool input, size_t m, size_t c) {
-    if (m < RBE_EVEN_COUNT) return moments->even[m][c] * (m == 3 ? sqrt(0.5) : 1.0);
+static double moment_at(const rbe_basis *basis, bool input, size_t m, size_t c) {
+    if (m < RBE_EVEN_COUNT) return basis->even[m][c] * (m == 3 ? sqrt(0.5) : 1.0);
     m -= RBE_EVEN_COUNT;
-    return moments->vector[m][c] * (input ? moments->lambda[m] : 1.0);
+    return basis->vector[m][c] * (input ? basis->lambda[m] : 1.0);
 }
 
 /* Coefficient k of the functions, one of which is v: sum_c A[k][c] v[c] with the matrix of analysis, A. With
  * coefficients x^ = R x and A = R^-T it is v^T x = (A v)^T x^; and R^T (A v) = v. Coefficients that are zero but for
  * rounding in all functions are left out. `work` holds B x B doubles. */
-static void set_moments(rbe_axis *axis, const rbe_transform *transform, const rbe_moments *moments, bool input,
+static void set_moments(rbe_axis *axis, const rbe_transform *transform, const rbe_basis *basis, bool input,
                         double *work, float *values, uint32_t *columns) {
     const double nothing = 1e-13;
     const size_t block = axis->block;
     (transform->fill_analysis ? transform->fill_analysis : transform->fill)(transform, block, work);
-    axis->moments = RBE_EVEN_COUNT + moments->rank;
+    axis->moments = RBE_EVEN_COUNT + basis->rank;
     axis->moment_values = values;
     axis->moment_columns = columns;
     for (size_t k = 0; k < block; k++) {
@@ -110,7 +110,7 @@ static void set_moments(rbe_axis *axis, const rbe_transform *transform, const rb
         for (size_t m = 0; m < axis->moments; m++) {
             double sum = 0.0;
             for (size_t c = 0; c < block / 2; c++)
-                sum += (work[k * block + c] + work[k * block + block - 1 - c]) * moment_at(moments, input, m, c);
+                sum += (work[k * block + c] + work[k * block + block - 1 - c]) * moment_at(basis, input, m, c);
             values[m] = (float)sum;
             part = part || fabs(sum) > nothing;
         }
@@ -141,7 +141,7 @@ static size_t default_batch_threshold(const rbe_blocks *w) {
 
 /* One piece of memory: the plan, then its tables. */
 rbe_plan *rbe_plan_new(const rbe_blocks *w) {
-    size_t block = w->block, moments = w->alpha ? RBE_EVEN_COUNT + w->moments->rank : 0;
+    size_t block = w->block, moments = w->alpha ? RBE_EVEN_COUNT + w->basis->rank : 0;
     size_t matrix = rbe_aligned(block * block * sizeof(float)), values = rbe_aligned(moments * block * sizeof(float)),
            columns = rbe_aligned((moments ? block + RBE_COLUMN_PADDING : 0) * sizeof(uint32_t));
     size_t index = rbe_aligned((w->grid_cols + RBE_COLUMN_PADDING) * sizeof(uint32_t));
@@ -167,10 +167,10 @@ rbe_plan *rbe_plan_new(const rbe_blocks *w) {
         const rbe_transform *transform = n == 0 ? w->column_transform : w->row_transform;
         set_transform(axes[n], transform, work, (float *)(void *)next);
         if (w->alpha)
-            set_moments(axes[n], transform, w->moments, n == 0, work, (float *)(void *)(next + matrix),
+            set_moments(axes[n], transform, w->basis, n == 0, work, (float *)(void *)(next + matrix),
                         (uint32_t *)(void *)(next + matrix + values));
     }
-    if (w->alpha) set_pairs(plan, w->moments->rank);
+    if (w->alpha) set_pairs(plan, w->basis->rank);
     uint32_t *block_index = (uint32_t *)(void *)next;
     for (size_t q = 0; q < w->grid_cols; q++) block_index[q] = (uint32_t)q;
     plan->block_index = block_index;

@@ -78,7 +78,7 @@ typedef struct rbe_small_batch {
 } rbe_small_batch;
 
 /* All lists of group g. */
-typedef void rbe_small_product(const rbe_plan *plan, const rbe_grouped *w, size_t g, const rbe_small_batch *b,
+typedef void rbe_small_product(const rbe_plan *plan, const rbe_blocks *w, size_t g, const rbe_small_batch *b,
                                size_t rows);
 
 /* The work on panels. Lanes of the last vector beyond `rows` hold zeros or are not looked at. */
@@ -92,15 +92,15 @@ typedef struct rbe_methods {
     void (*synthesize)(const rbe_axis *axis, float *panel, size_t width, const float *bias, bool add, float *target,
                        size_t rows, size_t length);
     /* y = S x, written to every row that synthesize reads */
-    void (*product)(const rbe_plan *plan, const rbe_grouped *w, const float *x, float *y, size_t width, size_t rows);
+    void (*product)(const rbe_plan *plan, const rbe_blocks *w, const float *x, float *y, size_t width, size_t rows);
     /* x += S^T y */
-    void (*product_transposed)(const rbe_plan *plan, const rbe_grouped *w, const float *y, float *x, size_t width,
+    void (*product_transposed)(const rbe_plan *plan, const rbe_blocks *w, const float *y, float *x, size_t width,
                                size_t rows);
     /* values += sum over rows of y x^T at the positions of group g's lists of frequencies first .. first + count - 1 */
-    void (*gradient_values)(const rbe_plan *plan, const rbe_grouped *w, const rbe_panels *panels, size_t g,
-                            size_t first, size_t count, float *values);
+    void (*gradient_values)(const rbe_plan *plan, const rbe_blocks *w, const rbe_panels *panels, size_t g, size_t first,
+                            size_t count, float *values);
     /* the same for the alphas of group g, by the plan's pairs first .. first + count - 1 */
-    void (*gradient_alpha)(const rbe_plan *plan, const rbe_grouped *w, const rbe_panels *panels, size_t g, size_t first,
+    void (*gradient_alpha)(const rbe_plan *plan, const rbe_blocks *w, const rbe_panels *panels, size_t g, size_t first,
                            size_t count, float *alpha);
     /* coefficients (rows x blocks * B) and moments (rows of lanes) of a few rows */
     void (*analyze_small)(const rbe_axis *axis, const float *x, size_t rows, size_t length, size_t blocks,
@@ -133,7 +133,7 @@ bool rbe_isa_select(const char *name);
 static inline size_t rbe_small_stride(size_t lanes) { return (lanes + 15) / 16 * 16; }
 
 /* The whole forward product of a few rows, and the floats of its scratch. */
-void rbe_forward_small(const rbe_plan *plan, const rbe_grouped *w, const float *bias, const float *x, size_t rows,
+void rbe_forward_small(const rbe_plan *plan, const rbe_blocks *w, const float *bias, const float *x, size_t rows,
                        float *y, float *scratch);
 size_t rbe_small_floats(const rbe_plan *plan, size_t rows);
 

@@ -113,7 +113,7 @@ static void product_list(const list *l, const float *values, const float *x, flo
     } while (first < l->length);
 }
 
-static void product(const rbe_plan *plan, const rbe_grouped *w, const float *x, float *y, size_t width, size_t rows) {
+static void product(const rbe_plan *plan, const rbe_blocks *w, const float *x, float *y, size_t width, size_t rows) {
     size_t block_step = plan->block_rows * width, vectors = vectors_of(rows);
     for (size_t g = 0; g < w->groups; g++) {
         float *group = y + g * w->group * block_step;
@@ -201,7 +201,7 @@ static void transposed_list(const list *l, const float *values, const float *y, 
     }
 }
 
-static void product_transposed(const rbe_plan *plan, const rbe_grouped *w, const float *y, float *x, size_t width,
+static void product_transposed(const rbe_plan *plan, const rbe_blocks *w, const float *y, float *x, size_t width,
                                size_t rows) {
     size_t block_step = plan->block_rows * width, vectors = vectors_of(rows);
     for (size_t g = 0; g < w->groups; g++) {

@@ -9,7 +9,7 @@ size_t rbe_small_floats(const rbe_plan *plan, size_t rows) {
     return plan->block_rows * (x_stride + y_stride) + 16;
 }
 
-void rbe_forward_small(const rbe_plan *plan, const rbe_grouped *w, const float *bias, const float *x, size_t rows,
+void rbe_forward_small(const rbe_plan *plan, const rbe_blocks *w, const float *bias, const float *x, size_t rows,
                        float *y, float *scratch) {
     const rbe_methods *isa = rbe_isa();
     rbe_small_product *product = rbe_isa_small_product(w->group);

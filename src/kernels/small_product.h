@@ -139,11 +139,11 @@ ALWAYS_INLINE void small_moments(small_part p, small_lanes l, const rbe_plan *pl
 }
 
 /* `rows` rows by the block rows of group g from m on. */
-ALWAYS_INLINE void small_tile(const rbe_plan *plan, const rbe_grouped *w, size_t g, size_t m, small_lanes l,
+ALWAYS_INLINE void small_tile(const rbe_plan *plan, const rbe_blocks *w, size_t g, size_t m, small_lanes l,
                               rbe_small_batch b, size_t rows, size_t sums) {
     const uint32_t *start = w->list_start + g * plan->block;
-    small_part p = {.values = w->values + rbe_grouped_values(w, g) + m,
-                    .value_step = rbe_grouped_rows(w, g),
+    small_part p = {.values = w->values + rbe_group_values(w, g) + m,
+                    .value_step = rbe_group_rows(w, g),
                     .x_step = b.columns,
                     .y = b.y + m,
                     .y_step = plan->grid_rows,
@@ -153,14 +153,14 @@ ALWAYS_INLINE void small_tile(const rbe_plan *plan, const rbe_grouped *w, size_t
     else
         small_frequencies(p, l, NULL, w->columns32 + *start, start + 1, plan->block, b.coefficients, rows, sums);
     if (!w->alpha) return;
-    p.values = w->alpha + rbe_grouped_alpha(w, g) + m;
+    p.values = w->alpha + rbe_group_alpha(w, g) + m;
     p.y += plan->block * b.y_stride;
     for (size_t n = 0; n < rows; n++, p.y += plan->grid_rows)
         small_moments(p, l, plan, b.moments + n * plan->grid_cols, b.moment_stride);
 }
 
 /* Values are streamed once for up to 8 / vectors rows. */
-ALWAYS_INLINE void small_rows(const rbe_plan *plan, const rbe_grouped *w, size_t g, size_t m, small_lanes l,
+ALWAYS_INLINE void small_rows(const rbe_plan *plan, const rbe_blocks *w, size_t g, size_t m, small_lanes l,
                               rbe_small_batch b, size_t rows) {
     while (rows > 0) {
         size_t most = 8 / l.vectors, done = rows >= most ? most : rows >= 4 ? 4 : rows >= 2 ? 2 : 1;
@@ -178,8 +178,8 @@ ALWAYS_INLINE void small_rows(const rbe_plan *plan, const rbe_grouped *w, size_t
 }
 
 /* Two vectors at once where one is shorter than a cache line: or else every line of values would be fetched twice. */
-static void small_group(const rbe_plan *plan, const rbe_grouped *w, size_t g, const rbe_small_batch *b, size_t rows) {
-    size_t m = 0, count = rbe_grouped_rows(w, g);
+static void small_group(const rbe_plan *plan, const rbe_blocks *w, size_t g, const rbe_small_batch *b, size_t rows) {
+    size_t m = 0, count = rbe_group_rows(w, g);
     for (; LANES == 8 && m + 2 * LANES <= count; m += 2 * LANES)
         small_rows(plan, w, g, m, (small_lanes){.vectors = 2, .whole = true}, *b, rows);
     for (; m + LANES <= count; m += LANES)

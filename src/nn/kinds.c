@@ -11,7 +11,7 @@
 
 static const rbe_layer_type *const own[] = {&rbe_dense_type,      &rbe_linear_type,   &rbe_dropout_type,
                                             &rbe_sequential_type, &rbe_residual_type, &rbe_repeat_type,
-                                            &rbe_bag_type};
+                                            &rbe_bag_type,        &rbe_rms_norm_type};
 
 enum { OWN = sizeof own / sizeof *own, MOST_REGISTERED = 64 };
 

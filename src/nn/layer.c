@@ -44,8 +44,10 @@ rbe_status rbe_layer_check_size(const char *kind, size_t in, size_t out) {
 static void release(rbe_layer *layer) {
     if (layer->places > 0) return;
     for (size_t n = 0; n < layer->child_count; n++) {
-        layer->children[n]->places--;
-        release(layer->children[n]);
+        rbe_layer *child = layer->children[n];
+        child->places--;
+        if (child->parent == layer) child->parent = NULL; /* it may live on elsewhere */
+        release(child);
     }
     for (size_t n = 0; n < layer->param_count; n++) rbe_param_clear(&layer->params[n]);
     if (layer->type->destroy) layer->type->destroy(layer);
@@ -196,7 +198,7 @@ size_t rbe_layer_scratch_bytes(const rbe_layer *layer, size_t rows) {
 
 /* Whether child n of a layer is at its first place. */
 static bool is_first_place(const rbe_layer *layer, size_t n) {
-    if (layer->children[n]->parent != layer) return false;
+    if (layer->children[n]->parent && layer->children[n]->parent != layer) return false;
     for (size_t k = 0; k < n; k++)
         if (layer->children[k] == layer->children[n]) return false;
     return true;
@@ -206,6 +208,13 @@ bool rbe_layer_walk(rbe_layer *layer, rbe_layer_visitor *see, void *user) {
     if (!see(user, layer)) return false;
     for (size_t n = 0; n < layer->child_count; n++)
         if (is_first_place(layer, n) && !rbe_layer_walk(layer->children[n], see, user)) return false;
+    return true;
+}
+
+bool rbe_layer_holds_only(rbe_layer *layer, rbe_layer_visitor *right, void *user) {
+    if (!right(user, layer)) return false;
+    for (size_t n = 0; n < layer->child_count; n++)
+        if (!rbe_layer_holds_only(layer->children[n], right, user)) return false;
     return true;
 }
 
@@ -227,7 +236,7 @@ static bool is_free(void *user, rbe_layer *layer) {
     const rbe_layer *container = user;
     if (layer == container)
         rbe_fail(RBE_INVALID_ARGUMENT, "%s: a layer cannot hold itself", layer->name);
-    else if (layer->owner && layer->owner != container->owner)
+    else if (layer->owner && container->owner && layer->owner != container->owner)
         rbe_fail(RBE_INVALID_ARGUMENT, "%s is a layer of another model already", layer->path);
     else
         return true;
@@ -250,14 +259,16 @@ static rbe_status append(rbe_layer *container, rbe_layer *layer) {
 }
 
 rbe_status rbe_layer_adopt(rbe_layer *container, rbe_layer *layer) {
-    if (!rbe_layer_walk(layer, is_free, container)) return rbe_last_status();
+    if (!rbe_layer_holds_only(layer, is_free, container)) return rbe_last_status();
     rbe_status status = container->type->adopt ? container->type->adopt(container, layer) : RBE_OK;
     if (status == RBE_OK) status = append(container, layer);
     if (status != RBE_OK) {
         release(layer);
         return status;
     }
-    if (layer->parent) return RBE_OK; /* another place */
+    /* Another place; but what is not in the model yet, and may never be, does not count as the first. */
+    if (layer->parent && layer->parent->owner == container->owner) return RBE_OK;
+    if (layer->owner && !container->owner) return RBE_OK;
     layer->parent = container;
     if (!layer->named && layer->type->role != RBE_OPERATION && !container->owner)
         snprintf(layer->name, sizeof layer->name, "%zu", container->child_count - 1);

@@ -45,6 +45,9 @@ rbe_status rbe_layer_adopt(rbe_layer *container, rbe_layer *layer);
 typedef bool rbe_layer_visitor(void *user, rbe_layer *layer);
 bool rbe_layer_walk(rbe_layer *layer, rbe_layer_visitor *see, void *user);
 
+/* Whether `right` is true of a layer and of all inside, wherever else these have places. */
+bool rbe_layer_holds_only(rbe_layer *layer, rbe_layer_visitor *right, void *user);
+
 /* Gives a layer and all inside the model that they are a part of, and the paths that follow from their places. */
 void rbe_layer_set_owner(rbe_layer *layer, const rbe_model *owner);
 
@@ -54,7 +57,7 @@ void rbe_layer_set_owner(rbe_layer *layer, const rbe_model *owner);
 const rbe_layer_type *rbe_layer_type_of(const char *kind);
 
 extern const rbe_layer_type rbe_dense_type, rbe_linear_type, rbe_dropout_type, rbe_sequential_type, rbe_residual_type,
-    rbe_repeat_type, rbe_bag_type;
+    rbe_repeat_type, rbe_bag_type, rbe_rms_norm_type;
 
 /* The n-th type of a storable operation; NULL past the last. */
 const rbe_layer_type *rbe_operation_type(size_t n);

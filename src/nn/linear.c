@@ -105,7 +105,7 @@ static size_t linear_scratch_bytes(const rbe_layer *base, size_t rows) {
 
 static size_t linear_table_bytes(const rbe_layer *base) {
     const rbe_linear_layer *layer = (const rbe_linear_layer *)base;
-    return rbe_alloc_bytes(layer->plan) + rbe_alloc_bytes(layer->blocks) + rbe_alloc_bytes(layer->blocks->moments);
+    return rbe_alloc_bytes(layer->plan) + rbe_alloc_bytes(layer->blocks) + rbe_alloc_bytes(layer->blocks->basis);
 }
 
 static void linear_destroy(rbe_layer *base) {
@@ -210,7 +210,7 @@ static void set_params(rbe_linear_layer *layer, float *bias) {
 /* Takes over blocks and bias (NULL: none), also when it fails. */
 static rbe_layer *assemble(rbe_blocks *blocks, float *bias, const rbe_linear_options *o) {
     rbe_linear_layer *layer = (rbe_linear_layer *)rbe_layer_make_named(
-        &rbe_linear_type, sizeof *layer, blocks->input_axis.length, blocks->output_axis.length, NULL);
+        &rbe_linear_type, sizeof *layer, blocks->input_side.length, blocks->output_side.length, NULL);
     rbe_plan *plan = rbe_plan_new(blocks);
     if (!layer || !plan) {
         rbe_free(layer);
@@ -234,7 +234,7 @@ static rbe_layer *assemble(rbe_blocks *blocks, float *bias, const rbe_linear_opt
 static rbe_status draw_values(rbe_blocks *b, double init_scale, uint64_t seed) {
     rbe_rng *rng = rbe_rng_new(seed, VALUE_STREAM);
     if (!rng) return rbe_last_status();
-    double deviation = init_scale * sqrt(2.0 / (double)b->input_axis.length * positions_per_value(b));
+    double deviation = init_scale * sqrt(2.0 / (double)b->input_side.length * positions_per_value(b));
     for (size_t n = 0; n < b->value_count; n++) b->values[n] = (float)(deviation * rbe_rng_normal(rng));
     rbe_rng_free(rng);
     size_t bad = rbe_first_nonfinite(b->values, b->value_count);
@@ -256,17 +256,18 @@ rbe_layer *rbe_linear_new(size_t in, size_t out, const rbe_linear_options *optio
                                   .overlap = o->overlap,
                                   .image_height = o->image_height,
                                   .image_width = o->image_width};
-    rbe_block_plan plan;
+    rbe_geometry geometry;
     if (rbe_layer_check_size("rbe", in, out) != RBE_OK) return NULL;
-    if (rbe_block_plan_make(&plan, out, in, &shape, DEFAULT_GROUP) != RBE_OK) return NULL;
+    if (rbe_geometry_make(&geometry, out, in, &shape, DEFAULT_GROUP) != RBE_OK) return NULL;
     if (!(o->init_scale >= 0.0 && isfinite(o->init_scale))) {
         rbe_fail(RBE_INVALID_ARGUMENT, "init_scale: expected a finite value >= 0, found %g", o->init_scale);
         return NULL;
     }
-    rbe_blocks *blocks = rbe_blocks_new(&plan);
+    rbe_blocks *blocks = rbe_blocks_new(&geometry);
     float *bias = o->no_bias ? NULL : rbe_alloc_zeroed(out, sizeof *bias);
     double init_scale = o->init_scale > 0.0 ? o->init_scale : DEFAULT_INIT_SCALE;
-    if (!blocks || (!bias && !o->no_bias) || rbe_blocks_draw_positions(blocks, plan.value_limit, o->seed) != RBE_OK ||
+    if (!blocks || (!bias && !o->no_bias) ||
+        rbe_blocks_draw_positions(blocks, geometry.value_limit, o->seed) != RBE_OK ||
         draw_values(blocks, init_scale, o->seed) != RBE_OK) {
         rbe_blocks_free(blocks);
         rbe_free(bias);
@@ -297,7 +298,7 @@ rbe_layer *rbe_linear_from_blocks(rbe_blocks *blocks, const float *bias, size_t 
         return NULL;
     }
     float *copy;
-    if (copy_bias(&copy, bias, bias_count, blocks->output_axis.length) != RBE_OK) {
+    if (copy_bias(&copy, bias, bias_count, blocks->output_side.length) != RBE_OK) {
         rbe_blocks_free(blocks);
         return NULL;
     }
@@ -326,7 +327,7 @@ size_t rbe_linear_get_gradients(const rbe_layer *layer, size_t p, size_t q, doub
         memset(alpha, 0, RBE_BASIS_COUNT * sizeof *alpha);
         for (size_t l = 0; linear->alpha && l < RBE_BASIS_COUNT; l++)
             orthonormal[l] = linear->alpha->grad[rbe_block_alpha(b, p, q, l) - b->alpha];
-        if (linear->alpha) rbe_moments_gradient_to_raw(b->moments, orthonormal, alpha);
+        if (linear->alpha) rbe_basis_gradient_to_raw(b->basis, orthonormal, alpha);
     }
     return rbe_blocks_get_from(b, linear->params[0].grad, p, q, coefficients, capacity);
 }

@@ -1,32 +1,32 @@
-/* Products of the compressed layer: those of the kernels, with the axis maps around them.
+/* Products of the compressed layer: those of the kernels, with the maps of the two sides around them.
  *
  *     Y = ((X E_in^T) W'^T) E_out + b        dX = ((dY E_out^T) W') E_in        db = sum_n dY
  *
- * The kernels know W' only (codec/axis.h); without maps nothing is copied.
+ * The kernels know W' only (codec/side.h); without maps nothing is copied.
  */
 #include "nn/linear_product.h"
 
 #include "base/blas.h"
 #include "base/column_sums.h"
 
-/* `count` rows of a mapped axis and what its map needs beside them; NULL for an axis without a map. */
+/* `count` rows of a mapped side and what its map needs beside them; NULL for a side without a map. */
 typedef struct mapped_rows {
-    const rbe_axis_map *axis;
+    const rbe_side *side;
     size_t count;
     float *rows, *scratch;
 } mapped_rows;
 
-static size_t mapped_bytes(const rbe_axis_map *axis, size_t rows, size_t threads) {
-    if (axis->kind == RBE_AXIS_MAP_NONE) return 0;
-    return rbe_aligned(rows * axis->mapped * sizeof(float)) +
-           rbe_aligned(rbe_axis_scratch(axis, rows, threads) * sizeof(float));
+static size_t mapped_bytes(const rbe_side *side, size_t rows, size_t threads) {
+    if (side->kind == RBE_SIDE_PLAIN) return 0;
+    return rbe_aligned(rows * side->mapped * sizeof(float)) +
+           rbe_aligned(rbe_side_scratch(side, rows, threads) * sizeof(float));
 }
 
-static rbe_status take_mapped(mapped_rows *m, rbe_arena *arena, const rbe_axis_map *axis, size_t rows, size_t threads) {
-    *m = (mapped_rows){.axis = axis, .count = rows};
-    if (axis->kind == RBE_AXIS_MAP_NONE) return RBE_OK;
-    m->rows = rbe_arena_take(arena, rows * axis->mapped, sizeof(float));
-    m->scratch = rbe_arena_take(arena, rbe_axis_scratch(axis, rows, threads), sizeof(float));
+static rbe_status take_mapped(mapped_rows *m, rbe_arena *arena, const rbe_side *side, size_t rows, size_t threads) {
+    *m = (mapped_rows){.side = side, .count = rows};
+    if (side->kind == RBE_SIDE_PLAIN) return RBE_OK;
+    m->rows = rbe_arena_take(arena, rows * side->mapped, sizeof(float));
+    m->scratch = rbe_arena_take(arena, rbe_side_scratch(side, rows, threads), sizeof(float));
     return m->rows && m->scratch ? RBE_OK : rbe_last_status();
 }
 
@@ -37,7 +37,7 @@ typedef struct map_threads {
 
 static rbe_status enter_maps(map_threads *t, const rbe_blocks *b, size_t threads) {
     *t = (map_threads){.count = threads};
-    if (b->input_axis.kind != RBE_AXIS_MAP_IMAGE && b->output_axis.kind != RBE_AXIS_MAP_IMAGE) return RBE_OK;
+    if (b->input_side.kind != RBE_SIDE_IMAGE && b->output_side.kind != RBE_SIDE_IMAGE) return RBE_OK;
     t->count = t->inside = rbe_blas_enter(threads);
     return t->inside > 0 ? RBE_OK : rbe_last_status();
 }
@@ -45,12 +45,12 @@ static rbe_status enter_maps(map_threads *t, const rbe_blocks *b, size_t threads
 /* x E^T, or x itself. */
 static const float *apply(const mapped_rows *m, const map_threads *t, const float *x) {
     if (!m->rows) return x;
-    rbe_axis_apply(m->axis, x, m->count, t->count, m->rows, m->scratch);
+    rbe_side_apply(m->side, x, m->count, t->count, m->rows, m->scratch);
     return m->rows;
 }
 
 static void adjoint(const mapped_rows *m, const map_threads *t, const float *bias, bool add, float *x) {
-    rbe_axis_adjoint(m->axis, m->rows, m->count, t->count, bias, add, x, m->scratch);
+    rbe_side_adjoint(m->side, m->rows, m->count, t->count, bias, add, x, m->scratch);
 }
 
 static void count_products(const rbe_linear_layer *layer, size_t rows, uint64_t products) {
@@ -64,8 +64,8 @@ static void count_products(const rbe_linear_layer *layer, size_t rows, uint64_t 
 size_t rbe_linear_forward_bytes(const rbe_linear_layer *layer, size_t rows) {
     const rbe_blocks *b = layer->blocks;
     const rbe_layout l = rbe_plan_layout(layer->plan, rows);
-    return rbe_plan_forward_bytes(layer->plan, &l) + mapped_bytes(&b->input_axis, rows, l.threads) +
-           mapped_bytes(&b->output_axis, rows, l.threads);
+    return rbe_plan_forward_bytes(layer->plan, &l) + mapped_bytes(&b->input_side, rows, l.threads) +
+           mapped_bytes(&b->output_side, rows, l.threads);
 }
 
 rbe_status rbe_linear_forward_product(const rbe_linear_layer *layer, rbe_arena *arena, const float *x, size_t rows,
@@ -75,8 +75,8 @@ rbe_status rbe_linear_forward_product(const rbe_linear_layer *layer, rbe_arena *
     const float *bias = layer->bias ? layer->bias->value : NULL;
     rbe_arena_mark mark = rbe_arena_here(arena);
     mapped_rows in, out;
-    RBE_TRY(take_mapped(&in, arena, &b->input_axis, rows, l.threads));
-    RBE_TRY(take_mapped(&out, arena, &b->output_axis, rows, l.threads));
+    RBE_TRY(take_mapped(&in, arena, &b->input_side, rows, l.threads));
+    RBE_TRY(take_mapped(&out, arena, &b->output_side, rows, l.threads));
     void *scratch = rbe_arena_take(arena, 1, rbe_plan_forward_bytes(layer->plan, &l));
     if (!scratch) return rbe_last_status();
     map_threads t;
@@ -95,8 +95,8 @@ rbe_status rbe_linear_forward_product(const rbe_linear_layer *layer, rbe_arena *
 size_t rbe_linear_backward_bytes(const rbe_linear_layer *layer, size_t rows) {
     const rbe_blocks *b = layer->blocks;
     const rbe_layout l = rbe_plan_layout(layer->plan, rows);
-    return rbe_plan_backward_bytes(&l) + 2 * mapped_bytes(&b->input_axis, rows, l.threads) +
-           mapped_bytes(&b->output_axis, rows, l.threads);
+    return rbe_plan_backward_bytes(&l) + 2 * mapped_bytes(&b->input_side, rows, l.threads) +
+           mapped_bytes(&b->output_side, rows, l.threads);
 }
 
 rbe_status rbe_linear_backward_product(const rbe_linear_layer *layer, rbe_arena *arena, const float *x,
@@ -106,9 +106,9 @@ rbe_status rbe_linear_backward_product(const rbe_linear_layer *layer, rbe_arena 
     const rbe_layout l = rbe_plan_layout(layer->plan, rows);
     rbe_arena_mark mark = rbe_arena_here(arena);
     mapped_rows in, dx, out;
-    RBE_TRY(take_mapped(&in, arena, &b->input_axis, rows, l.threads));
-    RBE_TRY(take_mapped(&dx, arena, &b->input_axis, rows, l.threads));
-    RBE_TRY(take_mapped(&out, arena, &b->output_axis, rows, l.threads));
+    RBE_TRY(take_mapped(&in, arena, &b->input_side, rows, l.threads));
+    RBE_TRY(take_mapped(&dx, arena, &b->input_side, rows, l.threads));
+    RBE_TRY(take_mapped(&out, arena, &b->output_side, rows, l.threads));
     void *scratch = rbe_arena_take(arena, 1, rbe_plan_backward_bytes(&l));
     if (!scratch) return rbe_last_status();
     rbe_gradients inner = *g;
@@ -124,7 +124,7 @@ rbe_status rbe_linear_backward_product(const rbe_linear_layer *layer, rbe_arena 
     if (layer->probe.see) status = layer->probe.see(layer->probe.user, layer, mapped_x, mapped_dy, rows, arena);
     if (status == RBE_OK) {
         rbe_plan_backward(layer->plan, b, &l, mapped_x, cache, mapped_dy, &inner, scratch);
-        if (bias) rbe_column_sums(dy, rows, b->output_axis.length, g->add_parameters, bias);
+        if (bias) rbe_column_sums(dy, rows, b->output_side.length, g->add_parameters, bias);
         if (dx.rows && g->dx) adjoint(&dx, &t, NULL, g->add_dx, g->dx);
         count_products(layer, rows, g->dx ? 2 : 1);
     }

@@ -55,7 +55,7 @@ static void name_by_place(rbe_model *model, rbe_layer *layer) {
 static bool is_not_elsewhere(void *user, rbe_layer *layer) { return !layer->owner || layer->owner == user; }
 
 rbe_status rbe_model_add(rbe_model *model, rbe_layer *layer) {
-    if (layer && !rbe_layer_walk(layer, is_not_elsewhere, model))
+    if (layer && !rbe_layer_holds_only(layer, is_not_elsewhere, model))
         return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_model_add: %s is a layer of another model already", layer->path);
     rbe_status status = rbe_model_status(model);
     if (status == RBE_OK && !layer) {

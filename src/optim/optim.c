@@ -5,6 +5,7 @@
  * clipping g *= limit / |g|.
  */
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/alloc.h"
@@ -17,9 +18,13 @@
 
 const rbe_optim_method *rbe_optim_method_named(const char *name) {
     const rbe_optim_method *const methods[] = {rbe_sgd, rbe_adam, rbe_adamw};
-    for (size_t i = 0; i < sizeof methods / sizeof *methods; i++)
+    char names[128] = "";
+    size_t length = 0;
+    for (size_t i = 0; i < sizeof methods / sizeof *methods; i++) {
         if (name && strcmp(name, methods[i]->name) == 0) return methods[i];
-    rbe_fail(RBE_INVALID_ARGUMENT, "optimiser: expected sgd, adam or adamw, found \"%s\"", name ? name : "(NULL)");
+        length += (size_t)snprintf(names + length, sizeof names - length, "%s%s", i > 0 ? ", " : "", methods[i]->name);
+    }
+    rbe_fail(RBE_INVALID_ARGUMENT, "optimiser: expected one of %s, found \"%s\"", names, name ? name : "(NULL)");
     return NULL;
 }
 
@@ -57,6 +62,18 @@ static rbe_status check_options(const rbe_optim_options *o) {
     return require(not_negative(o->clip_norm), "clip_norm", "a finite value >= 0", o->clip_norm);
 }
 
+/* Tables are users' too. */
+static rbe_status check_method(const rbe_optim_method *method, const rbe_optim_options *options) {
+    if (!method) return rbe_fail(RBE_INVALID_ARGUMENT, "optimiser: expected a method, found NULL");
+    if (!method->name || !method->state_arrays || !method->update)
+        return rbe_fail(RBE_INVALID_ARGUMENT, "optimiser: expected a method with a name, state_arrays and update");
+    size_t names = 0, arrays = method->state_arrays(options);
+    while (names < RBE_OPTIM_MAX_STATE && method->state[names]) names++;
+    if (arrays <= names) return RBE_OK;
+    return rbe_fail(RBE_INVALID_ARGUMENT, "optimiser: %s: expected names of %zu state arrays, found %zu", method->name,
+                    arrays, names);
+}
+
 /* A parameter that came twice would be clipped and trained twice. */
 static rbe_status check_list(const char *who, rbe_param *const *params, size_t count) {
     if (!params && count > 0) return rbe_fail(RBE_INVALID_ARGUMENT, "%s: the list of parameters is NULL", who);
@@ -87,13 +104,12 @@ static rbe_status fill_slot(rbe_optim *optim, rbe_param *param) {
 /* Params come from the list, or from the model if the list is NULL. */
 static rbe_optim *new_optim(const rbe_optim_method *method, rbe_param *const *params, const rbe_model *model,
                             size_t count, const rbe_optim_options *options) {
-    if (!method || count == 0) {
-        rbe_fail(RBE_INVALID_ARGUMENT, "optimiser: expected a method and parameters, found %s",
-                 method ? "no parameters" : "a NULL method");
+    rbe_optim_options o = with_defaults(options);
+    if (check_options(&o) != RBE_OK || check_method(method, &o) != RBE_OK) return NULL;
+    if (count == 0) {
+        rbe_fail(RBE_INVALID_ARGUMENT, "optimiser: expected parameters, found none");
         return NULL;
     }
-    rbe_optim_options o = with_defaults(options);
-    if (check_options(&o) != RBE_OK) return NULL;
     rbe_optim *optim = rbe_alloc_zeroed(1, sizeof *optim);
     if (!optim) return NULL;
     optim->method = method;

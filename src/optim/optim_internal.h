@@ -32,7 +32,7 @@ bool rbe_optim_has(const rbe_optim *optim, const rbe_param *param);
  * `lr_is_own`. INVALID_ARGUMENT as there. */
 rbe_status rbe_optim_schedule_lr(rbe_optim *optim, float lr);
 
-/* Where gradients stay zero (a dead unit, a constant pixel) moments decay into the subnormal numbers, which many
+/* Where gradients stay zero (a dead unit, a constant pixel) averages of them decay into the subnormal numbers, which many
  * processors handle far more slowly, and rounding keeps them there for ever. */
 static inline float rbe_flush_subnormal(float x) { return fabsf(x) < FLT_MIN ? 0.0f : x; }
 

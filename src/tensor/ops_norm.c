@@ -18,16 +18,16 @@
 #include "tensor/node.h"
 
 /* m and r of a row. */
-typedef struct moments {
+typedef struct scaling {
     double mean;
     float inverse;
-} moments;
+} scaling;
 
 /* z; exact beside a large mean, too. */
-static inline float normal(float x, moments m) { return (float)((double)x - m.mean) * m.inverse; }
+static inline float normal(float x, scaling m) { return (float)((double)x - m.mean) * m.inverse; }
 
 typedef struct norm_context {
-    moments *rows; /* NULL: no gradient is wanted */
+    scaling *rows; /* NULL: no gradient is wanted */
     double epsilon;
     bool centred;     /* layer_norm */
     int scale, shift; /* which parents they are; 0: none */
@@ -59,7 +59,7 @@ static void run_rows(pass *p, rbe_range_task *run) { rbe_parallel_ranges(p->rows
 
 /* ---- values -------------------------------------------------------------------------------------------------- */
 
-static moments moments_of(const norm_context *c, const float *x, size_t n) {
+static scaling scaling_of(const norm_context *c, const float *x, size_t n) {
     double mean = 0.0, squares = 0.0;
     if (c->centred) {
 #pragma omp simd reduction(+ : mean)
@@ -68,7 +68,7 @@ static moments moments_of(const norm_context *c, const float *x, size_t n) {
     }
 #pragma omp simd reduction(+ : squares)
     for (size_t i = 0; i < n; i++) squares += ((double)x[i] - mean) * ((double)x[i] - mean);
-    return (moments){mean, (float)(1.0 / sqrt(squares / (double)n + c->epsilon))};
+    return (scaling){mean, (float)(1.0 / sqrt(squares / (double)n + c->epsilon))};
 }
 
 static void normalise_rows(void *context, size_t first, size_t count) {
@@ -77,7 +77,7 @@ static void normalise_rows(void *context, size_t first, size_t count) {
     for (size_t row = first; row < first + count; row++) {
         const float *restrict x = p->x + row * p->n;
         float *restrict y = p->y + row * p->n;
-        const moments m = moments_of(&p->c, x, p->n);
+        const scaling m = scaling_of(&p->c, x, p->n);
         if (p->c.rows) p->c.rows[row] = m;
         for (size_t i = 0; i < p->n; i++) y[i] = normal(x[i], m);
         for (size_t i = 0; w && i < p->n; i++) y[i] *= w[i];
@@ -94,7 +94,7 @@ static void gradient_rows(void *context, size_t first, size_t count) {
     for (size_t row = first; row < first + count; row++) {
         const float *restrict x = p->x + row * n, *restrict g = p->g + row * n;
         float *restrict gx = p->gx + row * n;
-        const moments m = p->c.rows[row];
+        const scaling m = p->c.rows[row];
         double sum = 0.0, dot = 0.0;
 #pragma omp simd reduction(+ : sum, dot)
         for (size_t i = 0; i < n; i++) {
@@ -118,7 +118,7 @@ static void scale_columns(void *context, size_t first, size_t count) {
     double total[COLUMNS] = {0};
     for (size_t row = 0; row < p->rows; row++) {
         const float *x = p->x + row * p->n + first, *g = p->g + row * p->n + first;
-        const moments m = p->c.rows[row];
+        const scaling m = p->c.rows[row];
         for (size_t i = 0; i < count; i++) total[i] += (double)g[i] * (double)normal(x[i], m);
     }
     float *gw = p->gw + first;

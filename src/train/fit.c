@@ -193,7 +193,7 @@ static rbe_status run_steps(training *t, rbe_tape *tape, rbe_batches *batches) {
         if (!t->step.done) continue;
         t->steps_done++;
         RBE_TRY(report_step(t));
-        rbe_forget_gradients(t->step.model);
+        rbe_zero_grad(t->step.model);
     }
     return RBE_OK;
 }
@@ -250,7 +250,7 @@ static rbe_status run(training *t) {
     optim->lr_is_own = false;
     t->start = rbe_seconds();
     rbe_status status = run_epochs(t);
-    if (status != RBE_OK) rbe_forget_gradients(t->step.model);
+    if (status != RBE_OK) rbe_zero_grad(t->step.model);
     take_own_rate(t);
     rbe_optim_set_lr(optim, t->own_rate);
     rbe_bar_close(&t->bar);

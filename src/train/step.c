@@ -14,11 +14,6 @@
 #include "base/parallel.h"
 #include "train/forward.h"
 
-void rbe_forget_gradients(rbe_model *model) {
-    rbe_param *param;
-    for (size_t n = 0; (param = rbe_model_param(model, n)); n++) param->grad_set = false;
-}
-
 rbe_status rbe_callback_failed(rbe_status status, size_t failures, const char *what) {
     if (rbe_failure_count() != failures && rbe_last_status() == status) return status;
     if (status == RBE_STOPPED) return rbe_fail(status, "%s", what);
@@ -59,11 +54,12 @@ static void scale_piece(void *context, size_t first, size_t count) {
     for (size_t i = first; i < first + count; i++) s->values[i] *= s->factor;
 }
 
-static void scale_gradients(const rbe_model *model, double factor) {
-    const rbe_param *param;
-    for (size_t n = 0; (param = rbe_model_param(model, n)); n++)
-        if (param->grad && param->grad_set)
-            rbe_parallel_ranges(param->count, RBE_PIECE, scale_piece, &(scaling){param->grad, (float)factor});
+static rbe_status scale_gradients(rbe_model *model, double factor) {
+    size_t count;
+    float *gradients = rbe_model_gradients(model, &count);
+    if (!gradients) return rbe_last_status();
+    rbe_parallel_ranges(count, RBE_PIECE, scale_piece, &(scaling){gradients, (float)factor});
+    return RBE_OK;
 }
 
 /* ---- the step ------------------------------------------------------------------------------------------------ */
@@ -83,7 +79,7 @@ static rbe_status add_batch(rbe_step *step, const rbe_batch *batch) {
 }
 
 static rbe_status take_step(rbe_step *step) {
-    if (step->accumulate > 1) scale_gradients(step->model, step->weight > 0 ? 1.0 / step->weight : 0.0);
+    if (step->accumulate > 1) RBE_TRY(scale_gradients(step->model, step->weight > 0 ? 1.0 / step->weight : 0.0));
     step->waiting = 0;
     step->weight = 0;
     RBE_TRY(call_hook(step, step->on_backward));
@@ -96,13 +92,13 @@ static rbe_status take_step(rbe_step *step) {
 
 rbe_status rbe_train_step(rbe_step *step, const rbe_batch *batch) {
     RBE_TRY(check_step(step, batch));
-    if (step->done) rbe_forget_gradients(step->model);
+    if (step->done) rbe_zero_grad(step->model);
     step->done = false;
     rbe_tape_reset(step->tape);
     rbe_status status = add_batch(step, batch);
     if (status == RBE_OK && step->waiting >= step->accumulate) status = take_step(step);
     if (status == RBE_OK) return RBE_OK;
-    rbe_forget_gradients(step->model);
+    rbe_zero_grad(step->model);
     step->waiting = 0;
     step->weight = 0;
     return status;

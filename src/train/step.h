@@ -4,9 +4,6 @@
 
 #include "rbe/train.h"
 
-/* Drops the gradients that no step has consumed. */
-void rbe_forget_gradients(rbe_model *model);
-
 /* The status of a callback that ended something. The text is the callback's own if it has recorded that status since
  * there were `failures` of this thread; else it is `what` and the status. */
 rbe_status rbe_callback_failed(rbe_status status, size_t failures, const char *what);

@@ -175,11 +175,28 @@ static void bench_training_step(const settings *s, size_t size) {
     else
         printf("step   784-%zu-%zu-10, batch %zu, values / %.0f, Adam: %.0f us, dense %.0f us, ratio %.2f (%.2f - "
                "%.2f; quiet %.2f), %.0f and %.0f %% of the peak of %.1f GF/s, error %.1e; parameters, gradients and "
-               "moments: %zu "
+               "state: %zu "
                "bytes, dense %zu\n",
                size, size, options.batch, options.ratio, r.timing.compressed * 1e6, r.timing.dense * 1e6,
                r.timing.ratio, r.timing.ratio_low, r.timing.ratio_high, r.timing.ratio_quiet, 100 * share,
                100 * dense_share, peak * 1e-9, r.error, r.bytes, r.dense_bytes);
+    fflush(stdout);
+}
+
+static void bench_head_step(const settings *s, size_t size) {
+    const bench_step_options options = step_options(s, size);
+    const bench_timing t = bench_head(&options);
+    if (s->json)
+        printf(
+            "{\"case\":\"head\",\"in\":784,\"out\":%zu,\"n\":%zu,\"step_us\":%.3f,\"forward_us\":%.3f,\"ratio\":%.3f,"
+            "\"ratio_low\":%.3f,\"ratio_high\":%.3f,\"ratio_quiet\":%.3f}\n",
+            size, options.batch, t.dense * 1e6, t.compressed * 1e6, t.ratio, t.ratio_low, t.ratio_high, t.ratio_quiet);
+    else
+        printf(
+            "head of 784-%zu-%zu-10 alone, batch %zu: a step takes %.2f of a forward pass (%.2f - %.2f; quiet %.2f), "
+            "%.0f us of %.0f\n",
+            size, size, options.batch, t.ratio, t.ratio_low, t.ratio_high, t.ratio_quiet, t.dense * 1e6,
+            t.compressed * 1e6);
     fflush(stdout);
 }
 
@@ -192,8 +209,9 @@ static void check_options(const settings *s) {
 
 /* The cases that are no single product: true if this was one. */
 static bool bench_whole(const settings *s) {
-    bool step = strcmp(s->product, "step") == 0, scaling = strcmp(s->product, "scaling") == 0;
-    if (!s->parts && !s->serial && !step && !scaling) return false;
+    bool step = strcmp(s->product, "step") == 0, scaling = strcmp(s->product, "scaling") == 0,
+         head = strcmp(s->product, "head") == 0;
+    if (!s->parts && !s->serial && !step && !scaling && !head) return false;
     const rbe_compress_options matrix = matrix_options(s);
     for (size_t i = 0; i < s->sizes.count; i++) {
         size_t size = s->sizes.value[i];
@@ -202,6 +220,8 @@ static bool bench_whole(const settings *s) {
             bench_parts(&matrix, size, s->n > 0 ? s->n : 1024, s->quick);
         else if (s->serial)
             bench_serial(&options, s->json);
+        else if (head)
+            bench_head_step(s, size);
         else if (scaling)
             bench_scaling(&options, s->threads, s->busy, s->json);
         else
@@ -218,9 +238,10 @@ int main(int argc, char **argv) {
                   .coeffs = 256,
                   .threads = 1};
     const example_option options[] = {
-        {"case", EXAMPLE_TEXT, &s.product, "all|fwd|dx|dw|bwd|matvec|step|scaling",
-         "a product (all: fwd, bwd, matvec); a training step of 784-size-size-10, or its time on T threads over one", 0,
-         0},
+        {"case", EXAMPLE_TEXT, &s.product, "all|fwd|dx|dw|bwd|matvec|step|head|scaling",
+         "a product (all: fwd, bwd, matvec); a training step of 784-size-size-10, one of its head alone, or its time "
+         "on T threads over one",
+         0, 0},
         {"shapes", EXAMPLE_TEXT, &s.shapes, "FILE", "fwd and bwd of these layers: a line \"name in out rows\" each", 0,
          0},
         {"size", EXAMPLE_SIZES, &s.sizes, "LIST", "inputs and outputs of the layer", 1, 16384},

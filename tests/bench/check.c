@@ -41,7 +41,7 @@ static atoms new_atoms(const rbe_blocks *w) {
     example_require(rbe_transform_matrix(w->row_transform, w->block, a.left));
     example_require(rbe_transform_matrix(w->column_transform, w->block, a.right));
     for (size_t i = 0; w->alpha && i < RBE_BASIS_COUNT * area; i++)
-        a.psi[i] = rbe_moments_psi(w->moments, (int)(i / area), i % area / w->block, i % w->block);
+        a.psi[i] = rbe_basis_psi(w->basis, (int)(i / area), i % area / w->block, i % w->block);
     return a;
 }
 

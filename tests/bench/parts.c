@@ -54,8 +54,8 @@ static void fill(rbe_rng *rng, float *values, size_t count) {
 
 static subject *new_subject(const rbe_compress_options *options, size_t size, rbe_rng *rng) {
     subject *s = example_need(rbe_alloc_zeroed(1, sizeof *s));
-    rbe_block_plan geometry;
-    example_require(rbe_block_plan_make(&geometry, size, size, options, 16));
+    rbe_geometry geometry;
+    example_require(rbe_geometry_make(&geometry, size, size, options, 16));
     s->w = example_need(rbe_blocks_new(&geometry));
     example_require(rbe_blocks_draw_positions(s->w, options->coeffs * s->w->grid_rows * s->w->grid_cols, size));
     fill(rng, s->w->values, s->w->value_count);
@@ -77,14 +77,13 @@ static void free_subject(subject *s) {
 /* One forward product, panel by panel. */
 static void run(subject *s, const float *x, float *y, size_t rows) {
     const rbe_methods *isa = rbe_isa();
-    const rbe_grouped w = rbe_blocks_grouped(s->w);
     const size_t width = isa->width;
     for (size_t start = 0; start + width <= rows; start += width) {
         double time[METHODS + 1];
         time[ANALYZE] = now();
         isa->analyze(&s->plan->input, x + start * s->w->in, width, s->w->in, s->xh, width);
         time[PRODUCT] = now();
-        isa->product(s->plan, &w, s->xh, s->yh, width, width);
+        isa->product(s->plan, s->w, s->xh, s->yh, width, width);
         time[SYNTHESIZE] = now();
         isa->synthesize(&s->plan->output, s->yh, width, NULL, false, y + start * s->w->out, width, s->w->out);
         time[METHODS] = now();

@@ -128,6 +128,24 @@ static double operations(const rbe_model *model, size_t rows) {
     return sum;
 }
 
+static void forward_alone(void *training) {
+    const bench_training *s = training;
+    rbe_tape *tape = s->compressed.tape;
+    rbe_tape_set_inference(tape, true);
+    rbe_model_forward(s->compressed.model, rbe_input(tape, rbe_tensor_2d(s->x, s->rows, s->features)));
+    example_require(rbe_tape_status(tape));
+    rbe_tape_reset(tape);
+    rbe_tape_set_inference(tape, false);
+}
+
+bench_timing bench_head(const bench_step_options *o) {
+    bench_training *s = bench_training_new(o);
+    for (size_t n = 0; n + 1 < LAYERS; n++) rbe_layer_freeze(rbe_model_layer(s->compressed.model, n), true);
+    bench_timing timing = bench_interleaved(forward_alone, bench_step_compressed, s, o->one_thread, o->quick);
+    bench_training_free(s);
+    return timing;
+}
+
 bench_step_result bench_step(const bench_step_options *o) {
     bench_training *s = bench_training_new(o);
     const rbe_blocks_info hidden = rbe_blocks_describe(rbe_linear_blocks(rbe_model_layer(s->compressed.model, 0)));
@@ -135,7 +153,7 @@ bench_step_result bench_step(const bench_step_options *o) {
         .error = difference(s), .row_transform = hidden.row_transform, .column_transform = hidden.column_transform};
     result.timing = bench_interleaved(bench_step_compressed, bench_step_dense, s, o->one_thread, o->quick);
 
-    /* Gradients and Adam's two moments: three more floats for each value. */
+    /* Gradients and Adam's two averages: three more floats for each value. */
     rbe_layer_cost cost = rbe_model_describe_cost(s->compressed.model), dense = rbe_model_describe_cost(s->dense.model);
     result.values = cost.values;
     result.bytes = cost.bytes + 3 * cost.values * sizeof(float);

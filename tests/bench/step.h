@@ -33,4 +33,8 @@ typedef struct bench_step_result {
 
 bench_step_result bench_step(const bench_step_options *options);
 
+/* The compressed network with frozen hidden layers: a step that trains the head alone, taken in turns with a forward pass
+ * in inference; `ratio` is the step's time over the pass's. */
+bench_timing bench_head(const bench_step_options *options);
+
 #endif

@@ -24,8 +24,8 @@ size_t bench_alpha_count(const rbe_blocks *w) { return w->alpha ? RBE_BASIS_COUN
 bench_subject bench_subject_new(const rbe_compress_options *options, bench_product product, size_t in, size_t out,
                                 size_t n) {
     rbe_rng *rng = example_need(rbe_rng_new(in + 10 * out, product));
-    rbe_block_plan geometry;
-    example_require(rbe_block_plan_make(&geometry, out, in, options, 16));
+    rbe_geometry geometry;
+    example_require(rbe_geometry_make(&geometry, out, in, options, 16));
     bench_subject b = {.w = example_need(rbe_blocks_new(&geometry)), .product = product, .in = in, .out = out, .n = n};
     example_require(rbe_blocks_draw_positions(b.w, options->coeffs * b.w->grid_rows * b.w->grid_cols, in));
     fill(rng, b.w->values, b.w->value_count);

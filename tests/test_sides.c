@@ -80,7 +80,7 @@ static const struct {
     size_t out, in, block, overlap, height, width, group;
     const char *left, *right; /* NULL: the default */
     rbe_alpha_mode alpha;
-} axes[] = {
+} sides[] = {
     {64, 96, 16, 4, 0, 0, 1, NULL, NULL, RBE_ALPHA_ON},
     {50, 33, 16, 8, 0, 0, 3, "haar", "wht", RBE_ALPHA_AUTO},
     {7, 5, 8, 1, 0, 0, 1, NULL, NULL, RBE_ALPHA_AUTO},
@@ -91,29 +91,29 @@ static const struct {
     {20, 5 * 12, 8, 0, 5, 12, 1, "identity", "dct", RBE_ALPHA_OFF},
     {12, 31, 8, 0, 1, 31, 1, NULL, NULL, RBE_ALPHA_OFF},
 };
-enum { AXES = sizeof axes / sizeof *axes };
+enum { SIDES = sizeof sides / sizeof *sides };
 
-static rbe_compress_options axis_options(int i) {
-    return (rbe_compress_options){.block = axes[i].block,
-                                  .row_transform = axes[i].left ? rbe_transform_named(axes[i].left) : NULL,
-                                  .column_transform = axes[i].right ? rbe_transform_named(axes[i].right) : NULL,
-                                  .alpha = axes[i].alpha,
-                                  .group = axes[i].group,
-                                  .overlap = axes[i].overlap,
-                                  .image_height = axes[i].height,
-                                  .image_width = axes[i].width};
+static rbe_compress_options side_options(int i) {
+    return (rbe_compress_options){.block = sides[i].block,
+                                  .row_transform = sides[i].left ? rbe_transform_named(sides[i].left) : NULL,
+                                  .column_transform = sides[i].right ? rbe_transform_named(sides[i].right) : NULL,
+                                  .alpha = sides[i].alpha,
+                                  .group = sides[i].group,
+                                  .overlap = sides[i].overlap,
+                                  .image_height = sides[i].height,
+                                  .image_width = sides[i].width};
 }
 
 /* The maps lose nothing, the info names the true extents, and a bad one is refused. */
-START_TEST(axis_maps_come_back) {
-    const size_t out = axes[_i].out, in = axes[_i].in, b = axes[_i].block;
-    rbe_compress_options options = axis_options(_i);
+START_TEST(sides_come_back) {
+    const size_t out = sides[_i].out, in = sides[_i].in, b = sides[_i].block;
+    rbe_compress_options options = side_options(_i);
     options.coeffs = b * b;
     float *w = normals(out * in, 2);
     rbe_blocks *blocks = compressed(w, out, in, &options);
     const rbe_blocks_info info = rbe_blocks_describe(blocks);
     ck_assert(info.out == out && info.in == in && info.overlap == options.overlap);
-    ck_assert(info.image_height == axes[_i].height && info.image_width == axes[_i].width);
+    ck_assert(info.image_height == sides[_i].height && info.image_width == sides[_i].width);
     float *back = decompressed(blocks), *rows = test_memory(3 * in, sizeof *rows);
     ck_assert_double_lt(relative_difference(back, w, out * in), 1e-5);
     ck_assert_ok(rbe_decompress_rows(blocks, out - 3, 3, rows));
@@ -127,7 +127,7 @@ START_TEST(axis_maps_come_back) {
 }
 END_TEST
 
-START_TEST(bad_axes_are_refused) {
+START_TEST(bad_sides_are_refused) {
     static const rbe_compress_options bad[] = {
         {.block = 16, .overlap = 9},
         {.overlap = SIZE_MAX},
@@ -148,9 +148,9 @@ END_TEST
 
 /* The layer against the dense matrix: Y, dX, db; and the coefficients' gradients against the change of <dY, Y>,
  * which is linear in each of them. */
-START_TEST(layers_with_axis_maps_are_dense_ones) {
-    const size_t out = axes[_i].out, in = axes[_i].in, rows = 70;
-    rbe_compress_options options = axis_options(_i);
+START_TEST(layers_with_sides_are_dense_ones) {
+    const size_t out = sides[_i].out, in = sides[_i].in, rows = 70;
+    rbe_compress_options options = side_options(_i);
     options.ratio = 1.5;
     float *w = normals(out * in, 4), *bias = normals(out, 5);
     rbe_blocks *blocks = compressed(w, out, in, &options);
@@ -214,14 +214,14 @@ START_TEST(layers_with_axis_maps_are_dense_ones) {
 }
 END_TEST
 
-START_TEST(layers_with_axis_maps_can_be_drawn) {
-    const size_t out = axes[_i].out, in = axes[_i].in, rows = 5;
-    rbe_linear_options options = {.block = axes[_i].block,
+START_TEST(layers_with_sides_can_be_drawn) {
+    const size_t out = sides[_i].out, in = sides[_i].in, rows = 5;
+    rbe_linear_options options = {.block = sides[_i].block,
                                   .ratio = 2.0,
-                                  .overlap = axes[_i].overlap,
-                                  .image_height = axes[_i].height,
-                                  .image_width = axes[_i].width,
-                                  .group = axes[_i].group,
+                                  .overlap = sides[_i].overlap,
+                                  .image_height = sides[_i].height,
+                                  .image_width = sides[_i].width,
+                                  .group = sides[_i].group,
                                   .init_scale = 1.0,
                                   .seed = 9};
     rbe_layer *layer = rbe_linear_new(in, out, &options);
@@ -263,16 +263,16 @@ START_TEST(images_gather_their_energy) {
 }
 END_TEST
 
-Suite *axes_suite(void) {
-    Suite *suite = suite_create("axes");
-    TCase *wavelets = tcase_create("bspline"), *maps = tcase_create("axes");
+Suite *sides_suite(void) {
+    Suite *suite = suite_create("sides");
+    TCase *wavelets = tcase_create("bspline"), *maps = tcase_create("sides");
     tcase_add_loop_test(wavelets, bsplines_are_those_of_gsl_and_invert, 0, MEMBERS);
     tcase_add_loop_test(wavelets, bsplines_compress, 0, MEMBERS);
     suite_add_tcase(suite, wavelets);
-    tcase_add_loop_test(maps, axis_maps_come_back, 0, AXES);
-    tcase_add_test(maps, bad_axes_are_refused);
-    tcase_add_loop_test(maps, layers_with_axis_maps_are_dense_ones, 0, AXES);
-    tcase_add_loop_test(maps, layers_with_axis_maps_can_be_drawn, 0, AXES);
+    tcase_add_loop_test(maps, sides_come_back, 0, SIDES);
+    tcase_add_test(maps, bad_sides_are_refused);
+    tcase_add_loop_test(maps, layers_with_sides_are_dense_ones, 0, SIDES);
+    tcase_add_loop_test(maps, layers_with_sides_can_be_drawn, 0, SIDES);
     tcase_add_test(maps, images_gather_their_energy);
     suite_add_tcase(suite, maps);
     return suite;

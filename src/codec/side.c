@@ -1,5 +1,5 @@
-/* Axis maps: none, overlapping windowed blocks, the 2-D DCT of an image. */
-#include "codec/axis.h"
+/* Maps of a side: none, overlapping windowed blocks, the 2-D DCT of an image. */
+#include "codec/side.h"
 
 #include <cblas.h>
 #include <math.h>
@@ -13,7 +13,7 @@
 
 /* ---- making -------------------------------------------------------------------------------------------------- */
 
-rbe_axis_map rbe_axis_none(size_t length) { return (rbe_axis_map){.length = length, .mapped = length}; }
+rbe_side rbe_side_plain(size_t length) { return (rbe_side){.length = length, .mapped = length}; }
 
 size_t rbe_overlap_mapped(size_t length, size_t block, size_t overlap) {
     size_t stride = block - overlap;
@@ -21,15 +21,15 @@ size_t rbe_overlap_mapped(size_t length, size_t block, size_t overlap) {
     return blocks * block;
 }
 
-rbe_status rbe_axis_overlap(rbe_axis_map *axis, size_t length, size_t block, size_t overlap) {
-    *axis = (rbe_axis_map){.kind = RBE_AXIS_MAP_OVERLAP,
-                           .length = length,
-                           .mapped = rbe_overlap_mapped(length, block, overlap),
-                           .block = block,
-                           .overlap = overlap};
-    axis->ramp = rbe_alloc(overlap, sizeof *axis->ramp);
-    if (!axis->ramp) return rbe_last_status();
-    for (size_t k = 0; k < overlap; k++) axis->ramp[k] = (float)sin(M_PI_2 * ((double)k + 0.5) / (double)overlap);
+rbe_status rbe_side_overlap(rbe_side *side, size_t length, size_t block, size_t overlap) {
+    *side = (rbe_side){.kind = RBE_SIDE_OVERLAP,
+                       .length = length,
+                       .mapped = rbe_overlap_mapped(length, block, overlap),
+                       .block = block,
+                       .overlap = overlap};
+    side->ramp = rbe_alloc(overlap, sizeof *side->ramp);
+    if (!side->ramp) return rbe_last_status();
+    for (size_t k = 0; k < overlap; k++) side->ramp[k] = (float)sin(M_PI_2 * ((double)k + 0.5) / (double)overlap);
     return RBE_OK;
 }
 
@@ -48,52 +48,52 @@ static void fill_zigzag(size_t height, size_t width, rbe_image_frequency *order)
     }
 }
 
-rbe_status rbe_axis_image(rbe_axis_map *axis, size_t height, size_t width) {
-    *axis = (rbe_axis_map){.kind = RBE_AXIS_MAP_IMAGE,
-                           .length = height * width,
-                           .mapped = height * width,
-                           .height = height,
-                           .width = width,
-                           .height_matrix = rbe_alloc(height * height, sizeof(float)),
-                           .width_matrix = rbe_alloc(width * width, sizeof(float)),
-                           .order = rbe_alloc(height * width, sizeof(rbe_image_frequency))};
-    if (!axis->height_matrix || !axis->width_matrix || !axis->order) return rbe_last_status();
-    fill_dct(height, axis->height_matrix);
-    fill_dct(width, axis->width_matrix);
-    fill_zigzag(height, width, axis->order);
+rbe_status rbe_side_image(rbe_side *side, size_t height, size_t width) {
+    *side = (rbe_side){.kind = RBE_SIDE_IMAGE,
+                       .length = height * width,
+                       .mapped = height * width,
+                       .height = height,
+                       .width = width,
+                       .height_matrix = rbe_alloc(height * height, sizeof(float)),
+                       .width_matrix = rbe_alloc(width * width, sizeof(float)),
+                       .order = rbe_alloc(height * width, sizeof(rbe_image_frequency))};
+    if (!side->height_matrix || !side->width_matrix || !side->order) return rbe_last_status();
+    fill_dct(height, side->height_matrix);
+    fill_dct(width, side->width_matrix);
+    fill_zigzag(height, width, side->order);
     return RBE_OK;
 }
 
-void rbe_axis_free(rbe_axis_map *axis) {
-    rbe_free(axis->ramp);
-    rbe_free(axis->height_matrix);
-    rbe_free(axis->width_matrix);
-    rbe_free(axis->order);
+void rbe_side_free(rbe_side *side) {
+    rbe_free(side->ramp);
+    rbe_free(side->height_matrix);
+    rbe_free(side->width_matrix);
+    rbe_free(side->order);
 }
 
 /* ---- overlap ------------------------------------------------------------------------------------------------- */
 
-float rbe_axis_window(const rbe_axis_map *axis, size_t n, size_t t) {
-    if (axis->kind != RBE_AXIS_MAP_OVERLAP) return 1.0f;
-    if (t < axis->overlap && n > 0) return axis->ramp[t];
-    size_t from_end = axis->block - 1 - t;
-    if (from_end < axis->overlap && n + 1 < axis->mapped / axis->block) return axis->ramp[from_end];
+float rbe_side_window(const rbe_side *side, size_t n, size_t t) {
+    if (side->kind != RBE_SIDE_OVERLAP) return 1.0f;
+    if (t < side->overlap && n > 0) return side->ramp[t];
+    size_t from_end = side->block - 1 - t;
+    if (from_end < side->overlap && n + 1 < side->mapped / side->block) return side->ramp[from_end];
     return 1.0f;
 }
 
-static void overlap_apply(const rbe_axis_map *a, const float *x, float *mapped) {
+static void overlap_apply(const rbe_side *a, const float *x, float *mapped) {
     for (size_t n = 0; n < a->mapped / a->block; n++, mapped += a->block) {
-        size_t start = rbe_axis_start(a, a->block, n);
+        size_t start = rbe_side_start(a, a->block, n);
         for (size_t t = 0; t < a->block; t++)
-            mapped[t] = start + t < a->length ? x[start + t] * rbe_axis_window(a, n, t) : 0.0f;
+            mapped[t] = start + t < a->length ? x[start + t] * rbe_side_window(a, n, t) : 0.0f;
     }
 }
 
-static void overlap_adjoint(const rbe_axis_map *a, const float *mapped, float *x) {
+static void overlap_adjoint(const rbe_side *a, const float *mapped, float *x) {
     for (size_t n = 0; n < a->mapped / a->block; n++, mapped += a->block) {
-        size_t start = rbe_axis_start(a, a->block, n);
+        size_t start = rbe_side_start(a, a->block, n);
         for (size_t t = 0; t < a->block && start + t < a->length; t++)
-            x[start + t] += mapped[t] * rbe_axis_window(a, n, t);
+            x[start + t] += mapped[t] * rbe_side_window(a, n, t);
     }
 }
 
@@ -112,8 +112,7 @@ static void multiply(CBLAS_TRANSPOSE ta, CBLAS_TRANSPOSE tb, size_t m, size_t n,
 }
 
 /* The lines of `count` images lie as [line][image][pixel]: then both passes are one product for all images. */
-static void image_apply(const rbe_axis_map *a, const float *x, size_t count, float *mapped, float *lines,
-                        float *other) {
+static void image_apply(const rbe_side *a, const float *x, size_t count, float *mapped, float *lines, float *other) {
     size_t h = a->height, w = a->width;
     for (size_t n = 0; n < count; n++)
         for (size_t r = 0; r < h; r++) memcpy(lines + (r * count + n) * w, x + n * h * w + r * w, w * sizeof(float));
@@ -126,8 +125,7 @@ static void image_apply(const rbe_axis_map *a, const float *x, size_t count, flo
         }
 }
 
-static void image_adjoint(const rbe_axis_map *a, const float *mapped, size_t count, float *x, float *lines,
-                          float *other) {
+static void image_adjoint(const rbe_side *a, const float *mapped, size_t count, float *x, float *lines, float *other) {
     size_t h = a->height, w = a->width;
     for (size_t n = 0; n < count; n++)
         for (size_t k = 0; k < h * w; k++) {
@@ -143,14 +141,14 @@ static void image_adjoint(const rbe_axis_map *a, const float *mapped, size_t cou
 
 /* ---- the maps ------------------------------------------------------------------------------------------------ */
 
-size_t rbe_axis_scratch(const rbe_axis_map *a, size_t rows, size_t threads) {
+size_t rbe_side_scratch(const rbe_side *a, size_t rows, size_t threads) {
     if (threads > chunks_of(rows)) threads = chunks_of(rows);
-    return a->kind == RBE_AXIS_MAP_IMAGE ? threads * 2 * chunk_of(rows) * a->length : 0;
+    return a->kind == RBE_SIDE_IMAGE ? threads * 2 * chunk_of(rows) * a->length : 0;
 }
 
-/* What the tasks of one map share: rows of x and of the mapped axis, one of which is read. */
+/* What the tasks of one map share: rows of x and of the mapped side, one of which is read. */
 typedef struct mapping {
-    const rbe_axis_map *axis;
+    const rbe_side *side;
     size_t rows;
     const float *from, *bias;
     float *to, *scratch;
@@ -160,28 +158,28 @@ typedef struct mapping {
 
 static float *chunk_scratch(const mapping *m, size_t worker) {
     RBE_ASSERT(worker < m->threads);
-    return m->scratch + worker * 2 * chunk_of(m->rows) * m->axis->length;
+    return m->scratch + worker * 2 * chunk_of(m->rows) * m->side->length;
 }
 
 static void apply_chunk(void *context, size_t chunk, size_t worker) {
     const mapping *m = context;
-    const rbe_axis_map *a = m->axis;
+    const rbe_side *a = m->side;
     size_t first = chunk * CHUNK, count = chunk_of(m->rows - first);
     const float *x = m->from + first * a->length;
     float *mapped = m->to + first * a->mapped, *lines = chunk_scratch(m, worker);
-    if (a->kind == RBE_AXIS_MAP_IMAGE) image_apply(a, x, count, mapped, lines, lines + count * a->length);
-    for (size_t n = 0; a->kind == RBE_AXIS_MAP_OVERLAP && n < count; n++)
+    if (a->kind == RBE_SIDE_IMAGE) image_apply(a, x, count, mapped, lines, lines + count * a->length);
+    for (size_t n = 0; a->kind == RBE_SIDE_OVERLAP && n < count; n++)
         overlap_apply(a, x + n * a->length, mapped + n * a->mapped);
-    if (a->kind == RBE_AXIS_MAP_NONE) memcpy(mapped, x, count * a->length * sizeof(float));
+    if (a->kind == RBE_SIDE_PLAIN) memcpy(mapped, x, count * a->length * sizeof(float));
 }
 
-void rbe_axis_apply(const rbe_axis_map *a, const float *x, size_t rows, size_t threads, float *mapped, float *scratch) {
-    mapping m = {.axis = a, .rows = rows, .from = x, .to = mapped, .scratch = scratch, .threads = threads};
+void rbe_side_apply(const rbe_side *a, const float *x, size_t rows, size_t threads, float *mapped, float *scratch) {
+    mapping m = {.side = a, .rows = rows, .from = x, .to = mapped, .scratch = scratch, .threads = threads};
     rbe_parallel(threads, chunks_of(rows), apply_chunk, &m);
 }
 
 static void adjoint_start(const mapping *m, float *x) {
-    size_t length = m->axis->length;
+    size_t length = m->side->length;
     if (!m->add && !m->bias) memset(x, 0, length * sizeof(float));
     if (!m->add && m->bias) memcpy(x, m->bias, length * sizeof(float));
     for (size_t c = 0; m->add && m->bias && c < length; c++) x[c] += m->bias[c];
@@ -189,20 +187,19 @@ static void adjoint_start(const mapping *m, float *x) {
 
 static void adjoint_chunk(void *context, size_t chunk, size_t worker) {
     const mapping *m = context;
-    const rbe_axis_map *a = m->axis;
+    const rbe_side *a = m->side;
     size_t first = chunk * CHUNK, count = chunk_of(m->rows - first);
     const float *mapped = m->from + first * a->mapped;
     float *x = m->to + first * a->length, *lines = chunk_scratch(m, worker);
     for (size_t n = 0; n < count; n++) adjoint_start(m, x + n * a->length);
-    if (a->kind == RBE_AXIS_MAP_IMAGE) image_adjoint(a, mapped, count, x, lines, lines + count * a->length);
-    for (size_t n = 0; a->kind == RBE_AXIS_MAP_OVERLAP && n < count; n++)
+    if (a->kind == RBE_SIDE_IMAGE) image_adjoint(a, mapped, count, x, lines, lines + count * a->length);
+    for (size_t n = 0; a->kind == RBE_SIDE_OVERLAP && n < count; n++)
         overlap_adjoint(a, mapped + n * a->mapped, x + n * a->length);
-    for (size_t n = 0; a->kind == RBE_AXIS_MAP_NONE && n < count * a->length; n++) x[n] += mapped[n];
 }
 
-void rbe_axis_adjoint(const rbe_axis_map *a, const float *mapped, size_t rows, size_t threads, const float *bias,
-                      bool add, float *x, float *scratch) {
-    mapping m = {.axis = a,
+void rbe_side_adjoint(const rbe_side *a, const float *mapped, size_t rows, size_t threads, const float *bias, bool add,
+                      float *x, float *scratch) {
+    mapping m = {.side = a,
                  .rows = rows,
                  .from = mapped,
                  .to = x,
