@@ -488,6 +488,8 @@ if "$python" "$root/tests/write_weights.py" "$work/in.safetensors" "$work/inputs
     expect "import_torch, the head too" 0 '^head  *5 x 40  *[0-9]* ' \
         import "$net" "$line" --block 8 --ratio 2 --select '*' -o "$work/imported.safetensors"
     check "it reads what is stored" "$inspect" "$work/imported.safetensors"
+    expect "import_torch, a ratio that hurts" 0 '^import_torch: warning: body.2 has an error above 0.1' \
+        import "$net" "$line" --block 8 --ratio 40 -o "$work/imported.safetensors"
     expect "import_torch, a layer in two places" 0 '^cell  *24 x 24  *[0-9]* ' import "$work/net-tied.safetensors" \
         "cell tanh cell softmax" --block 8 --select cell -o "$work/imported.safetensors"
     expect "it has one matrix" 0 '^shared 0$' reader "$work/imported.safetensors"

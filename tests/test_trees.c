@@ -390,6 +390,8 @@ START_TEST(kinds_of_a_user_are_stored) {
     ck_assert_int_eq(rbe_layer_register(&other), RBE_INVALID_ARGUMENT);
     other.kind = "dense";
     ck_assert_int_eq(rbe_layer_register(&other), RBE_INVALID_ARGUMENT);
+    other.kind = "shared"; /* what files call a layer in a further place */
+    ck_assert_int_eq(rbe_layer_register(&other), RBE_INVALID_ARGUMENT);
     ck_assert_int_eq(rbe_layer_register(NULL), RBE_INVALID_ARGUMENT);
     ck_assert_ptr_null(rbe_layer_make(NULL, sizeof(scaling), 0, 0));
     ck_assert_ptr_null(rbe_layer_make(&scaling_type, 1, 0, 0));

@@ -18,13 +18,14 @@
  * status is IO_ERROR and the text says that the file "has been replaced". After a crash the old one may be back.
  *
  * Reading. A file is not trusted; what is not a regular file is an IO_ERROR at once. Sizes, offsets, types, names,
- * checksums, positions and values are checked, each before memory is taken for what it describes. The memory is
- * bounded by the file's size: the values of its header take at most 16 times as much, or 1 MiB; a model or compressed
- * matrix 16 times, or 32 MiB, and the inputs and outputs of all its layers 16 times, or 2 MiB, for each sample when
- * it is run, those of a layer that runs several times (rbe_repeat_new, shared weights) as often. rbe_set_max_read_bytes (rbe/base.h) sets another bound than each of these, and also bounds the copy of a
- * stream. At most 1 MiB is used beside them while reading. Failures are IO_ERROR (the file cannot be opened or read),
- * BAD_FORMAT (its content; the text names the file, or says "memory" or "stream", the tensor and the reason) and
- * INSUFFICIENT_MEMORY. JSON is parsed by cJSON, whose temporary values come from malloc.
+ * checksums, positions and values are checked, each before memory is taken for what it describes. The memory is bounded
+ * by the file's size: the values of its header take at most 16 times as much, or 1 MiB; a model or compressed matrix 16
+ * times, or 32 MiB, and the inputs and outputs of all its layers 16 times, or 2 MiB, for each sample when it is run,
+ * those of a layer that runs several times (rbe_repeat_new, shared weights) as often. rbe_set_max_read_bytes
+ * (rbe/base.h) sets another bound than each of these, and also bounds the copy of a stream. At most 1 MiB is used
+ * beside them while reading. Failures are IO_ERROR (the file cannot be opened or read), BAD_FORMAT (its content; the
+ * text names the file, or says "memory" or "stream", the tensor and the reason) and INSUFFICIENT_MEMORY. JSON is parsed
+ * by cJSON, whose temporary values come from malloc.
  */
 #ifndef RBE_IO_H
 #define RBE_IO_H
@@ -71,9 +72,10 @@ RBE_API bool rbe_store_named(const char *name, rbe_store *store);
 /* Writes a model: its layers, those inside others and those of a type with `read` (rbe/extend.h) included, and the
  * operations rbe_relu, rbe_gelu, rbe_tanh, rbe_sigmoid, rbe_softmax and rbe_log_softmax; and its texts
  * (rbe_model_set_metadata). Not stored are gradients and what steers a layer's computation (batch_threshold,
- * use_cache). INVALID_ARGUMENT, naming the stage, for another operation or kind of layer, for more than 64 layers around one, and for positions that have no seed (RBE_POSITIONS_SEED; also beyond 65536 columns or
- * below 1 position in 1024), and for names and texts of more than 100 MB; NUMERICAL_INSTABILITY, naming the tensor and
- * the index, for a value that is not finite or beyond the range of the store; IO_ERROR. */
+ * use_cache). INVALID_ARGUMENT, naming the stage, for another operation or kind of layer, for more than 64 layers
+ * around one, and for positions that have no seed (RBE_POSITIONS_SEED; also beyond 65536 columns or below 1 position in
+ * 1024), and for names and texts of more than 100 MB; NUMERICAL_INSTABILITY, naming the tensor and the index, for a
+ * value that is not finite or beyond the range of the store; IO_ERROR. */
 RBE_API rbe_status rbe_model_save(const rbe_model *model, const char *path, const rbe_save_options *options);
 
 /* Reads what rbe_model_save wrote. The model is the caller's, to be freed by rbe_model_free. NULL on failure. */
@@ -227,9 +229,9 @@ RBE_API rbe_status rbe_tensor_file_read_blocks(const rbe_tensor_file *file, cons
 
 /* ---- weights from elsewhere ---------------------------------------------------------------------------------- */
 
-/* A linear layer from an open file of dense tensors: the matrix NAME.weight (out x in, as PyTorch's nn.Linear has it) and
- * the bias NAME.bias (without one the layer has none), of any type that rbe_tensor_file_read_f32 reads. The layer is
- * called NAME. NULL on failure: INVALID_ARGUMENT for a matrix that is missing, INPUT_DIMENSION_MISMATCH for another
+/* A linear layer from an open file of dense tensors: the matrix NAME.weight (out x in, as PyTorch's nn.Linear has it)
+ * and the bias NAME.bias (without one the layer has none), of any type that rbe_tensor_file_read_f32 reads. The layer
+ * is called NAME. NULL on failure: INVALID_ARGUMENT for a matrix that is missing, INPUT_DIMENSION_MISMATCH for another
  * shape, NUMERICAL_INSTABILITY for a value that is not finite; of the compressed one also what rbe_compress_weights
  * reports, whose options and report (either may be NULL) these are: with samples the bias is corrected. */
 RBE_API rbe_layer *rbe_dense_from_file(const rbe_tensor_file *file, const char *name);
@@ -243,9 +245,9 @@ typedef struct rbe_fill_options {
 } rbe_fill_options;
 
 /* Fills a model from an open file of dense tensors. They are called by the path of their layer: PATH.weight, PATH.bias,
- * and PATH.PART for the parameters of other kinds of layers (rbe_param); what has several places by its first. A compressed
- * layer's matrix is compressed into the layer's own blocks, transforms and groups, with as many values as it had or a few
- * less; positions are chosen anew. INVALID_ARGUMENT names the first tensor that is missing or left over,
+ * and PATH.PART for the parameters of other kinds of layers (rbe_param); what has several places by its first. A
+ * compressed layer's matrix is compressed into the layer's own blocks, transforms and groups, with as many values as it
+ * had or a few less; positions are chosen anew. INVALID_ARGUMENT names the first tensor that is missing or left over,
  * INPUT_DIMENSION_MISMATCH one of another shape, NUMERICAL_INSTABILITY a value that is not finite. On failure the model
  * is what it was. Frozen parameters are filled, too; gradients and companions stay, those of coefficients while their
  * number does. */
