@@ -205,6 +205,31 @@ START_TEST(trees_are_stored) {
 }
 END_TEST
 
+/* Paths follow from the tree, not from the order in which it was built: a file gives them back. */
+START_TEST(paths_do_not_depend_on_the_order_of_building) {
+    rbe_model *model = rbe_model_new();
+    rbe_layer *block = rbe_residual_new(compressed(1, "up"), "block"), *late = rbe_sequential_new("late");
+    rbe_layer *again_and_again = rbe_repeat_new(block, 2, "repeat"); /* before the block has its first place */
+    ck_assert_ok(rbe_model_add(model, late));
+    ck_assert_ok(rbe_model_add(model, block));
+    ck_assert_ok(rbe_model_add(model, again_and_again));
+    ck_assert_str_eq(rbe_layer_path(block), "block");
+    ck_assert_str_eq(rbe_model_param(model, 0)->name, "block.up.coefficients");
+    for (uint64_t n = 0; n < 2; n++) ck_assert_ok(rbe_layer_add(late, dense(WIDTH, n, NULL)));
+    ck_assert_str_eq(rbe_model_param(model, 0)->name, "late.0.weight");
+    ck_assert_str_eq(rbe_model_param(model, 2)->name, "late.1.weight");
+    ck_assert_ok(rbe_layer_add(late, block)); /* an earlier place */
+    ck_assert_str_eq(rbe_layer_path(block), "late.block");
+    ck_assert_ptr_eq(rbe_model_find(model, "late.block"), block);
+    ck_assert_str_eq(rbe_model_param(model, 4)->name, "late.block.up.coefficients");
+    rbe_model *again = reloaded(model, RBE_STORE_F32);
+    ck_assert(same_models(model, again));
+    rbe_model_free(model);
+    rbe_model_free(again);
+    ck_assert_uint_eq(rbe_memory().current, 0);
+}
+END_TEST
+
 /* Layers for a forward pass of one's own are kept under their names. */
 START_TEST(bags_are_stored) {
     rbe_model *model = rbe_model_new();
@@ -494,6 +519,7 @@ Suite *trees_suite(void) {
     tcase_add_test(tree, models_are_printed);
     tcase_add_test(tree, trees_when_allocations_fail);
     tcase_add_test(file, trees_are_stored);
+    tcase_add_test(file, paths_do_not_depend_on_the_order_of_building);
     tcase_add_test(file, bags_are_stored);
     tcase_add_test(own, rms_norm_is_a_layer);
     tcase_add_test(own, functions_of_a_user);

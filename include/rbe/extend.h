@@ -122,7 +122,7 @@ struct rbe_layer {
     bool named;               /* by rbe_layer_set_name; otherwise by its place */
     rbe_layer **children;
     size_t child_count, child_capacity;
-    rbe_layer *parent;      /* that it was added to first; NULL: none */
+    rbe_layer *parent;      /* that holds its first place in the tree; NULL: none */
     size_t places;          /* in how many places it is used */
     const rbe_model *owner; /* the model that it is a part of; NULL: none */
 };

@@ -145,7 +145,6 @@ static rbe_status add_children(rbe_unpack *u, rbe_tree *tree, rbe_layer *layer) 
     if (!cJSON_IsArray(list)) return rbe_unpack_fail(u, "children: expected a list");
     if (tree->depth == RBE_MOST_DEPTH && cJSON_GetArraySize(list) > 0)
         return rbe_unpack_fail(u, "more than %d layers inside layers", RBE_MOST_DEPTH);
-    rbe_layer_set_owner(layer, tree->open[0]->owner); /* as the layers have that it may share */
     tree->open[++tree->depth] = layer;
     rbe_status status = RBE_OK;
     size_t number = 0;
@@ -207,7 +206,6 @@ static rbe_status add_new(rbe_unpack *u, rbe_tree *tree, const char *kind) {
     rbe_status status = add_children(u, tree, layer);
     if (status == RBE_OK) status = note_run(tree, layer, (room - u->room->sample) / times);
     if (status == RBE_OK) return adopt(u, tree->open[tree->depth], layer);
-    rbe_layer_set_owner(layer, NULL);
     rbe_layer_free(layer);
     return status;
 }

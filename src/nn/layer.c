@@ -41,12 +41,34 @@ rbe_status rbe_layer_check_size(const char *kind, size_t in, size_t out) {
                     most, in, out);
 }
 
+/* "a.b", cut where it is too long. */
+static void join(char *path, size_t size, const char *a, const char *b) {
+    size_t length = strlen(a) < size - 1 ? strlen(a) : size - 1;
+    memmove(path, a, length);
+    snprintf(path + length, size - length, "%s%s", length > 0 ? "." : "", b);
+}
+
+/* From the parent's path, that of a model's root being empty, and down the tree. */
+static bool set_path(void *user, rbe_layer *layer) {
+    (void)user;
+    char path[RBE_PATH_SIZE] = "";
+    if (layer->parent) join(path, sizeof path, layer->parent->path, layer->name);
+    bool root = !layer->parent && layer->owner;
+    snprintf(layer->path, sizeof layer->path, "%s", root ? "" : layer->parent ? path : layer->name);
+    for (size_t n = 0; n < layer->param_count; n++) {
+        rbe_param *param = &layer->params[n];
+        join(param->name, sizeof param->name, layer->path, param->part ? param->part : "");
+    }
+    return true;
+}
+
 static void release(rbe_layer *layer) {
     if (layer->places > 0) return;
     for (size_t n = 0; n < layer->child_count; n++) {
         rbe_layer *child = layer->children[n];
         child->places--;
-        if (child->parent == layer) child->parent = NULL; /* it may live on elsewhere */
+        if (child->parent == layer) child->parent = NULL;
+        if (child->places > 0) rbe_layer_walk(child, set_path, NULL); /* it lives on elsewhere */
         release(child);
     }
     for (size_t n = 0; n < layer->param_count; n++) rbe_param_clear(&layer->params[n]);
@@ -123,27 +145,6 @@ const char *rbe_layer_kind(const rbe_layer *layer) { return layer ? layer->type-
 size_t rbe_layer_inputs(const rbe_layer *layer) { return layer ? layer->in : 0; }
 
 size_t rbe_layer_outputs(const rbe_layer *layer) { return layer ? layer->out : 0; }
-
-/* "a.b", cut where it is too long. */
-static void join(char *path, size_t size, const char *a, const char *b) {
-    size_t length = strlen(a) < size - 1 ? strlen(a) : size - 1;
-    memmove(path, a, length);
-    snprintf(path + length, size - length, "%s%s", length > 0 ? "." : "", b);
-}
-
-/* From the parent's path, that of a model's root being empty, and down the tree. */
-static bool set_path(void *user, rbe_layer *layer) {
-    (void)user;
-    char path[RBE_PATH_SIZE] = "";
-    if (layer->parent) join(path, sizeof path, layer->parent->path, layer->name);
-    bool root = !layer->parent && layer->owner;
-    snprintf(layer->path, sizeof layer->path, "%s", root ? "" : layer->parent ? path : layer->name);
-    for (size_t n = 0; n < layer->param_count; n++) {
-        rbe_param *param = &layer->params[n];
-        join(param->name, sizeof param->name, layer->path, param->part ? param->part : "");
-    }
-    return true;
-}
 
 void rbe_layer_set_default_name(rbe_layer *layer, const char *name) {
     if (name)
@@ -222,13 +223,36 @@ rbe_layer *rbe_layer_child(const rbe_layer *layer, size_t n) {
     return layer && n < layer->child_count ? layer->children[n] : NULL;
 }
 
-static bool set_owner(void *user, rbe_layer *layer) {
-    layer->owner = user;
-    return true;
+void rbe_layer_set_owner(rbe_layer *layer, const rbe_model *owner) {
+    if (layer->owner == owner) return;
+    layer->owner = owner;
+    for (size_t n = 0; n < layer->child_count; n++) rbe_layer_set_owner(layer->children[n], owner);
 }
 
-void rbe_layer_set_owner(rbe_layer *layer, const rbe_model *owner) {
-    rbe_layer_walk(layer, set_owner, (void *)owner);
+/* First places follow from the tree alone, so that a file gives the same ones back. A layer of a model has none in a
+ * container outside of the model. */
+static void forget_places(rbe_layer *layer) {
+    for (size_t n = 0; n < layer->child_count; n++) {
+        rbe_layer *child = layer->children[n];
+        if (!child->parent || child->owner != layer->owner) continue;
+        child->parent = NULL;
+        forget_places(child);
+    }
+}
+
+static void find_places(rbe_layer *layer) {
+    for (size_t n = 0; n < layer->child_count; n++) {
+        rbe_layer *child = layer->children[n];
+        if (child->parent || child->owner != layer->owner) continue;
+        child->parent = layer;
+        find_places(child);
+    }
+}
+
+static void renew_places(rbe_layer *layer) {
+    while (layer->parent) layer = layer->parent;
+    forget_places(layer);
+    find_places(layer);
     rbe_layer_walk(layer, set_path, NULL);
 }
 
@@ -266,12 +290,10 @@ rbe_status rbe_layer_adopt(rbe_layer *container, rbe_layer *layer) {
         release(layer);
         return status;
     }
-    /* Another place; but what is not in the model yet, and may never be, does not count as the first. */
-    if (layer->parent && layer->parent->owner == container->owner) return RBE_OK;
-    if (layer->owner && !container->owner) return RBE_OK;
-    layer->parent = container;
-    if (!layer->named && layer->type->role != RBE_OPERATION && !container->owner)
+    bool root = container->owner && !container->parent; /* a model names its layers itself */
+    if (layer->places == 1 && !layer->named && layer->type->role != RBE_OPERATION && !root)
         snprintf(layer->name, sizeof layer->name, "%zu", container->child_count - 1);
-    rbe_layer_set_owner(layer, container->owner);
+    if (container->owner) rbe_layer_set_owner(layer, container->owner);
+    renew_places(container);
     return RBE_OK;
 }

@@ -48,7 +48,7 @@ bool rbe_layer_walk(rbe_layer *layer, rbe_layer_visitor *see, void *user);
 /* Whether `right` is true of a layer and of all inside, wherever else these have places. */
 bool rbe_layer_holds_only(rbe_layer *layer, rbe_layer_visitor *right, void *user);
 
-/* Gives a layer and all inside the model that they are a part of, and the paths that follow from their places. */
+/* Gives a layer and all inside the model that they are a part of; NULL: none. */
 void rbe_layer_set_owner(rbe_layer *layer, const rbe_model *owner);
 
 /* ---- kinds --------------------------------------------------------------------------------------------------- */
