@@ -238,6 +238,11 @@ const char *example_stores(void) {
     return text;
 }
 
+rbe_alpha_mode example_alpha(const char *name) {
+    if (strcmp(name, "on") == 0) return RBE_ALPHA_ON;
+    return strcmp(name, "off") == 0 ? RBE_ALPHA_OFF : RBE_ALPHA_AUTO;
+}
+
 /* ---- output -------------------------------------------------------------------------------------------------- */
 
 void example_make_folder(const char *path) {

@@ -54,6 +54,9 @@ const rbe_transform *example_transform(const char *axis, const char *own, const 
 /* "f32|f16|..": the argument of an option for the type of stored values. */
 const char *example_stores(void);
 
+/* "on", "off", else auto. */
+rbe_alpha_mode example_alpha(const char *name);
+
 /* "program: message", and the end with that exit code; 2 adds a hint at --help. */
 _Noreturn void example_fail(int exit_code, const char *format, ...) RBE_PRINTF(2, 3);
 

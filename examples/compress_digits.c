@@ -134,9 +134,7 @@ static rbe_layer *compress_layer(const settings *s, const rbe_dataset *data, con
                                     .ratio = s->ratio,
                                     .row_transform = example_transform("row", s->row_transform, s->transform),
                                     .column_transform = first && s->image ? NULL : column,
-                                    .alpha = strcmp(s->alpha, "on") == 0    ? RBE_ALPHA_ON
-                                             : strcmp(s->alpha, "off") == 0 ? RBE_ALPHA_OFF
-                                                                            : RBE_ALPHA_AUTO,
+                                    .alpha = example_alpha(s->alpha),
                                     .group = s->group,
                                     .overlap = s->overlap,
                                     .image_height = first && s->image ? data->height : 0,

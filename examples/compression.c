@@ -47,9 +47,7 @@ rbe_compress_options compression_options(const compression *c) {
                                   .ratio = c->ratio,
                                   .row_transform = example_transform("row", c->row_transform, c->transform),
                                   .column_transform = example_transform("column", c->column_transform, c->transform),
-                                  .alpha = strcmp(c->alpha, "on") == 0    ? RBE_ALPHA_ON
-                                           : strcmp(c->alpha, "off") == 0 ? RBE_ALPHA_OFF
-                                                                          : RBE_ALPHA_AUTO,
+                                  .alpha = example_alpha(c->alpha),
                                   .group = c->group,
                                   .overlap = c->overlap,
                                   .adaptive = !c->transform,

@@ -51,19 +51,11 @@ static settings read_settings(int argc, char **argv) {
 
 /* ---- the network --------------------------------------------------------------------------------------------- */
 
-static const struct {
-    const char *name;
-    rbe_var *(*apply)(rbe_var *);
-} operations[] = {{"relu", rbe_relu},       {"gelu", rbe_gelu},       {"tanh", rbe_tanh},
-                  {"sigmoid", rbe_sigmoid}, {"softmax", rbe_softmax}, {"log_softmax", rbe_log_softmax}};
-
-enum { OPERATIONS = sizeof operations / sizeof *operations };
-
 /* A word of the line: a layer, or an operation where the file has no such layer. */
 typedef struct step {
     char name[RBE_NAME_SIZE];
-    rbe_var *(*operation)(rbe_var *); /* NULL: a layer */
-    size_t first;                     /* the first step of this name: its weights are shared */
+    rbe_operation *operation; /* NULL: a layer */
+    size_t first;             /* the first step of this name: its weights are shared */
 } step;
 
 typedef struct network {
@@ -83,13 +75,9 @@ static step read_step(const rbe_tensor_file *file, const char *path, const char 
         example_fail(2, "\"%.*s\": expected a name of fewer than %d bytes", (int)length, word, RBE_NAME_SIZE);
     memcpy(s.name, word, length);
     if (has_part(file, s.name, "weight")) return s;
-    for (size_t n = 0; n < OPERATIONS; n++)
-        if (strcmp(s.name, operations[n].name) == 0) s.operation = operations[n].apply;
+    s.operation = rbe_operation_named(s.name);
     if (!s.operation)
-        example_fail(1,
-                     "%s: there is no tensor %s.weight, and %s is no operation: expected relu, gelu, tanh, sigmoid, "
-                     "softmax or log_softmax",
-                     path, s.name, s.name);
+        example_fail(1, "%s: there is no tensor %s.weight, and %s is no %s", path, s.name, s.name, rbe_last_error());
     return s;
 }
 

@@ -77,11 +77,6 @@ static size_t wanted_values(const recipe *r, const rbe_dataset *data) {
     return r->values ? r->values : (size_t)((double)dense_values(r, data) / r->ratio);
 }
 
-static rbe_alpha_mode alpha_mode(const char *name) {
-    if (strcmp(name, "on") == 0) return RBE_ALPHA_ON;
-    return strcmp(name, "off") == 0 ? RBE_ALPHA_OFF : RBE_ALPHA_AUTO;
-}
-
 /* `values`: that the layer may hold. */
 static rbe_layer *compressed_layer(const recipe *r, const rbe_dataset *data, size_t n, size_t values) {
     size_t in = fan_in(r, data, n), out = r->hidden.value[n];
@@ -89,7 +84,7 @@ static rbe_layer *compressed_layer(const recipe *r, const rbe_dataset *data, siz
                                   .coeffs = r->coeffs,
                                   .row_transform = example_transform("row", r->row_transform, r->transform),
                                   .column_transform = example_transform("column", r->column_transform, r->transform),
-                                  .alpha = alpha_mode(r->alpha),
+                                  .alpha = example_alpha(r->alpha),
                                   .group = r->group,
                                   .seed = r->seed * 1000 + n};
     if (r->coeffs == 0) options.ratio = fmax(1.0, (double)in * (double)out / ((double)values + 0.5));

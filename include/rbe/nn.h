@@ -210,7 +210,8 @@ RBE_API rbe_layer *rbe_rms_norm_new(size_t width, float epsilon, const char *nam
 
 /* A container owns the layers that are added to it, also when adding them fails. A layer may be added in several places
  * of one model: its weights are shared, trained, counted, stored and freed once. NULL layers are INVALID_ARGUMENT with
- * the thread's last error, which says why if a constructor has just failed. NULL options: no name. */
+ * the thread's last error, which says why if a constructor has just failed. name NULL: its place, until it has one of
+ * its own. */
 
 /* One after the other: y = layers[n - 1](... layers[0](x)). A width that does not fit the layer before is refused. */
 RBE_API rbe_layer *rbe_sequential_new(const char *name);
@@ -224,9 +225,15 @@ RBE_API rbe_layer *rbe_repeat_new(rbe_layer *inner, size_t times, const char *na
 /* Layers under their names, for a forward pass of your own (a recurrent net): it has none by itself. */
 RBE_API rbe_layer *rbe_bag_new(const char *name);
 
-/* An operation that keeps the shape as a layer. rbe_relu, rbe_gelu, rbe_tanh, rbe_sigmoid, rbe_softmax and
- * rbe_log_softmax can be stored in files; functions of your own cannot. */
-RBE_API rbe_layer *rbe_operation_new(rbe_var *(*operation)(rbe_var *));
+/* An operation that keeps the shape. rbe_relu, rbe_gelu, rbe_tanh, rbe_sigmoid, rbe_softmax and rbe_log_softmax can be
+ * stored in files, under the names "relu", "gelu", ..; functions of your own cannot. */
+typedef rbe_var *rbe_operation(rbe_var *);
+
+/* NULL, with an error text that lists the names, for another one. */
+RBE_API rbe_operation *rbe_operation_named(const char *name);
+
+/* Operations as layers. */
+RBE_API rbe_layer *rbe_operation_new(rbe_operation *operation);
 RBE_API rbe_layer *rbe_function_new(rbe_var *(*function)(void *user, rbe_var *), void *user);
 
 /* Adds a layer to a container: a sequential one or a bag. */
@@ -250,7 +257,7 @@ RBE_API void rbe_model_free(rbe_model *model); /* and its layers; NULL is allowe
  * A layer has its places in one model. One of another model is refused (INVALID_ARGUMENT, naming it); that does not
  * stick, and it stays where it is. */
 RBE_API rbe_status rbe_model_add(rbe_model *model, rbe_layer *layer);
-RBE_API rbe_status rbe_model_apply(rbe_model *model, rbe_var *(*operation)(rbe_var *));
+RBE_API rbe_status rbe_model_apply(rbe_model *model, rbe_operation *operation);
 RBE_API rbe_status rbe_model_apply_function(rbe_model *model, rbe_var *(*function)(void *user, rbe_var *), void *user);
 
 /* The first error of building; INVALID_ARGUMENT for NULL, a model that could not be made. */

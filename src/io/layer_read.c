@@ -79,7 +79,7 @@ static rbe_status fill_params(rbe_unpack *u, rbe_layer *layer) {
     const rbe_blocks *blocks = layer->type->blocks ? layer->type->blocks(layer) : NULL;
     for (size_t n = 0; n < layer->param_count; n++) {
         rbe_param *param = &layer->params[n];
-        if (!blocks || (param->value != blocks->values && param->value != blocks->alpha)) RBE_TRY(fill_param(u, param));
+        if (!rbe_param_is_of_matrix(param, blocks)) RBE_TRY(fill_param(u, param));
     }
     return RBE_OK;
 }

@@ -28,14 +28,14 @@ static rbe_status write_text(rbe_writer *self, const char *name, const char *val
 
 /* Kind, and the name: it may have been cut within a character, and only whole ones are stored. */
 static rbe_status describe(rbe_owner owner, const rbe_layer *layer, cJSON *json) {
+    char kinds[96];
+    if (!layer->type->read && layer->type->role == RBE_OPERATION)
+        return rbe_fail(RBE_INVALID_ARGUMENT,
+                        "%s %s: expected %s, found an operation of your own, which cannot be stored", owner.kind,
+                        owner.name, rbe_operation_kinds(kinds, sizeof kinds));
     if (!layer->type->read)
-        return rbe_fail(
-            RBE_INVALID_ARGUMENT,
-            layer->type->role == RBE_OPERATION
-                ? "%s %s: expected relu, gelu, tanh, sigmoid, softmax or log_softmax, found an operation of "
-                  "your own, which cannot be stored"
-                : "%s %s: a layer of kind %s cannot be stored",
-            owner.kind, owner.name, layer->type->kind);
+        return rbe_fail(RBE_INVALID_ARGUMENT, "%s %s: a layer of kind %s cannot be stored", owner.kind, owner.name,
+                        layer->type->kind);
     if (!cJSON_AddStringToObject(json, "kind", layer->type->kind)) return rbe_no_description(owner);
     if (layer->type->role != RBE_OPERATION) {
         char name[RBE_NAME_SIZE] = {0};
@@ -47,10 +47,6 @@ static rbe_status describe(rbe_owner owner, const rbe_layer *layer, cJSON *json)
 }
 
 /* ---- parameters ---------------------------------------------------------------------------------------------- */
-
-static bool is_of_matrix(const rbe_param *param, const rbe_blocks *blocks) {
-    return blocks && (param->value == blocks->values || param->value == blocks->alpha);
-}
 
 static rbe_status pack_param(rbe_pack *pack, rbe_owner owner, const rbe_param *param, rbe_store store) {
     if (!param->part)
@@ -137,7 +133,7 @@ rbe_status rbe_pack_layer(rbe_pack *pack, rbe_owner owner, const rbe_layer *laye
     RBE_TRY(describe(owner, layer, json));
     if (blocks) RBE_TRY(rbe_pack_blocks(pack, owner, blocks, options, json));
     for (size_t n = 0; n < layer->param_count; n++)
-        if (!is_of_matrix(&layer->params[n], blocks))
+        if (!rbe_param_is_of_matrix(&layer->params[n], blocks))
             RBE_TRY(pack_param(pack, owner, &layer->params[n], options->store));
     return layer->type->role == RBE_CONTAINER ? pack_children(pack, owner, layer, depth, options, json) : RBE_OK;
 }

@@ -30,7 +30,7 @@ static rbe_status dense_backward(rbe_var *self) {
         weights->grad_set = true;
     }
     if (rbe_layer_has_bias(layer) && !bias->frozen)
-        rbe_column_sums(self->grad, rows, layer->out, rbe_param_has_gradient(bias), bias->grad);
+        rbe_column_sums(self->grad, rows, layer->out, rbe_param_mark_gradient(bias), bias->grad);
     if (!x->needs_grad) return RBE_OK;
     bool add;
     float *dx = rbe_grad_target(x, &add);
@@ -60,26 +60,22 @@ static void dense_destroy(rbe_layer *layer) {
     for (size_t n = 0; n < layer->param_count; n++) rbe_free(layer->params[n].value);
 }
 
-static rbe_status dense_write(const rbe_layer *layer, rbe_writer *writer) {
-    RBE_TRY(rbe_write_number(writer, "in", (double)layer->in));
-    return rbe_write_number(writer, "out", (double)layer->out);
-}
-
 static dense_layer *dense_bare(size_t in, size_t out, bool bias, const char *name);
 
 static rbe_layer *dense_read(const rbe_layer_type *type, rbe_reader *reader) {
     (void)type;
     size_t in, out;
-    if (rbe_read_count(reader, "in", 1, RBE_MOST_COLUMNS, &in) != RBE_OK ||
-        rbe_read_count(reader, "out", 1, RBE_MOST_COLUMNS, &out) != RBE_OK ||
-        rbe_read_matrix(reader, "weight", out, in) != RBE_OK)
+    if (rbe_layer_read_widths(reader, &in, &out) != RBE_OK || rbe_read_matrix(reader, "weight", out, in) != RBE_OK)
         return NULL;
     dense_layer *layer = dense_bare(in, out, rbe_read_values(reader, "bias") > 0, NULL);
     return layer ? &layer->base : NULL;
 }
 
-const rbe_layer_type rbe_dense_type = {
-    .kind = "dense", .forward = dense_forward, .destroy = dense_destroy, .write = dense_write, .read = dense_read};
+const rbe_layer_type rbe_dense_type = {.kind = "dense",
+                                       .forward = dense_forward,
+                                       .destroy = dense_destroy,
+                                       .write = rbe_layer_write_widths,
+                                       .read = dense_read};
 
 /* A layer with uninitialised weights and a bias of zeros. */
 static dense_layer *dense_bare(size_t in, size_t out, bool bias, const char *name) {

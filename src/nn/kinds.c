@@ -93,6 +93,16 @@ rbe_status rbe_read_matrix(rbe_reader *reader, const char *part, size_t rows, si
     return reader->matrix(reader, part, rows, columns);
 }
 
+rbe_status rbe_layer_write_widths(const rbe_layer *layer, rbe_writer *writer) {
+    RBE_TRY(rbe_write_number(writer, "in", (double)layer->in));
+    return rbe_write_number(writer, "out", (double)layer->out);
+}
+
+rbe_status rbe_layer_read_widths(rbe_reader *reader, size_t *in, size_t *out) {
+    RBE_TRY(rbe_read_count(reader, "in", 1, RBE_MOST_COLUMNS, in));
+    return rbe_read_count(reader, "out", 1, RBE_MOST_COLUMNS, out);
+}
+
 rbe_status rbe_read_fail(const rbe_reader *reader, const char *format, ...) {
     char text[200];
     va_list args;

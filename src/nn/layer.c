@@ -167,11 +167,16 @@ size_t rbe_layer_table_bytes(const rbe_layer *layer) {
            (layer->type->table_bytes ? layer->type->table_bytes(layer) : 0);
 }
 
-static bool add_cost(void *user, rbe_layer *layer) {
-    rbe_layer_cost *sum = user, own = {0};
+rbe_layer_cost rbe_layer_own_cost(const rbe_layer *layer) {
+    rbe_layer_cost own = {0};
     for (size_t n = 0; n < layer->param_count; n++) own.values += layer->params[n].count;
     own.bytes = own.dense_bytes = own.values * sizeof(float);
     if (layer->type->cost) layer->type->cost(layer, &own);
+    return own;
+}
+
+static bool add_cost(void *user, rbe_layer *layer) {
+    rbe_layer_cost *sum = user, own = rbe_layer_own_cost(layer);
     sum->values += own.values;
     sum->bytes += own.bytes;
     sum->dense_bytes += own.dense_bytes;

@@ -21,6 +21,9 @@ rbe_status rbe_layer_check_size(const char *kind, size_t in, size_t out);
 
 bool rbe_layer_has_bias(const rbe_layer *layer);
 
+/* Without what is inside it. */
+rbe_layer_cost rbe_layer_own_cost(const rbe_layer *layer);
+
 /* Bytes that a layer holds beside parameters, positions and gradients: its struct and its tables. */
 size_t rbe_layer_table_bytes(const rbe_layer *layer);
 
@@ -62,6 +65,9 @@ extern const rbe_layer_type rbe_dense_type, rbe_linear_type, rbe_dropout_type, r
 /* The n-th type of a storable operation; NULL past the last. */
 const rbe_layer_type *rbe_operation_type(size_t n);
 
+/* "relu, gelu, .. or log_softmax" */
+const char *rbe_operation_kinds(char *text, size_t size);
+
 /* What a reader and a writer are to the library's own layers: the methods of what stores them. */
 struct rbe_writer {
     rbe_status (*number)(rbe_writer *self, const char *name, double value);
@@ -77,5 +83,9 @@ struct rbe_reader {
     void (*repeats)(rbe_reader *self, size_t times); /* what is inside runs so often */
     rbe_status (*fail)(const rbe_reader *self, const char *text);
 };
+
+/* The options "in" and "out". */
+rbe_status rbe_layer_write_widths(const rbe_layer *layer, rbe_writer *writer);
+rbe_status rbe_layer_read_widths(rbe_reader *reader, size_t *in, size_t *out);
 
 #endif

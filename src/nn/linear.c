@@ -32,7 +32,7 @@ static bool add_to_gradients(const rbe_layer *layer) {
     for (size_t n = 0; n < layer->param_count; n++) any |= !layer->params[n].frozen && layer->params[n].grad_set;
     for (size_t n = 0; n < layer->param_count; n++) {
         rbe_param *param = &layer->params[n];
-        if (!param->frozen && !rbe_param_has_gradient(param) && any)
+        if (!param->frozen && !rbe_param_mark_gradient(param) && any)
             memset(param->grad, 0, param->count * sizeof(float));
     }
     return any;
@@ -124,20 +124,13 @@ static void linear_cost(const rbe_layer *base, rbe_layer_cost *cost) {
 
 static const rbe_blocks *linear_blocks(const rbe_layer *base) { return ((const rbe_linear_layer *)base)->blocks; }
 
-static rbe_status linear_write(const rbe_layer *layer, rbe_writer *writer) {
-    RBE_TRY(rbe_write_number(writer, "in", (double)layer->in));
-    return rbe_write_number(writer, "out", (double)layer->out);
-}
-
 static rbe_layer *assemble(rbe_blocks *blocks, float *bias, const rbe_linear_options *o);
 
 static rbe_layer *linear_read(const rbe_layer_type *type, rbe_reader *reader) {
     (void)type;
     size_t in, out;
     rbe_blocks *blocks;
-    if (rbe_read_count(reader, "in", 1, RBE_MOST_COLUMNS, &in) != RBE_OK ||
-        rbe_read_count(reader, "out", 1, RBE_MOST_COLUMNS, &out) != RBE_OK ||
-        reader->blocks(reader, in, out, &blocks) != RBE_OK)
+    if (rbe_layer_read_widths(reader, &in, &out) != RBE_OK || reader->blocks(reader, in, out, &blocks) != RBE_OK)
         return NULL;
     float *bias = NULL;
     if (rbe_read_values(reader, "bias") > 0 && !(bias = rbe_alloc_zeroed(out, sizeof *bias))) {
@@ -150,7 +143,7 @@ static rbe_layer *linear_read(const rbe_layer_type *type, rbe_reader *reader) {
 const rbe_layer_type rbe_linear_type = {.kind = "rbe",
                                         .forward = linear_forward,
                                         .destroy = linear_destroy,
-                                        .write = linear_write,
+                                        .write = rbe_layer_write_widths,
                                         .read = linear_read,
                                         .cost = linear_cost,
                                         .tape_bytes = linear_tape_bytes,

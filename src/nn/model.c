@@ -79,7 +79,7 @@ static rbe_status apply(rbe_model *model, rbe_layer *operation) {
     return RBE_OK;
 }
 
-rbe_status rbe_model_apply(rbe_model *model, rbe_var *(*operation)(rbe_var *)) {
+rbe_status rbe_model_apply(rbe_model *model, rbe_operation *operation) {
     RBE_TRY(rbe_model_status(model));
     return apply(model, rbe_operation_new(operation));
 }
@@ -187,10 +187,7 @@ size_t rbe_model_tape_bytes(const rbe_model *model, size_t rows) {
 
 static bool print_layer(void *user, rbe_layer *layer) {
     if (layer->type->role != RBE_LAYER) return true;
-    rbe_layer_cost cost = {0};
-    for (size_t n = 0; n < layer->param_count; n++) cost.values += layer->params[n].count;
-    cost.bytes = cost.dense_bytes = cost.values * sizeof(float);
-    if (layer->type->cost) layer->type->cost(layer, &cost);
+    const rbe_layer_cost cost = rbe_layer_own_cost(layer);
     char widths[48] = "", smaller[16] = "";
     if (layer->in || layer->out) snprintf(widths, sizeof widths, "%zu -> %zu", layer->in, layer->out);
     if (cost.bytes > 0) snprintf(smaller, sizeof smaller, "%.1f", (double)cost.dense_bytes / (double)cost.bytes);

@@ -1,4 +1,7 @@
 /* Operations as layers: those of the library, which files know by their kind, and functions of a user's own. */
+#include <stdio.h>
+#include <string.h>
+
 #include "nn/layer.h"
 #include "tensor/node.h"
 
@@ -17,7 +20,7 @@ static rbe_var *checked(const rbe_layer *layer, rbe_var *x, rbe_var *y) {
 
 typedef struct operation_type {
     rbe_layer_type base;
-    rbe_var *(*function)(rbe_var *);
+    rbe_operation *function;
 } operation_type;
 
 static rbe_var *operation_forward(const rbe_layer *layer, rbe_var *x) {
@@ -40,12 +43,30 @@ enum { OPERATIONS = sizeof operations / sizeof *operations };
 
 const rbe_layer_type *rbe_operation_type(size_t n) { return n < OPERATIONS ? &operations[n].base : NULL; }
 
+const char *rbe_operation_kinds(char *text, size_t size) {
+    *text = '\0';
+    for (size_t n = 0, length = 0; n < OPERATIONS && length < size; n++) {
+        const char *between = n == 0 ? "" : n + 1 < OPERATIONS ? ", " : " or ";
+        length += (size_t)snprintf(text + length, size - length, "%s%s", between, operations[n].base.kind);
+    }
+    return text;
+}
+
+rbe_operation *rbe_operation_named(const char *name) {
+    for (size_t n = 0; n < OPERATIONS; n++)
+        if (name && strcmp(name, operations[n].base.kind) == 0) return operations[n].function;
+    char kinds[96];
+    rbe_fail(RBE_INVALID_ARGUMENT, "operation: expected %s, found %s", rbe_operation_kinds(kinds, sizeof kinds),
+             name ? name : "NULL");
+    return NULL;
+}
+
 /* ---- functions of one's own ---------------------------------------------------------------------------------- */
 
 typedef struct function_layer {
     rbe_layer base;
     rbe_var *(*function)(void *user, rbe_var *);
-    rbe_var *(*plain)(rbe_var *); /* or one without a pointer of the user's */
+    rbe_operation *plain; /* or one without a pointer of the user's */
     void *user;
 } function_layer;
 
@@ -60,7 +81,7 @@ static function_layer *new_function(void) {
     return (function_layer *)rbe_layer_make_named(&function_type, sizeof(function_layer), 0, 0, NULL);
 }
 
-rbe_layer *rbe_operation_new(rbe_var *(*operation)(rbe_var *)) {
+rbe_layer *rbe_operation_new(rbe_operation *operation) {
     if (!operation) {
         rbe_fail(RBE_INVALID_ARGUMENT, "rbe_operation_new: the operation is NULL");
         return NULL;

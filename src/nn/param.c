@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/parallel.h"
 #include "nn/model.h"
 
 /* ---- the gradient -------------------------------------------------------------------------------------------- */
@@ -26,10 +27,23 @@ static void forget_grad(rbe_param *param) {
     param->grad_shared = false;
 }
 
-bool rbe_param_has_gradient(rbe_param *param) {
+bool rbe_param_mark_gradient(rbe_param *param) {
     bool before = param->grad_set;
     param->grad_set = true;
     return before;
+}
+
+typedef struct scaling {
+    float *values, factor;
+} scaling;
+
+static void scale_piece(void *context, size_t first, size_t count) {
+    const scaling *s = context;
+    for (size_t i = first; i < first + count; i++) s->values[i] *= s->factor;
+}
+
+void rbe_gradient_scale(float *values, size_t count, float factor) {
+    rbe_parallel_ranges(count, RBE_PIECE, scale_piece, &(scaling){values, factor});
 }
 
 bool rbe_param_is_trained(const rbe_param *param) {
@@ -110,9 +124,14 @@ void rbe_param_replace_array(rbe_param *param, size_t n, float *array) {
 
 /* ---- the gradients of a model -------------------------------------------------------------------------------- */
 
+static bool drop_gradients(void *user, rbe_layer *layer) {
+    (void)user;
+    for (size_t n = 0; n < layer->param_count; n++) layer->params[n].grad_set = false;
+    return true;
+}
+
 void rbe_zero_grad(const rbe_model *model) {
-    rbe_param *param;
-    for (size_t n = 0; (param = rbe_model_param(model, n)); n++) param->grad_set = false;
+    if (model) rbe_layer_walk(model->root, drop_gradients, NULL);
 }
 
 size_t rbe_gradient_floats(const rbe_param *param, size_t count) {

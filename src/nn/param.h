@@ -23,7 +23,10 @@ void rbe_param_replace_array(rbe_param *param, size_t n, float *array);
 bool rbe_param_is_trained(const rbe_param *param);
 
 /* Says, once a gradient has been written or will be added to, that there is one: true if there was one before. */
-bool rbe_param_has_gradient(rbe_param *param);
+bool rbe_param_mark_gradient(rbe_param *param);
+
+/* Multiplies `count` values of gradients. */
+void rbe_gradient_scale(float *values, size_t count, float factor);
 
 /* Floats that a gradient of `count` values takes in the buffer of its model: whole lines of the cache, and none of what
  * is frozen. */

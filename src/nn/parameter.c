@@ -26,8 +26,8 @@ static rbe_status parameter_backward(rbe_var *self) {
                         "parameter %s: its values have been replaced since the forward pass, expected a new one",
                         param->name);
     RBE_TRY(rbe_param_require_grad(param));
-    rbe_parallel_ranges(count, RBE_PIECE, add_range, &(addition){self->grad, param->grad, param->grad_set});
-    param->grad_set = true;
+    addition a = {self->grad, param->grad, rbe_param_mark_gradient(param)};
+    rbe_parallel_ranges(count, RBE_PIECE, add_range, &a);
     return RBE_OK;
 }
 

@@ -12,6 +12,7 @@
 #include "base/failure.h"
 #include "base/norm.h"
 #include "base/parallel.h"
+#include "nn/param.h"
 #include "optim/optim_internal.h"
 
 /* ---- methods by name ----------------------------------------------------------------------------------------- */
@@ -201,20 +202,8 @@ static rbe_status check_squares(const rbe_param *p, double factor) {
     return RBE_OK;
 }
 
-typedef struct scaling {
-    float *values;
-    float factor;
-} scaling;
-
-static void scale_piece(void *context, size_t first, size_t count) {
-    const scaling *s = context;
-    for (size_t i = first; i < first + count; i++) s->values[i] *= s->factor;
-}
-
 static void scale_gradient(rbe_param *p, float factor) {
-    if (!has_gradient(p)) return;
-    scaling s = {p->grad, factor};
-    rbe_parallel_ranges(p->count, RBE_PIECE, scale_piece, &s);
+    if (has_gradient(p)) rbe_gradient_scale(p->grad, p->count, factor);
 }
 
 rbe_status rbe_clip_global_norm(rbe_param *const *params, size_t count, float limit, float *norm) {

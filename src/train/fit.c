@@ -12,6 +12,7 @@
 
 #include "base/clock.h"
 #include "base/failure.h"
+#include "base/sizes.h"
 #include "data/dataset.h"
 #include "optim/optim_internal.h"
 #include "train/best.h"
@@ -79,10 +80,8 @@ static rbe_status check_arguments(const rbe_model *model, const rbe_optim *optim
     return check_optim(model, optim);
 }
 
-static size_t parts(size_t count, size_t part) { return count / part + (count % part > 0); }
-
 static size_t steps_per_epoch(const rbe_fit_options *o, size_t samples) {
-    return parts(parts(samples, o->batch), o->accumulate);
+    return rbe_pieces(rbe_pieces(samples, o->batch), o->accumulate);
 }
 
 static rbe_fit_options with_defaults(const rbe_fit_options *options, const rbe_optim *optim, size_t samples) {

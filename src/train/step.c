@@ -11,7 +11,7 @@
 #include <math.h>
 
 #include "base/failure.h"
-#include "base/parallel.h"
+#include "nn/param.h"
 #include "train/forward.h"
 
 rbe_status rbe_callback_failed(rbe_status status, size_t failures, const char *what) {
@@ -45,20 +45,11 @@ static rbe_status locate_instability(const rbe_tape *tape) {
 
 /* ---- gradients of several batches ---------------------------------------------------------------------------- */
 
-typedef struct scaling {
-    float *values, factor;
-} scaling;
-
-static void scale_piece(void *context, size_t first, size_t count) {
-    const scaling *s = context;
-    for (size_t i = first; i < first + count; i++) s->values[i] *= s->factor;
-}
-
 static rbe_status scale_gradients(rbe_model *model, double factor) {
     size_t count;
     float *gradients = rbe_model_gradients(model, &count);
     if (!gradients) return rbe_last_status();
-    rbe_parallel_ranges(count, RBE_PIECE, scale_piece, &(scaling){gradients, (float)factor});
+    rbe_gradient_scale(gradients, count, (float)factor);
     return RBE_OK;
 }
 

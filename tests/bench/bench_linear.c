@@ -43,7 +43,7 @@ static rbe_compress_options matrix_options(const settings *s) {
                                   .coeffs = s->coeffs,
                                   .row_transform = example_transform("row", s->row_transform, both),
                                   .column_transform = example_transform("column", s->column_transform, both),
-                                  .alpha = strcmp(s->alpha, "on") == 0 ? RBE_ALPHA_ON : RBE_ALPHA_OFF,
+                                  .alpha = example_alpha(s->alpha),
                                   .group = s->group};
 }
 
