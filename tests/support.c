@@ -136,3 +136,15 @@ bool failing_allocator_remove(failing_allocator *allocator) {
     ck_assert_msg(status == RBE_OK, "%s", rbe_last_error());
     return allocator->fail_at > 0 && atomic_load(&allocator->requests) >= allocator->fail_at;
 }
+
+size_t fail_each_allocation(rbe_status (*run)(void *user), void *user) {
+    for (size_t at = 1;; at++) {
+        failing_allocator allocator;
+        failing_allocator_install(&allocator, at);
+        const rbe_status status = run(user);
+        const bool reached = failing_allocator_remove(&allocator);
+        ck_assert_msg(status == (reached ? RBE_INSUFFICIENT_MEMORY : RBE_OK), "request %zu: %s: %s", at,
+                      rbe_status_name(status), rbe_last_error());
+        if (!reached) return at - 1;
+    }
+}

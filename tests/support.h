@@ -44,4 +44,8 @@ void failing_allocator_install(failing_allocator *allocator, size_t fail_at);
 /* Restores malloc; the test fails if a block is outstanding. Returns whether the request to fail was reached. */
 bool failing_allocator_remove(failing_allocator *allocator);
 
+/* Runs `run` again and again, with another of its allocations failing each time, until none does: it must return
+ * INSUFFICIENT_MEMORY as long as one fails, and RBE_OK then. Returns how many there are. */
+size_t fail_each_allocation(rbe_status (*run)(void *user), void *user);
+
 #endif

@@ -327,6 +327,18 @@ START_TEST(python_reads_models) {
 }
 END_TEST
 
+/* Python finds the matrices `list` of a model file, and they are those of `w`, one below the other. */
+static void require_python_reads(const char *python, bytes file, const char *list, const rbe_tensor *w) {
+    char model_path[400], matrix_path[400], command[3000];
+    strcpy(model_path, scratch_path("model"));
+    write_whole(model_path, file);
+    strcpy(matrix_path, scratch_path("w.npy"));
+    ck_assert_ok(rbe_npy_write(matrix_path, w));
+    snprintf(command, sizeof command, "%s tests/read_model.py %s %s %s >/dev/null", python, model_path, list,
+             matrix_path);
+    ck_assert_msg(system(command) == 0, "%s", command);
+}
+
 /* Square layers, one for each transform, and a dense one with int8 weights, side by side in one file. */
 START_TEST(python_knows_all_transforms) {
     static const char *const names[] = {
@@ -349,7 +361,7 @@ START_TEST(python_knows_all_transforms) {
     model = load_bytes(b);
     ck_assert_msg(model != NULL, "%s", rbe_last_error());
     rbe_tensor w = new_tensor(2, (const size_t[]){(NAMES + 1) * WIDTH, WIDTH});
-    char command[2000], list[NAMES * 16] = "", matrix_path[400];
+    char list[NAMES * 16] = "";
     for (size_t n = 0; n <= NAMES; n++) {
         const rbe_layer *layer = rbe_model_layer(model, n);
         float *values = w.data + n * WIDTH * WIDTH;
@@ -359,19 +371,14 @@ START_TEST(python_knows_all_transforms) {
             memcpy(values, layer->params[0].value, WIDTH * WIDTH * sizeof *values);
         sprintf(list + strlen(list), "%s%s.weight", n ? "," : "", rbe_layer_name(layer));
     }
-    write_whole(scratch_path("transforms"), b);
-    strcpy(matrix_path, scratch_path("w.npy"));
-    ck_assert_ok(rbe_npy_write(matrix_path, &w));
-    snprintf(command, sizeof command, "%s tests/read_model.py %s %s %s >/dev/null", python, scratch_path("transforms"),
-             list, matrix_path);
-    ck_assert_msg(system(command) == 0, "%s", command);
+    require_python_reads(python, b, list, &w);
     rbe_tensor_free(&w);
     rbe_model_free(model);
     free(b.data);
 }
 END_TEST
 
-/* Layers inside layers under their paths, what is shared once: to Python, and to PyTorch by `expand`. */
+/* Layers inside layers have their paths, and what is shared is there once. */
 START_TEST(python_reads_nested_models) {
     static const char *const names[] = {"block.0.up", "block.0.3", "repeat2.step.0", "head"};
     const char *python = find_python();
@@ -383,7 +390,7 @@ START_TEST(python_reads_nested_models) {
     ck_assert_msg(model != NULL, "%s", rbe_last_error());
     rbe_tensor w = new_tensor(2, (const size_t[]){12 + 12 + 12 + 5, 12});
     float *next = w.data;
-    char list[200] = "", command[1200], matrix_path[400];
+    char list[200] = "";
     for (size_t n = 0; n < sizeof names / sizeof *names; n++) {
         const rbe_layer *layer = rbe_model_find(model, names[n]);
         ck_assert_msg(layer != NULL, "%s", names[n]);
@@ -394,12 +401,7 @@ START_TEST(python_reads_nested_models) {
         next += layer->in * layer->out;
         sprintf(list + strlen(list), "%s%s.weight", n ? "," : "", names[n]);
     }
-    write_whole(scratch_path("nested"), b);
-    strcpy(matrix_path, scratch_path("w.npy"));
-    ck_assert_ok(rbe_npy_write(matrix_path, &w));
-    snprintf(command, sizeof command, "%s tests/read_model.py %s %s %s >/dev/null", python, scratch_path("nested"),
-             list, matrix_path);
-    ck_assert_msg(system(command) == 0, "%s", command);
+    require_python_reads(python, b, list, &w);
     rbe_tensor_free(&w);
     rbe_model_free(model);
     free(b.data);

@@ -8,7 +8,7 @@
  */
 #include "train/memory.h"
 
-#include "nn/layer.h"
+#include "nn/model.h"
 
 /* Room for what operations of a user's own remember beside their values, some 64 bytes each. */
 #define CONTEXT_BYTES ((size_t)2 << 10)
@@ -17,14 +17,19 @@ size_t rbe_step_tape_bytes(const rbe_model *model, size_t rows) {
     return rbe_model_tape_bytes(model, rows) + CONTEXT_BYTES;
 }
 
+/* Of operations and containers, too. */
+static bool add_tables(void *user, rbe_layer *layer) {
+    *(size_t *)user += rbe_layer_table_bytes(layer);
+    return true;
+}
+
 size_t rbe_training_bytes(const rbe_model *model, const rbe_optim_method *method, const rbe_optim_options *options,
                           size_t features, size_t batch) {
     if (batch > INT32_MAX || features > PTRDIFF_MAX / (2 * sizeof(float)) / (batch + 1)) return PTRDIFF_MAX;
     rbe_layer_cost cost = rbe_model_describe_cost(model);
     size_t gradients = cost.values * sizeof(float);
     size_t tables = 0;
-    const rbe_layer *layer;
-    for (size_t n = 0; (layer = rbe_model_layer(model, n)); n++) tables += rbe_layer_table_bytes(layer);
+    if (model) rbe_layer_walk(model->root, add_tables, &tables);
     size_t rows = batch * (features * sizeof(float) + sizeof(int32_t));
     return cost.bytes + tables + gradients + rbe_optim_state_bytes(method, options, cost.values) +
            rbe_step_tape_bytes(model, batch) + rows;
