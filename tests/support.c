@@ -148,3 +148,18 @@ size_t fail_each_allocation(rbe_status (*run)(void *user), void *user) {
         if (!reached) return at - 1;
     }
 }
+
+typedef struct tape_step {
+    rbe_status (*run)(rbe_tape *tape);
+} tape_step;
+
+static rbe_status step_on_a_new_tape(void *user) {
+    rbe_tape *tape = rbe_tape_new(NULL);
+    const rbe_status status = tape ? ((const tape_step *)user)->run(tape) : rbe_last_status();
+    rbe_tape_free(tape);
+    return status;
+}
+
+size_t fail_each_allocation_of_step(rbe_status (*step)(rbe_tape *tape)) {
+    return fail_each_allocation(step_on_a_new_tape, &(tape_step){step});
+}

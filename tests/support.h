@@ -48,4 +48,7 @@ bool failing_allocator_remove(failing_allocator *allocator);
  * INSUFFICIENT_MEMORY as long as one fails, and RBE_OK then. Returns how many there are. */
 size_t fail_each_allocation(rbe_status (*run)(void *user), void *user);
 
+/* The same for a step, on a new tape each time. */
+size_t fail_each_allocation_of_step(rbe_status (*step)(rbe_tape *tape));
+
 #endif

@@ -342,15 +342,7 @@ START_TEST(backward_keeps_gradients_only) {
 }
 END_TEST
 
-static rbe_status step_on_a_new_tape(void *user) {
-    (void)user;
-    rbe_tape *tape = rbe_tape_new(NULL);
-    const rbe_status status = tape ? step(tape) : rbe_last_status();
-    rbe_tape_free(tape);
-    return status;
-}
-
-START_TEST(every_allocation_may_fail) { ck_assert_uint_gt(fail_each_allocation(step_on_a_new_tape, NULL), 8); }
+START_TEST(every_allocation_may_fail) { ck_assert_uint_gt(fail_each_allocation_of_step(step), 8); }
 END_TEST
 
 /* ---- values that are not finite ------------------------------------------------------------------------------ */
