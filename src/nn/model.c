@@ -94,8 +94,7 @@ rbe_status rbe_model_apply_function(rbe_model *model, rbe_var *(*function)(void 
 rbe_var *rbe_model_forward(const rbe_model *model, rbe_var *x) {
     if (!x) return NULL;
     if (rbe_model_status(model) != RBE_OK) return rbe_tape_fail_last(x);
-    for (size_t n = 0; n < model->root->child_count; n++) x = rbe_layer_forward(model->root->children[n], x);
-    return x;
+    return model->root->type->forward(model->root, x);
 }
 
 /* ---- what it holds ------------------------------------------------------------------------------------------- */

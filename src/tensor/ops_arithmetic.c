@@ -102,6 +102,8 @@ static void mul_row(float *restrict c, const float *a, bool a_steps, const float
     } else {
         const float factor = a_steps ? b[0] : a[0];
         const float *x = a_steps ? a : b;
+        /* Not unrolled, it takes half as long again while both arrays are in the second-level cache. */
+#pragma GCC unroll 8
         for (size_t i = 0; i < n; i++) c[i] = factor * x[i];
     }
 }
