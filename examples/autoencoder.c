@@ -5,6 +5,7 @@
 
 #include "experiment.h"
 #include "gnuplot.h"
+#include "resume.h"
 
 typedef struct settings {
     const char *data, *layer, *out;
@@ -12,13 +13,14 @@ typedef struct settings {
     double ratio, lr;
     uint64_t seed;
     bool dense;
+    resume resume;
 } settings;
 
 enum { LAYERS = 4, CODE = 32 };
 
 static settings read_settings(int argc, char **argv) {
     settings s = {.data = "data", .layer = "rbe", .epochs = 30, .batch = 64, .ratio = 8, .lr = 3e-3, .seed = 1};
-    const example_option options[] = {
+    const example_option own[] = {
         {"data", EXAMPLE_TEXT, &s.data, "DIR", "folder with the four IDX files, plain or .gz", 0, 0},
         {"layer", EXAMPLE_TEXT, &s.layer, "dense|rbe", "kind of the layers", 0, 0},
         {"ratio", EXAMPLE_REAL, &s.ratio, "R", "rbe: values of a dense layer per stored value", 1, 1e6},
@@ -29,8 +31,13 @@ static settings read_settings(int argc, char **argv) {
         {"threads", EXAMPLE_COUNT, &s.threads, "N", "threads (default: one per processor)", 1, RBE_MAX_THREADS},
         {"out", EXAMPLE_TEXT, &s.out, "DIR", "folder for model.safetensors, log.csv, autoencoder.png; created", 0, 0},
     };
+    enum { OWN = sizeof own / sizeof *own };
+    example_option options[OWN + RESUME_OPTIONS];
+    memcpy(options, own, sizeof own);
+    resume_options(&s.resume, options + OWN);
     example_parse(argc, argv, "Trains an autoencoder of 28 x 28 digits and draws what it makes of them.", options,
-                  sizeof options / sizeof *options);
+                  OWN + RESUME_OPTIONS);
+    resume_check(&s.resume);
     s.dense = strcmp(s.layer, "dense") == 0;
     if (s.dense && example_given("ratio")) example_fail(2, "--ratio needs --layer rbe");
     return s;
@@ -65,11 +72,9 @@ static rbe_model *new_model(const settings *s, size_t pixels) {
     return model;
 }
 
-static rbe_status grow(void *growth, const rbe_progress *p) { return rbe_growth_step(growth, p->step); }
-
 /* Compressed layers grow. */
 static rbe_fit_result train(const settings *s, rbe_model *model, const rbe_dataset *data, const rbe_dataset *test) {
-    char csv_path[4200];
+    char csv_path[4200], model_path[4200];
     rbe_fit_options fit = {.epochs = s->epochs,
                            .batch = s->batch,
                            .seed = s->seed,
@@ -78,14 +83,16 @@ static rbe_fit_result train(const settings *s, rbe_model *model, const rbe_datas
                            .progress = stderr,
                            .csv_path = s->out ? csv_path : NULL};
     if (s->out) snprintf(csv_path, sizeof csv_path, "%s/log.csv", s->out);
+    if (s->out) snprintf(model_path, sizeof model_path, "%s/model.safetensors", s->out);
     const size_t steps = s->epochs * ((data->count + s->batch - 1) / s->batch);
     rbe_growth *growth = NULL;
     if (!s->dense) growth = example_need(rbe_growth_new(model, &(rbe_growth_options){.steps = steps}));
-    fit.on_step = growth ? grow : NULL;
-    fit.user = growth;
+    const rbe_routine grow = rbe_growth_routine(growth);
+    fit.routines = &grow;
+    fit.routine_count = growth ? 1 : 0;
     rbe_optim *optim = example_need(rbe_optim_new(rbe_adam, model, &(rbe_optim_options){.lr = (float)s->lr}));
-    rbe_fit_result result;
-    example_require(rbe_fit(model, optim, data, test, &fit, &result));
+    const rbe_fit_result result =
+        resume_fit(&s->resume, model, optim, data, test, &fit, s->out ? model_path : NULL, NULL);
     rbe_optim_free(optim);
     rbe_growth_free(growth);
     return result;

@@ -179,13 +179,12 @@ static rbe_status check(const rbe_model *model, const rbe_dataset *data) {
     return status;
 }
 
-static rbe_status grow(void *growth, const rbe_progress *p) { return rbe_growth_step(growth, p->step); }
-
 /* Trains and grows, removes half of the coefficients, and trains on with the same optimiser: its state has moved with the
  * coefficients. */
 static rbe_status train_with(rbe_optim *optim, rbe_growth *growth, rbe_model *model, const rbe_dataset *train,
                              const rbe_dataset *test) {
-    rbe_fit_options options = {.epochs = 8, .batch = 50, .on_step = grow, .user = growth};
+    const rbe_routine grow = rbe_growth_routine(growth);
+    rbe_fit_options options = {.epochs = 8, .batch = 50, .routines = &grow, .routine_count = 1};
     rbe_fit_result result;
     RBE_TRY(rbe_fit(model, optim, train, test, &options, &result));
     printf("trained:   error %.1f %%, %zu values have moved\n", 100.0 * result.test.error,

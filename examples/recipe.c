@@ -153,17 +153,11 @@ training recipe_start(const recipe *r, const rbe_dataset *train) {
     return t;
 }
 
-static rbe_status change(void *user, const rbe_progress *progress) {
-    training *t = user;
-    if (t->gradual) RBE_TRY(rbe_gradual_step(t->gradual, progress->step));
-    return t->growth ? rbe_growth_step(t->growth, progress->step) : RBE_OK;
-}
-
 rbe_fit_result training_finish(training *t, const rbe_dataset *train, const rbe_dataset *test) {
-    rbe_fit_result result;
-    t->fit.on_step = change;
-    t->fit.user = t;
-    example_require(rbe_fit(t->model, t->optim, train, test, &t->fit, &result));
+    t->fit.routines = t->routines;
+    if (t->gradual) t->routines[t->fit.routine_count++] = rbe_gradual_routine(t->gradual);
+    if (t->growth) t->routines[t->fit.routine_count++] = rbe_growth_routine(t->growth);
+    rbe_fit_result result = resume_fit(&t->resume, t->model, t->optim, train, test, &t->fit, t->path, &t->save);
     rbe_gradual_free(t->gradual);
     rbe_growth_free(t->growth);
     rbe_optim_free(t->optim);

@@ -5,6 +5,7 @@
 #include "common.h"
 #include "rbe/adapt.h"
 #include "rbe/io.h"
+#include "resume.h"
 
 /* Hidden layers with ReLU and a dense last layer, and how they are trained. */
 typedef struct recipe {
@@ -50,7 +51,11 @@ typedef struct training {
     rbe_optim *optim;
     rbe_growth *growth;   /* NULL: none */
     rbe_gradual *gradual; /* NULL: none */
-    rbe_fit_options fit;  /* silent, without a log */
+    rbe_routine routines[2];
+    rbe_fit_options fit; /* silent, without a log */
+    resume resume;       /* no checkpoints */
+    const char *path;    /* where the model so far goes if the program is interrupted, and how; NULL: nowhere */
+    rbe_save_options save;
 } training;
 
 training recipe_start(const recipe *r, const rbe_dataset *train);

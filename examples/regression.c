@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "common.h"
+#include "resume.h"
 #include "table.h"
 
 /* What is learned: between two layers of scaling, which stay as they are and are stored with the rest. */
@@ -18,7 +19,7 @@ static rbe_model *new_model(const rbe_dataset *data) {
     return model;
 }
 
-static void train(const table *t, const char *path) {
+static void train(const table *t, const char *path, const resume *r) {
     rbe_dataset data, validation, test; /* the rows stand in no order */
     example_require(rbe_dataset_from_targets(&data, t->x, t->y, t->rows, t->inputs, 1));
     example_require(rbe_dataset_split(&data, t->rows / 5, &test));
@@ -26,8 +27,7 @@ static void train(const table *t, const char *path) {
     rbe_model *model = new_model(&data);
     rbe_optim *optim = example_need(rbe_optim_new(rbe_adamw, model, NULL));
     rbe_fit_options options = {.epochs = 200, .batch = 32, .patience = 15, .best_path = path, .progress = stderr};
-    rbe_fit_result result;
-    example_require(rbe_fit(model, optim, &data, &validation, &options, &result));
+    const rbe_fit_result result = resume_fit(r, model, optim, &data, &validation, &options, NULL, NULL);
     rbe_optim_free(optim);
     rbe_model_free(model);
     model = example_need(rbe_model_load(path));
@@ -42,14 +42,17 @@ static void train(const table *t, const char *path) {
 int main(int argc, char **argv) {
     const char *csv = NULL, *path = "regression.safetensors";
     bool predict = false;
-    const example_option options[] = {
+    resume r = {0};
+    example_option options[3 + RESUME_OPTIONS] = {
         {"csv", EXAMPLE_TEXT, &csv, "FILE", "8 columns of numbers (default: 2,000 rows are made)", 0, 0},
         {"model", EXAMPLE_TEXT, &path, "FILE", "of the best model", 0, 0},
         {"predict", EXAMPLE_FLAG, &predict, NULL, "print what the model says of each row; train nothing", 0, 0},
     };
-    example_parse(argc, argv, "Learns the last of 8 columns from the others, and predicts.", options, 3);
+    resume_options(&r, options + 3);
+    example_parse(argc, argv, "Learns the last of 8 columns from the others, and predicts.", options, 3 + RESUME_OPTIONS);
+    resume_check(&r);
     table t = csv ? table_read(csv, 7) : table_make(2000);
-    if (!predict) train(&t, path);
+    if (!predict) train(&t, path, &r);
     rbe_model *model = predict ? example_need(rbe_model_load(path)) : NULL;
     if (predict) example_require(rbe_predict(model, t.x, t.rows, t.y));
     for (size_t n = 0; predict && n < t.rows; n++) printf("%g\n", (double)t.y[n]);

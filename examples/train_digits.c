@@ -12,6 +12,7 @@ typedef struct settings {
     rbe_store store;
     size_t hold_out, budget, threads, log_every;
     bool json, no_growth, no_image;
+    resume resume;
 } settings;
 
 /* Ends the program if the command line has, for dense layers, an option of compressed ones. */
@@ -51,9 +52,10 @@ static settings read_settings(int argc, char **argv) {
         {"json", EXAMPLE_FLAG, &s.json, NULL, "end with one line of JSON", 0, 0},
     };
     enum { OWN = sizeof own / sizeof *own };
-    example_option options[RECIPE_OPTIONS + OWN];
+    example_option options[RECIPE_OPTIONS + RESUME_OPTIONS + OWN];
     memcpy(options, own, sizeof own);
     recipe_options(r, options + OWN);
+    resume_options(&s.resume, options + OWN + RECIPE_OPTIONS);
     example_parse(argc, argv, "Trains a classifier of 28 x 28 digits and says what it costs.", options,
                   sizeof options / sizeof *options);
     r->dense = strcmp(s.layer, "dense") == 0;
@@ -66,6 +68,7 @@ static settings read_settings(int argc, char **argv) {
     if (r->relative && r->threshold == 0) example_fail(2, "--relative needs --prune-threshold");
     if (r->ratio == 0) r->ratio = 16;
     recipe_check(r);
+    resume_check(&s.resume);
     if (s.budget > 0 && !example_given("store")) s.store_name = "int8";
     rbe_store_named(s.store_name, &s.store);
     return s;
@@ -149,6 +152,9 @@ int main(int argc, char **argv) {
     t.fit.progress = stderr;
     t.fit.csv_path = s.out ? csv_path : NULL;
     t.fit.log_every = s.log_every;
+    t.resume = s.resume;
+    t.path = s.out ? model_path : NULL;
+    t.save.store = s.store;
     r.fit = training_finish(&t, &train, &test);
     r.peak = rbe_memory().peak - data_bytes;
     if (s.budget > 0) r.trimmed = trim_to_bytes(t.model, s.store, s.budget);

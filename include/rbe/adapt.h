@@ -7,7 +7,7 @@
 #ifndef RBE_ADAPT_H
 #define RBE_ADAPT_H
 
-#include "rbe/nn.h"
+#include "rbe/extend.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -42,9 +42,13 @@ typedef struct rbe_growth_options {
 RBE_API rbe_growth *rbe_growth_new(rbe_model *model, const rbe_growth_options *options);
 RBE_API void rbe_growth_free(rbe_growth *growth); /* NULL is allowed */
 
-/* To be called after the optimiser's step number `step` (0, 1, ...), each time. As a callback of rbe_fit:
- *     static rbe_status grow(void *growth, const rbe_progress *p) { return rbe_growth_step(growth, p->step); } */
+/* To be called after the optimiser's step number `step` (0, 1, ...), each time. */
 RBE_API rbe_status rbe_growth_step(rbe_growth *growth, size_t step);
+
+/* The same for rbe_fit, with a state for checkpoints: whether an exchange is under way, and the counters.
+ *     const rbe_routine grow = rbe_growth_routine(growth);
+ *     rbe_fit_options options = {.routines = &grow, .routine_count = 1}; */
+RBE_API rbe_routine rbe_growth_routine(rbe_growth *growth);
 
 /* Values that have changed their position since the beginning, and how often there was an exchange. */
 typedef struct rbe_growth_counters {
@@ -151,8 +155,11 @@ typedef struct rbe_gradual_options {
 RBE_API rbe_gradual *rbe_gradual_new(rbe_model *model, const rbe_gradual_options *options);
 RBE_API void rbe_gradual_free(rbe_gradual *gradual); /* NULL is allowed */
 
-/* To be called after the optimiser's step number `step` (0, 1, ...), each time. */
+/* To be called after the optimiser's step number `step` (0, 1, ...), each time. With growth, before it. */
 RBE_API rbe_status rbe_gradual_step(rbe_gradual *gradual, size_t step);
+
+/* The same for rbe_fit, with a state for checkpoints: what the model held at the beginning. */
+RBE_API rbe_routine rbe_gradual_routine(rbe_gradual *gradual);
 
 /* ---- budgets ------------------------------------------------------------------------------------------------- */
 

@@ -104,6 +104,9 @@ RBE_API void rbe_batches_start(rbe_batches *batches, size_t epoch);
 /* The next batch of the epoch; false at its end. */
 RBE_API bool rbe_batches_next(rbe_batches *batches, rbe_batch *batch);
 
+/* Passes over the next `count` batches, as if they had been taken: to go on in the middle of an epoch. */
+RBE_API void rbe_batches_skip(rbe_batches *batches, size_t count);
+
 RBE_API size_t rbe_batches_per_epoch(const rbe_batches *batches);
 
 #ifdef __cplusplus

@@ -61,6 +61,30 @@ RBE_API rbe_status rbe_read_matrix(rbe_reader *reader, const char *part, size_t 
 /* BAD_FORMAT with a text of your own. */
 RBE_API rbe_status rbe_read_fail(const rbe_reader *reader, const char *format, ...) RBE_PRINTF(2, 3);
 
+/* For what must be as it was when it was written, such as an option that decides results: INVALID_ARGUMENT, with both,
+ * if it differs. */
+RBE_API rbe_status rbe_read_same_number(rbe_reader *reader, const char *name, double now);
+RBE_API rbe_status rbe_read_same_text(rbe_reader *reader, const char *name, const char *now);
+
+/* ---- routines of a training ---------------------------------------------------------------------------------- */
+
+/* Something that goes on beside the steps of the optimiser and remembers something: growth (rbe_growth_routine),
+ * gradual pruning, an average or a curriculum of your own. rbe_fit runs it after each step, and its state is a part of
+ * every checkpoint (rbe/checkpoint.h). */
+typedef struct rbe_routine {
+    const char *name; /* in checkpoints; no other routine of the training has it */
+
+    /* After step number `step` (0, 1, ..) of the optimiser; NULL: nothing. */
+    rbe_status (*step)(void *user, size_t step);
+
+    /* Writes the state, and options that it depends on; reads it again, in the same order or another. `read` checks
+     * everything before it changes anything. Both NULL: there is no state. Any double comes back with the same bits:
+     * read with limits of -INFINITY and INFINITY, NaN too. */
+    rbe_status (*write)(void *user, rbe_writer *writer);
+    rbe_status (*read)(void *user, rbe_reader *reader);
+    void *user;
+} rbe_routine;
+
 /* ---- the table of methods ------------------------------------------------------------------------------------ */
 
 /* What a layer is for those that go through a model. */

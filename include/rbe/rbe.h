@@ -4,6 +4,7 @@
 
 #include "rbe/adapt.h"
 #include "rbe/base.h"
+#include "rbe/checkpoint.h"
 #include "rbe/codec.h"
 #include "rbe/data.h"
 #include "rbe/extend.h"

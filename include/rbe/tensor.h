@@ -73,6 +73,11 @@ RBE_API void rbe_tape_free(rbe_tape *tape); /* NULL is allowed */
 /* Forgets all variables and the error, keeps the memory for the next step. */
 RBE_API void rbe_tape_reset(rbe_tape *tape);
 
+/* Masks of dropout that the tape has drawn since it was made: each has random numbers of its own. Set to what it was, a
+ * new tape of the same seed goes on as the old one did. */
+RBE_API uint64_t rbe_tape_draws(const rbe_tape *tape); /* 0 for NULL */
+RBE_API void rbe_tape_set_draws(rbe_tape *tape, uint64_t draws);
+
 /* Makes room for `bytes` of temporaries in one piece, so that the tape takes no more than that. */
 RBE_API rbe_status rbe_tape_reserve(rbe_tape *tape, size_t bytes);
 

@@ -29,6 +29,7 @@
 
 #include <stdio.h>
 
+#include "rbe/checkpoint.h"
 #include "rbe/data.h"
 #include "rbe/io.h"
 #include "rbe/optim.h"
@@ -214,8 +215,12 @@ typedef struct rbe_fit_options {
                                           epoch; NULL: silence */
     const char *csv_path;              /* log: a row per `log_every` steps (0: none) and per epoch; NULL: none */
     size_t log_every;
+    const rbe_routine *routines; /* run after each step, in their order; NULL: none (rbe/extend.h) */
+    size_t routine_count;
+    const rbe_checkpoint_options *checkpoint; /* rbe/checkpoint.h; NULL: none */
+    const volatile sig_atomic_t *stop;        /* not 0: end after this step, with STOPPED; a handler may set it */
     rbe_progress_callback on_backward; /* when a step's gradients are complete, before they are clipped and used */
-    rbe_progress_callback on_step;     /* after each step */
+    rbe_progress_callback on_step;     /* after each step and the routines */
     rbe_progress_callback on_epoch;    /* after each epoch, its evaluation, its row in the log and the best model */
     void *user;                        /* of the callbacks */
 } rbe_fit_options;
@@ -227,7 +232,8 @@ typedef struct rbe_fit_result {
     size_t best_epoch;    /* counts from 0 */
     size_t epochs;        /* done */
     size_t steps;         /* done */
-    double seconds;       /* training, without evaluation */
+    size_t resumed;       /* of them by the run before, from whose checkpoint this one has gone on */
+    double seconds;       /* training, without evaluation; of the runs before, too */
     double seconds_per_epoch;
 } rbe_fit_result;
 
@@ -241,6 +247,15 @@ typedef struct rbe_fit_result {
  *
  * INVALID_ARGUMENT for an optimiser of none of the model's parameters (one of a part of them trains that part), for a
  * schedule that is none, for a metric that is none, and as the loss says.
+ *
+ * Going on from a checkpoint (rbe/checkpoint.h): whatever decides results must be as it was - model, optimiser, routines,
+ * samples, batch, accumulate, seed, schedule, loss and metric; INVALID_ARGUMENT names what differs. The log is cut back to
+ * where it was then, and appended to: it must begin with what had been written (INVALID_ARGUMENT), or there must have been
+ * none. The file of the best model must be there (IO_ERROR). If it is a later one than the checkpoint's, training reaches
+ * that epoch again; if it is another one at the end, the status is IO_ERROR. The number of epochs, patience, log_every and
+ * what is called may change; threads too. With a schedule that ends (cosine) more epochs are another schedule.
+ *
+ * STOPPED, once `stop` is set: the checkpoint, if there is one, and the log are complete up to the last step.
  *
  * The schedule sets the optimiser's rate before each step. A rate that a callback sets (rbe_optim_set_lr) is the
  * schedule's base from the next step on, or from this one if on_backward sets it: the rate is then that base times w

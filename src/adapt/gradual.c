@@ -2,6 +2,8 @@
  * redundant, and slowly in the end (Zhu and Gupta 2017).
  */
 #include <math.h>
+#include <stdio.h>
+#include <string.h>
 
 #include "adapt/prune.h"
 #include "base/alloc.h"
@@ -46,6 +48,79 @@ rbe_status rbe_gradual_step(rbe_gradual *gradual, size_t step) {
     }
     return rbe_prune_further(gradual->model, &prune, gradual->layers, gradual->layer_count, NULL);
 }
+
+/* ---- as a routine -------------------------------------------------------------------------------------------- */
+
+static rbe_status step_routine(void *user, size_t step) { return rbe_gradual_step(user, step); }
+
+/* Options that must be the same. */
+enum { OPTIONS = 9 };
+
+static void list_options(const rbe_gradual_options *o, const char *names[OPTIONS], double values[OPTIONS]) {
+    static const char *const all[OPTIONS] = {"score", "by",    "relative", "per_layer", "no_absorption",
+                                             "final", "begin", "end",      "every"};
+    const double now[OPTIONS] = {o->prune.score,
+                                 o->prune.by,
+                                 o->prune.relative,
+                                 o->prune.per_layer,
+                                 o->prune.no_absorption,
+                                 o->final,
+                                 (double)o->begin,
+                                 (double)o->end,
+                                 (double)o->every};
+    memcpy(names, all, sizeof all);
+    memcpy(values, now, sizeof now);
+}
+
+static const char *name_of_layer(size_t n, char name[32]) {
+    snprintf(name, 32, "layer_%zu", n);
+    return name;
+}
+
+static rbe_status write_state(void *user, rbe_writer *writer) {
+    const rbe_gradual *gradual = user;
+    const char *names[OPTIONS];
+    double values[OPTIONS];
+    char name[32];
+    if (!gradual) return rbe_fail(RBE_INVALID_ARGUMENT, "gradual pruning is NULL: it could not be made");
+    list_options(&gradual->options, names, values);
+    for (size_t n = 0; n < OPTIONS; n++) RBE_TRY(rbe_write_number(writer, names[n], values[n]));
+    snprintf(name, sizeof name, "%llu", (unsigned long long)gradual->options.prune.seed);
+    RBE_TRY(rbe_write_text(writer, "seed", name));
+    RBE_TRY(rbe_write_number(writer, "coefficients", (double)gradual->coefficients));
+    for (size_t n = 0; n < gradual->layer_count; n++)
+        RBE_TRY(rbe_write_number(writer, name_of_layer(n, name), (double)gradual->layers[n].coefficients));
+    return RBE_OK;
+}
+
+static rbe_status read_state(void *user, rbe_reader *reader) {
+    rbe_gradual *gradual = user;
+    const char *names[OPTIONS];
+    double values[OPTIONS];
+    char name[32];
+    size_t coefficients;
+    if (!gradual) return rbe_fail(RBE_INVALID_ARGUMENT, "gradual pruning is NULL: it could not be made");
+    list_options(&gradual->options, names, values);
+    for (size_t n = 0; n < OPTIONS; n++) RBE_TRY(rbe_read_same_number(reader, names[n], values[n]));
+    snprintf(name, sizeof name, "%llu", (unsigned long long)gradual->options.prune.seed);
+    RBE_TRY(rbe_read_same_text(reader, "seed", name));
+    RBE_TRY(rbe_read_count(reader, "coefficients", 1, SIZE_MAX / 4096, &coefficients));
+    size_t *counts = rbe_alloc(gradual->layer_count, sizeof *counts);
+    rbe_status status = counts ? RBE_OK : rbe_last_status();
+    for (size_t n = 0; status == RBE_OK && n < gradual->layer_count; n++)
+        status = rbe_read_count(reader, name_of_layer(n, name), 0, SIZE_MAX / 4096, &counts[n]);
+    for (size_t n = 0; status == RBE_OK && n < gradual->layer_count; n++) gradual->layers[n].coefficients = counts[n];
+    if (status == RBE_OK) gradual->coefficients = coefficients;
+    rbe_free(counts);
+    return status;
+}
+
+rbe_routine rbe_gradual_routine(rbe_gradual *gradual) {
+    return (rbe_routine){
+        .name = "gradual pruning", .step = step_routine, .write = write_state, .read = read_state, .user = gradual};
+}
+
+/* ---- making and freeing -------------------------------------------------------------------------------------- */
 
 static rbe_status check_final(const rbe_gradual_options *o) {
     switch (o->prune.by) {

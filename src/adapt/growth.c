@@ -14,6 +14,7 @@
  */
 #include <float.h>
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "adapt/remap.h"
@@ -35,6 +36,7 @@ typedef struct grown_layer {
     rbe_linear_layer *linear;
     double fraction;     /* of the exchange that is due */
     bool seen;           /* candidates are there */
+    bool restored;       /* armed by a checkpoint: buffers are still to be made */
     rbe_blocks *next;    /* the lists after an exchange */
     uint32_t *candidate; /* columns where to grow, ascending, each list's at the place of its entries */
     uint32_t *wanted;    /* candidates of each list */
@@ -60,7 +62,7 @@ static void free_buffers(grown_layer *l) {
     rbe_free(l->score);
     rbe_free(l->keep);
     rbe_free(l->column);
-    *l = (grown_layer){.linear = l->linear};
+    *l = (grown_layer){.linear = l->linear, .fraction = l->fraction};
 }
 
 /* Are the buffers for the layer's present lists? Pruning or another block size may have changed them since. */
@@ -152,6 +154,8 @@ static rbe_status see_backward(void *user, const rbe_linear_layer *layer, const 
                                rbe_arena *scratch) {
     grown_layer *l = user;
     const rbe_blocks *b = layer->blocks;
+    if (l->restored && !fits(l)) RBE_TRY(make_buffers(l));
+    l->restored = false;
     if (!fits(l)) return RBE_OK;
     rbe_spectrum spectrum;
     RBE_TRY(rbe_spectrum_open(&spectrum, b, x, dy, rows < MOST_ROWS ? rows : MOST_ROWS, false, scratch));
@@ -226,6 +230,7 @@ static rbe_status arm(rbe_growth *growth, double fraction) {
                             l->linear->base.name);
         if (!fits(l)) RBE_TRY(make_buffers(l));
         l->fraction = fraction;
+        l->restored = false;
         l->linear->probe = (rbe_linear_probe){see_backward, l};
     }
     return RBE_OK;
@@ -250,6 +255,87 @@ rbe_status rbe_growth_step(rbe_growth *growth, size_t step) {
 
 rbe_growth_counters rbe_growth_count(const rbe_growth *growth) {
     return growth ? growth->counted : (rbe_growth_counters){0};
+}
+
+/* ---- as a routine -------------------------------------------------------------------------------------------- */
+
+static rbe_status step_routine(void *user, size_t step) { return rbe_growth_step(user, step); }
+
+/* Armed, with buffers for the present lists: what a pruning in between has made useless does nothing any more. */
+static bool is_armed(const grown_layer *l) { return l->linear->probe.user == l && (l->restored || fits(l)); }
+
+static const char *number_of(size_t layer, char name[32]) {
+    snprintf(name, 32, "armed_%zu", layer);
+    return name;
+}
+
+static rbe_status write_state(void *user, rbe_writer *writer) {
+    const rbe_growth *growth = user;
+    if (!growth) return rbe_fail(RBE_INVALID_ARGUMENT, "growth is NULL: it could not be made");
+    const rbe_growth_options *o = &growth->options;
+    RBE_TRY(rbe_write_number(writer, "steps", (double)o->steps));
+    RBE_TRY(rbe_write_number(writer, "every", (double)o->every));
+    RBE_TRY(rbe_write_number(writer, "fraction", o->fraction));
+    RBE_TRY(rbe_write_number(writer, "stop", o->stop));
+    RBE_TRY(rbe_write_number(writer, "values", (double)growth->counted.values));
+    RBE_TRY(rbe_write_number(writer, "exchanges", (double)growth->counted.exchanges));
+    for (size_t n = 0; n < growth->count; n++) {
+        char name[32];
+        const grown_layer *l = &growth->layers[n];
+        if (l->seen)
+            return rbe_fail(RBE_INVALID_ARGUMENT, "a checkpoint: candidates for growth wait for rbe_growth_step");
+        RBE_TRY(rbe_write_number(writer, number_of(n, name), is_armed(l) ? l->fraction : 0.0));
+    }
+    return RBE_OK;
+}
+
+/* The share that is due in each layer: 0 where none is. */
+static rbe_status read_armed(const rbe_growth *growth, rbe_reader *reader, double *armed) {
+    for (size_t n = 0; n < growth->count; n++) {
+        char name[32];
+        const rbe_linear_layer *linear = growth->layers[n].linear;
+        RBE_TRY(rbe_read_number(reader, number_of(n, name), 0.0, 1.0, &armed[n]));
+        if (armed[n] > 0.0 && linear->probe.see && linear->probe.user != &growth->layers[n])
+            return rbe_fail(RBE_INVALID_ARGUMENT, "growth: the backward passes of %s are watched by somebody else",
+                            linear->base.name);
+    }
+    return RBE_OK;
+}
+
+static void restore(rbe_growth *growth, const double *armed) {
+    for (size_t n = 0; n < growth->count; n++) {
+        grown_layer *l = &growth->layers[n];
+        if (l->linear->probe.user == l) l->linear->probe = (rbe_linear_probe){0};
+        l->seen = false;
+        l->fraction = armed[n];
+        l->restored = armed[n] > 0.0;
+        if (l->restored) l->linear->probe = (rbe_linear_probe){see_backward, l};
+    }
+}
+
+static rbe_status read_state(void *user, rbe_reader *reader) {
+    rbe_growth *growth = user;
+    if (!growth) return rbe_fail(RBE_INVALID_ARGUMENT, "growth is NULL: it could not be made");
+    const rbe_growth_options *o = &growth->options;
+    rbe_growth_counters counted;
+    RBE_TRY(rbe_read_same_number(reader, "steps", (double)o->steps));
+    RBE_TRY(rbe_read_same_number(reader, "every", (double)o->every));
+    RBE_TRY(rbe_read_same_number(reader, "fraction", o->fraction));
+    RBE_TRY(rbe_read_same_number(reader, "stop", o->stop));
+    RBE_TRY(rbe_read_count(reader, "values", 0, SIZE_MAX / 4096, &counted.values));
+    RBE_TRY(rbe_read_count(reader, "exchanges", 0, SIZE_MAX / 4096, &counted.exchanges));
+    double *armed = rbe_alloc(growth->count, sizeof *armed);
+    if (!armed) return rbe_last_status();
+    rbe_status status = read_armed(growth, reader, armed);
+    if (status == RBE_OK) restore(growth, armed);
+    if (status == RBE_OK) growth->counted = counted;
+    rbe_free(armed);
+    return status;
+}
+
+rbe_routine rbe_growth_routine(rbe_growth *growth) {
+    return (rbe_routine){
+        .name = "growth", .step = step_routine, .write = write_state, .read = read_state, .user = growth};
 }
 
 /* ---- making and freeing -------------------------------------------------------------------------------------- */

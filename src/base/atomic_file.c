@@ -65,6 +65,18 @@ static void remove_strays(int folder, const char *prefix) {
     closedir(list);
 }
 
+/* The folder may be that of a link: where the target is, the next opening cleans. */
+void rbe_atomic_clean(const char *path) {
+    char name[PATH_MAX], prefix[PREFIX_ROOM];
+    const char *slash = strrchr(path, '/');
+    if (snprintf(name, sizeof name, "%.*s", slash ? (int)(slash + 1 - path) : 1, slash ? path : ".") >= PATH_MAX) return;
+    int folder = open(name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (folder < 0) return;
+    make_prefix(prefix);
+    remove_strays(folder, prefix);
+    close(folder);
+}
+
 /* ---- opening ------------------------------------------------------------------------------------------------- */
 
 /* A FIFO that nobody reads is an error and not a reason to wait. */
@@ -218,6 +230,39 @@ rbe_status rbe_atomic_finish(rbe_atomic_file *file) {
     if (sync_file(file->file) == 0) return RBE_OK;
     if (file->special && (errno == EINVAL || errno == EROFS || errno == ENOTSUP)) return RBE_OK;
     return rbe_fail_errno(file->path, "cannot write to the disk");
+}
+
+/* ---- taking names -------------------------------------------------------------------------------------------- */
+
+/* "name.3"; of the file itself for 0. */
+static rbe_status older_name(const rbe_atomic_file *file, size_t n, char name[PATH_MAX]) {
+    int length = n > 0 ? snprintf(name, PATH_MAX, "%s.%zu", file->name, n) : snprintf(name, PATH_MAX, "%s", file->name);
+    if (length < PATH_MAX) return RBE_OK;
+    errno = ENAMETOOLONG;
+    return rbe_fail_errno(file->path, "cannot keep the file before it");
+}
+
+/* The file gets a second name, so that it does not lose its own before the new one takes it. */
+static rbe_status keep_newest(const rbe_atomic_file *file, const char *name) {
+    if (unlinkat(file->folder, name, 0) != 0 && errno != ENOENT)
+        return rbe_fail_errno(file->path, "cannot keep the file before it");
+    if (linkat(file->folder, file->name, file->folder, name, 0) == 0) return RBE_OK;
+    bool no_links = errno == EPERM || errno == EOPNOTSUPP || errno == ENOSYS || errno == EMLINK;
+    if (no_links && renameat(file->folder, file->name, file->folder, name) == 0) return RBE_OK;
+    return rbe_fail_errno(file->path, "cannot keep the file before it");
+}
+
+rbe_status rbe_atomic_keep(const rbe_atomic_file *file, size_t count) {
+    char from[PATH_MAX], to[PATH_MAX];
+    if (!file->replaces || file->special || count < 2) return RBE_OK;
+    for (size_t n = count - 1; n > 1; n--) {
+        RBE_TRY(older_name(file, n - 1, from));
+        RBE_TRY(older_name(file, n, to));
+        if (renameat(file->folder, from, file->folder, to) != 0 && errno != ENOENT)
+            return rbe_fail_errno(file->path, "cannot keep the file before it");
+    }
+    RBE_TRY(older_name(file, 1, to));
+    return keep_newest(file, to);
 }
 
 static rbe_status replace(rbe_atomic_file *file) {

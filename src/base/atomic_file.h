@@ -32,6 +32,14 @@ rbe_status rbe_atomic_write(rbe_atomic_file *file, const void *bytes, size_t cou
 /* Gives the file the mode of the old one, and its owner where that is permitted, and brings it to the disk. */
 rbe_status rbe_atomic_finish(rbe_atomic_file *file);
 
+/* Before the commit: what it will replace stays as NAME.1, what was NAME.1 as NAME.2, until there are `count` files with
+ * the new one. NAME itself stays whole in the meantime, but on file systems without hard links, where it is NAME.1
+ * until the commit. IO_ERROR. */
+rbe_status rbe_atomic_keep(const rbe_atomic_file *file, size_t count);
+
+/* Removes what dead processes of this host have left in the folder of the file `path`. What cannot be removed stays. */
+void rbe_atomic_clean(const char *path);
+
 /* Puts finished files in the place of the old ones, one after the other, and then brings their folders to the disk.
  * If only the last fails, the text says that the file has been replaced. */
 rbe_status rbe_atomic_commit(rbe_atomic_file *const *files, size_t count);

@@ -139,6 +139,12 @@ bool rbe_batches_next(rbe_batches *batches, rbe_batch *batch) {
     return true;
 }
 
+void rbe_batches_skip(rbe_batches *batches, size_t count) {
+    if (!batches) return;
+    size_t left = batches->data->count - batches->next;
+    batches->next += count > left / batches->batch ? left : count * batches->batch;
+}
+
 size_t rbe_batches_per_epoch(const rbe_batches *batches) {
     return batches ? (batches->data->count + batches->batch - 1) / batches->batch : 0;
 }

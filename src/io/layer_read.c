@@ -52,8 +52,9 @@ static rbe_status read_blocks(rbe_reader *self, size_t in, size_t out, rbe_block
     return rbe_unpack_blocks(((json_reader *)self)->u, in, out, blocks);
 }
 
-static rbe_status read_fail(const rbe_reader *self, const char *text) {
-    return rbe_unpack_fail(((const json_reader *)self)->u, "%s", text);
+static rbe_status read_fail(const rbe_reader *self, rbe_status status, const char *text) {
+    rbe_unpack_fail(((const json_reader *)self)->u, "%s", text);
+    return rbe_fail(status, "%s", rbe_last_error());
 }
 
 static void read_repeats(rbe_reader *self, size_t times) {

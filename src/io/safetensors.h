@@ -51,6 +51,10 @@ rbe_status rbe_tensor_entry_read(const rbe_tensor_file *file, size_t n, size_t o
 rbe_status rbe_tensors_write(const char *path, const rbe_stored_tensor *tensors, size_t count,
                              const rbe_metadata *metadata, size_t metadata_count, bool checksums);
 
+/* The same with checksums; `keep` files in all stay (rbe_atomic_keep). */
+rbe_status rbe_tensors_write_keeping(const char *path, const rbe_stored_tensor *tensors, size_t count,
+                                     const rbe_metadata *metadata, size_t metadata_count, size_t keep);
+
 /* The size of the file that rbe_tensors_write would write; the same statuses, but for those of writing. */
 rbe_status rbe_tensors_bytes(const rbe_stored_tensor *tensors, size_t count, const rbe_metadata *metadata,
                              size_t metadata_count, bool checksums, size_t *bytes);

@@ -218,11 +218,12 @@ static rbe_status write_header(rbe_atomic_file *file, char *text, bool checksums
 
 /* ---- the file ------------------------------------------------------------------------------------------------ */
 
-static rbe_status write_file(rbe_atomic_file *file, const char *path, char *header, const layout *l) {
+static rbe_status write_file(rbe_atomic_file *file, const char *path, char *header, const layout *l, size_t keep) {
     RBE_TRY(rbe_atomic_open(file, path));
     RBE_TRY(write_header(file, header, l->checksums));
     for (size_t n = 0; n < l->count; n++) RBE_TRY(write_tensor(file, l, n));
     RBE_TRY(rbe_atomic_finish(file));
+    RBE_TRY(rbe_atomic_keep(file, keep));
     return rbe_atomic_commit(&file, 1);
 }
 
@@ -236,19 +237,29 @@ void rbe_order_tensors(rbe_stored_tensor *tensors, size_t count) {
     }
 }
 
+static rbe_status write_layout(const char *path, layout *l, bool checksums, size_t keep) {
+    rbe_atomic_file file = {0};
+    char *header = NULL;
+    rbe_status status = check_layout(l, checksums);
+    if (status == RBE_OK && checksums) status = make_checksums(l);
+    if (status == RBE_OK) status = make_header(l, &header);
+    if (status == RBE_OK) status = write_file(&file, path, header, l, keep);
+    rbe_atomic_discard(&file);
+    cJSON_free(header);
+    layout_free(l);
+    return status;
+}
+
 rbe_status rbe_tensors_write(const char *path, const rbe_stored_tensor *tensors, size_t count,
                              const rbe_metadata *metadata, size_t metadata_count, bool checksums) {
     layout l = {.tensors = tensors, .count = count, .metadata = metadata, .metadata_count = metadata_count};
-    rbe_atomic_file file = {0};
-    char *header = NULL;
-    rbe_status status = check_layout(&l, checksums);
-    if (status == RBE_OK && checksums) status = make_checksums(&l);
-    if (status == RBE_OK) status = make_header(&l, &header);
-    if (status == RBE_OK) status = write_file(&file, path, header, &l);
-    rbe_atomic_discard(&file);
-    cJSON_free(header);
-    layout_free(&l);
-    return status;
+    return write_layout(path, &l, checksums, 1);
+}
+
+rbe_status rbe_tensors_write_keeping(const char *path, const rbe_stored_tensor *tensors, size_t count,
+                                     const rbe_metadata *metadata, size_t metadata_count, size_t keep) {
+    layout l = {.tensors = tensors, .count = count, .metadata = metadata, .metadata_count = metadata_count};
+    return write_layout(path, &l, true, keep);
 }
 
 rbe_status rbe_tensors_bytes(const rbe_stored_tensor *tensors, size_t count, const rbe_metadata *metadata,

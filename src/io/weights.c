@@ -215,18 +215,11 @@ static rbe_status prepare(const filling *f, place *p) {
     return rbe_fail(status, "%s: %s", p->layer->path, reason);
 }
 
-/* The geometry is the same, so the plan of the layer's products holds. */
 static void put(const place *p) {
-    if (p->param) {
+    if (p->param)
         memcpy(p->param->value, p->values, p->param->count * sizeof *p->values);
-        return;
-    }
-    rbe_linear_layer *layer = rbe_layer_as_linear(p->layer);
-    rbe_blocks kept = *layer->blocks;
-    *layer->blocks = *p->blocks;
-    *p->blocks = kept;
-    if (layer->alpha) layer->alpha->value = layer->blocks->alpha;
-    rbe_linear_blocks_changed(layer);
+    else
+        rbe_linear_exchange_blocks(rbe_layer_as_linear(p->layer), p->blocks);
 }
 
 rbe_status rbe_model_fill(rbe_model *model, const rbe_tensor_file *file, const rbe_fill_options *options) {

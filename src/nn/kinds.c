@@ -1,5 +1,6 @@
 /* Kinds of layers by their names, the library's own and those that a user has registered; and what their types read and
  * write options with. */
+#include <math.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -109,5 +110,23 @@ rbe_status rbe_read_fail(const rbe_reader *reader, const char *format, ...) {
     va_start(args, format);
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    return reader->fail(reader, text);
+    return reader->fail(reader, RBE_BAD_FORMAT, text);
+}
+
+rbe_status rbe_read_same_number(rbe_reader *reader, const char *name, double now) {
+    double then = 0.0;
+    RBE_TRY(rbe_read_number(reader, name, -INFINITY, INFINITY, &then));
+    if (memcmp(&then, &now, sizeof now) == 0) return RBE_OK;
+    char text[200];
+    snprintf(text, sizeof text, "%s: %.9g when it was saved, %.9g now", name, then, now);
+    return reader->fail(reader, RBE_INVALID_ARGUMENT, text);
+}
+
+rbe_status rbe_read_same_text(rbe_reader *reader, const char *name, const char *now) {
+    const char *then = rbe_read_text(reader, name);
+    if (!then) return rbe_read_fail(reader, "%s: expected a text", name);
+    if (strcmp(then, now) == 0) return RBE_OK;
+    char text[400];
+    snprintf(text, sizeof text, "%s: %.150s when it was saved, %.150s now", name, then, now);
+    return reader->fail(reader, RBE_INVALID_ARGUMENT, text);
 }

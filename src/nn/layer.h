@@ -81,7 +81,7 @@ struct rbe_reader {
     rbe_status (*matrix)(rbe_reader *self, const char *part, size_t rows, size_t columns);
     rbe_status (*blocks)(rbe_reader *self, size_t in, size_t out, rbe_blocks **blocks);
     void (*repeats)(rbe_reader *self, size_t times); /* what is inside runs so often */
-    rbe_status (*fail)(const rbe_reader *self, const char *text);
+    rbe_status (*fail)(const rbe_reader *self, rbe_status status, const char *text);
 };
 
 /* The options "in" and "out". */

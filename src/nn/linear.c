@@ -181,6 +181,14 @@ void rbe_linear_blocks_changed(rbe_linear_layer *layer) {
     RBE_ASSERT(rbe_blocks_check_positions(b) == RBE_OK);
 }
 
+void rbe_linear_exchange_blocks(rbe_linear_layer *layer, rbe_blocks *blocks) {
+    rbe_blocks kept = *layer->blocks;
+    *layer->blocks = *blocks;
+    *blocks = kept;
+    if (layer->alpha) layer->alpha->value = layer->blocks->alpha;
+    rbe_linear_blocks_changed(layer);
+}
+
 /* Weight decay is left out: at a learning rate scaled up it would shrink coefficients that much faster. */
 static void set_params(rbe_linear_layer *layer, float *bias) {
     const rbe_blocks *b = layer->blocks;

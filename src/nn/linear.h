@@ -43,4 +43,8 @@ rbe_linear_layer *rbe_layer_as_linear(const rbe_layer *layer);
  * has set in proportion. */
 void rbe_linear_blocks_changed(rbe_linear_layer *layer);
 
+/* Exchanges the contents of the layer's matrix with those of one of the same geometry, for which the plan holds as
+ * well; then rbe_linear_blocks_changed. */
+void rbe_linear_exchange_blocks(rbe_linear_layer *layer, rbe_blocks *blocks);
+
 #endif

@@ -99,6 +99,12 @@ void rbe_param_remove_companion(rbe_param *param, const char *name) {
     rbe_free(gone);
 }
 
+void rbe_param_set_companion(rbe_param *param, const char *name, float *values) {
+    rbe_companion *companion = *find_companion(param, name);
+    rbe_free(companion->values);
+    companion->values = values;
+}
+
 void rbe_param_clear(rbe_param *param) {
     if (!param) return;
     forget_grad(param);

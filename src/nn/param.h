@@ -19,6 +19,10 @@ float **rbe_param_array(rbe_param *param, size_t n);
  * value belongs to the layer: not for n = 0. */
 void rbe_param_replace_array(rbe_param *param, size_t n, float *array);
 
+/* Puts the library's memory `values`, of the present or coming count, in the place of a companion's array, which is
+ * freed. The companion is there. */
+void rbe_param_set_companion(rbe_param *param, const char *name, float *values);
+
 /* Whether a step of an optimiser changes it, as far as it says itself: not frozen, and of a rate other than 0. */
 bool rbe_param_is_trained(const rbe_param *param);
 

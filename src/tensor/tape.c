@@ -58,6 +58,12 @@ void rbe_tape_set_inference(rbe_tape *tape, bool inference) {
     if (tape) tape->inference = inference;
 }
 
+uint64_t rbe_tape_draws(const rbe_tape *tape) { return tape ? tape->draws : 0; }
+
+void rbe_tape_set_draws(rbe_tape *tape, uint64_t draws) {
+    if (tape) tape->draws = draws;
+}
+
 bool rbe_tape_inference(const rbe_tape *tape) { return !tape || tape->inference; }
 
 /* ---- memory -------------------------------------------------------------------------------------------------- */

@@ -4,7 +4,7 @@
  *         for each batch:  rbe_train_step
  *         evaluate, keep the best, report
  *
- * The rest is reporting (log.h, progress.h) and callbacks. Tape and batch buffer live as long as an epoch, so that
+ * The rest is reporting (log.h, progress.h), callbacks, and checkpoints (keep.c, fit_state.c). Tape and batch buffer live as long as an epoch, so that
  * the evaluation after it can use the same memory; the tape is reserved in one piece for the model and a cross-entropy
  * (another loss may take more in the first steps of an epoch), and a step allocates nothing.
  */
@@ -15,30 +15,10 @@
 #include "base/sizes.h"
 #include "data/dataset.h"
 #include "optim/optim_internal.h"
-#include "train/best.h"
 #include "train/forward.h"
-#include "train/log.h"
 #include "train/memory.h"
-#include "train/progress.h"
 #include "train/step.h"
-#include "train/tally.h"
-
-/* A training that runs. */
-typedef struct training {
-    rbe_step step;
-    const rbe_dataset *train, *test;
-    rbe_fit_options options; /* defaults filled in; schedule.base is that which a callback set last */
-    float own_rate;          /* of the optimiser, outside of this training */
-    rbe_progress progress;
-    rbe_tally of_step, of_epoch;
-    rbe_evaluation last_test;
-    rbe_best best;
-    rbe_log_file log;
-    rbe_bar bar;
-    size_t steps_done, epochs_done;
-    bool in_callback; /* the step failed in on_backward */
-    double start, training_seconds;
-} training;
+#include "train/training.h"
 
 /* ---- options ------------------------------------------------------------------------------------------------- */
 
@@ -80,7 +60,7 @@ static rbe_status check_arguments(const rbe_model *model, const rbe_optim *optim
     return check_optim(model, optim);
 }
 
-static size_t steps_per_epoch(const rbe_fit_options *o, size_t samples) {
+size_t rbe_steps_per_epoch(const rbe_fit_options *o, size_t samples) {
     return rbe_pieces(rbe_pieces(samples, o->batch), o->accumulate);
 }
 
@@ -91,7 +71,7 @@ static rbe_fit_options with_defaults(const rbe_fit_options *options, const rbe_o
     if (o.batch > samples) o.batch = samples;
     if (o.accumulate == 0) o.accumulate = 1;
     if (o.schedule.base == 0) o.schedule.base = rbe_optim_lr(optim);
-    if (o.schedule.total == 0) o.schedule.total = o.epochs * steps_per_epoch(&o, samples);
+    if (o.schedule.total == 0) o.schedule.total = o.epochs * rbe_steps_per_epoch(&o, samples);
     return o;
 }
 
@@ -106,15 +86,17 @@ static rbe_status check_schedule(const rbe_schedule *s) {
 }
 
 /* Checks the options, and chooses loss and metric. */
-static rbe_status check_options(training *t) {
+static rbe_status check_options(rbe_training *t) {
     rbe_fit_options *o = &t->options;
-    size_t steps = steps_per_epoch(o, t->train->count);
+    size_t steps = rbe_steps_per_epoch(o, t->train->count);
     if (o->epochs > SIZE_MAX / steps)
         return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_fit: %zu epochs of %zu steps are more steps than can be counted",
                         o->epochs, steps);
     if ((o->patience > 0 || o->best_path) && !t->test)
         return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_fit: %s needs test data, found NULL",
                         o->best_path ? "best_path" : "patience");
+    if (o->routine_count > 0 && !o->routines)
+        return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_fit: the list of %zu routines is NULL", o->routine_count);
     RBE_TRY(check_schedule(&o->schedule));
     RBE_TRY(rbe_loss_choose(&o->loss, t->train->labels, t->train->targets));
     return rbe_metric_choose(&o->metric, t->train);
@@ -122,8 +104,7 @@ static rbe_status check_options(training *t) {
 
 /* ---- one step, one epoch ------------------------------------------------------------------------------------- */
 
-/* What a callback has set with rbe_optim_set_lr is the schedule's new base, and the optimiser's own rate from now on. */
-static void take_own_rate(training *t) {
+void rbe_training_take_rate(rbe_training *t) {
     rbe_optim *optim = t->step.optim;
     if (optim->lr_is_own) t->options.schedule.base = t->own_rate = rbe_optim_lr(optim);
     optim->lr_is_own = false;
@@ -131,7 +112,7 @@ static void take_own_rate(training *t) {
 
 /* What the callback says. The text is the callback's own if it has recorded that status; else there is a general
  * one. */
-static rbe_status call_back(const training *t, rbe_progress_callback callback) {
+static rbe_status call_back(const rbe_training *t, rbe_progress_callback callback) {
     size_t failures = rbe_failure_count();
     rbe_status status = callback ? callback(t->options.user, &t->progress) : RBE_OK;
     if (status == RBE_OK) return RBE_OK;
@@ -143,16 +124,16 @@ static rbe_status call_back(const training *t, rbe_progress_callback callback) {
 
 /* The hook of rbe_train_step. */
 static rbe_status on_backward(void *user, rbe_step *step) {
-    training *t = user;
+    rbe_training *t = user;
     rbe_status status = call_back(t, t->options.on_backward);
     t->in_callback = status != RBE_OK;
     if (status != RBE_OK) return status;
-    take_own_rate(t);
+    rbe_training_take_rate(t);
     return rbe_optim_schedule_lr(step->optim, rbe_schedule_lr(&t->options.schedule, t->progress.step));
 }
 
 /* A batch through the step, counted in the means. `left` batches of the epoch are to come, with this one. */
-static rbe_status train_batch(training *t, const rbe_batch *batch, size_t left) {
+static rbe_status train_batch(rbe_training *t, const rbe_batch *batch, size_t left) {
     rbe_step *step = &t->step;
     if (step->waiting == 0) {
         step->accumulate = left < t->options.accumulate ? left : t->options.accumulate;
@@ -166,7 +147,7 @@ static rbe_status train_batch(training *t, const rbe_batch *batch, size_t left) 
     return rbe_tally_add(&t->of_epoch, step->output, batch, step->batch_loss);
 }
 
-static rbe_status report_step(training *t) {
+static rbe_status report_step(rbe_training *t) {
     const rbe_fit_options *o = &t->options;
     rbe_progress *p = &t->progress;
     rbe_evaluation of_step = rbe_tally_result(&t->of_step), of_epoch = rbe_tally_result(&t->of_epoch);
@@ -177,43 +158,66 @@ static rbe_status report_step(training *t) {
     p->lr = rbe_optim_lr(t->step.optim);
     p->seconds = rbe_seconds() - t->start;
     rbe_bar_step(&t->bar, p);
-    if (o->log_every > 0 && (p->step + 1) % o->log_every == 0) RBE_TRY(rbe_log_step(&t->log, p));
+    if (o->log_every > 0 && (p->step + 1) % o->log_every == 0) return rbe_log_step(&t->log, p);
+    return RBE_OK;
+}
+
+/* The routines, and the callback. */
+static rbe_status follow_step(rbe_training *t) {
+    const rbe_fit_options *o = &t->options;
+    for (size_t n = 0; n < o->routine_count; n++)
+        if (o->routines[n].step) RBE_TRY(o->routines[n].step(o->routines[n].user, t->progress.step));
     return call_back(t, o->on_step);
 }
 
-static rbe_status run_steps(training *t, rbe_tape *tape, rbe_batches *batches) {
-    RBE_TRY(rbe_tape_reserve(tape, rbe_step_tape_bytes(t->step.model, t->options.batch)));
-    t->step.tape = tape;
+static rbe_status stop_if_asked(rbe_training *t) {
+    if (!t->options.stop || !*t->options.stop) return RBE_OK;
+    RBE_TRY(rbe_keep_last(t));
+    return rbe_fail(RBE_STOPPED, "the training was asked to stop, after step %zu of %zu", t->steps_done,
+                    t->progress.steps);
+}
+
+static rbe_status run_steps(rbe_training *t, rbe_batches *batches) {
+    RBE_TRY(rbe_tape_reserve(t->step.tape, rbe_step_tape_bytes(t->step.model, t->options.batch)));
     rbe_batch batch;
     rbe_batches_start(batches, t->progress.epoch);
-    for (size_t left = rbe_batches_per_epoch(batches); rbe_batches_next(batches, &batch); left--) {
+    rbe_batches_skip(batches, t->batches_done);
+    rbe_tape_set_draws(t->step.tape, t->draws);
+    while (rbe_batches_next(batches, &batch)) {
         t->progress.step = t->steps_done;
-        RBE_TRY(train_batch(t, &batch, left));
+        RBE_TRY(train_batch(t, &batch, rbe_batches_per_epoch(batches) - t->batches_done));
+        t->batches_done++;
         if (!t->step.done) continue;
         t->steps_done++;
         RBE_TRY(report_step(t));
+        RBE_TRY(follow_step(t));
         rbe_zero_grad(t->step.model);
+        RBE_TRY(rbe_keep_step(t));
+        RBE_TRY(stop_if_asked(t));
     }
     return RBE_OK;
 }
 
-static rbe_status train_epoch(training *t) {
+/* From its beginning, or from where a checkpoint was made. */
+static rbe_status train_epoch(rbe_training *t) {
     const rbe_fit_options *o = &t->options;
-    double start = rbe_seconds();
-    rbe_tally_clear(&t->of_epoch);
+    t->epoch_start = rbe_seconds();
+    if (t->batches_done == 0) rbe_tally_clear(&t->of_epoch);
     /* Dropout draws other masks in each epoch. */
-    rbe_tape *tape = rbe_tape_new(&(rbe_tape_options){.seed = o->seed + ((uint64_t)t->progress.epoch << 32)});
-    rbe_batches *batches = tape ? rbe_batches_new(t->train, o->batch, true, o->seed) : NULL;
-    rbe_status status = batches ? run_steps(t, tape, batches) : rbe_last_status();
+    t->step.tape = rbe_tape_new(&(rbe_tape_options){.seed = o->seed + ((uint64_t)t->progress.epoch << 32)});
+    rbe_batches *batches = t->step.tape ? rbe_batches_new(t->train, o->batch, true, o->seed) : NULL;
+    rbe_status status = batches ? run_steps(t, batches) : rbe_last_status();
     rbe_batches_free(batches);
-    rbe_tape_free(tape);
-    t->training_seconds += rbe_seconds() - start;
+    rbe_tape_free(t->step.tape);
+    t->step.tape = NULL;
+    t->draws = 0;
+    t->training_seconds += rbe_seconds() - t->epoch_start;
     return status;
 }
 
 /* ---- the whole training -------------------------------------------------------------------------------------- */
 
-static rbe_status evaluate(training *t) {
+static rbe_status evaluate(rbe_training *t) {
     const rbe_fit_options *o = &t->options;
     const rbe_evaluate_options options = {.batch = o->batch, .loss = o->loss, .metric = o->metric};
     rbe_status status = rbe_evaluate_with(t->step.model, t->test, &options, &t->last_test);
@@ -224,48 +228,65 @@ static rbe_status evaluate(training *t) {
     return rbe_best_judge(&t->best, t->step.model, t->progress.epoch, &t->last_test);
 }
 
-static rbe_status run_epochs(training *t) {
-    for (size_t epoch = 0; epoch < t->options.epochs && !rbe_best_is_over(&t->best); epoch++) {
-        t->progress.epoch = epoch;
-        t->progress.test = NULL;
-        RBE_TRY(train_epoch(t));
-        if (t->test) RBE_TRY(evaluate(t));
-        t->epochs_done++;
-        t->progress.seconds = rbe_seconds() - t->start;
-        RBE_TRY(rbe_log_epoch(&t->log, &t->progress));
-        rbe_bar_epoch(&t->bar, &t->progress);
-        RBE_TRY(call_back(t, t->options.on_epoch));
-    }
-    return RBE_OK;
+static rbe_status finish_epoch(rbe_training *t) {
+    if (t->test) RBE_TRY(evaluate(t));
+    t->epochs_done++;
+    t->progress.seconds = rbe_seconds() - t->start;
+    RBE_TRY(rbe_log_epoch(&t->log, &t->progress));
+    rbe_bar_epoch(&t->bar, &t->progress);
+    return call_back(t, t->options.on_epoch);
 }
 
-/* Trains between the opening of the log and its end; the optimiser has its own rate again afterwards. */
-static rbe_status run(training *t) {
+static rbe_status run_epochs(rbe_training *t) {
+    while (t->progress.epoch < t->options.epochs && !rbe_best_is_over(&t->best)) {
+        t->progress.test = NULL;
+        RBE_TRY(train_epoch(t));
+        RBE_TRY(finish_epoch(t));
+        t->progress.epoch++;
+        t->batches_done = 0;
+        RBE_TRY(rbe_keep_epoch(t));
+        if (t->progress.epoch < t->options.epochs) RBE_TRY(stop_if_asked(t));
+    }
+    RBE_TRY(rbe_keep_last(t));
+    return rbe_best_confirm(&t->best);
+}
+
+static rbe_status open_log(rbe_training *t) {
+    const rbe_fit_options *o = &t->options;
+    if (t->log_written.bytes > 0) return rbe_log_reopen(&t->log, o->csv_path, o->metric, t->log_written);
+    return rbe_log_open(&t->log, o->csv_path, o->metric);
+}
+
+/* Between the opening of the bar and its end; the optimiser has its own rate again afterwards. */
+static rbe_status run(rbe_training *t) {
     const rbe_fit_options *o = &t->options;
     rbe_optim *optim = t->step.optim;
-    RBE_TRY(rbe_log_open(&t->log, o->csv_path, o->metric));
-    rbe_bar_open(&t->bar, o->progress, o->label, o->metric);
     t->own_rate = rbe_optim_lr(optim);
     optim->lr_is_own = false;
     t->start = rbe_seconds();
-    rbe_status status = run_epochs(t);
+    rbe_bar_open(&t->bar, o->progress, o->label, o->metric);
+    rbe_status status = rbe_keep_start(t);
+    if (status == RBE_OK) status = open_log(t);
+    if (status == RBE_OK) status = run_epochs(t);
     if (status != RBE_OK) rbe_zero_grad(t->step.model);
-    take_own_rate(t);
+    rbe_training_take_rate(t);
     rbe_optim_set_lr(optim, t->own_rate);
     rbe_bar_close(&t->bar);
     rbe_log_close(&t->log);
+    rbe_keep_free(t);
     return status;
 }
 
-static rbe_fit_result result_of(const training *t) {
+static rbe_fit_result result_of(const rbe_training *t) {
     rbe_fit_result r = {.train = rbe_tally_result(&t->of_epoch),
                         .test = t->last_test,
                         .best = t->best.evaluation,
                         .best_epoch = t->best.epoch,
                         .epochs = t->epochs_done,
                         .steps = t->steps_done,
+                        .resumed = t->resumed,
                         .seconds = t->training_seconds};
-    size_t steps = steps_per_epoch(&t->options, t->train->count);
+    size_t steps = rbe_steps_per_epoch(&t->options, t->train->count);
     if (t->steps_done > 0) r.seconds_per_epoch = t->training_seconds * (double)steps / (double)t->steps_done;
     return r;
 }
@@ -274,12 +295,13 @@ rbe_status rbe_fit(rbe_model *model, rbe_optim *optim, const rbe_dataset *train,
                    const rbe_fit_options *options, rbe_fit_result *result) {
     if (result) *result = (rbe_fit_result){0};
     RBE_TRY(check_arguments(model, optim, train, test));
-    training t = {.train = train, .test = test, .options = with_defaults(options, optim, train->count)};
+    rbe_training t = {.train = train, .test = test, .options = with_defaults(options, optim, train->count)};
     RBE_TRY(check_options(&t));
     t.progress.epochs = t.options.epochs;
-    t.progress.steps = t.options.epochs * steps_per_epoch(&t.options, train->count);
+    t.progress.steps = t.options.epochs * rbe_steps_per_epoch(&t.options, train->count);
     t.step = (rbe_step){.model = model, .optim = optim, .loss = t.options.loss, .on_backward = on_backward, .user = &t};
     t.best.options = &t.options;
+    t.given_base = t.options.schedule.base;
     rbe_status status = rbe_tally_new(&t.of_step, t.options.metric, train);
     if (status == RBE_OK) status = rbe_tally_new(&t.of_epoch, t.options.metric, train);
     if (status == RBE_OK) status = run(&t);

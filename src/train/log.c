@@ -10,62 +10,111 @@
  */
 #include "train/log.h"
 
+#include <errno.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
 #include "base/failure.h"
 
-static rbe_status flush(rbe_log_file *log) {
-    if (fflush(log->file) != 0 || ferror(log->file)) return rbe_fail_errno(log->path, "cannot write");
+enum { LINE_SIZE = 512 };
+
+/* Hands a line to the system. */
+static rbe_status write_line(rbe_log_file *log, const char *line, size_t length) {
+    if (fwrite(line, 1, length, log->file) != length || fflush(log->file) != 0)
+        return rbe_fail_errno(log->path, "cannot write");
+    rbe_checksum_add(&log->written, line, length);
     return RBE_OK;
 }
 
-static void write_header(const rbe_log_file *log) {
-    fputs("kind,epoch,step,train_loss", log->file);
-    if (log->has_metric) fprintf(log->file, ",train_%s", log->metric->name);
-    fputs(",test_loss", log->file);
-    if (log->has_metric) fprintf(log->file, ",test_%s", log->metric->name);
-    if (log->has_uncertainty) fputs(",test_error_uncertainty", log->file);
-    fputs(",learning_rate\n", log->file);
+static rbe_status write_header(rbe_log_file *log) {
+    const char *metric = log->has_metric ? log->metric->name : "", *train = log->has_metric ? ",train_" : "";
+    const char *test = log->has_metric ? ",test_" : "", *uncertainty = log->has_uncertainty ? ",test_error_uncertainty" : "";
+    char line[LINE_SIZE];
+    int length = snprintf(line, sizeof line, "kind,epoch,step,train_loss%s%s,test_loss%s%s%s,learning_rate\n", train,
+                          metric, test, metric, uncertainty);
+    return write_line(log, line, (size_t)length);
 }
 
-rbe_status rbe_log_open(rbe_log_file *log, const char *path, const rbe_metric *metric) {
+/* ---- opening ------------------------------------------------------------------------------------------------- */
+
+static rbe_status start(rbe_log_file *log, const char *path, const rbe_metric *metric, const char *mode) {
     *log = (rbe_log_file){.path = path, .metric = metric};
     log->has_metric = metric->value != NULL;
     log->has_uncertainty = metric == rbe_metric_error;
     if (!path) return RBE_OK;
     log->numbers = newlocale(LC_NUMERIC_MASK, "C", (locale_t)0);
     if (!log->numbers) return rbe_fail_errno(log->path, "cannot set the number format");
-    log->file = fopen(path, "w");
-    if (!log->file) {
-        rbe_status status = rbe_fail_errno(log->path, "cannot create");
-        rbe_log_close(log);
-        return status;
-    }
-    write_header(log);
-    rbe_status status = flush(log);
+    log->file = fopen(path, mode);
+    return log->file ? RBE_OK : rbe_fail_errno(log->path, *mode == 'w' ? "cannot create" : "cannot open");
+}
+
+rbe_status rbe_log_open(rbe_log_file *log, const char *path, const rbe_metric *metric) {
+    rbe_status status = start(log, path, metric, "w");
+    if (status == RBE_OK && path) status = write_header(log);
     if (status != RBE_OK) rbe_log_close(log);
     return status;
 }
 
+static bool is_regular(const char *path) {
+    struct stat about;
+    return stat(path, &about) != 0 || S_ISREG(about.st_mode);
+}
+
+rbe_status rbe_log_check(const char *path, rbe_checksum written) {
+    rbe_checksum found;
+    if (!is_regular(path)) return RBE_OK;
+    RBE_TRY(rbe_checksum_of_file(&found, path, written.bytes));
+    if (found.bytes == written.bytes && found.crc == written.crc) return RBE_OK;
+    return rbe_fail(RBE_INVALID_ARGUMENT,
+                    "%s: not the log of this training: expected it to begin with %llu bytes of checksum %08x, found "
+                    "%llu of %08x",
+                    path, (unsigned long long)written.bytes, (unsigned)written.crc, (unsigned long long)found.bytes,
+                    (unsigned)found.crc);
+}
+
+static rbe_status cut_back(rbe_log_file *log) {
+    if (!is_regular(log->path)) return RBE_OK;
+    if (ftruncate(fileno(log->file), (off_t)log->written.bytes) != 0 || fseek(log->file, 0, SEEK_END) != 0)
+        return rbe_fail_errno(log->path, "cannot cut it back");
+    return RBE_OK;
+}
+
+rbe_status rbe_log_reopen(rbe_log_file *log, const char *path, const rbe_metric *metric, rbe_checksum written) {
+    rbe_status status = start(log, path, metric, "a");
+    log->written = written;
+    if (status == RBE_OK && path) status = cut_back(log);
+    if (status != RBE_OK) rbe_log_close(log);
+    return status;
+}
+
+/* A special file may have no disk. */
+rbe_status rbe_log_sync(const rbe_log_file *log) {
+    if (!log->file || fsync(fileno(log->file)) == 0 || errno == EINVAL || errno == EROFS || errno == ENOTSUP)
+        return RBE_OK;
+    return rbe_fail_errno(log->path, "cannot write to the disk");
+}
+
+/* ---- rows ---------------------------------------------------------------------------------------------------- */
+
 /* A column, empty for no value. */
-static void write_value(const rbe_log_file *log, bool is_there, double value) {
-    if (is_there)
-        fprintf(log->file, "%.8g,", value);
-    else
-        fputc(',', log->file);
+static int print_value(char *at, bool is_there, double value) {
+    return is_there ? sprintf(at, "%.8g,", value) : sprintf(at, ",");
 }
 
 static rbe_status row(rbe_log_file *log, const char *kind, const rbe_progress *p, double loss, double metric) {
     static const rbe_evaluation nothing = {0};
     const rbe_evaluation *test = p->test ? p->test : &nothing;
+    char line[LINE_SIZE], *at = line; /* nine columns of at most 24 bytes */
     locale_t outer = uselocale(log->numbers);
-    fprintf(log->file, "%s,%zu,%zu,", kind, p->epoch + 1, p->step + 1);
-    write_value(log, true, loss);
-    if (log->has_metric) write_value(log, true, metric);
-    write_value(log, p->test, test->loss);
-    if (log->has_metric) write_value(log, p->test, test->metric);
-    if (log->has_uncertainty) write_value(log, p->test, test->error_uncertainty);
-    fprintf(log->file, "%.8g\n", (double)p->lr);
+    at += sprintf(at, "%s,%zu,%zu,", kind, p->epoch + 1, p->step + 1);
+    at += print_value(at, true, loss);
+    if (log->has_metric) at += print_value(at, true, metric);
+    at += print_value(at, p->test, test->loss);
+    if (log->has_metric) at += print_value(at, p->test, test->metric);
+    if (log->has_uncertainty) at += print_value(at, p->test, test->error_uncertainty);
+    at += sprintf(at, "%.8g\n", (double)p->lr);
     uselocale(outer);
-    return flush(log);
+    return write_line(log, line, (size_t)(at - line));
 }
 
 rbe_status rbe_log_step(rbe_log_file *log, const rbe_progress *progress) {

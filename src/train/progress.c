@@ -112,6 +112,13 @@ void rbe_bar_epoch(rbe_bar *bar, const rbe_progress *p) {
     fflush(bar->out);
 }
 
+void rbe_bar_note(rbe_bar *bar, const char *text) {
+    if (!bar->out) return;
+    clear_line(bar);
+    fprintf(bar->out, "%.40s%s%s\n", bar->label, bar->label[0] ? "  " : "", text);
+    fflush(bar->out);
+}
+
 void rbe_bar_close(rbe_bar *bar) {
     if (!bar->out) return;
     clear_line(bar);

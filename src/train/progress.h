@@ -19,6 +19,9 @@ void rbe_bar_open(rbe_bar *bar, FILE *out, const char *label, const rbe_metric *
 void rbe_bar_step(rbe_bar *bar, const rbe_progress *progress);
 void rbe_bar_epoch(rbe_bar *bar, const rbe_progress *progress);
 
+/* A line of its own: "dense  TEXT". */
+void rbe_bar_note(rbe_bar *bar, const char *text);
+
 /* Clears the line that the bar stands in. */
 void rbe_bar_close(rbe_bar *bar);
 

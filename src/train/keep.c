@@ -1,0 +1,152 @@
+/* Checkpoints of rbe_fit: when one is due, what happens when it cannot be written, and where training goes on. */
+#include <errno.h>
+#include <limits.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/atomic_file.h"
+#include "base/clock.h"
+#include "base/warning.h"
+#include "train/training.h"
+
+/* ---- saving -------------------------------------------------------------------------------------------------- */
+
+static rbe_status save(rbe_training *t) {
+    const rbe_checkpoint_options *o = t->options.checkpoint;
+    rbe_keeper *keeper = &t->keeper;
+    keeper->steps = t->steps_done;
+    keeper->epoch = t->progress.epoch;
+    keeper->seconds = rbe_seconds();
+    rbe_status status = rbe_log_sync(&t->log);
+    if (status == RBE_OK) status = rbe_checkpoint_save(&keeper->checkpoint, o->path, o->keep);
+    keeper->saved = status == RBE_OK;
+    return status;
+}
+
+/* The training goes on without a checkpoint that there was no room for. */
+static rbe_status save_if_possible(rbe_training *t) {
+    rbe_status status = save(t);
+    if (status != RBE_IO_ERROR && status != RBE_INSUFFICIENT_MEMORY) return status;
+    rbe_warn("no checkpoint after step %zu: %s", t->steps_done, rbe_last_error());
+    return RBE_OK;
+}
+
+/* A request that comes from now on is one for the next step. */
+static bool is_requested(const rbe_checkpoint_options *o) {
+    bool requested = o->request && *o->request;
+    if (requested) *o->request = 0;
+    return requested;
+}
+
+static bool is_time(const rbe_training *t, const rbe_checkpoint_options *o) {
+    return o->every_minutes > 0 && rbe_seconds() - t->keeper.seconds >= 60.0 * o->every_minutes;
+}
+
+rbe_status rbe_keep_step(rbe_training *t) {
+    const rbe_checkpoint_options *o = t->options.checkpoint;
+    if (!o) return RBE_OK;
+    bool due = is_requested(o) || is_time(t, o) || (o->every_steps > 0 && t->steps_done % o->every_steps == 0);
+    return due ? save_if_possible(t) : RBE_OK;
+}
+
+rbe_status rbe_keep_epoch(rbe_training *t) {
+    const rbe_checkpoint_options *o = t->options.checkpoint;
+    if (!o) return RBE_OK;
+    bool every_epoch = o->every_epoch || (o->every_steps == 0 && o->every_minutes == 0);
+    return every_epoch || is_requested(o) ? save_if_possible(t) : RBE_OK;
+}
+
+rbe_status rbe_keep_last(rbe_training *t) {
+    const rbe_keeper *k = &t->keeper;
+    if (!t->options.checkpoint) return RBE_OK;
+    if (k->saved && k->steps == t->steps_done && k->epoch == t->progress.epoch) return RBE_OK;
+    return save(t);
+}
+
+/* ---- going on ------------------------------------------------------------------------------------------------ */
+
+static bool name_of(char name[PATH_MAX], const char *path, size_t n) {
+    int length = n > 0 ? snprintf(name, PATH_MAX, "%s.%zu", path, n) : snprintf(name, PATH_MAX, "%s", path);
+    return length < PATH_MAX;
+}
+
+/* Whatever stands there: what cannot be read is not missing. */
+static bool is_there(const char *name) { return access(name, F_OK) == 0 || (errno != ENOENT && errno != ENOTDIR); }
+
+static void note(rbe_training *t, const char *name) {
+    char text[PATH_MAX + 96];
+    const rbe_progress *p = &t->progress;
+    if (name)
+        snprintf(text, sizeof text, "goes on from %s, after step %zu of %zu", name, t->steps_done, p->steps);
+    else
+        snprintf(text, sizeof text, "no checkpoint at %s: training begins", t->options.checkpoint->path);
+    rbe_bar_note(&t->bar, text);
+}
+
+/* Loads the newest checkpoint that is whole. *number says which; it is past the last if there is none. */
+static rbe_status load_newest(const rbe_training *t, size_t *number) {
+    const rbe_checkpoint_options *o = t->options.checkpoint;
+    const size_t keep = o->keep > 1 ? o->keep : 1, most = o->or_before ? keep : 1;
+    char name[PATH_MAX], first[512] = "";
+    rbe_status status = RBE_OK;
+    for (*number = 0; *number < most; ++*number) {
+        if (!name_of(name, o->path, *number))
+            return rbe_fail(RBE_INVALID_ARGUMENT, "checkpoint: expected a path of fewer than %d bytes", PATH_MAX);
+        if (!is_there(name)) continue;
+        rbe_status found = rbe_checkpoint_load(&t->keeper.checkpoint, name);
+        if (found == RBE_OK && status != RBE_OK) rbe_warn("%s; instead: %s", first, name);
+        if (found == RBE_OK) return RBE_OK;
+        if (!o->or_before || (found != RBE_BAD_FORMAT && found != RBE_IO_ERROR)) return found;
+        if (status == RBE_OK) snprintf(first, sizeof first, "%s", rbe_last_error());
+        if (status == RBE_OK) status = found;
+    }
+    if (status != RBE_OK) return rbe_fail(status, "%s", first);
+    if (!name_of(name, o->path, 1) || !is_there(name)) return RBE_OK;
+    return rbe_fail(RBE_IO_ERROR, "%s is missing, but %s is there", o->path, name);
+}
+
+static rbe_status go_on(rbe_training *t) {
+    size_t number;
+    char name[PATH_MAX];
+    RBE_TRY(load_newest(t, &number));
+    bool found = t->resumed > 0 || t->steps_done > 0;
+    note(t, found && name_of(name, t->options.checkpoint->path, number) ? name : NULL);
+    if (!found) return RBE_OK;
+    t->keeper.saved = number == 0;
+    t->keeper.steps = t->steps_done;
+    t->keeper.epoch = t->progress.epoch;
+    return RBE_OK;
+}
+
+/* ---- the beginning and the end ------------------------------------------------------------------------------- */
+
+static rbe_status check_options(const rbe_checkpoint_options *o) {
+    if (!o->path) return rbe_fail(RBE_INVALID_ARGUMENT, "checkpoint: the path is NULL");
+    if (isfinite(o->every_minutes) && o->every_minutes >= 0) return RBE_OK;
+    return rbe_fail(RBE_INVALID_ARGUMENT, "checkpoint: expected a finite number of minutes >= 0, found %g",
+                    o->every_minutes);
+}
+
+rbe_status rbe_keep_start(rbe_training *t) {
+    const rbe_checkpoint_options *o = t->options.checkpoint;
+    const rbe_fit_options *fit = &t->options;
+    if (!o) return RBE_OK;
+    RBE_TRY(check_options(o));
+    rbe_keeper *keeper = &t->keeper;
+    keeper->routines = rbe_alloc(fit->routine_count + 1, sizeof(rbe_routine));
+    if (!keeper->routines) return RBE_INSUFFICIENT_MEMORY;
+    for (size_t n = 0; n < fit->routine_count; n++) keeper->routines[n] = fit->routines[n];
+    keeper->routines[fit->routine_count] = rbe_training_routine(t);
+    keeper->checkpoint = (rbe_checkpoint){.model = t->step.model,
+                                          .optim = t->step.optim,
+                                          .routines = keeper->routines,
+                                          .routine_count = fit->routine_count + 1};
+    keeper->seconds = rbe_seconds();
+    rbe_atomic_clean(o->path);
+    return o->resume ? go_on(t) : RBE_OK;
+}
+
+void rbe_keep_free(rbe_training *t) { rbe_free(t->keeper.routines); }
