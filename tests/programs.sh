@@ -518,6 +518,62 @@ else
     echo "programs.sh: no Python with NumPy was found: compress_weights and import_torch are hardly tested"
 fi
 
+# ---- checkpoints -------------------------------------------------------------------------------------------------
+
+# A training of two seconds or so, of which many moments can be met.
+long() { # OPTION...
+    "$train" --data "$data" --epochs 400 --batch 10 --hidden 64 --growth --dropout 0.1 --log-every 10 --threads 1 "$@"
+}
+
+# Runs a command in the background, where a shell lets nobody hear SIGINT, sends it a signal once FILE is there, and
+# takes its exit code.
+interrupted() { # SIGNAL FILE COMMAND...
+    signal=$1
+    file=$2
+    shift 2
+    env --default-signal=INT "$@" &
+    child=$!
+    tries=0
+    while [ ! -e "$file" ] && [ $tries -lt 200 ]; do
+        sleep 0.05
+        tries=$((tries + 1))
+    done
+    kill "-$signal" $child
+    wait $child
+}
+
+# Not a function in the background, of which the shell would be the process.
+long_command="$train --data $data --epochs 400 --batch 10 --hidden 64 --growth --dropout 0.1 --log-every 10 --threads 1"
+
+expect "whole" 0 'test error' long --out "$work/whole"
+for signal in INT:130 TERM:143 HUP:129; do
+    rm -rf "$work/cut"
+    # shellcheck disable=SC2086 # a command of several words
+    expect "interrupted by SIG${signal%:*}" "${signal#*:}" '^interrupted: .*after step' \
+        interrupted "${signal%:*}" "$work/cut/checkpoint" $long_command --out "$work/cut" \
+        --checkpoint "$work/cut/checkpoint" --every 20
+    check "SIG${signal%:*}: the model so far" "$build/examples/inspect" "$work/cut/model.safetensors"
+    expect "SIG${signal%:*}: goes on" 0 "^rbe  goes on from $work/cut/checkpoint, after step" long --out "$work/cut" \
+        --checkpoint "$work/cut/checkpoint" --every 0.001m --resume
+    check "SIG${signal%:*}: the same model" cmp "$work/whole/model.safetensors" "$work/cut/model.safetensors"
+    check "SIG${signal%:*}: the same log" cmp "$work/whole/log.csv" "$work/cut/log.csv"
+done
+expect "a finished training is not repeated" 0 'goes on from .*, after step 8000 of 8000' long --out "$work/cut" \
+    --checkpoint "$work/cut/checkpoint" --resume
+expect "another seed" 1 'fit: seed: 1 when it was saved, 2 now' long --checkpoint "$work/cut/checkpoint" --resume --seed 2
+expect "another width" 1 'when it was saved' long --checkpoint "$work/cut/checkpoint" --resume --hidden 32
+expect "no checkpoint yet" 0 "no checkpoint at $work/none: training begins" tiny --checkpoint "$work/none" --resume
+printf x | dd of="$work/cut/checkpoint" bs=1 seek=3000 conv=notrunc 2> /dev/null
+expect "a damaged checkpoint" 1 'damaged' long --checkpoint "$work/cut/checkpoint" --resume
+expect "--resume alone" 2 'resume needs --checkpoint' tiny --resume
+expect "--every alone" 2 'every needs --checkpoint' tiny --every 5
+expect "--every what" 2 'expected steps, 500, or minutes, 10m' tiny --checkpoint "$work/none" --every often
+expect "a folder that is not there" 1 'IO_ERROR: .*none/there/checkpoint' tiny --checkpoint "$work/none/there/checkpoint"
+expect "regression with checkpoints" 0 '^best epoch' "$build/examples/regression" --model "$work/best" \
+    --checkpoint "$work/regression" --every 50
+expect "regression, again" 0 'goes on from' "$build/examples/regression" --model "$work/best" \
+    --checkpoint "$work/regression" --resume
+
 # ---- stored models -----------------------------------------------------------------------------------------------
 
 # The bytes of DIR/model.safetensors are at most BYTES and what `classify` finds is what was printed in "$work/output".
