@@ -180,14 +180,15 @@ run-fuzzers: $(FUZZERS:%=$(BUILD)/fuzz_%) $(BUILD)/make_corpus
 	    grep number_of_executed_units $(BUILD)/fuzz_$$f.log; \
 	done
 
-$(foreach room,base codec data io,$(filter $(BUILD)/src/$(room)/%,$(OBJECTS))): CFLAGS += $(INSTRUMENT)
+$(foreach room,base codec data io train,$(filter $(BUILD)/src/$(room)/%,$(OBJECTS))): CFLAGS += $(INSTRUMENT)
 $(BUILD)/tests/fuzz/%.o: CFLAGS += $(INSTRUMENT)
 
-$(BUILD)/fuzz_%: $(BUILD)/tests/fuzz/fuzz_%.o $(BUILD)/tests/fuzz/memory.o $(STATIC)
+FUZZ_SHARED := $(BUILD)/tests/fuzz/memory.o $(BUILD)/tests/fuzz/training.o
+$(BUILD)/fuzz_%: $(BUILD)/tests/fuzz/fuzz_%.o $(FUZZ_SHARED) $(STATIC)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS) $(INSTRUMENT) -fsanitize=fuzzer $^ $(LIBS) -o $@
 
-$(BUILD)/make_corpus: $(BUILD)/tests/fuzz/make_corpus.o $(STATIC)
+$(BUILD)/make_corpus: $(BUILD)/tests/fuzz/make_corpus.o $(FUZZ_SHARED) $(STATIC)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS) $(INSTRUMENT) $^ $(LIBS) -o $@
 

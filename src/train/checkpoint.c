@@ -7,7 +7,7 @@
  * A load reads and checks all of it before anything changes. Routines come last: one that refuses its state after others
  * have taken theirs gives these back what they had.
  */
-#include "rbe/checkpoint.h"
+#include "train/checkpoint.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -169,7 +169,7 @@ rbe_status rbe_checkpoint_save(const rbe_checkpoint *checkpoint, const char *pat
 typedef struct loading {
     const rbe_checkpoint *checkpoint;
     rbe_param_list list;
-    rbe_tensor_file *file;
+    const rbe_tensor_file *file;
     cJSON *layers, *beside, *states;
     cJSON *before; /* states of the routines as they are now */
     bool *used;    /* tensors */
@@ -183,9 +183,7 @@ static rbe_status parse(const loading *l, const char *key, cJSON **json) {
                           rbe_file_room(l->file->source.bytes));
 }
 
-static rbe_status open_checkpoint(loading *l, const char *path) {
-    l->file = rbe_tensor_file_open(path);
-    if (!l->file) return rbe_last_status();
+static rbe_status read_texts(loading *l) {
     RBE_TRY(rbe_check_format(l->file, FORMAT_NAME));
     RBE_TRY(parse(l, LAYERS_KEY, &l->layers));
     RBE_TRY(parse(l, BESIDE_KEY, &l->beside));
@@ -274,8 +272,8 @@ static rbe_status load_states(loading *l) {
     return rbe_fail(status, "%s", text);
 }
 
-static rbe_status load(loading *l, const char *path) {
-    RBE_TRY(open_checkpoint(l, path));
+static rbe_status load(loading *l) {
+    RBE_TRY(read_texts(l));
     RBE_TRY(check_library(l));
     RBE_TRY(rbe_unpack_param_list(&l->news, &l->list, l->file, l->layers, l->beside, l->used));
     RBE_TRY(check_used(l));
@@ -285,17 +283,23 @@ static rbe_status load(loading *l, const char *path) {
     return RBE_OK;
 }
 
-rbe_status rbe_checkpoint_load(const rbe_checkpoint *checkpoint, const char *path) {
-    loading l = {.checkpoint = checkpoint};
-    RBE_TRY(check("rbe_checkpoint_load", checkpoint, path));
-    rbe_status status = load(&l, path);
+rbe_status rbe_checkpoint_from_file(const rbe_checkpoint *checkpoint, const rbe_tensor_file *file) {
+    loading l = {.checkpoint = checkpoint, .file = file};
+    rbe_status status = load(&l);
     rbe_news_discard(&l.news);
     rbe_param_list_free(&l.list);
-    rbe_tensor_file_close(l.file);
     cJSON_Delete(l.layers);
     cJSON_Delete(l.beside);
     cJSON_Delete(l.states);
     cJSON_Delete(l.before);
     rbe_free(l.used);
+    return status;
+}
+
+rbe_status rbe_checkpoint_load(const rbe_checkpoint *checkpoint, const char *path) {
+    RBE_TRY(check("rbe_checkpoint_load", checkpoint, path));
+    rbe_tensor_file *file = rbe_tensor_file_open(path);
+    rbe_status status = file ? rbe_checkpoint_from_file(checkpoint, file) : rbe_last_status();
+    rbe_tensor_file_close(file);
     return status;
 }

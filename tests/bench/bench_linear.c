@@ -10,8 +10,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "../../examples/common.h"
+#include "../../examples/experiment.h"
 #include "baseline.h"
 #include "interleaved.h"
 #include "parts.h"
@@ -200,6 +203,24 @@ static void bench_head_step(const settings *s, size_t size) {
     fflush(stdout);
 }
 
+static void bench_saving(const settings *s, size_t size) {
+    char path[EXPERIMENT_PATH_SIZE];
+    experiment_temporary(path);
+    const bench_step_options options = step_options(s, size);
+    const bench_timing t = bench_checkpoint(&options, path);
+    struct stat file = {0};
+    stat(path, &file);
+    unlink(path);
+    if (s->json)
+        printf("{\"case\":\"checkpoint\",\"in\":784,\"out\":%zu,\"n\":%zu,\"save_us\":%.3f,\"step_us\":%.3f,\"ratio\":%.3f,"
+               "\"bytes\":%zu}\n",
+               size, options.batch, 1e6 * t.dense, 1e6 * t.compressed, t.ratio, (size_t)file.st_size);
+    else
+        printf("checkpoint of 784-%zu-%zu-10, %zu bytes, without waiting for the disk: %.2f of a step of batch %zu (%.2f - "
+               "%.2f; quiet %.2f)\n",
+               size, size, (size_t)file.st_size, t.ratio, options.batch, t.ratio_low, t.ratio_high, t.ratio_quiet);
+}
+
 /* Options that would do nothing are mistakes. */
 static void check_options(const settings *s) {
     if (s->busy && strcmp(s->product, "scaling") != 0) example_fail(2, "--busy needs --case scaling");
@@ -210,8 +231,8 @@ static void check_options(const settings *s) {
 /* The cases that are no single product: true if this was one. */
 static bool bench_whole(const settings *s) {
     bool step = strcmp(s->product, "step") == 0, scaling = strcmp(s->product, "scaling") == 0,
-         head = strcmp(s->product, "head") == 0;
-    if (!s->parts && !s->serial && !step && !scaling && !head) return false;
+         head = strcmp(s->product, "head") == 0, saving = strcmp(s->product, "checkpoint") == 0;
+    if (!s->parts && !s->serial && !step && !scaling && !head && !saving) return false;
     const rbe_compress_options matrix = matrix_options(s);
     for (size_t i = 0; i < s->sizes.count; i++) {
         size_t size = s->sizes.value[i];
@@ -222,6 +243,8 @@ static bool bench_whole(const settings *s) {
             bench_serial(&options, s->json);
         else if (head)
             bench_head_step(s, size);
+        else if (saving)
+            bench_saving(s, size);
         else if (scaling)
             bench_scaling(&options, s->threads, s->busy, s->json);
         else
@@ -238,9 +261,9 @@ int main(int argc, char **argv) {
                   .coeffs = 256,
                   .threads = 1};
     const example_option options[] = {
-        {"case", EXAMPLE_TEXT, &s.product, "all|fwd|dx|dw|bwd|matvec|step|head|scaling",
-         "a product (all: fwd, bwd, matvec); a training step of 784-size-size-10, one of its head alone, or its time "
-         "on T threads over one",
+        {"case", EXAMPLE_TEXT, &s.product, "all|fwd|dx|dw|bwd|matvec|step|head|checkpoint|scaling",
+         "a product (all: fwd, bwd, matvec); a training step of 784-size-size-10, one of its head alone, a "
+         "checkpoint of it, or its time on T threads over one",
          0, 0},
         {"shapes", EXAMPLE_TEXT, &s.shapes, "FILE", "fwd and bwd of these layers: a line \"name in out rows\" each", 0,
          0},

@@ -16,6 +16,7 @@ typedef struct network {
 } network;
 
 struct bench_training {
+    const char *path; /* of checkpoints */
     network compressed, dense;
     float *x;
     int32_t *labels;
@@ -142,6 +143,20 @@ bench_timing bench_head(const bench_step_options *o) {
     bench_training *s = bench_training_new(o);
     for (size_t n = 0; n + 1 < LAYERS; n++) rbe_layer_freeze(rbe_model_layer(s->compressed.model, n), true);
     bench_timing timing = bench_interleaved(forward_alone, bench_step_compressed, s, o->one_thread, o->quick);
+    bench_training_free(s);
+    return timing;
+}
+
+static void save(void *training) {
+    const bench_training *s = training;
+    const rbe_checkpoint all = {.model = s->compressed.model, .optim = s->compressed.optim};
+    example_require(rbe_checkpoint_save(&all, s->path, 1));
+}
+
+bench_timing bench_checkpoint(const bench_step_options *o, const char *path) {
+    bench_training *s = bench_training_new(o);
+    s->path = path;
+    bench_timing timing = bench_interleaved(bench_step_compressed, save, s, o->one_thread, o->quick);
     bench_training_free(s);
     return timing;
 }

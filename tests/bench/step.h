@@ -37,4 +37,8 @@ bench_step_result bench_step(const bench_step_options *options);
  * in inference; `ratio` is the step's time over the pass's. */
 bench_timing bench_head(const bench_step_options *options);
 
+/* A checkpoint of the compressed network and Adam, saved to `path`, taken in turns with a step; `ratio` is the checkpoint's
+ * time over the step's. */
+bench_timing bench_checkpoint(const bench_step_options *options, const char *path);
+
 #endif

@@ -1,10 +1,12 @@
-/* Writes the first inputs of the fuzz targets: make_corpus DIR makes DIR/model, DIR/npy and DIR/idx. */
+/* Writes the first inputs of the fuzz targets: make_corpus DIR makes DIR/model, DIR/npy, DIR/idx and
+ * DIR/checkpoint. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "fuzz.h"
 #include "rbe/data.h"
 #include "rbe/io.h"
 
@@ -106,6 +108,17 @@ static void make_idx(void) {
     }
 }
 
+/* Before and after positions have moved, and while they are about to. */
+static void make_checkpoints(void) {
+    fuzz_training t;
+    require(fuzz_training_start(&t));
+    for (int n = 0; n < 4; n++) {
+        require(rbe_checkpoint_save(&t.checkpoint, path_of("checkpoint", n), 1) == RBE_OK);
+        require(fuzz_training_step(&t));
+    }
+    fuzz_training_free(&t);
+}
+
 int main(int argc, char **argv) {
     if (argc != 2) {
         fprintf(stderr, "usage: make_corpus DIR\n");
@@ -113,10 +126,11 @@ int main(int argc, char **argv) {
     }
     folder = argv[1];
     mkdir(folder, 0777);
-    static const char *const names[] = {"model", "npy", "idx"};
-    for (size_t n = 0; n < 3; n++) mkdir(path_of(names[n], -1), 0777);
+    static const char *const names[] = {"model", "npy", "idx", "checkpoint"};
+    for (size_t n = 0; n < 4; n++) mkdir(path_of(names[n], -1), 0777);
     make_models();
     make_arrays();
     make_idx();
+    make_checkpoints();
     return 0;
 }
