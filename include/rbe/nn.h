@@ -206,6 +206,41 @@ RBE_API rbe_layer *rbe_dropout_new(float probability);
  * epsilon 0: 1e-5. */
 RBE_API rbe_layer *rbe_rms_norm_new(size_t width, float epsilon, const char *name);
 
+/* y = (x - mean of x) / sqrt(variance of x + epsilon) * weight + bias in the same way; weight begins at 1, bias, unless
+ * there is none, at 0. */
+RBE_API rbe_layer *rbe_layer_norm_new(size_t width, float epsilon, bool no_bias, const char *name);
+
+/* ---- sequences ----------------------------------------------------------------------------------------------- */
+
+/* A vector of `width` trained values for each id below `vocabulary`: (.., places) becomes (.., places, width). Ids enter
+ * as floats, in which whole numbers below 2^24 are exact: a batch of tokens does. INVALID_ARGUMENT names the first that
+ * is none. Values begin as N(0, 0.02^2). */
+RBE_API rbe_layer *rbe_embedding_new(size_t vocabulary, size_t width, uint64_t seed, const char *name);
+
+/* y = x + a trained vector for each place of a sequence, the dimension before the last; at most `places` of them
+ * (INPUT_DIMENSION_MISMATCH). */
+RBE_API rbe_layer *rbe_positions_new(size_t places, size_t width, uint64_t seed, const char *name);
+
+/* y = x W^T with the table of an embedding, which has another place in the model (tied weights): a score for each id. */
+RBE_API rbe_layer *rbe_unembedding_new(rbe_layer *embedding, const char *name);
+
+/* y = project(attention(qkv(x))), see rbe_attention: qkv has three times as many outputs as inputs, project as many. Both
+ * may be of any kind, and are taken over also when it fails. rotary_base > 0: queries and keys are turned by their places
+ * (rbe_rotary; 10000 is usual). */
+typedef struct rbe_attention_options {
+    size_t heads;
+    double dropout; /* of the scores, and of the result; 0 <= p < 1 */
+    double rotary_base;
+} rbe_attention_options;
+
+RBE_API rbe_layer *rbe_attention_new(rbe_layer *qkv, rbe_layer *project, const rbe_attention_options *options,
+                                     const char *name);
+
+/* A block of a transformer: x1 = x + attention(norm_1(x)), y = x1 + feed(norm_2(x1)). All four keep the width, and are
+ * taken over also when it fails. */
+RBE_API rbe_layer *rbe_block_new(rbe_layer *norm_1, rbe_layer *attention, rbe_layer *norm_2, rbe_layer *feed,
+                                 const char *name);
+
 /* ---- layers of layers ---------------------------------------------------------------------------------------- */
 
 /* A container owns the layers that are added to it, also when adding them fails. A layer may be added in several places
@@ -225,7 +260,7 @@ RBE_API rbe_layer *rbe_repeat_new(rbe_layer *inner, size_t times, const char *na
 /* Layers under their names, for a forward pass of your own (a recurrent net): it has none by itself. */
 RBE_API rbe_layer *rbe_bag_new(const char *name);
 
-/* An operation that keeps the shape. rbe_relu, rbe_gelu, rbe_tanh, rbe_sigmoid, rbe_softmax and rbe_log_softmax can be
+/* An operation that keeps the shape. rbe_relu, rbe_gelu, rbe_gelu_tanh, rbe_tanh, rbe_sigmoid, rbe_softmax and rbe_log_softmax can be
  * stored in files, under the names "relu", "gelu", ..; functions of your own cannot. */
 typedef rbe_var *rbe_operation(rbe_var *);
 

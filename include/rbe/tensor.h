@@ -170,6 +170,9 @@ RBE_API rbe_var *rbe_power(rbe_var *x, float exponent);        /* a finite expon
 
 RBE_API rbe_var *rbe_relu(rbe_var *x); /* max(x, 0); derivative 0 at 0 */
 RBE_API rbe_var *rbe_gelu(rbe_var *x); /* x Phi(x) = x/2 (1 + erf(x / sqrt 2)) */
+
+/* x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) (Hendrycks and Gimpel 2016): within 5e-4 of rbe_gelu, and faster */
+RBE_API rbe_var *rbe_gelu_tanh(rbe_var *x);
 RBE_API rbe_var *rbe_tanh(rbe_var *x);
 RBE_API rbe_var *rbe_sigmoid(rbe_var *x); /* 1 / (1 + exp(-x)) */
 
@@ -198,6 +201,17 @@ RBE_API rbe_var *rbe_huber(rbe_var *prediction, rbe_var *target, float delta);
  * epsilon >= 0, usually 1e-5. */
 RBE_API rbe_var *rbe_layer_norm(rbe_var *x, rbe_var *scale, rbe_var *shift, float epsilon);
 RBE_API rbe_var *rbe_rms_norm(rbe_var *x, rbe_var *scale, float epsilon);
+
+/* Causal self-attention (Vaswani et al. 2017). The last dimension of qkv holds a query, a key and a value of `width`
+ * numbers each, the one before the places of a sequence; leading ones number sequences. `heads` heads share the width:
+ * softmax(Q K^T / sqrt(width / heads)) V in each, where a place sees itself and those before it. The result is (..,
+ * places, width). No matrix of all scores is stored: 64 rows of one head at a time, and the backward computes them
+ * again. Scores are dropped with `dropout` (0 <= p < 1) after the softmax; in inference none are. */
+RBE_API rbe_var *rbe_attention(rbe_var *qkv, size_t heads, float dropout);
+
+/* Rotary positions (Su et al. 2021): queries and keys of such rows, turned by their places, of which the first is
+ * `first`. base > 1, usually 10000; width / heads is even. Values are copied. */
+RBE_API rbe_var *rbe_rotary(rbe_var *qkv, size_t heads, double base, size_t first);
 
 /* Each value is dropped with `probability` (0 <= p < 1), the others are divided by 1 - p. In inference: x itself.
  */

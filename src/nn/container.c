@@ -10,14 +10,15 @@ static rbe_layer *container(const rbe_layer_type *type, size_t bytes, const char
     return rbe_layer_make_named(type, bytes, 0, 0, name);
 }
 
-/* A container around one layer, which it takes over also when it fails. */
-static rbe_layer *around(rbe_layer *made, rbe_layer *inner) {
-    if (!inner)
-        rbe_fail(RBE_INVALID_ARGUMENT, "a layer to go into another is NULL (last failure: %s)", rbe_last_error());
-    else if (!made)
-        rbe_layer_free(inner);
-    else if (rbe_layer_adopt(made, inner) == RBE_OK)
-        return made;
+rbe_layer *rbe_layer_around(rbe_layer *made, rbe_layer *const *inner, size_t count) {
+    bool whole = made != NULL;
+    for (size_t n = 0; n < count; n++) {
+        if (whole && !inner[n])
+            rbe_fail(RBE_INVALID_ARGUMENT, "a layer to go into another is NULL (last failure: %s)", rbe_last_error());
+        if (!whole && inner[n] && inner[n]->places == 0) rbe_layer_free(inner[n]);
+        whole = whole && inner[n] && rbe_layer_adopt(made, inner[n]) == RBE_OK;
+    }
+    if (whole) return made;
     rbe_layer_free(made);
     return NULL;
 }
@@ -50,7 +51,7 @@ static size_t sequential_tape_bytes(const rbe_layer *layer, size_t rows, size_t 
 }
 
 /* Scratch memory is given back, so that the largest counts. */
-static size_t largest_scratch(const rbe_layer *layer, size_t rows) {
+size_t rbe_layer_largest_scratch(const rbe_layer *layer, size_t rows) {
     size_t most = 0;
     for (size_t n = 0; n < layer->child_count; n++) {
         size_t own = rbe_layer_scratch_bytes(layer->children[n], rows);
@@ -65,7 +66,7 @@ const rbe_layer_type rbe_sequential_type = {.kind = "sequential",
                                             .read = read_container,
                                             .adopt = sequential_adopt,
                                             .tape_bytes = sequential_tape_bytes,
-                                            .scratch_bytes = largest_scratch};
+                                            .scratch_bytes = rbe_layer_largest_scratch};
 
 rbe_layer *rbe_sequential_new(const char *name) { return container(&rbe_sequential_type, sizeof(rbe_layer), name); }
 
@@ -99,10 +100,10 @@ const rbe_layer_type rbe_residual_type = {.kind = "residual",
                                           .read = read_container,
                                           .adopt = square_adopt,
                                           .tape_bytes = residual_tape_bytes,
-                                          .scratch_bytes = largest_scratch};
+                                          .scratch_bytes = rbe_layer_largest_scratch};
 
 rbe_layer *rbe_residual_new(rbe_layer *inner, const char *name) {
-    return around(container(&rbe_residual_type, sizeof(rbe_layer), name), inner);
+    return rbe_layer_around(container(&rbe_residual_type, sizeof(rbe_layer), name), &inner, 1);
 }
 
 /* ---- repeat -------------------------------------------------------------------------------------------------- */
@@ -150,7 +151,7 @@ const rbe_layer_type rbe_repeat_type = {.kind = "repeat",
                                         .read = repeat_read,
                                         .adopt = square_adopt,
                                         .tape_bytes = repeat_tape_bytes,
-                                        .scratch_bytes = largest_scratch};
+                                        .scratch_bytes = rbe_layer_largest_scratch};
 
 rbe_layer *rbe_repeat_new(rbe_layer *inner, size_t times, const char *name) {
     if (times < 1 || times > MOST_TIMES) {
@@ -158,7 +159,7 @@ rbe_layer *rbe_repeat_new(rbe_layer *inner, size_t times, const char *name) {
         rbe_layer_free(inner);
         return NULL;
     }
-    return around(bare_repeat(times, name), inner);
+    return rbe_layer_around(bare_repeat(times, name), &inner, 1);
 }
 
 /* ---- bag ----------------------------------------------------------------------------------------------------- */

@@ -43,6 +43,13 @@ size_t rbe_layer_scratch_bytes(const rbe_layer *layer, size_t rows);
  * hold itself, is refused and stays where it is; with any other failure it is freed unless it has a place already. */
 rbe_status rbe_layer_adopt(rbe_layer *container, rbe_layer *layer);
 
+/* Puts `count` layers into a container that has just been made, which takes them over also when it fails: then it is freed,
+ * and NULL returned. `made` may be NULL. */
+rbe_layer *rbe_layer_around(rbe_layer *made, rbe_layer *const *inner, size_t count);
+
+/* The most scratch memory that a layer inside needs: it is given back after each. */
+size_t rbe_layer_largest_scratch(const rbe_layer *layer, size_t rows);
+
 /* Goes through a layer and all inside, parents first; each once, at its first place. Ends where `see` returns false, and
  * returns that. */
 typedef bool rbe_layer_visitor(void *user, rbe_layer *layer);
@@ -60,7 +67,8 @@ void rbe_layer_set_owner(rbe_layer *layer, const rbe_model *owner);
 const rbe_layer_type *rbe_layer_type_of(const char *kind);
 
 extern const rbe_layer_type rbe_dense_type, rbe_linear_type, rbe_dropout_type, rbe_sequential_type, rbe_residual_type,
-    rbe_repeat_type, rbe_bag_type, rbe_rms_norm_type;
+    rbe_repeat_type, rbe_bag_type, rbe_rms_norm_type, rbe_layer_norm_type, rbe_embedding_type, rbe_positions_type,
+    rbe_unembedding_type, rbe_attention_type, rbe_block_type;
 
 /* The n-th type of a storable operation; NULL past the last. */
 const rbe_layer_type *rbe_operation_type(size_t n);

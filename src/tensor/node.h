@@ -14,7 +14,8 @@ typedef struct rbe_record {
     rbe_var *parents[];
 } rbe_record;
 
-struct rbe_layer; /* of rbe/nn.h */
+struct rbe_layer;   /* of rbe/nn.h */
+struct rbe_context; /* of tensor/context.h */
 
 struct rbe_tape {
     rbe_arena arena;
@@ -30,7 +31,8 @@ struct rbe_tape {
     /* Told of the input of each layer that is applied; NULL: nobody is. */
     void (*see_layer)(void *user, const struct rbe_layer *layer, rbe_var *x);
     void *see_user;
-    rbe_var inert; /* what a failed operation returns */
+    struct rbe_context *context; /* of a text that is read piece by piece; NULL: none */
+    rbe_var inert;               /* what a failed operation returns */
 };
 
 /* RBE_OK, or fails with the tape's own error, so that what rbe_last_error says is the first one. */

@@ -2,6 +2,7 @@
  *
  *     relu      max(x, 0)                              f' = 1 for x > 0, else 0
  *     gelu      x Phi(x) = x/2 erfc(-x / sqrt 2)       f' = Phi(x) + x phi(x)
+ *     gelu_tanh x s, s = sigmoid(2 u), u = c (x + a x^3)    f' = s + 2 x s (1 - s) u',  u' = c (1 + 3 a x^2)
  *     tanh      tanh x                                 f' = (1 - y)(1 + y)
  *     sigmoid   1 / (1 + exp(-x))                      f' = y (1 - y)
  *
@@ -11,6 +12,7 @@
 #include <math.h>
 
 #include "tensor/elementwise.h"
+#include "tensor/exponential.h"
 
 /* Written so that a NaN passes and is found later. */
 static inline float relu(float x) { return x < 0.0f ? 0.0f : x; }
@@ -46,6 +48,33 @@ static void gelu_backward_range(void *v, size_t first, size_t count) { rbe_apply
 static rbe_status gelu_backward(rbe_var *self) { return rbe_elementwise_backward(self, gelu_backward_range); }
 
 rbe_var *rbe_gelu(rbe_var *x) { return rbe_elementwise("gelu", x, gelu_forward_range, gelu_backward); }
+
+/* 2 u, and its derivative; 2 sqrt(2 / pi) = 1.595769.. */
+static inline float gelu_argument(float x) { return 1.59576912f * x * (1.0f + 0.044715f * x * x); }
+
+static inline float gelu_slope(float x) { return 1.59576912f * (1.0f + 0.134145f * x * x); }
+
+static inline float fast_sigmoid(float x) { return 1.0f / (1.0f + rbe_exponential(-x)); }
+
+static inline float gelu_tanh(float x) { return x * fast_sigmoid(gelu_argument(x)); }
+
+static inline float gelu_tanh_chain(float g, float x, float y) {
+    (void)y;
+    float s = fast_sigmoid(gelu_argument(x));
+    return g * (s + x * s * (1.0f - s) * gelu_slope(x));
+}
+
+static void gelu_tanh_forward_range(void *v, size_t first, size_t count) { rbe_apply(v, first, count, gelu_tanh); }
+
+static void gelu_tanh_backward_range(void *v, size_t first, size_t count) {
+    rbe_apply_chain(v, first, count, gelu_tanh_chain);
+}
+
+static rbe_status gelu_tanh_backward(rbe_var *self) { return rbe_elementwise_backward(self, gelu_tanh_backward_range); }
+
+rbe_var *rbe_gelu_tanh(rbe_var *x) {
+    return rbe_elementwise("gelu_tanh", x, gelu_tanh_forward_range, gelu_tanh_backward);
+}
 
 static inline float tanh_chain(float g, float x, float y) {
     (void)x;

@@ -1,0 +1,35 @@
+/* exp(x) in a form that compilers turn into vector instructions, to 2 units in the last place:
+ *
+ *     exp(x) = 2^n exp(r),   n = x / ln 2 rounded,   r = x - n ln 2 within +- ln 2 / 2
+ *
+ * ln 2 is split in two, so that the difference is exact enough; exp(r) is a polynomial of degree 6 (Taylor: its error is
+ * 2e-9 there). Below -87 it is exp(-87), 1.6e-38, above 88 exp(88); a NaN stays one.
+ */
+#ifndef RBE_TENSOR_EXPONENTIAL_H
+#define RBE_TENSOR_EXPONENTIAL_H
+
+#include <stdint.h>
+#include <string.h>
+
+static inline float rbe_exponential(float x) {
+    /* 1.5 2^23: sums with it are rounded to whole numbers, which then stand in their lowest bits. */
+    const float shift = 12582912.0f;
+    float bounded = x < -87.0f ? -87.0f : x;
+    bounded = bounded > 88.0f ? 88.0f : bounded;
+    float shifted = bounded * 1.44269504f + shift, n = shifted - shift;
+    float r = bounded - n * 0.693359375f + n * 2.12194440e-4f;
+    float p = 1.0f / 720.0f;
+    p = p * r + 1.0f / 120.0f;
+    p = p * r + 1.0f / 24.0f;
+    p = p * r + 1.0f / 6.0f;
+    p = p * r + 0.5f;
+    p = p * r * r + r + 1.0f;
+    uint32_t bits;
+    memcpy(&bits, &shifted, sizeof bits);
+    bits = (bits + 127) << 23; /* what is above n is shifted out */
+    float power;
+    memcpy(&power, &bits, sizeof power);
+    return p * power;
+}
+
+#endif

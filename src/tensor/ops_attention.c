@@ -1,0 +1,236 @@
+/* Causal self-attention of several heads (Vaswani et al. 2017), without a matrix of all scores.
+ *
+ * A row of qkv is a query, a key and a value, C numbers each, which H heads share out, d = C / H each. For each sequence
+ * and head, with i the place of a query and j that of a key:
+ *
+ *     S_ij = q_i . k_j / sqrt d,  j <= i         P_ij = m_ij exp(S_ij - L_i)        L_i = log sum_j exp(S_ij)
+ *     y_i  = sum_j P_ij v_j                       m_ij: of dropout, 0 or 1 / (1 - p)
+ *
+ * Forward keeps L alone. Backward computes tiles of P again (Dao et al. 2022): with D_i = dL/dy_i . y_i
+ *
+ *     dv_j = sum_i P_ij dy_i     dS_ij = exp(S_ij - L_i) (m_ij dy_i . v_j - D_i)
+ *     dq_i = sum_j dS_ij k_j / sqrt d             dk_j = sum_i dS_ij q_i / sqrt d
+ *
+ * A task is a head of a sequence. It works on TILE queries and all keys before them at a time, by dense products.
+ */
+#include <cblas.h>
+#include <limits.h>
+#include <math.h>
+
+#include "base/blas.h"
+#include "base/parallel.h"
+#include "base/sizes.h"
+#include "base/splitmix.h"
+#include "tensor/exponential.h"
+#include "tensor/node.h"
+
+enum { TILE = 64 };
+
+typedef struct attention {
+    size_t sequences, length, heads, width, head; /* C, d */
+    float scale;                                  /* 1 / sqrt d */
+    float probability, kept;                      /* of dropout; 1 / (1 - p) */
+    uint64_t key;                                 /* of its masks */
+    float *log_sums;                              /* L: sequences x heads x length; NULL in inference */
+} attention;
+
+/* What the tasks read and write. */
+typedef struct attending {
+    attention a;
+    const float *qkv, *g; /* g: dL/dy */
+    const float *y_read;
+    float *y, *gx;
+    float *scratch; /* of each worker */
+    size_t scratch_each;
+} attending;
+
+/* A head of a sequence. */
+typedef struct head_view {
+    size_t at;               /* of the task: for masks and sums */
+    const float *q, *k, *v;  /* rows are 3 C apart */
+    size_t place;            /* in y, whose rows are C apart */
+} head_view;
+
+static head_view view_of(const attending *t, size_t task) {
+    const attention *a = &t->a;
+    size_t sequence = task / a->heads, head = task % a->heads;
+    const float *q = t->qkv + sequence * a->length * 3 * a->width + head * a->head;
+    return (head_view){.at = task,
+                       .q = q,
+                       .k = q + a->width,
+                       .v = q + 2 * a->width,
+                       .place = sequence * a->length * a->width + head * a->head};
+}
+
+static void multiply(bool transpose_a, bool transpose_b, size_t m, size_t n, size_t k, float factor, const float *a,
+                     size_t lda, const float *b, size_t ldb, float keep, float *c, size_t ldc) {
+    cblas_sgemm(CblasRowMajor, transpose_a ? CblasTrans : CblasNoTrans, transpose_b ? CblasTrans : CblasNoTrans, (int)m,
+                (int)n, (int)k, factor, a, (int)lda, b, (int)ldb, keep, c, (int)ldc);
+}
+
+/* The factor of dropout of score (i, j) of a task; no masks, no dropout: 1. */
+static inline float mask(const attention *a, size_t task, size_t i, size_t j) {
+    if (a->probability == 0.0f) return 1.0f;
+    uint64_t n = (task * a->length + i) * a->length + j;
+    uint64_t threshold = (uint64_t)((double)a->probability * 0x1p53);
+    return rbe_splitmix64(a->key + n * RBE_SPLITMIX_STEP) >> 11 >= threshold ? a->kept : 0.0f;
+}
+
+/* Scores of `rows` queries from `first` on: S, rows x keys, keys = first + rows. */
+static void score_tile(const attention *a, const head_view *h, size_t first, size_t rows, float *s) {
+    size_t ld = 3 * a->width, keys = first + rows;
+    multiply(false, true, rows, keys, a->head, a->scale, h->q + first * ld, ld, h->k, ld, 0.0f, s, keys);
+}
+
+/* ---- values -------------------------------------------------------------------------------------------------- */
+
+/* Turns the scores of a row, of which `count` are of keys that it may see, into exp(S - max), and the others into 0;
+ * returns the sum. */
+static float exponentials(float *restrict s, size_t count, size_t keys, float *most) {
+    float largest = s[0], sum = 0.0f;
+    for (size_t j = 1; j < count; j++) largest = s[j] > largest ? s[j] : largest;
+    for (size_t j = 0; j < count; j++) s[j] = rbe_exponential(s[j] - largest);
+    for (size_t j = 0; j < count; j++) sum += s[j];
+    for (size_t j = count; j < keys; j++) s[j] = 0.0f;
+    *most = largest;
+    return sum;
+}
+
+static void attend_tile(const attending *t, const head_view *h, size_t first, size_t rows, float *s) {
+    const attention *a = &t->a;
+    size_t keys = first + rows, ld = 3 * a->width;
+    score_tile(a, h, first, rows, s);
+    for (size_t r = 0; r < rows; r++) {
+        float *row = s + r * keys, most;
+        float sum = exponentials(row, first + r + 1, keys, &most), inverse = 1.0f / sum;
+        if (a->log_sums) a->log_sums[h->at * a->length + first + r] = most + logf(sum);
+        for (size_t j = 0; j <= first + r; j++) row[j] *= inverse * mask(a, h->at, first + r, j);
+    }
+    multiply(false, false, rows, a->head, keys, 1.0f, s, keys, h->v, ld, 0.0f, t->y + h->place + first * a->width,
+             a->width);
+}
+
+static void attend(void *context, size_t task, size_t worker) {
+    const attending *t = context;
+    const head_view h = view_of(t, task);
+    for (size_t first = 0; first < t->a.length; first += TILE)
+        attend_tile(t, &h, first, rbe_at_most(t->a.length - first, TILE), t->scratch + worker * t->scratch_each);
+}
+
+/* ---- gradients ----------------------------------------------------------------------------------------------- */
+
+/* s becomes P with its masks, ds (of dy . v) becomes dS. */
+static void chain_row(const attention *a, size_t task, size_t i, float log_sum, float d, float *restrict s,
+                      float *restrict ds, size_t keys) {
+    if (a->probability == 0.0f)
+        for (size_t j = 0; j <= i; j++) {
+            float p = rbe_exponential(s[j] - log_sum);
+            s[j] = p;
+            ds[j] = p * (ds[j] - d);
+        }
+    else
+        for (size_t j = 0; j <= i; j++) {
+            float p = rbe_exponential(s[j] - log_sum), m = mask(a, task, i, j);
+            s[j] = p * m;
+            ds[j] = p * (m * ds[j] - d);
+        }
+    for (size_t j = i + 1; j < keys; j++) s[j] = ds[j] = 0.0f;
+}
+
+static float dot(const float *a, const float *b, size_t count) {
+    float sum = 0.0f;
+    for (size_t n = 0; n < count; n++) sum += a[n] * b[n];
+    return sum;
+}
+
+static void chain_tile(const attending *t, const head_view *h, size_t first, size_t rows, float *s, float *ds) {
+    const attention *a = &t->a;
+    const size_t keys = first + rows, ld = 3 * a->width, d = a->head;
+    const float *g = t->g + h->place + first * a->width, *y = t->y_read + h->place + first * a->width;
+    float *gq = t->gx + (h->q - t->qkv), *gk = gq + a->width, *gv = gk + a->width;
+    score_tile(a, h, first, rows, s);
+    multiply(false, true, rows, keys, d, 1.0f, g, a->width, h->v, ld, 0.0f, ds, keys);
+    for (size_t r = 0; r < rows; r++)
+        chain_row(a, h->at, first + r, a->log_sums[h->at * a->length + first + r],
+                  dot(g + r * a->width, y + r * a->width, d), s + r * keys, ds + r * keys, keys);
+    multiply(true, false, keys, d, rows, 1.0f, s, keys, g, a->width, 1.0f, gv, ld);
+    multiply(false, false, rows, d, keys, a->scale, ds, keys, h->k, ld, 1.0f, gq + first * ld, ld);
+    multiply(true, false, keys, d, rows, a->scale, ds, keys, h->q + first * ld, ld, 1.0f, gk, ld);
+}
+
+static void chain(void *context, size_t task, size_t worker) {
+    const attending *t = context;
+    const head_view h = view_of(t, task);
+    float *s = t->scratch + worker * t->scratch_each, *ds = s + t->scratch_each / 2;
+    for (size_t first = 0; first < t->a.length; first += TILE)
+        chain_tile(t, &h, first, rbe_at_most(t->a.length - first, TILE), s, ds);
+}
+
+/* Runs a task for each head of each sequence, with `tiles` tiles of scratch for each worker. */
+static rbe_status run(rbe_var *var, attending *t, size_t tiles, rbe_task *task) {
+    const size_t tasks = t->a.sequences * t->a.heads;
+    const size_t threads = rbe_blas_enter(rbe_at_most((size_t)rbe_threads(), tasks));
+    if (threads == 0) return rbe_last_status();
+    rbe_tape_mark mark = rbe_tape_here(var);
+    t->scratch_each = tiles * rbe_at_most(t->a.length, TILE) * t->a.length;
+    t->scratch = rbe_tape_take(var, threads * t->scratch_each, sizeof *t->scratch);
+    rbe_status status = t->scratch ? RBE_OK : rbe_last_status();
+    if (t->scratch) rbe_parallel(threads, tasks, task, t);
+    rbe_tape_return(var, mark);
+    rbe_blas_leave(threads);
+    return status;
+}
+
+static rbe_status attention_backward(rbe_var *self) {
+    rbe_var *x = self->parents[0];
+    attending t = {.a = *(const attention *)self->context,
+                   .qkv = x->value.data,
+                   .g = self->grad,
+                   .y_read = self->value.data,
+                   .gx = rbe_grad_zeroed(x)};
+    return t.gx ? run(self, &t, 2, chain) : rbe_last_status();
+}
+
+/* ---- the operation ------------------------------------------------------------------------------------------- */
+
+static rbe_var *check(rbe_var *qkv, size_t heads, float dropout) {
+    const rbe_tensor *x = &qkv->value;
+    const size_t columns = x->shape[x->dims - 1];
+    char shape[RBE_SHAPE_TEXT];
+    if (x->dims < 2 || heads == 0 || columns % 3 != 0 || columns / 3 % heads != 0 || columns > INT_MAX ||
+        x->shape[x->dims - 2] > INT_MAX)
+        return rbe_tape_fail(qkv, RBE_INPUT_DIMENSION_MISMATCH,
+                             "attention: expected (.., places, 3 x width), width a multiple of %zu heads, found %s",
+                             heads, rbe_shape_text(x, shape));
+    if (!(dropout >= 0.0f && dropout < 1.0f))
+        return rbe_tape_fail(qkv, RBE_INVALID_ARGUMENT, "attention: expected a dropout in 0 <= p < 1, found %g",
+                             (double)dropout);
+    return NULL;
+}
+
+rbe_var *rbe_attention(rbe_var *qkv, size_t heads, float dropout) {
+    rbe_var *failed;
+    if (!rbe_operands_ok("attention", &qkv, 1, &failed)) return failed;
+    if ((failed = check(qkv, heads, dropout))) return failed;
+    const rbe_tensor *x = &qkv->value;
+    size_t shape[RBE_MAX_DIMS];
+    memcpy(shape, x->shape, sizeof shape);
+    shape[x->dims - 1] /= 3;
+    rbe_var *y = rbe_node("attention", &qkv, 1, x->dims, shape, attention_backward, sizeof(attention));
+    if (!rbe_ok(y)) return y;
+    rbe_tape *tape = y->tape;
+    attention *a = y->context;
+    *a = (attention){.length = shape[x->dims - 2], .heads = heads, .width = shape[x->dims - 1]};
+    a->head = a->width / heads;
+    a->sequences = rbe_tensor_count(&y->value) / a->length / a->width;
+    a->scale = (float)(1.0 / sqrt((double)a->head));
+    if (!tape->inference && !tape->drops_nothing && dropout > 0.0f) {
+        a->probability = dropout;
+        a->kept = 1.0f / (1.0f - dropout);
+        a->key = rbe_splitmix64(tape->seed ^ rbe_splitmix64(tape->draws++));
+    }
+    if (y->needs_grad && !(a->log_sums = rbe_tape_take(y, a->sequences * heads * a->length, sizeof *a->log_sums)))
+        return rbe_tape_fail_last(y);
+    attending t = {.a = *a, .qkv = x->data, .y = y->value.data};
+    return run(y, &t, 1, attend) == RBE_OK ? y : rbe_tape_fail_last(y);
+}
