@@ -28,6 +28,8 @@ typedef struct rbe_dataset {
     float *targets;       /* count x target_width, finite; NULL: none */
     size_t target_width;  /* numbers of a target; 0 without targets */
     float *weights;       /* count, >= 0: how much a sample's loss counts; NULL: all the same */
+    size_t stride;        /* tokens and labels of a sample begin so many places behind those of the one before: windows
+                             of one text, which may overlap. 0: samples stand one after the other */
     bool owned;           /* the arrays are the library's: set by the functions that fill a data set, else false */
 } rbe_dataset;
 
@@ -75,6 +77,42 @@ RBE_API rbe_status rbe_dataset_write_idx(const rbe_dataset *data, const char *im
  * elastic jitter, pen thickness, blur and noise, all from the seed. */
 RBE_API rbe_status rbe_digits_generate(rbe_dataset *data, size_t count, uint64_t seed);
 
+/* ---- text ---------------------------------------------------------------------------------------------------- */
+
+/* The content of a regular file, followed by a zero; *bytes is its size. NULL on failure: IO_ERROR, INSUFFICIENT_MEMORY,
+ * BAD_FORMAT beyond rbe_set_max_read_bytes. To be freed by rbe_text_free. */
+RBE_API char *rbe_text_read(const char *path, size_t *bytes);
+RBE_API void rbe_text_free(char *text); /* NULL is allowed */
+
+/* Numbers for the characters of a text. */
+typedef struct rbe_vocabulary rbe_vocabulary;
+
+/* All characters that a text in UTF-8 has, in the order of their code points. BAD_FORMAT names the first byte that is no
+ * UTF-8, or 0; INVALID_ARGUMENT for an empty text. Or all 256 bytes, for which any text will do. NULL on failure. */
+RBE_API rbe_vocabulary *rbe_vocabulary_of_text(const char *text, size_t bytes);
+RBE_API rbe_vocabulary *rbe_vocabulary_of_bytes(void);
+RBE_API void rbe_vocabulary_free(rbe_vocabulary *vocabulary); /* NULL is allowed */
+
+RBE_API size_t rbe_vocabulary_size(const rbe_vocabulary *vocabulary);
+
+/* Its characters in the order of their ids, of which rbe_vocabulary_of_text makes it again: to be kept with a model
+ * (rbe_model_set_metadata). NULL: bytes. */
+RBE_API const char *rbe_vocabulary_text(const rbe_vocabulary *vocabulary);
+
+/* The ids of a text, *count of them, at most one for each byte; ids NULL: counted only. INVALID_ARGUMENT names a
+ * character that the vocabulary has not, BAD_FORMAT a byte that is no UTF-8. */
+RBE_API rbe_status rbe_vocabulary_encode(const rbe_vocabulary *vocabulary, const char *text, size_t bytes, int32_t *ids,
+                                         size_t *count);
+
+/* Writes the bytes of an id, and a zero behind them; returns how many they are: 0 for an id that is none. */
+#define RBE_CHARACTER_SIZE 5
+RBE_API size_t rbe_vocabulary_decode(const rbe_vocabulary *vocabulary, int32_t id, char text[RBE_CHARACTER_SIZE]);
+
+/* Windows of `length` places, `stride` apart, as samples: tokens, and as labels the ids one place later. Nothing is copied:
+ * the ids are borrowed. INVALID_ARGUMENT for fewer than length + 1 of them, and for one that is not below `classes`. */
+RBE_API rbe_status rbe_dataset_from_windows(rbe_dataset *data, int32_t *ids, size_t count, size_t length, size_t stride,
+                                            int32_t classes);
+
 /* ---- batches ------------------------------------------------------------------------------------------------- */
 
 /* The samples in a seeded random order, `batch` at a time; the last batch of an epoch may be smaller. A new one
@@ -84,7 +122,8 @@ typedef struct rbe_batches rbe_batches;
 /* What the data set has; the rest is NULL, and of a tensor its data. */
 typedef struct rbe_batch {
     rbe_tensor x;          /* rows x features; of tokens: nothing */
-    const int32_t *tokens; /* rows x features */
+    const int32_t *tokens; /* rows x token_width */
+    size_t token_width;    /* 0 without tokens */
     const int32_t *labels; /* rows x label_width */
     size_t label_width;    /* 0 without labels */
     rbe_tensor targets;    /* rows x target_width */

@@ -8,6 +8,7 @@
 #include "rbe/codec.h"
 #include "rbe/data.h"
 #include "rbe/extend.h"
+#include "rbe/gpt.h"
 #include "rbe/io.h"
 #include "rbe/nn.h"
 #include "rbe/op.h"

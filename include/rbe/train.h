@@ -201,6 +201,7 @@ typedef rbe_status (*rbe_progress_callback)(void *user, const rbe_progress *prog
 typedef struct rbe_fit_options {
     size_t epochs;         /* default 1 */
     size_t batch;          /* default 128 */
+    size_t epoch_batches;  /* an epoch ends after so many, each begins anew with other samples; default: all samples */
     size_t accumulate;     /* batches of a step; default 1. The last step of an epoch may have fewer. */
     uint64_t seed;         /* order of the samples, dropout */
     rbe_schedule schedule; /* base 0: the optimiser's own rate; total 0: the length of this training */

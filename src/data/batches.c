@@ -100,6 +100,12 @@ static void copy_row(void *rows, size_t to, const void *source, size_t from, siz
     if (rows) memcpy((char *)rows + to * bytes, (const char *)source + from * bytes, bytes);
 }
 
+/* The same of ids, whose rows may overlap in the source. */
+static void copy_ids(const rbe_dataset *data, int32_t *rows, size_t to, const int32_t *source, size_t from,
+                     size_t width) {
+    if (rows) memcpy(rows + to * width, source + from * rbe_stride(data, width), width * sizeof *rows);
+}
+
 static void copy_sample(const rbe_batches *b, size_t row, size_t sample) {
     const rbe_dataset *data = b->data;
     size_t features = data->features, bytes = features * sizeof(float);
@@ -107,8 +113,8 @@ static void copy_sample(const rbe_batches *b, size_t row, size_t sample) {
         pixels_to_floats(data->pixels + sample * features, b->x + row * features, features);
     else
         copy_row(b->x, row, data->values, sample, bytes);
-    copy_row(b->tokens, row, data->tokens, sample, bytes);
-    copy_row(b->labels, row, data->labels, sample, rbe_label_width(data) * sizeof(int32_t));
+    copy_ids(data, b->tokens, row, data->tokens, sample, features);
+    copy_ids(data, b->labels, row, data->labels, sample, rbe_label_width(data));
     copy_row(b->targets, row, data->targets, sample, data->target_width * sizeof(float));
     copy_row(b->weights, row, data->weights, sample, sizeof(float));
 }
@@ -133,6 +139,7 @@ bool rbe_batches_next(rbe_batches *batches, rbe_batch *batch) {
     batches->next += rows;
     *batch =
         (rbe_batch){.tokens = batches->tokens, .labels = batches->labels, .weights = batches->weights, .rows = rows};
+    if (batches->tokens) batch->token_width = data->features;
     if (batches->x) batch->x = rbe_tensor_2d(batches->x, rows, data->features);
     if (batches->labels) batch->label_width = rbe_label_width(data);
     if (batches->targets) batch->targets = rbe_tensor_2d(batches->targets, rows, data->target_width);

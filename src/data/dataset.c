@@ -32,6 +32,9 @@ static rbe_status check_inputs(const char *who, const rbe_dataset *data) {
         return rbe_fail(RBE_INVALID_ARGUMENT,
                         "%s: expected samples and features, and no more than can be addressed, found %zu and %zu", who,
                         data->count, data->features);
+    if (data->stride > 0 && (!data->tokens || !addressable(data->count, data->stride)))
+        return rbe_fail(RBE_INVALID_ARGUMENT, "%s: a stride of %zu: expected tokens, and places that can be addressed",
+                        who, data->stride);
     int inputs = !!data->pixels + !!data->values + !!data->tokens;
     if (inputs == 1) return RBE_OK;
     return rbe_fail(RBE_INVALID_ARGUMENT, "%s: expected one of pixels, values and tokens, found %d of them", who,
@@ -146,8 +149,8 @@ rbe_status rbe_dataset_split(rbe_dataset *data, size_t count, rbe_dataset *last)
     size_t inputs = data->count * data->features;
     if (view.pixels) view.pixels += inputs;
     if (view.values) view.values += inputs;
-    if (view.tokens) view.tokens += inputs;
-    if (view.labels) view.labels += data->count * rbe_label_width(data);
+    if (view.tokens) view.tokens += data->count * rbe_stride(data, data->features);
+    if (view.labels) view.labels += data->count * rbe_stride(data, rbe_label_width(data));
     if (view.targets) view.targets += data->count * data->target_width;
     if (view.weights) view.weights += data->count;
     *last = view;

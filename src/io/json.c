@@ -10,26 +10,12 @@
 #include <pthread.h>
 #include <string.h>
 
-/* Bytes of the UTF-8 character at `text`, 0 if it is none: overlong forms, surrogates and numbers beyond 10FFFF
- * are none (Unicode, table 3-7). */
-static size_t utf8_character(const uint8_t *text, size_t length) {
-    uint8_t first = text[0], low = 0x80, high = 0xbf;
-    if (first < 0x80) return 1;
-    size_t bytes = first < 0xe0 ? 2 : first < 0xf0 ? 3 : 4;
-    if (first < 0xc2 || first > 0xf4 || bytes > length) return 0;
-    if (first == 0xe0) low = 0xa0;
-    if (first == 0xed) high = 0x9f;
-    if (first == 0xf0) low = 0x90;
-    if (first == 0xf4) high = 0x8f;
-    for (size_t n = 1; n < bytes; n++, low = 0x80, high = 0xbf)
-        if (text[n] < low || text[n] > high) return 0;
-    return bytes;
-}
+#include "base/utf8.h"
 
 size_t rbe_utf8_length(const char *text, size_t length) {
     size_t at = 0;
     while (at < length) {
-        size_t bytes = utf8_character((const uint8_t *)text + at, length - at);
+        size_t bytes = rbe_utf8_character(text + at, length - at, NULL);
         if (bytes == 0) break;
         at += bytes;
     }

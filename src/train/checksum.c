@@ -40,8 +40,8 @@ rbe_checksum rbe_checksum_of_data(const rbe_dataset *data) {
     rbe_checksum sum = {0};
     add_rows(&sum, data->pixels, data->count, data->features);
     add_rows(&sum, data->values, data->count, data->features * sizeof(float));
-    add_rows(&sum, data->tokens, data->count, data->features * sizeof(int32_t));
-    add_rows(&sum, data->labels, data->count, rbe_label_width(data) * sizeof(int32_t));
+    add_rows(&sum, data->tokens, rbe_places(data, data->features), sizeof(int32_t));
+    add_rows(&sum, data->labels, rbe_places(data, rbe_label_width(data)), sizeof(int32_t));
     add_rows(&sum, data->targets, data->count, data->target_width * sizeof(float));
     add_rows(&sum, data->weights, data->count, sizeof(float));
     return sum;

@@ -60,8 +60,13 @@ static rbe_status check_arguments(const rbe_model *model, const rbe_optim *optim
     return check_optim(model, optim);
 }
 
+size_t rbe_epoch_batches(const rbe_fit_options *o, size_t samples) {
+    const size_t all = rbe_pieces(samples, o->batch);
+    return o->epoch_batches > 0 ? rbe_at_most(all, o->epoch_batches) : all;
+}
+
 size_t rbe_steps_per_epoch(const rbe_fit_options *o, size_t samples) {
-    return rbe_pieces(rbe_pieces(samples, o->batch), o->accumulate);
+    return rbe_pieces(rbe_epoch_batches(o, samples), o->accumulate);
 }
 
 static rbe_fit_options with_defaults(const rbe_fit_options *options, const rbe_optim *optim, size_t samples) {
@@ -178,14 +183,15 @@ static rbe_status stop_if_asked(rbe_training *t) {
 }
 
 static rbe_status run_steps(rbe_training *t, rbe_batches *batches) {
-    RBE_TRY(rbe_tape_reserve(t->step.tape, rbe_step_tape_bytes(t->step.model, t->options.batch)));
+    RBE_TRY(rbe_tape_reserve(t->step.tape, rbe_step_tape_bytes(t->step.model, t->options.batch * rbe_row_places(t->train))));
     rbe_batch batch;
     rbe_batches_start(batches, t->progress.epoch);
     rbe_batches_skip(batches, t->batches_done);
     rbe_tape_set_draws(t->step.tape, t->draws);
-    while (rbe_batches_next(batches, &batch)) {
+    const size_t all = rbe_epoch_batches(&t->options, t->train->count);
+    while (t->batches_done < all && rbe_batches_next(batches, &batch)) {
         t->progress.step = t->steps_done;
-        RBE_TRY(train_batch(t, &batch, rbe_batches_per_epoch(batches) - t->batches_done));
+        RBE_TRY(train_batch(t, &batch, all - t->batches_done));
         t->batches_done++;
         if (!t->step.done) continue;
         t->steps_done++;

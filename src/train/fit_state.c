@@ -65,6 +65,7 @@ static rbe_status same(const rbe_training *t, const sameness *s) {
     RBE_TRY(samples(s, "train", t->train));
     RBE_TRY(samples(s, "test", t->test));
     RBE_TRY(number(s, "batch", (double)o->batch));
+    RBE_TRY(number(s, "epoch batches", (double)rbe_epoch_batches(o, t->train->count)));
     RBE_TRY(number(s, "accumulate", (double)o->accumulate));
     RBE_TRY(text(s, "seed", seed));
     RBE_TRY(text(s, "loss", loss_name(&o->loss)));
@@ -189,7 +190,7 @@ static rbe_status write_state(void *user, rbe_writer *w) {
 /* The numbers of epochs, batches and steps fit each other. */
 static rbe_status check_place(const rbe_training *t, rbe_reader *r) {
     const rbe_fit_options *o = &t->options;
-    const size_t batches = rbe_pieces(t->train->count, o->batch), per_epoch = rbe_steps_per_epoch(o, t->train->count);
+    const size_t batches = rbe_epoch_batches(o, t->train->count), per_epoch = rbe_steps_per_epoch(o, t->train->count);
     const bool whole = t->batches_done % o->accumulate == 0 || t->batches_done == batches;
     size_t steps;
     if (t->batches_done <= batches && whole && !__builtin_mul_overflow(t->progress.epoch, per_epoch, &steps) &&

@@ -37,7 +37,8 @@ typedef struct rbe_training {
     double start, epoch_start, training_seconds;
 } rbe_training;
 
-/* Steps of an epoch of so many samples. */
+/* Batches and steps of an epoch of so many samples. */
+size_t rbe_epoch_batches(const rbe_fit_options *options, size_t samples);
 size_t rbe_steps_per_epoch(const rbe_fit_options *options, size_t samples);
 
 /* What a callback has set with rbe_optim_set_lr is the schedule's new base, and the optimiser's own rate from now on. */
