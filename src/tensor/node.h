@@ -24,6 +24,9 @@ struct rbe_tape {
     rbe_status status;
     char error[256];
     bool inference;
+    rbe_var *loss;      /* of the last rbe_backward */
+    bool recycles;      /* gradients that a backward has passed on become memory for others */
+    void *free_grads;   /* of such gradients: each begins with a pointer to the next and its bytes */
     bool drops_nothing; /* dropout does nothing, as in inference, but gradients are recorded */
     uint64_t seed;
     uint64_t draws;    /* random masks drawn since the tape was made: each has a stream of its own */
@@ -37,6 +40,9 @@ struct rbe_tape {
 
 /* RBE_OK, or fails with the tape's own error, so that what rbe_last_error says is the first one. */
 rbe_status rbe_tape_report(const rbe_tape *tape);
+
+/* rbe_backward, after which the gradients of leaves alone are there: it takes half the memory. */
+rbe_status rbe_backward_frugal(rbe_var *loss);
 
 /* Scratch and other temporaries of the step. */
 static inline rbe_arena *rbe_tape_arena(rbe_var *var) { return &var->tape->arena; }

@@ -12,7 +12,7 @@
 #include <math.h>
 
 #include "tensor/elementwise.h"
-#include "tensor/exponential.h"
+#include "tensor/loops.h"
 
 /* Written so that a NaN passes and is found later. */
 static inline float relu(float x) { return x < 0.0f ? 0.0f : x; }
@@ -49,25 +49,14 @@ static rbe_status gelu_backward(rbe_var *self) { return rbe_elementwise_backward
 
 rbe_var *rbe_gelu(rbe_var *x) { return rbe_elementwise("gelu", x, gelu_forward_range, gelu_backward); }
 
-/* 2 u, and its derivative; 2 sqrt(2 / pi) = 1.595769.. */
-static inline float gelu_argument(float x) { return 1.59576912f * x * (1.0f + 0.044715f * x * x); }
-
-static inline float gelu_slope(float x) { return 1.59576912f * (1.0f + 0.134145f * x * x); }
-
-static inline float fast_sigmoid(float x) { return 1.0f / (1.0f + rbe_exponential(-x)); }
-
-static inline float gelu_tanh(float x) { return x * fast_sigmoid(gelu_argument(x)); }
-
-static inline float gelu_tanh_chain(float g, float x, float y) {
-    (void)y;
-    float s = fast_sigmoid(gelu_argument(x));
-    return g * (s + x * s * (1.0f - s) * gelu_slope(x));
+static void gelu_tanh_forward_range(void *values, size_t first, size_t count) {
+    const rbe_values *v = values;
+    rbe_loops_here()->gelu(v->x + first, v->y + first, count);
 }
 
-static void gelu_tanh_forward_range(void *v, size_t first, size_t count) { rbe_apply(v, first, count, gelu_tanh); }
-
-static void gelu_tanh_backward_range(void *v, size_t first, size_t count) {
-    rbe_apply_chain(v, first, count, gelu_tanh_chain);
+static void gelu_tanh_backward_range(void *values, size_t first, size_t count) {
+    const rbe_values *v = values;
+    rbe_loops_here()->gelu_chain(v->g + first, v->x + first, v->gx + first, v->add, count);
 }
 
 static rbe_status gelu_tanh_backward(rbe_var *self) { return rbe_elementwise_backward(self, gelu_tanh_backward_range); }

@@ -16,12 +16,13 @@
 #include <cblas.h>
 #include <limits.h>
 #include <math.h>
+#include <string.h>
 
 #include "base/blas.h"
 #include "base/parallel.h"
 #include "base/sizes.h"
 #include "base/splitmix.h"
-#include "tensor/exponential.h"
+#include "tensor/loops.h"
 #include "tensor/node.h"
 
 enum { TILE = 64 };
@@ -87,13 +88,11 @@ static void score_tile(const attention *a, const head_view *h, size_t first, siz
 /* Turns the scores of a row, of which `count` are of keys that it may see, into exp(S - max), and the others into 0;
  * returns the sum. */
 static float exponentials(float *restrict s, size_t count, size_t keys, float *most) {
-    float largest = s[0], sum = 0.0f;
+    float largest = s[0];
     for (size_t j = 1; j < count; j++) largest = s[j] > largest ? s[j] : largest;
-    for (size_t j = 0; j < count; j++) s[j] = rbe_exponential(s[j] - largest);
-    for (size_t j = 0; j < count; j++) sum += s[j];
     for (size_t j = count; j < keys; j++) s[j] = 0.0f;
     *most = largest;
-    return sum;
+    return rbe_loops_here()->exponentials(s, largest, count);
 }
 
 static void attend_tile(const attending *t, const head_view *h, size_t first, size_t rows, float *s) {
@@ -104,7 +103,8 @@ static void attend_tile(const attending *t, const head_view *h, size_t first, si
         float *row = s + r * keys, most;
         float sum = exponentials(row, first + r + 1, keys, &most), inverse = 1.0f / sum;
         if (a->log_sums) a->log_sums[h->at * a->length + first + r] = most + logf(sum);
-        for (size_t j = 0; j <= first + r; j++) row[j] *= inverse * mask(a, h->at, first + r, j);
+        for (size_t j = 0; j <= first + r; j++) row[j] *= inverse;
+        for (size_t j = 0; a->probability > 0.0f && j <= first + r; j++) row[j] *= mask(a, h->at, first + r, j);
     }
     multiply(false, false, rows, a->head, keys, 1.0f, s, keys, h->v, ld, 0.0f, t->y + h->place + first * a->width,
              a->width);
@@ -122,17 +122,14 @@ static void attend(void *context, size_t task, size_t worker) {
 /* s becomes P with its masks, ds (of dy . v) becomes dS. */
 static void chain_row(const attention *a, size_t task, size_t i, float log_sum, float d, float *restrict s,
                       float *restrict ds, size_t keys) {
+    rbe_loops_here()->exponentials(s, log_sum, i + 1);
     if (a->probability == 0.0f)
-        for (size_t j = 0; j <= i; j++) {
-            float p = rbe_exponential(s[j] - log_sum);
-            s[j] = p;
-            ds[j] = p * (ds[j] - d);
-        }
+        for (size_t j = 0; j <= i; j++) ds[j] = s[j] * (ds[j] - d);
     else
         for (size_t j = 0; j <= i; j++) {
-            float p = rbe_exponential(s[j] - log_sum), m = mask(a, task, i, j);
-            s[j] = p * m;
-            ds[j] = p * (m * ds[j] - d);
+            float m = mask(a, task, i, j);
+            ds[j] = s[j] * (m * ds[j] - d);
+            s[j] *= m;
         }
     for (size_t j = i + 1; j < keys; j++) s[j] = ds[j] = 0.0f;
 }

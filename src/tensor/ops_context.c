@@ -9,7 +9,7 @@
 
 #include "base/parallel.h"
 #include "tensor/context.h"
-#include "tensor/exponential.h"
+#include "tensor/loops.h"
 
 typedef struct reading {
     size_t first, places, width, head; /* first: remembered before; head: its width */
@@ -33,13 +33,12 @@ static void read_place(const reading *r, size_t head, size_t place) {
     const float *q = r->q + place * 3 * r->width + at;
     const float scale = (float)(1.0 / sqrt((double)r->head));
     float *restrict y = r->y + place * r->width + at, *restrict s = r->scores + head * r->room;
-    float most = -INFINITY, sum = 0.0f;
+    float most = -INFINITY;
     for (size_t j = 0; j < keys; j++) {
         s[j] = scale * dot(q, r->k + j * r->width + at, r->head);
         most = s[j] > most ? s[j] : most;
     }
-    for (size_t j = 0; j < keys; j++) s[j] = rbe_exponential(s[j] - most);
-    for (size_t j = 0; j < keys; j++) sum += s[j];
+    const float sum = rbe_loops_here()->exponentials(s, most, keys);
     memset(y, 0, r->head * sizeof *y);
     for (size_t j = 0; j < keys; j++) {
         const float *restrict v = r->v + j * r->width + at;

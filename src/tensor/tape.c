@@ -240,11 +240,41 @@ const float *rbe_grad(const rbe_var *var) { return var ? var->grad : NULL; }
 
 /* ---- gradients ----------------------------------------------------------------------------------------------- */
 
+/* Gradients of a frugal backward that nobody needs any more, in their own memory. */
+typedef struct free_grad {
+    struct free_grad *next;
+    size_t count;
+} free_grad;
+
+_Static_assert(sizeof(free_grad) <= RBE_ALIGNMENT, "any gradient has room for it");
+
+static void recycle(rbe_var *var) {
+    free_grad *freed = (free_grad *)var->grad;
+    *freed = (free_grad){.next = var->tape->free_grads, .count = rbe_tensor_count(&var->value)};
+    var->tape->free_grads = freed;
+    var->grad = NULL;
+}
+
+/* One of the same count; NULL if there is none. */
+static float *reuse(rbe_tape *tape, size_t count) {
+    free_grad *before = NULL, *found = tape->free_grads;
+    for (; found && found->count != count; found = found->next) before = found;
+    if (!found) return NULL;
+    if (before)
+        before->next = found->next;
+    else
+        tape->free_grads = found->next;
+    return (float *)found;
+}
+
 float *rbe_grad_target(rbe_var *var, bool *add) {
     *add = var->grad != NULL;
     if (*add) return var->grad;
+    const size_t count = rbe_tensor_count(&var->value);
     rbe_arena *arena = &var->tape->arena;
-    var->grad = rbe_arena_take(arena, rbe_tensor_count(&var->value), sizeof(float));
+    var->grad = reuse(var->tape, count);
+    if (var->grad) return var->grad;
+    var->grad = rbe_arena_take(arena, count, sizeof(float));
     var->tape->lasting = arena->used;
     return var->grad;
 }
@@ -279,6 +309,8 @@ rbe_status rbe_backward(rbe_var *loss) {
         return rbe_tape_report(tape);
     }
     for (rbe_record *record = tape->newest; record; record = record->previous) record->var.grad = NULL;
+    tape->free_grads = NULL;
+    tape->loss = loss;
     float *seed = rbe_grad_zeroed(loss);
     if (!seed) {
         rbe_tape_fail_last(loss);
@@ -292,9 +324,18 @@ rbe_status rbe_backward(rbe_var *loss) {
             rbe_tape_fail_last(&record->var);
             return rbe_tape_report(tape);
         }
+        if (tape->recycles && record->backward != variable_backward) recycle(&record->var);
     }
     tape->scope = "";
     return RBE_OK;
+}
+
+rbe_status rbe_backward_frugal(rbe_var *loss) {
+    if (!loss) return rbe_backward(loss);
+    loss->tape->recycles = true;
+    rbe_status status = rbe_backward(loss);
+    loss->tape->recycles = false;
+    return status;
 }
 
 /* ---- where did the NaN come from? ---------------------------------------------------------------------------- */

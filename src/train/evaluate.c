@@ -8,8 +8,8 @@
 
 static rbe_status run(const rbe_model *model, rbe_tape *tape, rbe_batches *batches, const rbe_evaluate_options *o,
                       size_t places, rbe_tally *tally) {
-    /* More than a step without gradients takes, and never more than training does. */
-    RBE_TRY(rbe_tape_reserve(tape, rbe_step_tape_bytes(model, o->batch * places)));
+    /* There are no gradients. */
+    RBE_TRY(rbe_tape_reserve(tape, rbe_step_tape_bytes(model, o->batch * places) / 2));
     rbe_batch batch;
     rbe_batches_start(batches, 0);
     while (rbe_batches_next(batches, &batch)) {

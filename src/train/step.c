@@ -12,6 +12,7 @@
 
 #include "base/failure.h"
 #include "nn/param.h"
+#include "tensor/node.h"
 #include "train/forward.h"
 
 rbe_status rbe_callback_failed(rbe_status status, size_t failures, const char *what) {
@@ -36,10 +37,10 @@ static rbe_status call_hook(rbe_step *step, rbe_step_hook hook) {
     return status == RBE_OK ? RBE_OK : rbe_callback_failed(status, failures, "a callback stopped the training step");
 }
 
-/* Says where on the tape a value first was not finite. If all values on the tape are, it was a parameter's gradient,
- * which the optimiser has named already. */
-static rbe_status locate_instability(const rbe_tape *tape) {
-    rbe_tape_check_finite(tape);
+/* Says where on the tape a value first was not finite, or a gradient, for which the backward pass runs once more and keeps
+ * them all. If none on the tape was, it was a parameter's gradient, which the optimiser has named already. */
+static rbe_status locate_instability(rbe_tape *tape) {
+    if (rbe_tape_check_finite(tape) == RBE_OK && rbe_backward(tape->loss) == RBE_OK) rbe_tape_check_finite(tape);
     return rbe_fail(RBE_NUMERICAL_INSTABILITY, "%s", rbe_last_error());
 }
 
@@ -62,7 +63,8 @@ static rbe_status add_batch(rbe_step *step, const rbe_batch *batch) {
     rbe_var *loss;
     RBE_TRY(rbe_batch_forward(step->model, step->tape, batch, &step->loss, &step->output, &loss));
     step->batch_loss = (double)rbe_item(loss);
-    RBE_TRY(rbe_backward(several ? rbe_scale(loss, (float)weight) : loss));
+    if (several) loss = rbe_scale(loss, (float)weight);
+    RBE_TRY(rbe_backward_frugal(loss));
     if (!isfinite(step->batch_loss)) return locate_instability(step->tape);
     step->waiting++;
     step->weight += weight;

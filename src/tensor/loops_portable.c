@@ -1,0 +1,4 @@
+/* The loops of loops.h: see there. */
+#include "tensor/loops_text.h"
+
+const rbe_loops rbe_loops_portable = RBE_LOOPS;
