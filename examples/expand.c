@@ -80,7 +80,7 @@ static void expand_layer(expansion *e, const rbe_layer *layer) {
     char name[NAME_SIZE], part[RBE_PATH_SIZE];
     name_layer(e, layer, name);
     size_t first = 0;
-    if (layer_has_matrix(layer)) {
+    if (rbe_linear_blocks(layer)) {
         add_matrix(e, name, ".weight", dense_matrix(layer), rbe_layer_outputs(layer), rbe_layer_inputs(layer));
         first = 1;
     }

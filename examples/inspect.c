@@ -103,8 +103,10 @@ static void print_layer(const view *v, const rbe_layer *layer, size_t file_bytes
         statistics s = statistics_of(values);
         char range[40];
         snprintf(range, sizeof range, "%.3g .. %.3g", s.smallest, s.largest);
-        printf(" %9zu %6.2f%% %9zu %9zu %9.3g %20s", cost.values, 100.0 * (double)values->count / (double)(in * out),
-               cost.bytes, file_bytes, s.rms, range);
+        /* Of a matrix: what is stored of it. */
+        const double dense = values->rows > 0 || in * out == 0 ? (double)values->count : (double)(in * out);
+        printf(" %9zu %6.2f%% %9zu %9zu %9.3g %20s", cost.values, 100.0 * (double)values->count / dense, cost.bytes,
+               file_bytes, s.rms, range);
     }
     if (original) {
         float *w = dense_matrix(layer);
