@@ -15,6 +15,10 @@ typedef struct rbe_loops {
 
     /* x = exp(x - shift) in place; returns the sum, of eight parts in a fixed order. */
     float (*exponentials)(float *x, float shift, size_t count);
+
+    /* sum of a b, of sixteen parts in a fixed order; y += factor x. */
+    float (*dot)(const float *a, const float *b, size_t count);
+    void (*add_scaled)(float *y, float factor, const float *x, size_t count);
 } rbe_loops;
 
 extern const rbe_loops rbe_loops_portable, rbe_loops_avx2, rbe_loops_avx512;

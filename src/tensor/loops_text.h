@@ -35,5 +35,21 @@ static float exponentials(float *restrict x, float shift, size_t count) {
     return ((part[0] + part[1]) + (part[2] + part[3])) + ((part[4] + part[5]) + (part[6] + part[7]));
 }
 
+static float dot(const float *restrict a, const float *restrict b, size_t count) {
+    enum { PARTS = 16 };
+    float part[PARTS] = {0};
+    size_t n = 0;
+    for (; n + PARTS <= count; n += PARTS)
+        for (size_t k = 0; k < PARTS; k++) part[k] += a[n + k] * b[n + k];
+    for (size_t k = 0; n + k < count; k++) part[k] += a[n + k] * b[n + k];
+    for (size_t width = PARTS / 2; width > 0; width /= 2)
+        for (size_t k = 0; k < width; k++) part[k] += part[k + width];
+    return part[0];
+}
+
+static void add_scaled(float *restrict y, float factor, const float *restrict x, size_t count) {
+    for (size_t n = 0; n < count; n++) y[n] += factor * x[n];
+}
+
 #define RBE_LOOPS                                                                                                      \
-    { gelu, gelu_chain, exponentials }
+    { gelu, gelu_chain, exponentials, dot, add_scaled }

@@ -134,12 +134,6 @@ static void chain_row(const attention *a, size_t task, size_t i, float log_sum, 
     for (size_t j = i + 1; j < keys; j++) s[j] = ds[j] = 0.0f;
 }
 
-static float dot(const float *a, const float *b, size_t count) {
-    float sum = 0.0f;
-    for (size_t n = 0; n < count; n++) sum += a[n] * b[n];
-    return sum;
-}
-
 static void chain_tile(const attending *t, const head_view *h, size_t first, size_t rows, float *s, float *ds) {
     const attention *a = &t->a;
     const size_t keys = first + rows, ld = 3 * a->width, d = a->head;
@@ -149,7 +143,7 @@ static void chain_tile(const attending *t, const head_view *h, size_t first, siz
     multiply(false, true, rows, keys, d, 1.0f, g, a->width, h->v, ld, 0.0f, ds, keys);
     for (size_t r = 0; r < rows; r++)
         chain_row(a, h->at, first + r, a->log_sums[h->at * a->length + first + r],
-                  dot(g + r * a->width, y + r * a->width, d), s + r * keys, ds + r * keys, keys);
+                  rbe_loops_here()->dot(g + r * a->width, y + r * a->width, d), s + r * keys, ds + r * keys, keys);
     multiply(true, false, keys, d, rows, 1.0f, s, keys, g, a->width, 1.0f, gv, ld);
     multiply(false, false, rows, d, keys, a->scale, ds, keys, h->k, ld, 1.0f, gq + first * ld, ld);
     multiply(true, false, keys, d, rows, a->scale, ds, keys, h->q + first * ld, ld, 1.0f, gk, ld);

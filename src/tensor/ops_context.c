@@ -19,32 +19,20 @@ typedef struct reading {
     size_t room;
 } reading;
 
-static float dot(const float *restrict a, const float *restrict b, size_t count) {
-    float part[8] = {0}; /* eight sums, which become vectors: one alone must be added up in order */
-    size_t n = 0;
-    for (; n + 8 <= count; n += 8)
-        for (size_t k = 0; k < 8; k++) part[k] += a[n + k] * b[n + k];
-    for (; n < count; n++) part[0] += a[n] * b[n];
-    return ((part[0] + part[1]) + (part[2] + part[3])) + ((part[4] + part[5]) + (part[6] + part[7]));
-}
-
 static void read_place(const reading *r, size_t head, size_t place) {
     const size_t keys = r->first + place + 1, at = head * r->head;
     const float *q = r->q + place * 3 * r->width + at;
     const float scale = (float)(1.0 / sqrt((double)r->head));
+    const rbe_loops *loops = rbe_loops_here();
     float *restrict y = r->y + place * r->width + at, *restrict s = r->scores + head * r->room;
     float most = -INFINITY;
     for (size_t j = 0; j < keys; j++) {
-        s[j] = scale * dot(q, r->k + j * r->width + at, r->head);
+        s[j] = scale * loops->dot(q, r->k + j * r->width + at, r->head);
         most = s[j] > most ? s[j] : most;
     }
-    const float sum = rbe_loops_here()->exponentials(s, most, keys);
+    const float sum = loops->exponentials(s, most, keys);
     memset(y, 0, r->head * sizeof *y);
-    for (size_t j = 0; j < keys; j++) {
-        const float *restrict v = r->v + j * r->width + at;
-        const float weight = s[j] / sum;
-        for (size_t n = 0; n < r->head; n++) y[n] += weight * v[n];
-    }
+    for (size_t j = 0; j < keys; j++) loops->add_scaled(y, s[j] / sum, r->v + j * r->width + at, r->head);
 }
 
 static void read_heads(void *context, size_t first, size_t count) {
