@@ -332,6 +332,44 @@ void assert_same(const outcome *expected, const outcome *found, size_t first, co
         ck_assert_msg(same_notes(&expected->notes[n], &found->notes[n]), "%s, %s: step %zu differs", name, when, n);
 }
 
+outcome uninterrupted(const recipe *r) {
+    training t;
+    training_make(&t, r, false);
+    ck_assert_msg(training_run(&t) == RBE_OK, "%s: %s", r->name, rbe_last_error());
+    outcome o = outcome_of(&t);
+    training_free(&t);
+    return o;
+}
+
+void go_on(const recipe *r, const outcome *expected, size_t steps, const char *how) {
+    char when[80];
+    training t;
+    snprintf(when, sizeof when, "%s after step %zu", how, steps);
+    training_make(&t, r, true);
+    t.keep.resume = true;
+    ck_assert_msg(training_run(&t) == RBE_OK, "%s, %s: %s", r->name, when, rbe_last_error());
+    ck_assert_msg(t.result.resumed == steps, "%s, %s: resumed after %zu", r->name, when, t.result.resumed);
+    outcome found = outcome_of(&t);
+    assert_same(expected, &found, steps, r->name, when);
+    outcome_free(&found);
+    training_free(&t);
+}
+
+size_t steps_in(bytes file) {
+    static const char key[] = "\\\"steps\\\":"; /* of the training, the last one in the text */
+    size_t steps = 0;
+    for (uint8_t *at = file.data; (at = memmem(at, file.count - (size_t)(at - file.data), key, strlen(key))); at++)
+        steps = strtoull((const char *)at + strlen(key), NULL, 10);
+    return steps;
+}
+
+size_t steps_in_file(const char *path) {
+    bytes file = read_whole(path);
+    size_t steps = steps_in(file);
+    free(file.data);
+    return steps;
+}
+
 bool exists(const char *path) { return access(path, F_OK) == 0; }
 
 void copy_file(const char *from, const char *to) {

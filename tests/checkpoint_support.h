@@ -98,6 +98,16 @@ void outcome_free(outcome *o);
 /* The test fails, naming the recipe and `when`, unless all is the same but the clock; notes from step `first` on. */
 void assert_same(const outcome *expected, const outcome *found, size_t first, const char *name, const char *when);
 
+/* What a training without checkpoints leaves. */
+outcome uninterrupted(const recipe *r);
+
+/* Goes on from the checkpoint that is there, of so many steps, to the end, where everything must be the same. */
+void go_on(const recipe *r, const outcome *expected, size_t steps, const char *how);
+
+/* How many steps are done in a checkpoint of rbe_fit, by its text. */
+size_t steps_in(bytes file);
+size_t steps_in_file(const char *path);
+
 bool exists(const char *path);
 void copy_file(const char *from, const char *to);
 

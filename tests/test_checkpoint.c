@@ -186,31 +186,6 @@ static const recipe recipes[] = {
 };
 enum { RECIPES = sizeof recipes / sizeof *recipes };
 
-/* Without checkpoints: what is expected. */
-static outcome uninterrupted(const recipe *r) {
-    training t;
-    training_make(&t, r, false);
-    ck_assert_msg(training_run(&t) == RBE_OK, "%s: %s", r->name, rbe_last_error());
-    outcome o = outcome_of(&t);
-    training_free(&t);
-    return o;
-}
-
-/* Goes on from the checkpoint that is there, to the end. */
-static void go_on(const recipe *r, const outcome *expected, size_t steps, const char *how) {
-    char when[80];
-    training t;
-    snprintf(when, sizeof when, "%s after step %zu", how, steps);
-    training_make(&t, r, true);
-    t.keep.resume = true;
-    ck_assert_msg(training_run(&t) == RBE_OK, "%s, %s: %s", r->name, when, rbe_last_error());
-    ck_assert_msg(t.result.resumed == steps, "%s, %s: resumed after %zu", r->name, when, t.result.resumed);
-    outcome found = outcome_of(&t);
-    assert_same(expected, &found, steps, r->name, when);
-    outcome_free(&found);
-    training_free(&t);
-}
-
 /* ---- the program is asked to stop ---------------------------------------------------------------------------- */
 
 START_TEST(stopped_after_any_step) {
@@ -261,15 +236,6 @@ static outcome with_checkpoints(const recipe *r, bytes *copies, size_t *count) {
     outcome o = outcome_of(&t);
     training_free(&t);
     return o;
-}
-
-/* How many steps are done in a checkpoint, by its text. */
-static size_t steps_in(bytes file) {
-    static const char key[] = "\\\"steps\\\":"; /* of the training, the last one in the text */
-    size_t steps = 0;
-    for (uint8_t *at = file.data; (at = memmem(at, file.count - (size_t)(at - file.data), key, strlen(key))); at++)
-        steps = strtoull((const char *)at + strlen(key), NULL, 10);
-    return steps;
 }
 
 /* Saving changes nothing. And a crash leaves a checkpoint, and a log and a best model that are later: the log is cut
@@ -413,5 +379,7 @@ Suite *checkpoint_suite(void) {
     tcase_add_loop_test(exact, nothing_is_left_to_do, 0, RECIPES);
     tcase_add_test(exact, into_objects_that_are_not_fresh);
     suite_add_tcase(suite, exact);
+    suite_add_tcase(suite, checkpoint_when_case());
+    suite_add_tcase(suite, checkpoint_keep_case());
     return suite;
 }
