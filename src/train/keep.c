@@ -55,8 +55,9 @@ rbe_status rbe_keep_step(rbe_training *t) {
 rbe_status rbe_keep_epoch(rbe_training *t) {
     const rbe_checkpoint_options *o = t->options.checkpoint;
     if (!o) return RBE_OK;
+    bool requested = is_requested(o); /* in any case: one checkpoint answers it */
     bool every_epoch = o->every_epoch || (o->every_steps == 0 && o->every_minutes == 0);
-    return every_epoch || is_requested(o) ? save_if_possible(t) : RBE_OK;
+    return requested || every_epoch ? save_if_possible(t) : RBE_OK;
 }
 
 rbe_status rbe_keep_last(rbe_training *t) {
