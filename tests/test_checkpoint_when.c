@@ -209,6 +209,7 @@ START_TEST(routines_are_checked_at_the_beginning) {
         const char *text;
     } cases[] = {{{.name = "fit"}, "two routines are called fit"},
                  {{.name = "optimiser"}, "two routines are called optimiser"},
+                 {{.name = "library"}, "no routine can be called library"},
                  {{.name = NULL}, "a name"},
                  {{.name = "half", .write = write_nothing}, "write and read"}};
     for (size_t n = 0; n < sizeof cases / sizeof *cases; n++) {

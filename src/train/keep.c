@@ -146,6 +146,7 @@ rbe_status rbe_keep_start(rbe_training *t) {
                                           .routines = keeper->routines,
                                           .routine_count = fit->routine_count + 1};
     keeper->seconds = rbe_seconds();
+    RBE_TRY(rbe_checkpoint_check("rbe_fit", &keeper->checkpoint, o->path)); /* and not after hours */
     rbe_atomic_clean(o->path);
     return o->resume ? go_on(t) : RBE_OK;
 }

@@ -46,6 +46,9 @@ void rbe_training_take_rate(rbe_training *training);
 /* Everything but parameters, optimiser and the user's routines, as one: fit_state.c. */
 rbe_routine rbe_training_routine(rbe_training *training);
 
+/* What rbe_checkpoint_save and rbe_checkpoint_load ask of their arguments; the text begins with `who`: checkpoint.c. */
+rbe_status rbe_checkpoint_check(const char *who, const rbe_checkpoint *checkpoint, const char *path);
+
 /* ---- checkpoints as the options want them: keep.c ------------------------------------------------------------ */
 
 /* Checks the options, and goes on from a checkpoint if they say so. rbe_keep_free is due in any case. */
