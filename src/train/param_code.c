@@ -119,20 +119,40 @@ static rbe_status pack_param(rbe_pack *pack, rbe_owner owner, const char *number
     return pack_companions(pack, (rbe_owner){owner.kind, full}, param, json);
 }
 
-/* What must be the same when the checkpoint is loaded: its place, kind and options. */
-static rbe_status describe(const rbe_layer *layer, cJSON *json) {
+static size_t number_of(const rbe_param_list *list, const rbe_layer *layer) {
+    size_t n = 0;
+    while (n < list->layer_count && list->layers[n] != layer) n++;
+    return n;
+}
+
+/* By number, so that a layer in several places is told from several layers. */
+static rbe_status describe_children(const rbe_param_list *list, const rbe_layer *layer, cJSON *json) {
+    cJSON *children = layer->child_count > 0 ? cJSON_AddArrayToObject(json, "children") : json;
+    bool whole = children != NULL;
+    for (size_t n = 0; whole && n < layer->child_count; n++)
+        whole = cJSON_AddItemToArray(children, cJSON_CreateNumber((double)number_of(list, layer->children[n])));
+    return whole ? RBE_OK : rbe_no_description((rbe_owner){"layer", layer->path});
+}
+
+/* What must be the same when the checkpoint is loaded: kind, name, options and what is inside. A name that has been cut
+ * may end within a letter. */
+static rbe_status describe(const rbe_param_list *list, const rbe_layer *layer, cJSON *json) {
     rbe_state_writer state = rbe_state_write_to(json, layer->path);
-    RBE_TRY(rbe_write_text(&state.base, "path", layer->path));
+    char name[RBE_NAME_SIZE] = {0};
+    memcpy(name, layer->name, rbe_utf8_length(layer->name, strlen(layer->name)));
     RBE_TRY(rbe_write_text(&state.base, "kind", layer->type->kind));
+    RBE_TRY(rbe_write_text(&state.base, "name", name));
+    RBE_TRY(describe_children(list, layer, json));
     return layer->type->write ? layer->type->write(layer, &state.base) : RBE_OK;
 }
 
-static rbe_status pack_layer(rbe_pack *pack, rbe_owner owner, const rbe_layer *layer, cJSON *json) {
+static rbe_status pack_layer(rbe_pack *pack, rbe_owner owner, const rbe_param_list *list, const rbe_layer *layer,
+                             cJSON *json) {
     static const rbe_save_options exact = {0};
     const rbe_blocks *blocks = blocks_of(layer);
     cJSON *is = cJSON_AddObjectToObject(json, "is"), *matrix = NULL;
     if (!is) return rbe_no_description(owner);
-    RBE_TRY(describe(layer, is));
+    RBE_TRY(describe(list, layer, is));
     if (blocks && !(matrix = cJSON_AddObjectToObject(json, "matrix"))) return rbe_no_description(owner);
     if (blocks) RBE_TRY(rbe_pack_blocks(pack, owner, blocks, &exact, matrix));
     cJSON *params = cJSON_AddArrayToObject(json, "params");
@@ -153,7 +173,7 @@ rbe_status rbe_pack_param_list(rbe_pack *pack, const rbe_param_list *list, cJSON
         const rbe_owner owner = {"layer", number};
         cJSON *json = cJSON_CreateObject();
         if (!cJSON_AddItemToArray(layers, json)) return rbe_no_description(owner);
-        RBE_TRY(pack_layer(pack, owner, list->layers[n], json));
+        RBE_TRY(pack_layer(pack, owner, list, list->layers[n], json));
     }
     for (size_t n = 0; n < list->beside_count; n++) {
         snprintf(number, sizeof number, "%zu", n);
@@ -250,9 +270,10 @@ static rbe_status read_param(rbe_unpack *u, const char *number, rbe_param_news *
 }
 
 /* The description is compared as text. */
-static rbe_status check_layer(const rbe_unpack *u, const rbe_layer *layer, const cJSON *then) {
+static rbe_status check_layer(const rbe_unpack *u, const rbe_param_list *list, const rbe_layer *layer,
+                              const cJSON *then) {
     cJSON *now = cJSON_CreateObject();
-    rbe_status status = now ? describe(layer, now) : RBE_INSUFFICIENT_MEMORY;
+    rbe_status status = now ? describe(list, layer, now) : rbe_no_description(u->owner);
     char *now_text = status == RBE_OK ? cJSON_PrintUnformatted(now) : NULL;
     char *then_text = status == RBE_OK ? cJSON_PrintUnformatted(then) : NULL;
     char what[32];
@@ -294,17 +315,27 @@ static rbe_status read_matrix(rbe_unpack *u, rbe_news *news, rbe_layer *layer) {
     return rbe_unpack_fail(u, "its matrix has a member that is unknown or stands twice");
 }
 
-static rbe_status read_layer(rbe_unpack *u, rbe_news *news, rbe_layer *layer) {
+/* A layer without bias is another one. */
+static rbe_status check_param_count(const rbe_unpack *u, const rbe_layer *layer, const cJSON *params) {
+    char then[40], now[40];
+    if (!cJSON_IsArray(params)) return rbe_unpack_fail(u, "its parameters are missing");
+    if ((size_t)cJSON_GetArraySize(params) == layer->param_count) return RBE_OK;
+    snprintf(then, sizeof then, "%d parameters", cJSON_GetArraySize(params));
+    snprintf(now, sizeof now, "%zu", layer->param_count);
+    return differs(u, layer->path, then, now);
+}
+
+static rbe_status read_layer(rbe_unpack *u, rbe_news *news, const rbe_param_list *list, rbe_layer *layer) {
     const rbe_blocks *present = blocks_of(layer), *blocks = NULL;
     const cJSON *params = rbe_unpack_member(u, "params"), *is = rbe_unpack_member(u, "is");
     if (!is) return rbe_unpack_fail(u, "its description is missing");
-    RBE_TRY(check_layer(u, layer, is));
+    RBE_TRY(check_layer(u, list, layer, is));
     if (present && !rbe_unpack_member(u, "matrix")) return rbe_unpack_fail(u, "its matrix is missing");
     if (present) RBE_TRY(read_matrix(u, news, layer));
     if (present) blocks = news->matrices[news->matrix_count - 1].blocks;
-    if (u->members != cJSON_GetArraySize(u->json) || !cJSON_IsArray(params) ||
-        (size_t)cJSON_GetArraySize(params) != layer->param_count)
-        return rbe_unpack_fail(u, "expected a description, %zu parameters and nothing else", layer->param_count);
+    RBE_TRY(check_param_count(u, layer, params));
+    if (u->members != cJSON_GetArraySize(u->json))
+        return rbe_unpack_fail(u, "has a member that is unknown or stands twice");
     for (size_t n = 0; n < layer->param_count; n++) {
         char number[NUMBER_SIZE];
         rbe_param_news *p = &news->params[news->param_count++];
@@ -349,7 +380,7 @@ rbe_status rbe_unpack_param_list(rbe_news *news, const rbe_param_list *list, con
         snprintf(number, sizeof number, "%zu", n);
         u.json = cJSON_GetArrayItem(layers, (int)n);
         u.members = 0;
-        RBE_TRY(read_layer(&u, news, list->layers[n]));
+        RBE_TRY(read_layer(&u, news, list, list->layers[n]));
     }
     u.owner = (rbe_owner){"parameter", "beside"};
     for (size_t n = 0; n < list->beside_count; n++) {
