@@ -36,7 +36,7 @@ static bool is_of_model(const rbe_param_list *list, const rbe_param *param) {
 }
 
 rbe_status rbe_param_list_make(rbe_param_list *list, const rbe_model *model, const rbe_optim *optim) {
-    *list = (rbe_param_list){0};
+    *list = (rbe_param_list){.optim = optim};
     size_t count = 0, most = optim ? optim->count : 0;
     rbe_layer_walk(model->root, count_layer, &count);
     list->layers = rbe_alloc(count, sizeof(rbe_layer *));
@@ -95,8 +95,8 @@ static rbe_status pack_companions(rbe_pack *pack, rbe_owner owner, const rbe_par
 }
 
 /* `number`: the parameter's. */
-static rbe_status pack_param(rbe_pack *pack, rbe_owner owner, const char *number, const rbe_param *param,
-                             const rbe_blocks *blocks, cJSON *json) {
+static rbe_status pack_param(rbe_pack *pack, rbe_owner owner, const char *number, const rbe_param_list *list,
+                             const rbe_param *param, const rbe_blocks *blocks, cJSON *json) {
     char full[NUMBER_SIZE];
     snprintf(full, sizeof full, "%s.%s", owner.name, number);
     if (param->grad_set)
@@ -105,6 +105,7 @@ static rbe_status pack_param(rbe_pack *pack, rbe_owner owner, const char *number
     rbe_state_writer state = rbe_state_write_to(json, param->name);
     RBE_TRY(rbe_write_text(&state.base, "name", param->part ? param->part : param->name));
     RBE_TRY(rbe_write_number(&state.base, "count", (double)param->count));
+    RBE_TRY(rbe_write_number(&state.base, "optimiser", rbe_optim_has(list->optim, param)));
     RBE_TRY(rbe_write_number(&state.base, "frozen", param->frozen));
     RBE_TRY(rbe_write_number(&state.base, "decays", param->decays));
     RBE_TRY(rbe_write_number(&state.base, "lr_scale", (double)param->lr_scale));
@@ -161,7 +162,7 @@ static rbe_status pack_layer(rbe_pack *pack, rbe_owner owner, const rbe_param_li
         snprintf(number, sizeof number, "%zu", n);
         cJSON *param = cJSON_CreateObject();
         if (!cJSON_AddItemToArray(params, param)) return rbe_no_description(owner);
-        RBE_TRY(pack_param(pack, owner, number, &layer->params[n], blocks, param));
+        RBE_TRY(pack_param(pack, owner, number, list, &layer->params[n], blocks, param));
     }
     return params ? RBE_OK : rbe_no_description(owner);
 }
@@ -180,7 +181,7 @@ rbe_status rbe_pack_param_list(rbe_pack *pack, const rbe_param_list *list, cJSON
         const rbe_owner owner = {"parameter", "beside"};
         cJSON *json = cJSON_CreateObject();
         if (!cJSON_AddItemToArray(beside, json)) return rbe_no_description(owner);
-        RBE_TRY(pack_param(pack, owner, number, list->beside[n], NULL, json));
+        RBE_TRY(pack_param(pack, owner, number, list, list->beside[n], NULL, json));
     }
     return RBE_OK;
 }
@@ -237,7 +238,8 @@ static rbe_status read_companions(rbe_unpack *u, const cJSON *names, rbe_param_n
 }
 
 /* `blocks`: of the file, for a parameter of a matrix; else NULL, and the count stays. */
-static rbe_status read_param(rbe_unpack *u, const char *number, rbe_param_news *p, const rbe_blocks *blocks) {
+static rbe_status read_param(rbe_unpack *u, const char *number, const rbe_param_list *list, rbe_param_news *p,
+                             const rbe_blocks *blocks) {
     char full[NUMBER_SIZE];
     double frozen = 0.0;
     rbe_param *param = p->param;
@@ -246,6 +248,7 @@ static rbe_status read_param(rbe_unpack *u, const char *number, rbe_param_news *
     snprintf(full, sizeof full, "%s.%s", u->owner.name, number);
     RBE_TRY(rbe_read_same_text(reader, "name", param->part ? param->part : param->name));
     RBE_TRY(rbe_read_count(reader, "count", 0, RBE_JSON_MOST, &p->count));
+    RBE_TRY(rbe_read_same_number(reader, "optimiser", rbe_optim_has(list->optim, param)));
     RBE_TRY(rbe_read_number(reader, "frozen", 0, 1, &frozen));
     RBE_TRY(rbe_read_same_number(reader, "decays", param->decays));
     RBE_TRY(rbe_read_number(reader, "lr_scale", -HUGE_VAL, HUGE_VAL, &p->lr_scale));
@@ -344,7 +347,7 @@ static rbe_status read_layer(rbe_unpack *u, rbe_news *news, const rbe_param_list
         one.json = cJSON_GetArrayItem(params, (int)n);
         p->param = &layer->params[n];
         const bool of_matrix = rbe_param_is_of_matrix(p->param, present);
-        RBE_TRY(read_param(&one, number, p, of_matrix ? blocks : NULL));
+        RBE_TRY(read_param(&one, number, list, p, of_matrix ? blocks : NULL));
         if (!of_matrix) continue;
         size_t expected = p->param->value == present->values ? blocks->value_count : p->param->count;
         if (p->count != expected) return rbe_unpack_fail(u, "%s: expected %zu values", p->param->name, expected);
@@ -388,7 +391,7 @@ rbe_status rbe_unpack_param_list(rbe_news *news, const rbe_param_list *list, con
         u.json = cJSON_GetArrayItem(beside, (int)n);
         rbe_param_news *p = &news->params[news->param_count++];
         p->param = list->beside[n];
-        RBE_TRY(read_param(&u, number, p, NULL));
+        RBE_TRY(read_param(&u, number, list, p, NULL));
     }
     return RBE_OK;
 }
