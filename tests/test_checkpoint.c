@@ -383,5 +383,6 @@ Suite *checkpoint_suite(void) {
     suite_add_tcase(suite, checkpoint_keep_case());
     suite_add_tcase(suite, checkpoint_loop_case());
     suite_add_tcase(suite, checkpoint_models_case());
+    suite_add_tcase(suite, checkpoint_refusals_case());
     return suite;
 }
