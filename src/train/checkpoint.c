@@ -273,7 +273,7 @@ static rbe_status load_states(loading *l) {
     if (status == RBE_OK) return RBE_OK;
     char text[512];
     snprintf(text, sizeof text, "%s", rbe_last_error());
-    read_states(l, l->before, &again, tried);
+    read_states(l, l->before, &again, tried + 1); /* the last may have changed before a member too many was seen */
     return rbe_fail(status, "%s", text);
 }
 
