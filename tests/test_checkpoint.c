@@ -384,5 +384,6 @@ Suite *checkpoint_suite(void) {
     suite_add_tcase(suite, checkpoint_loop_case());
     suite_add_tcase(suite, checkpoint_models_case());
     suite_add_tcase(suite, checkpoint_refusals_case());
+    suite_add_tcase(suite, checkpoint_damage_case());
     return suite;
 }

@@ -131,7 +131,7 @@ static const struct change {
     bool plain; /* without routines, whose options follow from the number of steps */
 } changes[] = {
     {.recipe = sgd, .text = "method: adam when it was saved, sgd now"},
-    {.recipe = adamw, .text = ""},
+    {.recipe = adamw, .text = "adamw.m"},
     {.recipe = momentum, .text = "optimiser: momentum: 0 when it was saved, 0.5 now"},
     {.recipe = nesterov, .text = "optimiser: momentum"},
     {.recipe = decay, .text = "optimiser: weight_decay: 0 when it was saved, 0.5 now"},
