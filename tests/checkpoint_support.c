@@ -132,6 +132,7 @@ static rbe_status after_step(void *user, const rbe_progress *p) {
     ck_assert_uint_lt(p->step, MOST_STEPS);
     t->notes[p->step] = (note){p->batch_loss, p->batch_metric, p->mean_loss, p->mean_metric, p->lr, p->epoch};
     if (t->r.meddles) RBE_TRY(meddle(t, p->step));
+    if (t->r.spoils && p->step == 6) rbe_layer_param(rbe_model_find(t->model, "head"), 1)->value[0] += 100.0f;
     if (p->step + 1 == t->stop_after) t->stop = 1;
     return RBE_OK;
 }

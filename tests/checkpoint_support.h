@@ -27,6 +27,7 @@ typedef struct recipe {
     float dropout; /* 0: no such layer */
     bool growth, gradual, random_pruning;
     bool meddles; /* on_step and on_backward change rates, and what is frozen */
+    bool spoils;  /* on_step ruins the model after step 7 */
     bool tested, log, best;
     int threads, threads_after; /* of the first run and of those that go on; 0: 1 */
     rbe_fit_options fit;

@@ -169,7 +169,8 @@ static const recipe recipes[] = {
     {.name = "patience",
      .model = COMPRESSED,
      .method = "sgd",
-     .optim = {.lr = 0.6f, .momentum = 0.9f},
+     .optim = {.lr = 0.02f, .momentum = 0.9f},
+     .spoils = true,
      .tested = true,
      .best = true,
      .log = true,
@@ -331,6 +332,7 @@ START_TEST(nothing_is_left_to_do) {
     training_make(&t, r, true);
     ck_assert_ok(training_run(&t));
     outcome expected = outcome_of(&t);
+    ck_assert_int_eq(expected.result.epochs<r->fit.epochs, r->fit.patience> 0);
     training_free(&t);
     bytes before = read_whole(scratch_path("run.checkpoint"));
     go_on(r, &expected, expected.result.steps, "at the end");
@@ -384,6 +386,9 @@ Suite *checkpoint_suite(void) {
     suite_add_tcase(suite, checkpoint_loop_case());
     suite_add_tcase(suite, checkpoint_models_case());
     suite_add_tcase(suite, checkpoint_refusals_case());
+    suite_add_tcase(suite, checkpoint_memory_case());
+    suite_add_tcase(suite, checkpoint_files_case());
+    suite_add_tcase(suite, checkpoint_size_case());
     suite_add_tcase(suite, checkpoint_damage_case());
     return suite;
 }
