@@ -147,10 +147,17 @@ static rbe_status describe(const rbe_param_list *list, const rbe_layer *layer, c
     return layer->type->write ? layer->type->write(layer, &state.base) : RBE_OK;
 }
 
+static rbe_status cannot_restore(const rbe_layer *layer) {
+    return rbe_fail(RBE_INVALID_ARGUMENT,
+                    "a checkpoint: %s: a layer of kind %s, with a compressed matrix, cannot be restored", layer->path,
+                    layer->type->kind);
+}
+
 static rbe_status pack_layer(rbe_pack *pack, rbe_owner owner, const rbe_param_list *list, const rbe_layer *layer,
                              cJSON *json) {
     static const rbe_save_options exact = {0};
     const rbe_blocks *blocks = blocks_of(layer);
+    if (blocks && !rbe_layer_as_linear(layer)) return cannot_restore(layer);
     cJSON *is = cJSON_AddObjectToObject(json, "is"), *matrix = NULL;
     if (!is) return rbe_no_description(owner);
     RBE_TRY(describe(list, layer, is));
@@ -308,9 +315,7 @@ static rbe_status read_matrix(rbe_unpack *u, rbe_news *news, rbe_layer *layer) {
     matrix.json = cJSON_GetObjectItemCaseSensitive(u->json, "matrix");
     matrix.members = 0;
     m->layer = rbe_layer_as_linear(layer);
-    if (!m->layer)
-        return rbe_fail(RBE_INVALID_ARGUMENT, "a checkpoint: %s: a layer of kind %s cannot be restored", layer->path,
-                        layer->type->kind);
+    if (!m->layer) return cannot_restore(layer);
     news->matrix_count++;
     RBE_TRY(rbe_unpack_blocks(&matrix, layer->in, layer->out, &m->blocks));
     RBE_TRY(check_geometry(u, layer, m->blocks));
