@@ -1,5 +1,5 @@
-/* What the tests of checkpoints share: trainings that a recipe describes, made, stopped, gone on with, and compared bit by
- * bit. */
+/* What the tests of checkpoints share: trainings that a recipe describes, made, stopped, gone on with, and compared bit
+ * by bit. */
 #ifndef RBE_TESTS_CHECKPOINT_SUPPORT_H
 #define RBE_TESTS_CHECKPOINT_SUPPORT_H
 
@@ -115,6 +115,7 @@ void copy_file(const char *from, const char *to);
 TCase *checkpoint_when_case(void);
 TCase *checkpoint_keep_case(void);
 TCase *checkpoint_loop_case(void);
+TCase *checkpoint_state_case(void);
 TCase *checkpoint_refusals_case(void);
 TCase *checkpoint_models_case(void);
 TCase *checkpoint_memory_case(void);

@@ -1,5 +1,5 @@
-/* Exactness: a training that was interrupted, after any of its steps, ends with the bits of one that was not: model, log,
- * best model, results, and all that the optimiser and the routines remember. */
+/* Exactness: a training that was interrupted, after any of its steps, ends with the bits of one that was not: model,
+ * log, best model, results, and all that the optimiser and the routines remember. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -384,6 +384,7 @@ Suite *checkpoint_suite(void) {
     suite_add_tcase(suite, checkpoint_when_case());
     suite_add_tcase(suite, checkpoint_keep_case());
     suite_add_tcase(suite, checkpoint_loop_case());
+    suite_add_tcase(suite, checkpoint_state_case());
     suite_add_tcase(suite, checkpoint_models_case());
     suite_add_tcase(suite, checkpoint_refusals_case());
     suite_add_tcase(suite, checkpoint_memory_case());

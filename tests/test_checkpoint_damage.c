@@ -1,5 +1,5 @@
-/* Damaged checkpoints: every truncation, 100,000 mutations, and files whose checksums are right but whose content is not.
- * A load says no, and everything is as it was; or it gives what was stored. It never crashes. */
+/* Damaged checkpoints: every truncation, 100,000 mutations, and files whose checksums are right but whose content is
+ * not. A load says no, and everything is as it was; or it gives what was stored. It never crashes. */
 #include <fcntl.h>
 #include <math.h>
 #include <stdio.h>

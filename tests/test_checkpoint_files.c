@@ -1,4 +1,4 @@
-/* The files beside a checkpoint, when training goes on: the log and the best model, changed, shorter, longer, missing. */
+/* The files beside a checkpoint when training goes on: log and best model, changed, shorter, longer, missing. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -234,7 +234,7 @@ START_TEST(a_path_that_comes_and_goes) {
 }
 END_TEST
 
-/* A better epoch of a run that saves no best model: the file of the run before is not that of the best epoch any more. */
+/* A better epoch of a run that saves no best model: the file of the run before is not the best epoch's any more. */
 START_TEST(a_better_epoch_without_a_file) {
     recipe without = improving;
     without.best = false;

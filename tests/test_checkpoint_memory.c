@@ -1,5 +1,5 @@
-/* Checkpoints when memory is short: any allocation of a save or a load may fail, the library's and cJSON's. Everything is
- * as it was then, and the next try succeeds. And how much memory they take. */
+/* Checkpoints when memory is short: any allocation of a save or a load may fail, the library's and cJSON's. Everything
+ * is as it was then, and the next try succeeds. And how much memory they take. */
 #include <cjson/cJSON.h>
 #include <errno.h>
 #include <stdatomic.h>

@@ -115,6 +115,40 @@ static rbe_layer *own_new(double option) {
 MODEL(own_1, rbe_model_add(m, own_new(0.1)))
 MODEL(own_2, rbe_model_add(m, own_new(0.2)))
 
+/* ---- a layer of a user's own around a compressed matrix ------------------------------------------------------- */
+
+typedef struct holder {
+    rbe_layer base;
+    rbe_layer *held;
+} holder;
+
+static rbe_var *hold_forward(const rbe_layer *layer, rbe_var *x) {
+    return rbe_layer_forward(((const holder *)layer)->held, x);
+}
+
+static void hold_destroy(rbe_layer *layer) { rbe_layer_free(((holder *)layer)->held); }
+
+static const rbe_blocks *held_blocks(const rbe_layer *layer) {
+    return rbe_linear_blocks(((const holder *)layer)->held);
+}
+
+/* The library could not put back positions into it: better it says so before the training than after it. */
+START_TEST(a_matrix_in_a_layer_of_ones_own) {
+    static const rbe_layer_type type = {
+        .kind = "holder", .forward = hold_forward, .destroy = hold_destroy, .blocks = held_blocks};
+    holder *layer = (holder *)rbe_layer_make(&type, sizeof *layer, WIDTH, WIDTH);
+    layer->held = linear(&(rbe_linear_options){.seed = 1});
+    rbe_model *model = rbe_model_new();
+    rbe_model_add(model, &layer->base);
+    const rbe_checkpoint c = {.model = model};
+    ck_assert_int_eq(rbe_checkpoint_save(&c, scratch_path("c"), 1), RBE_INVALID_ARGUMENT);
+    assert_failed(RBE_INVALID_ARGUMENT, "holder");
+    ck_assert(!exists(scratch_path("c")));
+    rbe_model_free(model);
+    ck_assert_uint_eq(rbe_memory().current, 0);
+}
+END_TEST
+
 /* ---- names that are cut -------------------------------------------------------------------------------------- */
 
 /* Fifteen letters of three bytes; names of 46 bytes, of which the fourth ends a path within a letter. */
@@ -228,7 +262,7 @@ END_TEST
 
 /* ---- what belongs to parameters ------------------------------------------------------------------------------ */
 
-/* A companion that the file has not would keep what another training made of it; one that only the file has is added. */
+/* A companion that the file has not would keep what another training made of it; one that only it has is added. */
 START_TEST(companions_are_compared) {
     rbe_model *model = built(one_dense);
     const rbe_checkpoint c = {.model = model};
@@ -288,6 +322,7 @@ TCase *checkpoint_models_case(void) {
     TCase *models = tcase_create("models");
     tcase_add_checked_fixture(models, scratch_clear, scratch_clear);
     tcase_add_loop_test(models, models_are_compared, 0, CASES);
+    tcase_add_test(models, a_matrix_in_a_layer_of_ones_own);
     tcase_add_test(models, companions_are_compared);
     tcase_add_test(models, a_training_that_has_failed_is_not_saved);
     return models;

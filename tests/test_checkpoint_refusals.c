@@ -1,5 +1,5 @@
-/* What must be as it was for rbe_fit to go on: of each difference the status, the text, and that nothing has changed; and
- * what may differ. */
+/* What must be as it was for rbe_fit to go on: of each difference the status, the text, and that nothing has changed;
+ * and what may differ. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -65,8 +65,8 @@ static void count_values(const rbe_model *model, size_t *values, size_t *params,
         *positions += rbe_blocks_describe(rbe_linear_blocks(layer)).position_bytes;
 }
 
-/* As the values, for each array of the optimiser once more, a fifth, the positions, and 300 bytes a tensor. Saving takes
- * no copy of the values; loading takes one. */
+/* As the values, for each array of the optimiser once more, a fifth, the positions, and 300 bytes a tensor. Saving
+ * takes no copy of the values; loading takes one. */
 START_TEST(checkpoints_are_small) {
     rbe_model *model = wide_model(sizes[_i].ratio, sizes[_i].alpha);
     if (sizes[_i].grown || sizes[_i].pruned) move_positions(model, sizes[_i].pruned);

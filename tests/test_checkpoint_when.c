@@ -238,23 +238,26 @@ static void note_warning(void *user, const char *text) {
 }
 
 /* Training goes on, the handler is told each time, and the last failure is the status. */
-START_TEST(a_folder_that_is_not_there) {
+START_TEST(a_path_that_takes_nothing) {
+    static const char *const paths[] = {"/nonexistent/folder/run", "/dev/full"};
+    const char *path = paths[_i];
     told warnings = {0};
     outcome expected = uninterrupted(&plain);
     training t;
     training_make(&t, &plain, true);
-    t.keep.path = "/nonexistent/folder/run";
+    t.keep.path = path;
     t.keep.every_steps = 5;
     rbe_set_warning_handler(note_warning, &warnings);
     ck_assert_int_eq(training_run(&t), RBE_IO_ERROR);
-    assert_failed(RBE_IO_ERROR, "/nonexistent/folder/run");
+    assert_failed(RBE_IO_ERROR, path);
     ck_assert_uint_eq(warnings.count, 2);
-    ck_assert_msg(strstr(warnings.first, "no checkpoint after step 5: /nonexistent"), "%s", warnings.first);
+    ck_assert_msg(strstr(warnings.first, "no checkpoint after step 5: ") && strstr(warnings.first, path), "%s",
+                  warnings.first);
     outcome found = outcome_of(&t);
-    assert_same(&expected, &found, 0, "plain", "without a folder");
+    assert_same(&expected, &found, 0, "plain", path);
     training_free(&t);
     training_make(&t, &plain, true);
-    t.keep.path = "/nonexistent/folder/run";
+    t.keep.path = path;
     t.stop_after = 3;
     ck_assert_int_eq(training_run(&t), RBE_IO_ERROR); /* and not STOPPED: nothing has been saved */
     ck_assert_uint_eq(t.result.steps, 3);
@@ -300,8 +303,8 @@ START_TEST(a_folder_that_vanishes) {
 }
 END_TEST
 
-/* A disk that says no at any call: the last checkpoint is the old one or the new one, whole, and training is as it would
- * have been. */
+/* A disk that says no at any call: the last checkpoint is the old one or the new one, whole, and training is as it
+ * would have been. */
 START_TEST(a_disk_that_fails) {
     recipe r = plain;
     r.log = true;
@@ -345,7 +348,7 @@ TCase *checkpoint_when_case(void) {
     tcase_add_test(when, stop_between_epochs);
     tcase_add_test(when, options_are_checked);
     tcase_add_test(when, routines_are_checked_at_the_beginning);
-    tcase_add_test(when, a_folder_that_is_not_there);
+    tcase_add_loop_test(when, a_path_that_takes_nothing, 0, 2);
     tcase_add_test(when, a_folder_that_vanishes);
     tcase_add_test(when, a_disk_that_fails);
     return when;
