@@ -266,6 +266,26 @@ START_TEST(damage_is_reported) {
 }
 END_TEST
 
+/* The one before is of a training at its end: there is nothing to train, but the newest file is whole again. */
+START_TEST(the_newest_is_made_again) {
+    outcome expected = uninterrupted(&plain);
+    training t;
+    training_make(&t, &plain, true);
+    ck_assert_ok(training_run(&t));
+    copy_file(t.path, numbered(1));
+    damage(t.path, HALF);
+    training_free(&t);
+    training_make(&t, &plain, true);
+    t.keep.resume = t.keep.or_before = true;
+    t.keep.keep = 2;
+    ck_assert_ok(training_run(&t));
+    ck_assert_uint_eq(t.result.resumed, 12);
+    training_free(&t);
+    go_on(&plain, &expected, 12, "the newest one");
+    outcome_free(&expected);
+}
+END_TEST
+
 /* What differs is no damage: the one before is not tried, which would differ too. */
 START_TEST(a_difference_is_no_damage) {
     leave_three();
@@ -291,6 +311,7 @@ TCase *checkpoint_keep_case(void) {
     tcase_add_test(keep, without_resume_it_begins);
     tcase_add_loop_test(keep, from_the_one_before, 0, HARMS);
     tcase_add_loop_test(keep, damage_is_reported, 0, HARMS);
+    tcase_add_test(keep, the_newest_is_made_again);
     tcase_add_test(keep, a_difference_is_no_damage);
     return keep;
 }
