@@ -87,11 +87,12 @@ static rbe_status pack_floats(rbe_pack *pack, rbe_owner owner, const char *part,
 
 static rbe_status pack_companions(rbe_pack *pack, rbe_owner owner, const rbe_param *param, cJSON *json) {
     cJSON *names = cJSON_AddArrayToObject(json, "companions");
+    if (!names) return rbe_no_description(owner);
     for (const rbe_companion *c = param->companions; c; c = c->next) {
         RBE_TRY(pack_floats(pack, owner, c->name, c->values, param->count));
         if (!cJSON_AddItemToArray(names, cJSON_CreateString(c->name))) return rbe_no_description(owner);
     }
-    return names ? RBE_OK : rbe_no_description(owner);
+    return RBE_OK;
 }
 
 /* `number`: the parameter's. */
@@ -164,6 +165,7 @@ static rbe_status pack_layer(rbe_pack *pack, rbe_owner owner, const rbe_param_li
     if (blocks && !(matrix = cJSON_AddObjectToObject(json, "matrix"))) return rbe_no_description(owner);
     if (blocks) RBE_TRY(rbe_pack_blocks(pack, owner, blocks, &exact, matrix));
     cJSON *params = cJSON_AddArrayToObject(json, "params");
+    if (!params) return rbe_no_description(owner);
     for (size_t n = 0; n < layer->param_count; n++) {
         char number[NUMBER_SIZE];
         snprintf(number, sizeof number, "%zu", n);
@@ -171,7 +173,7 @@ static rbe_status pack_layer(rbe_pack *pack, rbe_owner owner, const rbe_param_li
         if (!cJSON_AddItemToArray(params, param)) return rbe_no_description(owner);
         RBE_TRY(pack_param(pack, owner, number, list, &layer->params[n], blocks, param));
     }
-    return params ? RBE_OK : rbe_no_description(owner);
+    return RBE_OK;
 }
 
 rbe_status rbe_pack_param_list(rbe_pack *pack, const rbe_param_list *list, cJSON *layers, cJSON *beside) {
