@@ -283,7 +283,9 @@ bytes snapshot(const rbe_model *model, const rbe_optim *optim, const rbe_routine
 
 bytes snapshot_of(training *t) { return snapshot(t->model, t->optim, t->routines, t->options.routine_count); }
 
-bool same_bytes(bytes a, bytes b) { return a.count == b.count && memcmp(a.data, b.data, a.count) == 0; }
+bool same_bytes(bytes a, bytes b) {
+    return a.count == b.count && (a.count == 0 || memcmp(a.data, b.data, a.count) == 0);
+}
 
 /* ---- outcomes ------------------------------------------------------------------------------------------------ */
 

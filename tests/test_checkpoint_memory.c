@@ -23,12 +23,20 @@ static const recipe grown = {.name = "grown",
 
 /* ---- memory that fails ----------------------------------------------------------------------------------------- */
 
-static size_t cjson_requests, cjson_fail_at;
+static size_t cjson_requests, cjson_fail_at, cjson_outstanding;
 
 static void *cjson_malloc(size_t size) {
-    if (++cjson_requests != cjson_fail_at) return malloc(size);
-    errno = ENOMEM;
-    return NULL;
+    if (++cjson_requests == cjson_fail_at) {
+        errno = ENOMEM;
+        return NULL;
+    }
+    cjson_outstanding++;
+    return malloc(size);
+}
+
+static void cjson_free(void *memory) {
+    cjson_outstanding -= memory != NULL;
+    free(memory);
 }
 
 /* Whose request fails next. */
@@ -77,7 +85,7 @@ START_TEST(any_allocation_of_a_save_may_fail) {
     leave_one_with_averages();
     bytes old = read_whole(scratch_path("run.checkpoint"));
     failing_allocator_install(&allocator, 0);
-    cJSON_InitHooks(&(cJSON_Hooks){cjson_malloc, free});
+    cJSON_InitHooks(&(cJSON_Hooks){cjson_malloc, cjson_free});
     training_make(&t, &grown, false);
     const rbe_checkpoint c = checkpoint_of(&t);
     bytes before = snapshot_of(&t);
@@ -87,6 +95,7 @@ START_TEST(any_allocation_of_a_save_may_fail) {
         rbe_status status = rbe_checkpoint_save(&c, t.path, 2);
         failed = has_failed(&allocator, (who)_i, at);
         assert_answer(status, failed, at);
+        ck_assert_uint_eq(cjson_outstanding, 0);
         ck_assert_uint_eq(atomic_load(&allocator.outstanding), outstanding);
         bytes after = snapshot_of(&t), file = read_whole(t.path);
         ck_assert_msg(same_bytes(before, after), "request %zu: something has changed", at);
@@ -109,7 +118,7 @@ START_TEST(any_allocation_of_a_load_may_fail) {
     training t;
     leave_one_with_averages();
     failing_allocator_install(&allocator, 0);
-    cJSON_InitHooks(&(cJSON_Hooks){cjson_malloc, free});
+    cJSON_InitHooks(&(cJSON_Hooks){cjson_malloc, cjson_free});
     training_make(&t, &grown, false);
     const rbe_checkpoint c = checkpoint_of(&t);
     bytes before = snapshot_of(&t);
@@ -119,6 +128,7 @@ START_TEST(any_allocation_of_a_load_may_fail) {
         rbe_status status = rbe_checkpoint_load(&c, t.path);
         failed = has_failed(&allocator, (who)_i, at);
         assert_answer(status, failed, at);
+        ck_assert_uint_eq(cjson_outstanding, 0);
         bytes after = snapshot_of(&t);
         ck_assert_msg(same_bytes(before, after) == failed, "request %zu: something has changed", at);
         if (failed) ck_assert_uint_eq(atomic_load(&allocator.outstanding), outstanding);
