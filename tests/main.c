@@ -36,6 +36,7 @@ static const struct {
     {"dataset", dataset_suite},
     {"io", io_suite},
     {"train", train_suite},
+    {"checkpoint", checkpoint_suite},
     {"predict", predict_suite},
     {"best", best_suite},
     {"step", step_suite},

@@ -36,6 +36,7 @@ Suite *data_suite(void);
 Suite *dataset_suite(void);
 Suite *io_suite(void);
 Suite *train_suite(void);
+Suite *checkpoint_suite(void);
 Suite *predict_suite(void);
 Suite *best_suite(void);
 Suite *step_suite(void);

@@ -69,7 +69,8 @@ static void remove_strays(int folder, const char *prefix) {
 void rbe_atomic_clean(const char *path) {
     char name[PATH_MAX], prefix[PREFIX_ROOM];
     const char *slash = strrchr(path, '/');
-    if (snprintf(name, sizeof name, "%.*s", slash ? (int)(slash + 1 - path) : 1, slash ? path : ".") >= PATH_MAX) return;
+    if (snprintf(name, sizeof name, "%.*s", slash ? (int)(slash + 1 - path) : 1, slash ? path : ".") >= PATH_MAX)
+        return;
     int folder = open(name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (folder < 0) return;
     make_prefix(prefix);
@@ -115,6 +116,13 @@ static rbe_status follow_links(rbe_atomic_file *file) {
     }
     errno = ELOOP;
     return rbe_fail_errno(file->path, "cannot create");
+}
+
+rbe_status rbe_atomic_target(const char *path, char **target) {
+    rbe_atomic_file file = {.path = path};
+    rbe_status status = follow_links(&file);
+    *target = file.target;
+    return status;
 }
 
 /* Links of /proc may lead to files that have no name any more. (Another file than before is one that another thread

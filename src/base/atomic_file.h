@@ -37,6 +37,10 @@ rbe_status rbe_atomic_finish(rbe_atomic_file *file);
  * until the commit. IO_ERROR. */
 rbe_status rbe_atomic_keep(const rbe_atomic_file *file, size_t count);
 
+/* What a path leads to, where NAME.1 stands: *target is the caller's to free, also on failure. IO_ERROR,
+ * INSUFFICIENT_MEMORY. */
+rbe_status rbe_atomic_target(const char *path, char **target);
+
 /* Removes what dead processes of this host have left in the folder of the file `path`. What cannot be removed stays. */
 void rbe_atomic_clean(const char *path);
 
