@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/types.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 enum { MAX_NAMES = 4096 };
@@ -37,6 +38,23 @@ int file_faults_stop(void) {
 const char *file_faults_name(int n) { return n >= 1 && n <= calls && n <= MAX_NAMES ? names[n - 1] : "nothing"; }
 
 int file_faults_hits(void) { return hits; }
+
+bool file_faults_kill(const file_fault *wanted, rbe_status (*run)(void *user), void *user) {
+    int state;
+    pid_t child = fork();
+    ck_assert_int_ge(child, 0);
+    if (child == 0) {
+        file_faults_start(wanted);
+        rbe_status status = run(user);
+        file_faults_stop();
+        if (status != RBE_OK) fprintf(stderr, "in a child: %s\n", rbe_last_error());
+        _exit(status == RBE_OK ? 0 : 1);
+    }
+    ck_assert_int_eq(waitpid(child, &state, 0), child);
+    if (WIFSIGNALED(state) && WTERMSIG(state) == SIGKILL) return true;
+    ck_assert_msg(WIFEXITED(state) && WEXITSTATUS(state) == 0, "call %d: the child ended with %x", wanted->at, state);
+    return false;
+}
 
 /* ---- which calls are meant ----------------------------------------------------------------------------------- */
 
@@ -75,7 +93,7 @@ static fault_kind arrive(const char *name, int file, const char *path) {
     return fault.kind;
 }
 
-static int fail(int error) {
+static int refuse(int error) {
     errno = error;
     return -1;
 }
@@ -83,7 +101,7 @@ static int fail(int error) {
 /* A call that takes effect as a whole or not at all. */
 static long whole(const char *name, int file, const char *path, long number, const long arguments[5]) {
     fault_kind kind = arrive(name, file, path);
-    if (kind == FAULT_ERROR) return fail(fault.error);
+    if (kind == FAULT_ERROR) return refuse(fault.error);
     long result = syscall(number, arguments[0], arguments[1], arguments[2], arguments[3], arguments[4]);
     if (kind == FAULT_KILL_HALF || kind == FAULT_KILL_AFTER) die();
     return result;
@@ -115,7 +133,7 @@ int openat(int folder, const char *path, int flags, ...) {
 
 ssize_t write(int file, const void *bytes, size_t count) {
     fault_kind kind = arrive("write", file, NULL);
-    if (kind == FAULT_ERROR) return fail(fault.error);
+    if (kind == FAULT_ERROR) return refuse(fault.error);
     if (kind == FAULT_KILL_HALF) count /= 2;
     if (kind == FAULT_SHORT && count > 1) count /= 2;
     ssize_t wrote = syscall(SYS_write, file, bytes, count);
@@ -149,8 +167,8 @@ void (*at_fsync)(void);
 int fsync(int file) {
     if (at_fsync) at_fsync();
     fault_kind kind = arrive("fsync", file, NULL);
-    if (++fsync_calls == failing_fsync) return fail(EIO);
-    if (kind == FAULT_ERROR) return fail(fault.error);
+    if (++fsync_calls == failing_fsync) return refuse(EIO);
+    if (kind == FAULT_ERROR) return refuse(fault.error);
     if (kind == FAULT_KILL_HALF || kind == FAULT_KILL_AFTER) die();
     return 0;
 }
@@ -172,6 +190,6 @@ int renameat(int from, const char *name, int to, const char *new_name) {
 }
 
 int linkat(int from, const char *name, int to, const char *new_name, int flags) {
-    if (atomic_load(&on) && fault.no_links) return fail(EPERM);
+    if (atomic_load(&on) && fault.no_links) return refuse(EPERM);
     return WHOLE(linkat, from, name, from, (long)name, to, (long)new_name, flags);
 }

@@ -4,8 +4,11 @@
 #ifndef RBE_TESTS_FILE_FAULTS_H
 #define RBE_TESTS_FILE_FAULTS_H
 
+#include <check.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+
+#include "rbe/base.h"
 
 typedef enum fault_kind {
     FAULT_NONE,        /* calls are counted */
@@ -37,9 +40,16 @@ int file_faults_stop(void);
 const char *file_faults_name(int n);
 int file_faults_hits(void);
 
+/* Runs it in a child, with the fault. True: SIGKILL has ended it. False: it came to its end, with RBE_OK; the test fails
+ * with any other. */
+bool file_faults_kill(const file_fault *fault, rbe_status (*run)(void *user), void *user);
+
 /* fsync makes nobody wait for a disk. Whatever the file, it counts its calls, runs at_fsync if that is set, and fails
  * when call number failing_fsync comes. */
 extern atomic_int fsync_calls, failing_fsync;
 extern void (*at_fsync)(void);
+
+TCase *faults_save_case(void);
+TCase *faults_fit_case(void);
 
 #endif
