@@ -9,7 +9,8 @@
 #include "train/checksum.h"
 
 typedef struct rbe_log_file {
-    FILE *file; /* NULL: nothing is logged */
+    bool opened; /* false: nothing is logged */
+    int file;
     rbe_checksum written; /* header and rows so far */
     const char *path;
     const rbe_metric *metric;
