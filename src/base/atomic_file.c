@@ -65,7 +65,6 @@ static void remove_strays(int folder, const char *prefix) {
     closedir(list);
 }
 
-/* The folder may be that of a link: where the target is, the next opening cleans. */
 void rbe_atomic_clean(const char *path) {
     char name[PATH_MAX], prefix[PREFIX_ROOM];
     const char *slash = strrchr(path, '/');
@@ -116,6 +115,14 @@ static rbe_status follow_links(rbe_atomic_file *file) {
     }
     errno = ELOOP;
     return rbe_fail_errno(file->path, "cannot create");
+}
+
+rbe_status rbe_atomic_target(const char *path, char **target) {
+    rbe_atomic_file file = {.path = path};
+    rbe_status status = follow_links(&file);
+    *target = status == RBE_OK ? file.target : NULL;
+    if (status != RBE_OK) rbe_free(file.target);
+    return status;
 }
 
 /* Links of /proc may lead to files that have no name any more. (Another file than before is one that another thread

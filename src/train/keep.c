@@ -68,8 +68,10 @@ rbe_status rbe_keep_last(rbe_training *t) {
 
 /* ---- going on ------------------------------------------------------------------------------------------------ */
 
-static bool name_of(char name[PATH_MAX], const char *path, size_t n) {
-    int length = n > 0 ? snprintf(name, PATH_MAX, "%s.%zu", path, n) : snprintf(name, PATH_MAX, "%s", path);
+/* Those before the newest are where the path leads to. */
+static bool name_of(char name[PATH_MAX], const rbe_training *t, size_t n) {
+    const char *path = t->options.checkpoint->path, *target = t->keeper.target ? t->keeper.target : path;
+    int length = n > 0 ? snprintf(name, PATH_MAX, "%s.%zu", target, n) : snprintf(name, PATH_MAX, "%s", path);
     return length < PATH_MAX;
 }
 
@@ -93,7 +95,7 @@ static rbe_status load_newest(const rbe_training *t, size_t *number) {
     char name[PATH_MAX], first[512] = "";
     rbe_status status = RBE_OK;
     for (*number = 0; *number < most; ++*number) {
-        if (!name_of(name, o->path, *number))
+        if (!name_of(name, t, *number))
             return rbe_fail(RBE_INVALID_ARGUMENT, "checkpoint: expected a path of fewer than %d bytes", PATH_MAX);
         if (!is_there(name)) continue;
         rbe_status found = rbe_checkpoint_load(&t->keeper.checkpoint, name);
@@ -104,7 +106,7 @@ static rbe_status load_newest(const rbe_training *t, size_t *number) {
         if (status == RBE_OK) status = found;
     }
     if (status != RBE_OK) return rbe_fail(status, "%s", first);
-    if (!name_of(name, o->path, 1) || !is_there(name)) return RBE_OK;
+    if (!name_of(name, t, 1) || !is_there(name)) return RBE_OK;
     return rbe_fail(RBE_IO_ERROR, "%s is missing, but %s is there", o->path, name);
 }
 
@@ -113,7 +115,7 @@ static rbe_status go_on(rbe_training *t) {
     char name[PATH_MAX];
     RBE_TRY(load_newest(t, &number));
     bool found = t->resumed > 0 || t->steps_done > 0;
-    note(t, found && name_of(name, t->options.checkpoint->path, number) ? name : NULL);
+    note(t, found && name_of(name, t, number) ? name : NULL);
     if (!found) return RBE_OK;
     t->keeper.saved = number == 0;
     t->keeper.steps = t->steps_done;
@@ -145,8 +147,12 @@ rbe_status rbe_keep_start(rbe_training *t) {
                                           .routines = keeper->routines,
                                           .routine_count = fit->routine_count + 1};
     keeper->seconds = rbe_seconds();
-    rbe_atomic_clean(o->path);
+    if (rbe_atomic_target(o->path, &keeper->target) == RBE_INSUFFICIENT_MEMORY) return RBE_INSUFFICIENT_MEMORY;
+    rbe_atomic_clean(keeper->target ? keeper->target : o->path);
     return o->resume ? go_on(t) : RBE_OK;
 }
 
-void rbe_keep_free(rbe_training *t) { rbe_free(t->keeper.routines); }
+void rbe_keep_free(rbe_training *t) {
+    rbe_free(t->keeper.routines);
+    rbe_free(t->keeper.target);
+}
