@@ -1,5 +1,5 @@
 /* Calls go to the kernel by syscall(): what a sanitizer has put before the C library is passed by, and nothing has to be
- * looked up. The C library's own calls, those of fopen for example, do not come here. */
+ * looked up. The C library's own calls, those of fopen and fwrite for example, do not come here. */
 #include "file_faults.h"
 
 #include <errno.h>
@@ -134,30 +134,11 @@ int openat(int folder, const char *path, int flags, ...) {
 ssize_t write(int file, const void *bytes, size_t count) {
     fault_kind kind = arrive("write", file, NULL);
     if (kind == FAULT_ERROR) return refuse(fault.error);
+    if (kind == FAULT_FULL && hits > 1) return refuse(ENOSPC);
     if (kind == FAULT_KILL_HALF) count /= 2;
-    if (kind == FAULT_SHORT && count > 1) count /= 2;
+    if ((kind == FAULT_SHORT || kind == FAULT_FULL) && count > 1) count /= 2;
     ssize_t wrote = syscall(SYS_write, file, bytes, count);
     if (kind == FAULT_KILL_HALF || kind == FAULT_KILL_AFTER) die();
-    return wrote;
-}
-
-/* As a stream without a buffer. */
-static size_t write_all(int file, const char *bytes, size_t count) {
-    size_t done = 0;
-    while (done < count) {
-        ssize_t wrote = write(file, bytes + done, count - done);
-        if (wrote < 0) break;
-        done += (size_t)wrote;
-    }
-    return done;
-}
-
-size_t fwrite(const void *items, size_t size, size_t count, FILE *stream) {
-    if (atomic_load(&on) && fileno(stream) >= 0 && is_in_folder(fileno(stream), NULL))
-        return size == 0 ? 0 : write_all(fileno(stream), items, size * count) / size;
-    flockfile(stream);
-    size_t wrote = fwrite_unlocked(items, size, count, stream);
-    funlockfile(stream);
     return wrote;
 }
 

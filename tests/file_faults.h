@@ -14,6 +14,7 @@ typedef enum fault_kind {
     FAULT_NONE,        /* calls are counted */
     FAULT_ERROR,       /* the call does nothing, and fails */
     FAULT_SHORT,       /* a write takes half of its bytes */
+    FAULT_FULL,        /* the first does that, and those after it fail with ENOSPC */
     FAULT_KILL_BEFORE, /* SIGKILL, and the call has not been made */
     FAULT_KILL_HALF,   /* SIGKILL after half of the bytes of a write; other calls have been made */
     FAULT_KILL_AFTER,  /* SIGKILL, and the call has been made */
@@ -29,7 +30,7 @@ typedef struct file_fault {
     bool no_links;      /* linkat fails with EPERM, as on file systems that know no hard links */
 } file_fault;
 
-/* The calls: open, openat, write, fwrite (as "write": its bytes go to the file at once), fsync, ftruncate, flock, fchmod,
+/* The calls: open, openat, write, fsync, ftruncate, flock, fchmod,
  * fchown, renameat, linkat, unlinkat. Of one thread at a time. */
 void file_faults_start(const file_fault *fault);
 

@@ -359,5 +359,6 @@ TCase *faults_save_case(void) {
 Suite *faults_suite(void) {
     Suite *suite = suite_create("faults");
     suite_add_tcase(suite, faults_save_case());
+    suite_add_tcase(suite, faults_fit_case());
     return suite;
 }
