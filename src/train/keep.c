@@ -21,8 +21,9 @@ static rbe_status save(rbe_training *t) {
     keeper->epoch = t->progress.epoch;
     keeper->seconds = rbe_seconds();
     rbe_status status = rbe_log_sync(&t->log);
-    if (status == RBE_OK) status = rbe_checkpoint_save(&keeper->checkpoint, o->path, o->keep);
+    if (status == RBE_OK) status = rbe_checkpoint_save(&keeper->checkpoint, o->path, keeper->damaged ? 1 : o->keep);
     keeper->saved = status == RBE_OK;
+    if (keeper->saved) keeper->damaged = false;
     return status;
 }
 
@@ -118,6 +119,7 @@ static rbe_status go_on(rbe_training *t) {
     note(t, found && name_of(name, t, number) ? name : NULL);
     if (!found) return RBE_OK;
     t->keeper.saved = number == 0;
+    t->keeper.damaged = number > 0;
     t->keeper.steps = t->steps_done;
     t->keeper.epoch = t->progress.epoch;
     return RBE_OK;

@@ -14,6 +14,7 @@ typedef struct rbe_keeper {
     char *target;        /* where the path leads to; NULL: that cannot be told */
     size_t steps, epoch; /* at the last attempt */
     bool saved;          /* the last attempt was a success */
+    bool damaged;        /* what is at the path: it must not take the place of one that is whole */
     double seconds;      /* of the clock, at the last attempt */
 } rbe_keeper;
 
