@@ -39,6 +39,7 @@ static void note_warning(void *user, const char *text) {
 /* What differs between runs of the one training. */
 typedef struct run {
     const char *path; /* NULL: checkpoint */
+    size_t keep;      /* 0: KEEP */
     bool resume, or_before;
     rbe_progress_callback on_step;
     void *user;
@@ -73,7 +74,7 @@ static rbe_status fit(run *r, rbe_model *model) {
     rbe_growth *growth = rbe_growth_new(model, &(rbe_growth_options){.steps = STEPS, .every = 2});
     const rbe_routine routine = rbe_growth_routine(growth);
     const rbe_checkpoint_options keep = {.path = r->path ? r->path : checkpoint,
-                                         .keep = KEEP,
+                                         .keep = r->keep ? r->keep : KEEP,
                                          .every_steps = 1,
                                          .resume = r->resume,
                                          .or_before = r->or_before};
@@ -290,6 +291,24 @@ START_TEST(killed_between_two_names) {
 }
 END_TEST
 
+/* The one before is all that there is, until another has been saved. */
+START_TEST(killed_with_a_damaged_newest) {
+    const file_fault first = {FAULT_KILL_BEFORE, .at = 5, .only = "linkat", .folder = work};
+    file_fault second = {FAULT_KILL_BEFORE, .folder = work};
+    for (bool killed = true; killed; start_afresh()) {
+        char when[PATH_ROOM];
+        run r = {.keep = 2}, again = {.keep = 2, .resume = true, .or_before = true};
+        snprintf(when, sizeof when, "killed again at call %d", ++second.at);
+        ck_assert(file_faults_kill(&first, fit_in_child, &r));
+        ck_assert_int_eq(rename(checkpoint, strcat(strcpy(gone, checkpoint), ".1")), 0);
+        write_whole(checkpoint, (bytes){(uint8_t *)"damaged", 7});
+        killed = file_faults_kill(&second, fit_in_child, &again);
+        check_resume(when, killed ? 5 : STEPS, STEPS);
+    }
+    ck_assert_int_gt(second.at, 60);
+}
+END_TEST
+
 /* ---- calls that fail ----------------------------------------------------------------------------------------- */
 
 /* What ends a training is its log, its best model, and the last checkpoint. */
@@ -496,6 +515,7 @@ TCase *faults_fit_case(void) {
     tcase_add_checked_fixture(fit_case, set_up, tear_down);
     tcase_add_loop_test(fit_case, it_may_be_killed_at_any_call, 0, DEATHS);
     tcase_add_test(fit_case, killed_between_two_names);
+    tcase_add_test(fit_case, killed_with_a_damaged_newest);
     tcase_add_test(fit_case, any_call_may_fail);
     tcase_add_loop_test(fit_case, saves_that_fail_do_not_end_it, 0, 2 * TROUBLES);
     tcase_add_loop_test(fit_case, the_last_save_must_succeed, 0, TROUBLES);
