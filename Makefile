@@ -57,8 +57,8 @@ SHARED := $(BUILD)/librbe.so.$(VERSION)
 Q := $(if $(filter 1,$(V)),,@)
 say = @$(if $(Q),printf '  %-3s %s\n' '$(1)' '$(2)',:)
 
-.PHONY: all examples check suites run-suites sanitize tsan pressure soak fuzz run-fuzzers demo experiments bench bench-codec
-.PHONY: install uninstall format lint headers data clean FORCE
+.PHONY: all examples check suites run-suites sanitize tsan pressure soak fuzz run-fuzzers demo experiments bench
+.PHONY: bench-codec install uninstall format lint headers data clean FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
 

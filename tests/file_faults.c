@@ -1,5 +1,5 @@
-/* Calls go to the kernel by syscall(): what a sanitizer has put before the C library is passed by, and nothing has to be
- * looked up. The C library's own calls, those of fopen and fwrite for example, do not come here. */
+/* Calls go to the kernel by syscall(): what a sanitizer has put before the C library is passed by, and nothing has to
+ * be looked up. The C library's own calls, those of fopen and fwrite for example, do not come here. */
 #include "file_faults.h"
 
 #include <errno.h>

@@ -30,8 +30,8 @@ typedef struct file_fault {
     bool no_links;      /* linkat fails with EPERM, as on file systems that know no hard links */
 } file_fault;
 
-/* The calls: open, openat, write, fsync, ftruncate, flock, fchmod,
- * fchown, renameat, linkat, unlinkat. Of one thread at a time. */
+/* The calls: open, openat, write, fsync, ftruncate, flock, fchmod, fchown, renameat, linkat, unlinkat. Of one thread at
+ * a time. */
 void file_faults_start(const file_fault *fault);
 
 /* Returns how many calls were counted since the start. */
@@ -41,8 +41,8 @@ int file_faults_stop(void);
 const char *file_faults_name(int n);
 int file_faults_hits(void);
 
-/* Runs it in a child, with the fault. True: SIGKILL has ended it. False: it came to its end, with RBE_OK; the test fails
- * with any other. */
+/* Runs it in a child, with the fault. True: SIGKILL has ended it. False: it came to its end, with RBE_OK; the test
+ * fails with any other. */
 bool file_faults_kill(const file_fault *fault, rbe_status (*run)(void *user), void *user);
 
 /* fsync makes nobody wait for a disk. Whatever the file, it counts its calls, runs at_fsync if that is set, and fails

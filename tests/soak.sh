@@ -184,7 +184,8 @@ attempt() { # MILLISECONDS
     below 2
     options="$given --threads $((drawn + 1))"
     below "$1"
-    run timeout --foreground --preserve-status -s $signal "$(as_seconds $((drawn + 1)))" env --default-signal=INT "$train"
+    run timeout --foreground --preserve-status -s $signal "$(as_seconds $((drawn + 1)))" \
+        env --default-signal=INT "$train" # make in the background ignores SIGINT, and so would the training
     code=$?
     if [ -n "$filler" ]; then
         wait "$filler"

@@ -1,5 +1,5 @@
-/* A save of which any one file call fails, or all from there on, or at which the process is killed: what stands under the
- * names afterwards is old or new, and whole; at most one temporary file is left, and none after the next save. */
+/* A save of which any one file call fails, or all from there on, or at which the process is killed: what stands under
+ * the names afterwards is old or new, and whole; at most one temporary file is left, and none after the next save. */
 #include <errno.h>
 #include <limits.h>
 #include <signal.h>

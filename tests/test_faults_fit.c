@@ -1,5 +1,6 @@
-/* Trainings with checkpoints of which file calls fail, or at which the process is killed: whatever happened, the training
- * that is whole at last has the model, the log and the best model of one that nothing happened to, byte for byte. */
+/* Trainings with checkpoints of which file calls fail, or at which the process is killed: whatever happened, the
+ * training that is whole at last has the model, the log and the best model of one that nothing happened to, byte for
+ * byte. */
 #include <dirent.h>
 #include <errno.h>
 #include <limits.h>
@@ -131,7 +132,6 @@ static void check_file(const char *path, bytes expected, const char *when) {
     free(found.data);
 }
 
-/* Of which `resumed` steps were those of runs before. */
 static void check_whole(run *r, const char *when) {
     ck_assert_msg(equal(r->model, whole_model), "%s: the model differs", when);
     check_file(csv, whole_csv, when);

@@ -33,8 +33,8 @@ rbe_status rbe_atomic_write(rbe_atomic_file *file, const void *bytes, size_t cou
 /* Gives the file the mode of the old one, and its owner where that is permitted, and brings it to the disk. */
 rbe_status rbe_atomic_finish(rbe_atomic_file *file);
 
-/* Before the commit: what it will replace stays as NAME.1, what was NAME.1 as NAME.2, until there are `count` files with
- * the new one. NAME itself stays whole in the meantime, but on file systems without hard links, where it is NAME.1
+/* Before the commit: what it will replace stays as NAME.1, what was NAME.1 as NAME.2, until there are `count` files
+ * with the new one. NAME itself stays whole in the meantime, but on file systems without hard links, where it is NAME.1
  * until the commit, or, if that fails, until discard gives it back its name. IO_ERROR. */
 rbe_status rbe_atomic_keep(rbe_atomic_file *file, size_t count);
 
