@@ -235,9 +235,8 @@ soak() { # SETTING
 echo "soak: seed $seed, $seconds seconds"
 end=$(($(date +%s) + seconds))
 setting=0
-while [ "$(date +%s)" -lt "$end" ]; do
+while [ "$(date +%s)" -lt "$end" ] || [ $kills -eq 0 ] || [ $resumes -eq 0 ]; do
     soak $setting
     setting=$(((setting + 1) % settings))
 done
-if [ "$kills" -eq 0 ] || [ "$resumes" -eq 0 ]; then fail "nothing has happened"; fi
 summary "the same bytes"
