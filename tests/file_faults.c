@@ -131,6 +131,10 @@ int openat(int folder, const char *path, int flags, ...) {
     return WHOLE(openat, folder, path, folder, (long)path, flags, mode);
 }
 
+ssize_t pread(int file, void *bytes, size_t count, off_t offset) {
+    return whole("pread", file, NULL, SYS_pread64, (const long[5]){file, (long)bytes, (long)count, offset});
+}
+
 ssize_t write(int file, const void *bytes, size_t count) {
     fault_kind kind = arrive("write", file, NULL);
     if (kind == FAULT_ERROR) return refuse(fault.error);

@@ -30,8 +30,8 @@ typedef struct file_fault {
     bool no_links;      /* linkat fails with EPERM, as on file systems that know no hard links */
 } file_fault;
 
-/* The calls: open, openat, write, fsync, ftruncate, flock, fchmod, fchown, renameat, linkat, unlinkat. Of one thread at
- * a time. */
+/* The calls: open, openat, pread, write, fsync, ftruncate, flock, fchmod, fchown, renameat, linkat, unlinkat. Of one
+ * thread at a time. */
 void file_faults_start(const file_fault *fault);
 
 /* Returns how many calls were counted since the start. */

@@ -432,6 +432,47 @@ START_TEST(the_last_save_must_succeed) {
 }
 END_TEST
 
+/* With all that is in it, and for ever. */
+static rbe_status remove_work(void *user, const rbe_progress *p) {
+    (void)user;
+    if (p->step != 2) return RBE_OK;
+    empty(work);
+    ck_assert_int_eq(rmdir(work), 0);
+    return RBE_OK;
+}
+
+START_TEST(a_folder_that_is_removed) {
+    run r = {.on_step = remove_work};
+    ck_assert_int_eq(go(&r), RBE_IO_ERROR);
+    assert_failed(RBE_IO_ERROR, "checkpoint: cannot create: No such file or directory");
+    ck_assert_int_eq(warnings, STEPS - 2);
+    ck_assert(r.result.steps == STEPS && r.result.epochs == EPOCHS);
+    ck_assert_int_eq(mkdir(work, 0755), 0);
+    check_resume("a new folder", 0, 0);
+}
+END_TEST
+
+/* ---- checkpoints that cannot be read ------------------------------------------------------------------------- */
+
+START_TEST(a_checkpoint_that_cannot_be_read) {
+    const file_fault death = {FAULT_KILL_BEFORE, .at = 6, .only = "unlinkat", .folder = work};
+    const file_fault damage = {FAULT_ERROR, .at = 1, .times = INT_MAX, .error = EIO, .only = "pread"};
+    run r = {0}, again = {.resume = true, .fault = damage};
+    ck_assert(file_faults_kill(&death, fit_in_child, &r));
+    again.fault.folder = checkpoint;
+    ck_assert_int_eq(go(&again), RBE_IO_ERROR);
+    assert_failed(RBE_IO_ERROR, "checkpoint: cannot read: Input/output error");
+    ck_assert_uint_eq(again.result.steps, 0);
+    if (_i == 0) check_resume("once it can be read", 6, 6);
+    if (_i == 0) return;
+    again.or_before = true;
+    ck_assert_ok(go(&again));
+    ck_assert_msg(warnings == 1 && strstr(last_warning, "instead: "), "%s", last_warning);
+    ck_assert_uint_eq(again.result.resumed, 5);
+    check_whole(&again, "instead");
+}
+END_TEST
+
 /* ---- the log ------------------------------------------------------------------------------------------------- */
 
 static const file_fault log_faults[] = {
@@ -519,6 +560,8 @@ TCase *faults_fit_case(void) {
     tcase_add_test(fit_case, any_call_may_fail);
     tcase_add_loop_test(fit_case, saves_that_fail_do_not_end_it, 0, 2 * TROUBLES);
     tcase_add_loop_test(fit_case, the_last_save_must_succeed, 0, TROUBLES);
+    tcase_add_test(fit_case, a_folder_that_is_removed);
+    tcase_add_loop_test(fit_case, a_checkpoint_that_cannot_be_read, 0, 2);
     tcase_add_loop_test(fit_case, a_row_that_cannot_be_written, 0, LOG_FAULTS);
     tcase_add_test(fit_case, a_log_that_cannot_be_cut_back);
     tcase_add_loop_test(fit_case, interrupted_calls_go_on, 0, 6);
