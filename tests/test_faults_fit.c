@@ -41,6 +41,7 @@ static void note_warning(void *user, const char *text) {
 typedef struct run {
     const char *path; /* NULL: checkpoint */
     size_t keep;      /* 0: KEEP */
+    bool by_epoch;    /* saves after each epoch, not after each step */
     bool resume, or_before;
     rbe_progress_callback on_step;
     void *user;
@@ -76,7 +77,7 @@ static rbe_status fit(run *r, rbe_model *model) {
     const rbe_routine routine = rbe_growth_routine(growth);
     const rbe_checkpoint_options keep = {.path = r->path ? r->path : checkpoint,
                                          .keep = r->keep ? r->keep : KEEP,
-                                         .every_steps = 1,
+                                         .every_steps = !r->by_epoch,
                                          .resume = r->resume,
                                          .or_before = r->or_before};
     const rbe_fit_options options = {.epochs = EPOCHS,
@@ -432,6 +433,20 @@ START_TEST(the_last_save_must_succeed) {
 }
 END_TEST
 
+/* What failed after the last epoch is tried once more: there is nothing left to do. */
+START_TEST(the_last_save_is_tried_again) {
+    run r = {.by_epoch = true, .fault = {FAULT_ERROR, .at = 3, .error = ENOSPC, .only = "renameat"}};
+    r.fault.times = 1 + _i;
+    r.fault.folder = work;
+    rbe_status status = go(&r);
+    ck_assert_int_eq(file_faults_hits(), 1 + _i);
+    ck_assert_int_eq(warnings, 1);
+    ck_assert_int_eq(status, _i == 0 ? RBE_OK : RBE_IO_ERROR);
+    if (_i == 0) check_whole(&r, "tried again");
+    check_resume("tried again", _i == 0 ? STEPS : EPOCH_STEPS, _i == 0 ? STEPS : EPOCH_STEPS);
+}
+END_TEST
+
 /* With all that is in it, and for ever. */
 static rbe_status remove_work(void *user, const rbe_progress *p) {
     (void)user;
@@ -560,6 +575,7 @@ TCase *faults_fit_case(void) {
     tcase_add_test(fit_case, any_call_may_fail);
     tcase_add_loop_test(fit_case, saves_that_fail_do_not_end_it, 0, 2 * TROUBLES);
     tcase_add_loop_test(fit_case, the_last_save_must_succeed, 0, TROUBLES);
+    tcase_add_loop_test(fit_case, the_last_save_is_tried_again, 0, 2);
     tcase_add_test(fit_case, a_folder_that_is_removed);
     tcase_add_loop_test(fit_case, a_checkpoint_that_cannot_be_read, 0, 2);
     tcase_add_loop_test(fit_case, a_row_that_cannot_be_written, 0, LOG_FAULTS);
