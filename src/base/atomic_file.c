@@ -120,8 +120,7 @@ static rbe_status follow_links(rbe_atomic_file *file) {
 rbe_status rbe_atomic_target(const char *path, char **target) {
     rbe_atomic_file file = {.path = path};
     rbe_status status = follow_links(&file);
-    *target = status == RBE_OK ? file.target : NULL;
-    if (status != RBE_OK) rbe_free(file.target);
+    *target = file.target;
     return status;
 }
 

@@ -38,12 +38,11 @@ rbe_status rbe_atomic_finish(rbe_atomic_file *file);
  * until the commit, or, if that fails, until discard gives it back its name. IO_ERROR. */
 rbe_status rbe_atomic_keep(rbe_atomic_file *file, size_t count);
 
-/* Where such a file is: the path that symbolic links lead to. The text is released by rbe_free. IO_ERROR;
+/* What a path leads to, where NAME.1 stands: *target is the caller's to free, also on failure. IO_ERROR,
  * INSUFFICIENT_MEMORY. */
 rbe_status rbe_atomic_target(const char *path, char **target);
 
-/* Removes what dead processes of this host have left in the folder of the file `path`, if that is no link. What cannot
- * be removed stays. */
+/* Removes what dead processes of this host have left in the folder of the file `path`. What cannot be removed stays. */
 void rbe_atomic_clean(const char *path);
 
 /* Puts finished files in the place of the old ones, one after the other, and then brings their folders to the disk.

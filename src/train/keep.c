@@ -69,11 +69,16 @@ rbe_status rbe_keep_last(rbe_training *t) {
 
 /* ---- going on ------------------------------------------------------------------------------------------------ */
 
-/* Those before the newest are where the path leads to. */
-static bool name_of(char name[PATH_MAX], const rbe_training *t, size_t n) {
-    const char *path = t->options.checkpoint->path, *target = t->keeper.target ? t->keeper.target : path;
-    int length = n > 0 ? snprintf(name, PATH_MAX, "%s.%zu", target, n) : snprintf(name, PATH_MAX, "%s", path);
-    return length < PATH_MAX;
+/* Those before the newest stand beside what a link leads to. */
+static rbe_status name_of(char name[PATH_MAX], const char *path, size_t n) {
+    char *target = NULL;
+    rbe_status status = n > 0 ? rbe_atomic_target(path, &target) : RBE_OK;
+    int length = 0;
+    if (status == RBE_OK)
+        length = n > 0 ? snprintf(name, PATH_MAX, "%s.%zu", target, n) : snprintf(name, PATH_MAX, "%s", path);
+    rbe_free(target);
+    if (length < PATH_MAX) return status;
+    return rbe_fail(RBE_INVALID_ARGUMENT, "checkpoint: expected a path of fewer than %d bytes", PATH_MAX);
 }
 
 /* Whatever stands there: what cannot be read is not missing. */
@@ -96,8 +101,7 @@ static rbe_status load_newest(const rbe_training *t, size_t *number) {
     char name[PATH_MAX], first[512] = "";
     rbe_status status = RBE_OK;
     for (*number = 0; *number < most; ++*number) {
-        if (!name_of(name, t, *number))
-            return rbe_fail(RBE_INVALID_ARGUMENT, "checkpoint: expected a path of fewer than %d bytes", PATH_MAX);
+        RBE_TRY(name_of(name, o->path, *number));
         if (!is_there(name)) continue;
         rbe_status found = rbe_checkpoint_load(&t->keeper.checkpoint, name);
         if (found == RBE_OK && status != RBE_OK) rbe_warn("%s; instead: %s", first, name);
@@ -107,7 +111,8 @@ static rbe_status load_newest(const rbe_training *t, size_t *number) {
         if (status == RBE_OK) status = found;
     }
     if (status != RBE_OK) return rbe_fail(status, "%s", first);
-    if (!name_of(name, t, 1) || !is_there(name)) return RBE_OK;
+    RBE_TRY(name_of(name, o->path, 1));
+    if (!is_there(name)) return RBE_OK;
     return rbe_fail(RBE_IO_ERROR, "%s is missing, but %s is there", o->path, name);
 }
 
@@ -116,7 +121,8 @@ static rbe_status go_on(rbe_training *t) {
     char name[PATH_MAX];
     RBE_TRY(load_newest(t, &number));
     bool found = t->resumed > 0 || t->steps_done > 0;
-    note(t, found && name_of(name, t, number) ? name : NULL);
+    if (found) RBE_TRY(name_of(name, t->options.checkpoint->path, number));
+    note(t, found ? name : NULL);
     if (!found) return RBE_OK;
     t->keeper.saved = number == 0;
     t->keeper.damaged = number > 0;
@@ -134,6 +140,15 @@ static rbe_status check_options(const rbe_checkpoint_options *o) {
                     o->every_minutes);
 }
 
+/* What a run before has left where it saved. A path that leads nowhere is for the first save to refuse. */
+static rbe_status clean(const char *path) {
+    char *target = NULL;
+    rbe_status status = rbe_atomic_target(path, &target);
+    if (status == RBE_OK) rbe_atomic_clean(target);
+    rbe_free(target);
+    return status == RBE_INSUFFICIENT_MEMORY ? status : RBE_OK;
+}
+
 rbe_status rbe_keep_start(rbe_training *t) {
     const rbe_checkpoint_options *o = t->options.checkpoint;
     const rbe_fit_options *fit = &t->options;
@@ -149,12 +164,8 @@ rbe_status rbe_keep_start(rbe_training *t) {
                                           .routines = keeper->routines,
                                           .routine_count = fit->routine_count + 1};
     keeper->seconds = rbe_seconds();
-    if (rbe_atomic_target(o->path, &keeper->target) == RBE_INSUFFICIENT_MEMORY) return RBE_INSUFFICIENT_MEMORY;
-    rbe_atomic_clean(keeper->target ? keeper->target : o->path);
+    RBE_TRY(clean(o->path));
     return o->resume ? go_on(t) : RBE_OK;
 }
 
-void rbe_keep_free(rbe_training *t) {
-    rbe_free(t->keeper.routines);
-    rbe_free(t->keeper.target);
-}
+void rbe_keep_free(rbe_training *t) { rbe_free(t->keeper.routines); }

@@ -11,7 +11,6 @@
 typedef struct rbe_keeper {
     rbe_checkpoint checkpoint; /* its routines are the user's and the training's own */
     rbe_routine *routines;
-    char *target;        /* where the path leads to; NULL: that cannot be told */
     size_t steps, epoch; /* at the last attempt */
     bool saved;          /* the last attempt was a success */
     bool damaged;        /* what is at the path: it must not take the place of one that is whole */
