@@ -35,6 +35,7 @@ static const struct {
     {"data", data_suite},
     {"dataset", dataset_suite},
     {"io", io_suite},
+    {"faults", faults_suite},
     {"train", train_suite},
     {"checkpoint", checkpoint_suite},
     {"predict", predict_suite},

@@ -22,8 +22,9 @@ static rbe_status save(rbe_training *t) {
     keeper->epoch = t->progress.epoch;
     keeper->seconds = rbe_seconds();
     rbe_status status = rbe_log_sync(&t->log);
-    if (status == RBE_OK) status = rbe_checkpoint_save(&keeper->checkpoint, o->path, o->keep);
+    if (status == RBE_OK) status = rbe_checkpoint_save(&keeper->checkpoint, o->path, keeper->damaged ? 1 : o->keep);
     keeper->saved = status == RBE_OK;
+    if (keeper->saved) keeper->damaged = false;
     return status;
 }
 
@@ -126,6 +127,7 @@ static rbe_status go_on(rbe_training *t) {
     note(t, found ? name : NULL);
     if (!found) return RBE_OK;
     t->keeper.saved = number == 0;
+    t->keeper.damaged = number > 0;
     t->keeper.steps = t->steps_done;
     t->keeper.epoch = t->progress.epoch;
     return RBE_OK;
@@ -138,6 +140,15 @@ static rbe_status check_options(const rbe_checkpoint_options *o) {
     if (isfinite(o->every_minutes) && o->every_minutes >= 0) return RBE_OK;
     return rbe_fail(RBE_INVALID_ARGUMENT, "checkpoint: expected a finite number of minutes >= 0, found %g",
                     o->every_minutes);
+}
+
+/* What a run before has left where it saved. A path that leads nowhere is for the first save to refuse. */
+static rbe_status clean(const char *path) {
+    char *target = NULL;
+    rbe_status status = rbe_atomic_target(path, &target);
+    if (status == RBE_OK) rbe_atomic_clean(target);
+    rbe_free(target);
+    return status == RBE_INSUFFICIENT_MEMORY ? status : RBE_OK;
 }
 
 rbe_status rbe_keep_start(rbe_training *t) {
@@ -156,7 +167,7 @@ rbe_status rbe_keep_start(rbe_training *t) {
                                           .routine_count = fit->routine_count + 1};
     keeper->seconds = rbe_seconds();
     RBE_TRY(rbe_checkpoint_check("rbe_fit", &keeper->checkpoint, o->path)); /* and not after hours */
-    rbe_atomic_clean(o->path);
+    RBE_TRY(clean(o->path));
     return o->resume ? go_on(t) : RBE_OK;
 }
 
