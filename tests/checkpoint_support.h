@@ -114,7 +114,6 @@ void copy_file(const char *from, const char *to);
 
 TCase *checkpoint_when_case(void);
 TCase *checkpoint_keep_case(void);
-TCase *checkpoint_killed_case(void);
 TCase *checkpoint_loop_case(void);
 TCase *checkpoint_state_case(void);
 TCase *checkpoint_refusals_case(void);

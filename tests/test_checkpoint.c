@@ -391,7 +391,6 @@ Suite *checkpoint_suite(void) {
     suite_add_tcase(suite, exact);
     suite_add_tcase(suite, checkpoint_when_case());
     suite_add_tcase(suite, checkpoint_keep_case());
-    suite_add_tcase(suite, checkpoint_killed_case());
     suite_add_tcase(suite, checkpoint_loop_case());
     suite_add_tcase(suite, checkpoint_state_case());
     suite_add_tcase(suite, checkpoint_models_case());

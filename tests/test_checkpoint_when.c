@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "checkpoint_support.h"
+#include "file_faults.h"
 
 /* Two epochs of six steps. */
 static const recipe plain = {
