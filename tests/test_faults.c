@@ -304,7 +304,7 @@ START_TEST(it_may_be_killed_at_any_call) {
     const fault_kind kind = kills[_i % KILLS];
     int calls, left = 0;
     lay_out(s);
-    ck_assert_ok(save_with(s, (file_fault){FAULT_NONE}, &calls));
+    ck_assert_ok(save_with(s, (file_fault){.kind = FAULT_NONE}, &calls));
     const char *names[100];
     ck_assert_int_le(calls, 100);
     for (int n = 1; n <= calls; n++) names[n - 1] = file_faults_name(n);
