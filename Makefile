@@ -7,6 +7,8 @@
 #   make tsan           the suites "threads" and "parallel" under ThreadSanitizer (SUITE too)
 #   make pressure       the library when memory is short: requests that fail, a limited address space
 #                       (PRESSURE=--short: some of the cases)
+#   make soak           trainings that are killed at random moments, on a disk that is full at times, and resumed
+#                       (SOAK_SECONDS=60; SOAK_SEED=N repeats one)
 #   make fuzz           the readers of files against random damage (FUZZ_SECONDS=60 each; needs clang)
 #   make demo           the main job: trains dense and compressed digits classifiers, draws the curves
 #   make experiments    growth, pruning, block sizes: tables and pictures, on DATA=data
@@ -55,8 +57,8 @@ SHARED := $(BUILD)/librbe.so.$(VERSION)
 Q := $(if $(filter 1,$(V)),,@)
 say = @$(if $(Q),printf '  %-3s %s\n' '$(1)' '$(2)',:)
 
-.PHONY: all examples check suites run-suites sanitize tsan pressure fuzz run-fuzzers demo experiments bench bench-codec
-.PHONY: install uninstall format lint headers data clean FORCE
+.PHONY: all examples check suites run-suites sanitize tsan pressure soak fuzz run-fuzzers demo experiments bench
+.PHONY: bench-codec install uninstall format lint headers data clean FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -127,6 +129,12 @@ $(BUILD)/tests/pressure: $(PRESSURE_OBJECTS) $(STATIC)
 
 pressure: $(BUILD)/tests/pressure
 	$< $(PRESSURE)
+
+# Kills, full disks and resumes: the bytes of trainings that nothing happened to; SOAK_SEED repeats a run.
+SOAK_SECONDS ?= 60
+SOAK_SEED ?=
+soak: $(BUILD)/examples/train_digits
+	SOAK_SECONDS=$(SOAK_SECONDS) SOAK_SEED=$(SOAK_SEED) sh tests/soak.sh $(BUILD)
 
 SUITES := programs $(shell sed -n 's/^    {"\([a-z_]*\)", [a-z_]*_suite},$$/\1/p' tests/main.c)
 SUITE ?= $(SUITES)

@@ -1,7 +1,6 @@
 #include "io_support.h"
 
 #include <dirent.h>
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -55,17 +54,6 @@ size_t scratch_count(void) {
     for (struct dirent *entry; dir && (entry = readdir(dir));) count += entry->d_name[0] != '.';
     if (dir) closedir(dir);
     return count;
-}
-
-atomic_int fsync_calls, failing_fsync;
-void (*at_fsync)(void);
-
-int fsync(int file) {
-    (void)file;
-    if (at_fsync) at_fsync();
-    if (++fsync_calls != failing_fsync) return 0;
-    errno = EIO;
-    return -1;
 }
 
 bytes read_whole(const char *path) {

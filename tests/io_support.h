@@ -3,7 +3,6 @@
 #define RBE_TESTS_IO_SUPPORT_H
 
 #include <check.h>
-#include <stdatomic.h>
 
 #include "io/safetensors.h"
 #include "reference.h"
@@ -72,11 +71,6 @@ bool same_models(const rbe_model *a, const rbe_model *b);
 
 /* The same of two compressed matrices. */
 bool same_matrices(const rbe_blocks *a, const rbe_blocks *b);
-
-/* fsync, which stands before the C library's: counts its calls, runs at_fsync if that is set, and fails when call
- * number failing_fsync comes. */
-extern atomic_int fsync_calls, failing_fsync;
-extern void (*at_fsync)(void);
 
 /* The last error has this status and a text with this word. */
 void assert_failed(rbe_status status, const char *word);

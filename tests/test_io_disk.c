@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "file_faults.h"
 #include "io/json.h"
 #include "io_support.h"
 #include "support.h"

@@ -14,6 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "file_faults.h"
 #include "io_support.h"
 #include "support.h"
 

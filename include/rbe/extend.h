@@ -72,7 +72,8 @@ RBE_API rbe_status rbe_read_same_text(rbe_reader *reader, const char *name, cons
  * gradual pruning, an average or a curriculum of your own. rbe_fit runs it after each step, and its state is a part of
  * every checkpoint (rbe/checkpoint.h). */
 typedef struct rbe_routine {
-    const char *name; /* in checkpoints; no other routine of the training has it */
+    /* In checkpoints: no other routine of the training has it, and "library", "optimiser" and "fit" are taken. */
+    const char *name;
 
     /* After step number `step` (0, 1, ..) of the optimiser; NULL: nothing. */
     rbe_status (*step)(void *user, size_t step);

@@ -65,11 +65,11 @@ static void remove_strays(int folder, const char *prefix) {
     closedir(list);
 }
 
-/* The folder may be that of a link: where the target is, the next opening cleans. */
 void rbe_atomic_clean(const char *path) {
     char name[PATH_MAX], prefix[PREFIX_ROOM];
     const char *slash = strrchr(path, '/');
-    if (snprintf(name, sizeof name, "%.*s", slash ? (int)(slash + 1 - path) : 1, slash ? path : ".") >= PATH_MAX) return;
+    if (snprintf(name, sizeof name, "%.*s", slash ? (int)(slash + 1 - path) : 1, slash ? path : ".") >= PATH_MAX)
+        return;
     int folder = open(name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (folder < 0) return;
     make_prefix(prefix);
@@ -115,6 +115,13 @@ static rbe_status follow_links(rbe_atomic_file *file) {
     }
     errno = ELOOP;
     return rbe_fail_errno(file->path, "cannot create");
+}
+
+rbe_status rbe_atomic_target(const char *path, char **target) {
+    rbe_atomic_file file = {.path = path};
+    rbe_status status = follow_links(&file);
+    *target = file.target;
+    return status;
 }
 
 /* Links of /proc may lead to files that have no name any more. (Another file than before is one that another thread
@@ -243,16 +250,16 @@ static rbe_status older_name(const rbe_atomic_file *file, size_t n, char name[PA
 }
 
 /* The file gets a second name, so that it does not lose its own before the new one takes it. */
-static rbe_status keep_newest(const rbe_atomic_file *file, const char *name) {
+static rbe_status keep_newest(rbe_atomic_file *file, const char *name) {
     if (unlinkat(file->folder, name, 0) != 0 && errno != ENOENT)
         return rbe_fail_errno(file->path, "cannot keep the file before it");
     if (linkat(file->folder, file->name, file->folder, name, 0) == 0) return RBE_OK;
     bool no_links = errno == EPERM || errno == EOPNOTSUPP || errno == ENOSYS || errno == EMLINK;
-    if (no_links && renameat(file->folder, file->name, file->folder, name) == 0) return RBE_OK;
-    return rbe_fail_errno(file->path, "cannot keep the file before it");
+    file->moved = no_links && renameat(file->folder, file->name, file->folder, name) == 0;
+    return file->moved ? RBE_OK : rbe_fail_errno(file->path, "cannot keep the file before it");
 }
 
-rbe_status rbe_atomic_keep(const rbe_atomic_file *file, size_t count) {
+rbe_status rbe_atomic_keep(rbe_atomic_file *file, size_t count) {
     char from[PATH_MAX], to[PATH_MAX];
     if (!file->replaces || file->special || count < 2) return RBE_OK;
     for (size_t n = count - 1; n > 1; n--) {
@@ -269,8 +276,13 @@ static rbe_status replace(rbe_atomic_file *file) {
     if (file->special) return RBE_OK;
     if (renameat(file->folder, file->temporary, file->folder, file->name) != 0)
         return rbe_fail_errno(file->path, "cannot replace");
-    file->exists = false;
+    file->exists = file->moved = false;
     return RBE_OK;
+}
+
+static void move_back(const rbe_atomic_file *file) {
+    char name[PATH_MAX];
+    if (older_name(file, 1, name) == RBE_OK) renameat(file->folder, name, file->folder, file->name);
 }
 
 /* File systems that cannot sync a folder say EINVAL. */
@@ -288,6 +300,7 @@ rbe_status rbe_atomic_commit(rbe_atomic_file *const *files, size_t count) {
 /* What close could report has been reported by fsync. */
 void rbe_atomic_discard(rbe_atomic_file *file) {
     if (!file->opened) return;
+    if (file->moved) move_back(file);
     if (file->exists) unlinkat(file->folder, file->temporary, 0);
     if (file->file >= 0) close(file->file);
     if (file->folder >= 0) close(file->folder);

@@ -22,6 +22,7 @@ typedef struct rbe_atomic_file {
     bool special;       /* the path is a special file, and `file` is that */
     bool replaces;      /* there is an old file */
     bool exists;        /* the temporary file is there */
+    bool moved;         /* the old file is NAME.1, and nothing is NAME */
 } rbe_atomic_file;
 
 /* On failure of any of these calls rbe_atomic_discard is still due. All fail with IO_ERROR, naming the path; open
@@ -32,10 +33,18 @@ rbe_status rbe_atomic_write(rbe_atomic_file *file, const void *bytes, size_t cou
 /* Gives the file the mode of the old one, and its owner where that is permitted, and brings it to the disk. */
 rbe_status rbe_atomic_finish(rbe_atomic_file *file);
 
-/* Before the commit: what it will replace stays as NAME.1, what was NAME.1 as NAME.2, until there are `count` files with
- * the new one. NAME itself stays whole in the meantime, but on file systems without hard links, where it is NAME.1
- * until the commit. IO_ERROR. */
-rbe_status rbe_atomic_keep(const rbe_atomic_file *file, size_t count);
+/* Before the commit: what it will replace stays as NAME.1, what was NAME.1 as NAME.2, until there are `count` files
+ * with the new one. NAME itself stays whole in the meantime, but on file systems without hard links, where it is NAME.1
+ * until the commit, or, if that fails, until discard gives it back its name. IO_ERROR. */
+rbe_status rbe_atomic_keep(rbe_atomic_file *file, size_t count);
+
+/* What a path leads to, where NAME.1 stands: *target is the caller's to free, also on failure. IO_ERROR,
+ * INSUFFICIENT_MEMORY. */
+rbe_status rbe_atomic_target(const char *path, char **target);
+
+/* What a path leads to, where NAME.1 stands: *target is the caller's to free, also on failure. IO_ERROR,
+ * INSUFFICIENT_MEMORY. */
+rbe_status rbe_atomic_target(const char *path, char **target);
 
 /* Removes what dead processes of this host have left in the folder of the file `path`. What cannot be removed stays. */
 void rbe_atomic_clean(const char *path);

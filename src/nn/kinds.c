@@ -119,8 +119,13 @@ rbe_status rbe_read_same_number(rbe_reader *reader, const char *name, double now
     double then = 0.0;
     RBE_TRY(rbe_read_number(reader, name, -INFINITY, INFINITY, &then));
     if (memcmp(&then, &now, sizeof now) == 0) return RBE_OK;
-    char text[200];
-    snprintf(text, sizeof text, "%s: %.9g when it was saved, %.9g now", name, then, now);
+    char text[200], of_then[32], of_now[32];
+    for (int digits = 9; digits <= 17; digits += 8) { /* more where 9 do not tell them apart */
+        snprintf(of_then, sizeof of_then, "%.*g", digits, then);
+        snprintf(of_now, sizeof of_now, "%.*g", digits, now);
+        if (strcmp(of_then, of_now) != 0) break;
+    }
+    snprintf(text, sizeof text, "%s: %s when it was saved, %s now", name, of_then, of_now);
     return reader->fail(reader, RBE_INVALID_ARGUMENT, text);
 }
 

@@ -22,10 +22,11 @@ rbe_status rbe_best_judge(rbe_best *best, const rbe_model *model, size_t epoch, 
     best->evaluation = *found;
     best->epoch = epoch;
     best->epochs_since = 0;
+    best->file = (rbe_checksum){0}; /* of a run before: it is the best one's no longer */
+    best->doubtful = false;
     const rbe_fit_options *o = best->options;
     if (!o->best_path) return RBE_OK;
     RBE_TRY(rbe_model_save(model, o->best_path, o->best_save));
-    best->doubtful = false;
     return o->checkpoint ? rbe_checksum_of_file(&best->file, o->best_path, UINT64_MAX) : RBE_OK;
 }
 
@@ -44,10 +45,9 @@ rbe_status rbe_best_look(rbe_best *best) {
 
 rbe_status rbe_best_confirm(const rbe_best *best) {
     if (!best->doubtful) return RBE_OK;
-    return rbe_fail(RBE_IO_ERROR,
-                    "%s: not the model of the best epoch, %zu: the checkpoint's had %llu bytes of checksum %08x",
-                    best->options->best_path, best->epoch + 1, (unsigned long long)best->file.bytes,
-                    (unsigned)best->file.crc);
+    return rbe_fail(
+        RBE_IO_ERROR, "%s: not the model of the best epoch, %zu: the checkpoint's had %llu bytes of checksum %08x",
+        best->options->best_path, best->epoch + 1, (unsigned long long)best->file.bytes, (unsigned)best->file.crc);
 }
 
 bool rbe_best_is_over(const rbe_best *best) {

@@ -17,6 +17,7 @@
 #include "nn/model.h"
 #include "optim/optim_internal.h"
 #include "train/param_code.h"
+#include "train/training.h"
 
 #define FORMAT_NAME "checkpoint"
 #define LAYERS_KEY "rbe.layers"
@@ -67,8 +68,7 @@ static rbe_status read_optim(void *user, rbe_reader *r) {
 /* Routine number n, the optimiser being one of them; false past the last. */
 static bool routine_at(const rbe_checkpoint *c, size_t n, rbe_routine *routine) {
     if (c->optim && n == 0)
-        *routine =
-            (rbe_routine){.name = "optimiser", .write = write_optim, .read = read_optim, .user = c->optim};
+        *routine = (rbe_routine){.name = "optimiser", .write = write_optim, .read = read_optim, .user = c->optim};
     else if (n - (c->optim != NULL) < c->routine_count)
         *routine = c->routines[n - (c->optim != NULL)];
     else
@@ -76,7 +76,7 @@ static bool routine_at(const rbe_checkpoint *c, size_t n, rbe_routine *routine) 
     return true;
 }
 
-static rbe_status check(const char *who, const rbe_checkpoint *c, const char *path) {
+rbe_status rbe_checkpoint_check(const char *who, const rbe_checkpoint *c, const char *path) {
     rbe_routine a, b;
     if (!c || !path) return rbe_fail(RBE_INVALID_ARGUMENT, "%s: the %s is NULL", who, c ? "path" : "checkpoint");
     RBE_TRY(rbe_model_status(c->model));
@@ -86,6 +86,8 @@ static rbe_status check(const char *who, const rbe_checkpoint *c, const char *pa
         if (!a.name || !a.write != !a.read)
             return rbe_fail(RBE_INVALID_ARGUMENT, "%s: expected a routine with a name, and with write and read or none",
                             who);
+        if (strcmp(a.name, LIBRARY) == 0)
+            return rbe_fail(RBE_INVALID_ARGUMENT, "%s: no routine can be called " LIBRARY, who);
         for (size_t k = 0; k < n && routine_at(c, k, &b); k++)
             if (strcmp(a.name, b.name) == 0)
                 return rbe_fail(RBE_INVALID_ARGUMENT, "%s: two routines are called %s", who, a.name);
@@ -148,7 +150,7 @@ static rbe_status collect(contents *c, const rbe_checkpoint *checkpoint) {
 
 rbe_status rbe_checkpoint_save(const rbe_checkpoint *checkpoint, const char *path, size_t keep) {
     contents c = {0};
-    RBE_TRY(check("rbe_checkpoint_save", checkpoint, path));
+    RBE_TRY(rbe_checkpoint_check("rbe_checkpoint_save", checkpoint, path));
     rbe_status status = collect(&c, checkpoint);
     if (status == RBE_OK) {
         const rbe_metadata metadata[] = {{RBE_FORMAT_KEY, FORMAT_NAME},
@@ -218,9 +220,12 @@ static rbe_status check_routines(const loading *l) {
         if (!cJSON_IsObject(cJSON_GetObjectItemCaseSensitive(l->states, routine.name)))
             return rbe_fail(RBE_INVALID_ARGUMENT, "%s: no %s when it was saved, but now", l->file->source.name,
                             routine.name);
-    cJSON_ArrayForEach(item, l->states) if (strcmp(item->string, LIBRARY) != 0 &&
-                                            !is_there(l->checkpoint, item->string)) return rbe_fail(
-        RBE_INVALID_ARGUMENT, "%s: %.60s when it was saved, not now", l->file->source.name, item->string);
+    cJSON_ArrayForEach(
+        item,
+        l->states) if (strcmp(item->string, LIBRARY) != 0 &&
+                       !is_there(l->checkpoint, item->string)) return rbe_fail(RBE_INVALID_ARGUMENT,
+                                                                               "%s: %.60s when it was saved, not now",
+                                                                               l->file->source.name, item->string);
     if ((size_t)cJSON_GetArraySize(l->states) == count + 1) return RBE_OK;
     return rbe_fail(RBE_BAD_FORMAT, "%s: a state stands twice", l->file->source.name);
 }
@@ -268,7 +273,7 @@ static rbe_status load_states(loading *l) {
     if (status == RBE_OK) return RBE_OK;
     char text[512];
     snprintf(text, sizeof text, "%s", rbe_last_error());
-    read_states(l, l->before, &again, tried);
+    read_states(l, l->before, &again, tried + 1); /* the last may have changed before a member too many was seen */
     return rbe_fail(status, "%s", text);
 }
 
@@ -297,7 +302,7 @@ rbe_status rbe_checkpoint_from_file(const rbe_checkpoint *checkpoint, const rbe_
 }
 
 rbe_status rbe_checkpoint_load(const rbe_checkpoint *checkpoint, const char *path) {
-    RBE_TRY(check("rbe_checkpoint_load", checkpoint, path));
+    RBE_TRY(rbe_checkpoint_check("rbe_checkpoint_load", checkpoint, path));
     rbe_tensor_file *file = rbe_tensor_file_open(path);
     rbe_status status = file ? rbe_checkpoint_from_file(checkpoint, file) : rbe_last_status();
     rbe_tensor_file_close(file);

@@ -8,4 +8,7 @@
 /* What rbe_checkpoint_load does with the file that it opens; the checkpoint's own members have been checked. */
 rbe_status rbe_checkpoint_from_file(const rbe_checkpoint *checkpoint, const rbe_tensor_file *file);
 
+/* What rbe_checkpoint_save and rbe_checkpoint_load ask of their arguments; the text begins with `who`: checkpoint.c. */
+rbe_status rbe_checkpoint_check(const char *who, const rbe_checkpoint *checkpoint, const char *path);
+
 #endif

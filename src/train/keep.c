@@ -10,6 +10,7 @@
 #include "base/atomic_file.h"
 #include "base/clock.h"
 #include "base/warning.h"
+#include "train/checkpoint.h"
 #include "train/training.h"
 
 /* ---- saving -------------------------------------------------------------------------------------------------- */
@@ -21,8 +22,9 @@ static rbe_status save(rbe_training *t) {
     keeper->epoch = t->progress.epoch;
     keeper->seconds = rbe_seconds();
     rbe_status status = rbe_log_sync(&t->log);
-    if (status == RBE_OK) status = rbe_checkpoint_save(&keeper->checkpoint, o->path, o->keep);
+    if (status == RBE_OK) status = rbe_checkpoint_save(&keeper->checkpoint, o->path, keeper->damaged ? 1 : o->keep);
     keeper->saved = status == RBE_OK;
+    if (keeper->saved) keeper->damaged = false;
     return status;
 }
 
@@ -55,8 +57,9 @@ rbe_status rbe_keep_step(rbe_training *t) {
 rbe_status rbe_keep_epoch(rbe_training *t) {
     const rbe_checkpoint_options *o = t->options.checkpoint;
     if (!o) return RBE_OK;
+    bool requested = is_requested(o); /* in any case: one checkpoint answers it */
     bool every_epoch = o->every_epoch || (o->every_steps == 0 && o->every_minutes == 0);
-    return every_epoch || is_requested(o) ? save_if_possible(t) : RBE_OK;
+    return requested || every_epoch ? save_if_possible(t) : RBE_OK;
 }
 
 rbe_status rbe_keep_last(rbe_training *t) {
@@ -68,9 +71,16 @@ rbe_status rbe_keep_last(rbe_training *t) {
 
 /* ---- going on ------------------------------------------------------------------------------------------------ */
 
-static bool name_of(char name[PATH_MAX], const char *path, size_t n) {
-    int length = n > 0 ? snprintf(name, PATH_MAX, "%s.%zu", path, n) : snprintf(name, PATH_MAX, "%s", path);
-    return length < PATH_MAX;
+/* Those before the newest stand beside what a link leads to. */
+static rbe_status name_of(char name[PATH_MAX], const char *path, size_t n) {
+    char *target = NULL;
+    rbe_status status = n > 0 ? rbe_atomic_target(path, &target) : RBE_OK;
+    int length = 0;
+    if (status == RBE_OK)
+        length = n > 0 ? snprintf(name, PATH_MAX, "%s.%zu", target, n) : snprintf(name, PATH_MAX, "%s", path);
+    rbe_free(target);
+    if (length < PATH_MAX) return status;
+    return rbe_fail(RBE_INVALID_ARGUMENT, "checkpoint: expected a path of fewer than %d bytes", PATH_MAX);
 }
 
 /* Whatever stands there: what cannot be read is not missing. */
@@ -93,8 +103,7 @@ static rbe_status load_newest(const rbe_training *t, size_t *number) {
     char name[PATH_MAX], first[512] = "";
     rbe_status status = RBE_OK;
     for (*number = 0; *number < most; ++*number) {
-        if (!name_of(name, o->path, *number))
-            return rbe_fail(RBE_INVALID_ARGUMENT, "checkpoint: expected a path of fewer than %d bytes", PATH_MAX);
+        RBE_TRY(name_of(name, o->path, *number));
         if (!is_there(name)) continue;
         rbe_status found = rbe_checkpoint_load(&t->keeper.checkpoint, name);
         if (found == RBE_OK && status != RBE_OK) rbe_warn("%s; instead: %s", first, name);
@@ -104,7 +113,8 @@ static rbe_status load_newest(const rbe_training *t, size_t *number) {
         if (status == RBE_OK) status = found;
     }
     if (status != RBE_OK) return rbe_fail(status, "%s", first);
-    if (!name_of(name, o->path, 1) || !is_there(name)) return RBE_OK;
+    RBE_TRY(name_of(name, o->path, 1));
+    if (!is_there(name)) return RBE_OK;
     return rbe_fail(RBE_IO_ERROR, "%s is missing, but %s is there", o->path, name);
 }
 
@@ -113,9 +123,11 @@ static rbe_status go_on(rbe_training *t) {
     char name[PATH_MAX];
     RBE_TRY(load_newest(t, &number));
     bool found = t->resumed > 0 || t->steps_done > 0;
-    note(t, found && name_of(name, t->options.checkpoint->path, number) ? name : NULL);
+    if (found) RBE_TRY(name_of(name, t->options.checkpoint->path, number));
+    note(t, found ? name : NULL);
     if (!found) return RBE_OK;
     t->keeper.saved = number == 0;
+    t->keeper.damaged = number > 0;
     t->keeper.steps = t->steps_done;
     t->keeper.epoch = t->progress.epoch;
     return RBE_OK;
@@ -128,6 +140,15 @@ static rbe_status check_options(const rbe_checkpoint_options *o) {
     if (isfinite(o->every_minutes) && o->every_minutes >= 0) return RBE_OK;
     return rbe_fail(RBE_INVALID_ARGUMENT, "checkpoint: expected a finite number of minutes >= 0, found %g",
                     o->every_minutes);
+}
+
+/* What a run before has left where it saved. A path that leads nowhere is for the first save to refuse. */
+static rbe_status clean(const char *path) {
+    char *target = NULL;
+    rbe_status status = rbe_atomic_target(path, &target);
+    if (status == RBE_OK) rbe_atomic_clean(target);
+    rbe_free(target);
+    return status == RBE_INSUFFICIENT_MEMORY ? status : RBE_OK;
 }
 
 rbe_status rbe_keep_start(rbe_training *t) {
@@ -145,7 +166,8 @@ rbe_status rbe_keep_start(rbe_training *t) {
                                           .routines = keeper->routines,
                                           .routine_count = fit->routine_count + 1};
     keeper->seconds = rbe_seconds();
-    rbe_atomic_clean(o->path);
+    RBE_TRY(rbe_checkpoint_check("rbe_fit", &keeper->checkpoint, o->path)); /* and not after hours */
+    RBE_TRY(clean(o->path));
     return o->resume ? go_on(t) : RBE_OK;
 }
 

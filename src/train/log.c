@@ -11,6 +11,7 @@
 #include "train/log.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -18,17 +19,23 @@
 
 enum { LINE_SIZE = 512 };
 
-/* Hands a line to the system. */
+/* Hands a line to the system. A signal without SA_RESTART may interrupt that, where the log is a FIFO. */
 static rbe_status write_line(rbe_log_file *log, const char *line, size_t length) {
-    if (fwrite(line, 1, length, log->file) != length || fflush(log->file) != 0)
-        return rbe_fail_errno(log->path, "cannot write");
+    for (size_t done = 0; done < length;) {
+        ssize_t wrote = write(log->file, line + done, length - done);
+        if (wrote < 0 && errno == EINTR) continue;
+        if (wrote == 0) errno = ENOSPC; /* a device that takes nothing and does not say why */
+        if (wrote <= 0) return rbe_fail_errno(log->path, "cannot write");
+        done += (size_t)wrote;
+    }
     rbe_checksum_add(&log->written, line, length);
     return RBE_OK;
 }
 
 static rbe_status write_header(rbe_log_file *log) {
     const char *metric = log->has_metric ? log->metric->name : "", *train = log->has_metric ? ",train_" : "";
-    const char *test = log->has_metric ? ",test_" : "", *uncertainty = log->has_uncertainty ? ",test_error_uncertainty" : "";
+    const char *test = log->has_metric ? ",test_" : "",
+               *uncertainty = log->has_uncertainty ? ",test_error_uncertainty" : "";
     char line[LINE_SIZE];
     int length = snprintf(line, sizeof line, "kind,epoch,step,train_loss%s%s,test_loss%s%s%s,learning_rate\n", train,
                           metric, test, metric, uncertainty);
@@ -37,19 +44,20 @@ static rbe_status write_header(rbe_log_file *log) {
 
 /* ---- opening ------------------------------------------------------------------------------------------------- */
 
-static rbe_status start(rbe_log_file *log, const char *path, const rbe_metric *metric, const char *mode) {
+static rbe_status start(rbe_log_file *log, const char *path, const rbe_metric *metric, int flags) {
     *log = (rbe_log_file){.path = path, .metric = metric};
     log->has_metric = metric->value != NULL;
     log->has_uncertainty = metric == rbe_metric_error;
     if (!path) return RBE_OK;
     log->numbers = newlocale(LC_NUMERIC_MASK, "C", (locale_t)0);
     if (!log->numbers) return rbe_fail_errno(log->path, "cannot set the number format");
-    log->file = fopen(path, mode);
-    return log->file ? RBE_OK : rbe_fail_errno(log->path, *mode == 'w' ? "cannot create" : "cannot open");
+    log->file = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | flags, 0666);
+    log->opened = log->file >= 0;
+    return log->opened ? RBE_OK : rbe_fail_errno(log->path, flags == O_TRUNC ? "cannot create" : "cannot open");
 }
 
 rbe_status rbe_log_open(rbe_log_file *log, const char *path, const rbe_metric *metric) {
-    rbe_status status = start(log, path, metric, "w");
+    rbe_status status = start(log, path, metric, O_TRUNC);
     if (status == RBE_OK && path) status = write_header(log);
     if (status != RBE_OK) rbe_log_close(log);
     return status;
@@ -74,13 +82,12 @@ rbe_status rbe_log_check(const char *path, rbe_checksum written) {
 
 static rbe_status cut_back(rbe_log_file *log) {
     if (!is_regular(log->path)) return RBE_OK;
-    if (ftruncate(fileno(log->file), (off_t)log->written.bytes) != 0 || fseek(log->file, 0, SEEK_END) != 0)
-        return rbe_fail_errno(log->path, "cannot cut it back");
-    return RBE_OK;
+    if (ftruncate(log->file, (off_t)log->written.bytes) == 0) return RBE_OK;
+    return rbe_fail_errno(log->path, "cannot cut it back");
 }
 
 rbe_status rbe_log_reopen(rbe_log_file *log, const char *path, const rbe_metric *metric, rbe_checksum written) {
-    rbe_status status = start(log, path, metric, "a");
+    rbe_status status = start(log, path, metric, O_APPEND);
     log->written = written;
     if (status == RBE_OK && path) status = cut_back(log);
     if (status != RBE_OK) rbe_log_close(log);
@@ -89,8 +96,11 @@ rbe_status rbe_log_reopen(rbe_log_file *log, const char *path, const rbe_metric 
 
 /* A special file may have no disk. */
 rbe_status rbe_log_sync(const rbe_log_file *log) {
-    if (!log->file || fsync(fileno(log->file)) == 0 || errno == EINVAL || errno == EROFS || errno == ENOTSUP)
-        return RBE_OK;
+    if (!log->opened) return RBE_OK;
+    int result;
+    do result = fsync(log->file);
+    while (result != 0 && errno == EINTR);
+    if (result == 0 || errno == EINVAL || errno == EROFS || errno == ENOTSUP) return RBE_OK;
     return rbe_fail_errno(log->path, "cannot write to the disk");
 }
 
@@ -118,15 +128,15 @@ static rbe_status row(rbe_log_file *log, const char *kind, const rbe_progress *p
 }
 
 rbe_status rbe_log_step(rbe_log_file *log, const rbe_progress *progress) {
-    return log->file ? row(log, "step", progress, progress->batch_loss, progress->batch_metric) : RBE_OK;
+    return log->opened ? row(log, "step", progress, progress->batch_loss, progress->batch_metric) : RBE_OK;
 }
 
 rbe_status rbe_log_epoch(rbe_log_file *log, const rbe_progress *progress) {
-    return log->file ? row(log, "epoch", progress, progress->mean_loss, progress->mean_metric) : RBE_OK;
+    return log->opened ? row(log, "epoch", progress, progress->mean_loss, progress->mean_metric) : RBE_OK;
 }
 
 void rbe_log_close(rbe_log_file *log) {
-    if (log->file) fclose(log->file);
+    if (log->opened) close(log->file);
     if (log->numbers) freelocale(log->numbers);
     *log = (rbe_log_file){0};
 }

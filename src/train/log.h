@@ -9,7 +9,8 @@
 #include "train/checksum.h"
 
 typedef struct rbe_log_file {
-    FILE *file; /* NULL: nothing is logged */
+    bool opened; /* false: nothing is logged */
+    int file;
     rbe_checksum written; /* header and rows so far */
     const char *path;
     const rbe_metric *metric;
@@ -20,10 +21,12 @@ typedef struct rbe_log_file {
 /* Creates the file and writes the header line. A NULL path gives a log that logs nothing. IO_ERROR. */
 rbe_status rbe_log_open(rbe_log_file *log, const char *path, const rbe_metric *metric);
 
-/* Goes on behind the first `written` bytes of the file, which rbe_log_check has found there: cuts it back to them. IO_ERROR. */
+/* Goes on behind the first `written` bytes of the file, which rbe_log_check has found there: cuts it back to them.
+ * IO_ERROR. */
 rbe_status rbe_log_reopen(rbe_log_file *log, const char *path, const rbe_metric *metric, rbe_checksum written);
 
-/* INVALID_ARGUMENT unless the file begins with what has been `written`; of a special file nothing is asked. IO_ERROR. */
+/* INVALID_ARGUMENT unless the file begins with what has been `written`; of a special file nothing is asked.
+ * IO_ERROR. */
 rbe_status rbe_log_check(const char *path, rbe_checksum written);
 
 /* Brings the rows to the disk. IO_ERROR. */

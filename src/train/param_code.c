@@ -36,7 +36,7 @@ static bool is_of_model(const rbe_param_list *list, const rbe_param *param) {
 }
 
 rbe_status rbe_param_list_make(rbe_param_list *list, const rbe_model *model, const rbe_optim *optim) {
-    *list = (rbe_param_list){0};
+    *list = (rbe_param_list){.optim = optim};
     size_t count = 0, most = optim ? optim->count : 0;
     rbe_layer_walk(model->root, count_layer, &count);
     list->layers = rbe_alloc(count, sizeof(rbe_layer *));
@@ -87,16 +87,17 @@ static rbe_status pack_floats(rbe_pack *pack, rbe_owner owner, const char *part,
 
 static rbe_status pack_companions(rbe_pack *pack, rbe_owner owner, const rbe_param *param, cJSON *json) {
     cJSON *names = cJSON_AddArrayToObject(json, "companions");
+    if (!names) return rbe_no_description(owner);
     for (const rbe_companion *c = param->companions; c; c = c->next) {
         RBE_TRY(pack_floats(pack, owner, c->name, c->values, param->count));
         if (!cJSON_AddItemToArray(names, cJSON_CreateString(c->name))) return rbe_no_description(owner);
     }
-    return names ? RBE_OK : rbe_no_description(owner);
+    return RBE_OK;
 }
 
 /* `number`: the parameter's. */
-static rbe_status pack_param(rbe_pack *pack, rbe_owner owner, const char *number, const rbe_param *param,
-                             const rbe_blocks *blocks, cJSON *json) {
+static rbe_status pack_param(rbe_pack *pack, rbe_owner owner, const char *number, const rbe_param_list *list,
+                             const rbe_param *param, const rbe_blocks *blocks, cJSON *json) {
     char full[NUMBER_SIZE];
     snprintf(full, sizeof full, "%s.%s", owner.name, number);
     if (param->grad_set)
@@ -105,6 +106,7 @@ static rbe_status pack_param(rbe_pack *pack, rbe_owner owner, const char *number
     rbe_state_writer state = rbe_state_write_to(json, param->name);
     RBE_TRY(rbe_write_text(&state.base, "name", param->part ? param->part : param->name));
     RBE_TRY(rbe_write_number(&state.base, "count", (double)param->count));
+    RBE_TRY(rbe_write_number(&state.base, "optimiser", rbe_optim_has(list->optim, param)));
     RBE_TRY(rbe_write_number(&state.base, "frozen", param->frozen));
     RBE_TRY(rbe_write_number(&state.base, "decays", param->decays));
     RBE_TRY(rbe_write_number(&state.base, "lr_scale", (double)param->lr_scale));
@@ -119,31 +121,59 @@ static rbe_status pack_param(rbe_pack *pack, rbe_owner owner, const char *number
     return pack_companions(pack, (rbe_owner){owner.kind, full}, param, json);
 }
 
-/* What must be the same when the checkpoint is loaded: its place, kind and options. */
-static rbe_status describe(const rbe_layer *layer, cJSON *json) {
+static size_t number_of(const rbe_param_list *list, const rbe_layer *layer) {
+    size_t n = 0;
+    while (n < list->layer_count && list->layers[n] != layer) n++;
+    return n;
+}
+
+/* By number, so that a layer in several places is told from several layers. */
+static rbe_status describe_children(const rbe_param_list *list, const rbe_layer *layer, cJSON *json) {
+    cJSON *children = layer->child_count > 0 ? cJSON_AddArrayToObject(json, "children") : json;
+    bool whole = children != NULL;
+    for (size_t n = 0; whole && n < layer->child_count; n++)
+        whole = cJSON_AddItemToArray(children, cJSON_CreateNumber((double)number_of(list, layer->children[n])));
+    return whole ? RBE_OK : rbe_no_description((rbe_owner){"layer", layer->path});
+}
+
+/* What must be the same when the checkpoint is loaded: kind, name, options and what is inside. A name that has been cut
+ * may end within a letter. */
+static rbe_status describe(const rbe_param_list *list, const rbe_layer *layer, cJSON *json) {
     rbe_state_writer state = rbe_state_write_to(json, layer->path);
-    RBE_TRY(rbe_write_text(&state.base, "path", layer->path));
+    char name[RBE_NAME_SIZE] = {0};
+    memcpy(name, layer->name, rbe_utf8_length(layer->name, strlen(layer->name)));
     RBE_TRY(rbe_write_text(&state.base, "kind", layer->type->kind));
+    RBE_TRY(rbe_write_text(&state.base, "name", name));
+    RBE_TRY(describe_children(list, layer, json));
     return layer->type->write ? layer->type->write(layer, &state.base) : RBE_OK;
 }
 
-static rbe_status pack_layer(rbe_pack *pack, rbe_owner owner, const rbe_layer *layer, cJSON *json) {
+static rbe_status cannot_restore(const rbe_layer *layer) {
+    return rbe_fail(RBE_INVALID_ARGUMENT,
+                    "a checkpoint: %s: a layer of kind %s, with a compressed matrix, cannot be restored", layer->path,
+                    layer->type->kind);
+}
+
+static rbe_status pack_layer(rbe_pack *pack, rbe_owner owner, const rbe_param_list *list, const rbe_layer *layer,
+                             cJSON *json) {
     static const rbe_save_options exact = {0};
     const rbe_blocks *blocks = blocks_of(layer);
+    if (blocks && !rbe_layer_as_linear(layer)) return cannot_restore(layer);
     cJSON *is = cJSON_AddObjectToObject(json, "is"), *matrix = NULL;
     if (!is) return rbe_no_description(owner);
-    RBE_TRY(describe(layer, is));
+    RBE_TRY(describe(list, layer, is));
     if (blocks && !(matrix = cJSON_AddObjectToObject(json, "matrix"))) return rbe_no_description(owner);
     if (blocks) RBE_TRY(rbe_pack_blocks(pack, owner, blocks, &exact, matrix));
     cJSON *params = cJSON_AddArrayToObject(json, "params");
+    if (!params) return rbe_no_description(owner);
     for (size_t n = 0; n < layer->param_count; n++) {
         char number[NUMBER_SIZE];
         snprintf(number, sizeof number, "%zu", n);
         cJSON *param = cJSON_CreateObject();
         if (!cJSON_AddItemToArray(params, param)) return rbe_no_description(owner);
-        RBE_TRY(pack_param(pack, owner, number, &layer->params[n], blocks, param));
+        RBE_TRY(pack_param(pack, owner, number, list, &layer->params[n], blocks, param));
     }
-    return params ? RBE_OK : rbe_no_description(owner);
+    return RBE_OK;
 }
 
 rbe_status rbe_pack_param_list(rbe_pack *pack, const rbe_param_list *list, cJSON *layers, cJSON *beside) {
@@ -153,14 +183,14 @@ rbe_status rbe_pack_param_list(rbe_pack *pack, const rbe_param_list *list, cJSON
         const rbe_owner owner = {"layer", number};
         cJSON *json = cJSON_CreateObject();
         if (!cJSON_AddItemToArray(layers, json)) return rbe_no_description(owner);
-        RBE_TRY(pack_layer(pack, owner, list->layers[n], json));
+        RBE_TRY(pack_layer(pack, owner, list, list->layers[n], json));
     }
     for (size_t n = 0; n < list->beside_count; n++) {
         snprintf(number, sizeof number, "%zu", n);
         const rbe_owner owner = {"parameter", "beside"};
         cJSON *json = cJSON_CreateObject();
         if (!cJSON_AddItemToArray(beside, json)) return rbe_no_description(owner);
-        RBE_TRY(pack_param(pack, owner, number, list->beside[n], NULL, json));
+        RBE_TRY(pack_param(pack, owner, number, list, list->beside[n], NULL, json));
     }
     return RBE_OK;
 }
@@ -217,7 +247,8 @@ static rbe_status read_companions(rbe_unpack *u, const cJSON *names, rbe_param_n
 }
 
 /* `blocks`: of the file, for a parameter of a matrix; else NULL, and the count stays. */
-static rbe_status read_param(rbe_unpack *u, const char *number, rbe_param_news *p, const rbe_blocks *blocks) {
+static rbe_status read_param(rbe_unpack *u, const char *number, const rbe_param_list *list, rbe_param_news *p,
+                             const rbe_blocks *blocks) {
     char full[NUMBER_SIZE];
     double frozen = 0.0;
     rbe_param *param = p->param;
@@ -226,6 +257,7 @@ static rbe_status read_param(rbe_unpack *u, const char *number, rbe_param_news *
     snprintf(full, sizeof full, "%s.%s", u->owner.name, number);
     RBE_TRY(rbe_read_same_text(reader, "name", param->part ? param->part : param->name));
     RBE_TRY(rbe_read_count(reader, "count", 0, RBE_JSON_MOST, &p->count));
+    RBE_TRY(rbe_read_same_number(reader, "optimiser", rbe_optim_has(list->optim, param)));
     RBE_TRY(rbe_read_number(reader, "frozen", 0, 1, &frozen));
     RBE_TRY(rbe_read_same_number(reader, "decays", param->decays));
     RBE_TRY(rbe_read_number(reader, "lr_scale", -HUGE_VAL, HUGE_VAL, &p->lr_scale));
@@ -250,9 +282,10 @@ static rbe_status read_param(rbe_unpack *u, const char *number, rbe_param_news *
 }
 
 /* The description is compared as text. */
-static rbe_status check_layer(const rbe_unpack *u, const rbe_layer *layer, const cJSON *then) {
+static rbe_status check_layer(const rbe_unpack *u, const rbe_param_list *list, const rbe_layer *layer,
+                              const cJSON *then) {
     cJSON *now = cJSON_CreateObject();
-    rbe_status status = now ? describe(layer, now) : RBE_INSUFFICIENT_MEMORY;
+    rbe_status status = now ? describe(list, layer, now) : rbe_no_description(u->owner);
     char *now_text = status == RBE_OK ? cJSON_PrintUnformatted(now) : NULL;
     char *then_text = status == RBE_OK ? cJSON_PrintUnformatted(then) : NULL;
     char what[32];
@@ -268,7 +301,7 @@ static rbe_status check_layer(const rbe_unpack *u, const rbe_layer *layer, const
 /* Only positions may differ from those of the layer. */
 static rbe_status check_geometry(const rbe_unpack *u, const rbe_layer *layer, const rbe_blocks *blocks) {
     const rbe_blocks_info a = rbe_blocks_describe(blocks), b = rbe_blocks_describe(blocks_of(layer));
-    char then[160], now[160], *texts[2] = {then, now};
+    char then[160] = "", now[160] = "", *texts[2] = {then, now};
     const rbe_blocks_info *infos[2] = {&a, &b};
     for (size_t n = 0; n < 2; n++)
         snprintf(texts[n], sizeof then, "blocks of %zu in groups of %zu, %s x %s%s, overlap %zu, image %zu x %zu",
@@ -284,9 +317,7 @@ static rbe_status read_matrix(rbe_unpack *u, rbe_news *news, rbe_layer *layer) {
     matrix.json = cJSON_GetObjectItemCaseSensitive(u->json, "matrix");
     matrix.members = 0;
     m->layer = rbe_layer_as_linear(layer);
-    if (!m->layer)
-        return rbe_fail(RBE_INVALID_ARGUMENT, "a checkpoint: %s: a layer of kind %s cannot be restored", layer->path,
-                        layer->type->kind);
+    if (!m->layer) return cannot_restore(layer);
     news->matrix_count++;
     RBE_TRY(rbe_unpack_blocks(&matrix, layer->in, layer->out, &m->blocks));
     RBE_TRY(check_geometry(u, layer, m->blocks));
@@ -294,17 +325,27 @@ static rbe_status read_matrix(rbe_unpack *u, rbe_news *news, rbe_layer *layer) {
     return rbe_unpack_fail(u, "its matrix has a member that is unknown or stands twice");
 }
 
-static rbe_status read_layer(rbe_unpack *u, rbe_news *news, rbe_layer *layer) {
+/* A layer without bias is another one. */
+static rbe_status check_param_count(const rbe_unpack *u, const rbe_layer *layer, const cJSON *params) {
+    char then[40], now[40];
+    if (!cJSON_IsArray(params)) return rbe_unpack_fail(u, "its parameters are missing");
+    if ((size_t)cJSON_GetArraySize(params) == layer->param_count) return RBE_OK;
+    snprintf(then, sizeof then, "%d parameters", cJSON_GetArraySize(params));
+    snprintf(now, sizeof now, "%zu", layer->param_count);
+    return differs(u, layer->path, then, now);
+}
+
+static rbe_status read_layer(rbe_unpack *u, rbe_news *news, const rbe_param_list *list, rbe_layer *layer) {
     const rbe_blocks *present = blocks_of(layer), *blocks = NULL;
     const cJSON *params = rbe_unpack_member(u, "params"), *is = rbe_unpack_member(u, "is");
     if (!is) return rbe_unpack_fail(u, "its description is missing");
-    RBE_TRY(check_layer(u, layer, is));
+    RBE_TRY(check_layer(u, list, layer, is));
     if (present && !rbe_unpack_member(u, "matrix")) return rbe_unpack_fail(u, "its matrix is missing");
     if (present) RBE_TRY(read_matrix(u, news, layer));
     if (present) blocks = news->matrices[news->matrix_count - 1].blocks;
-    if (u->members != cJSON_GetArraySize(u->json) || !cJSON_IsArray(params) ||
-        (size_t)cJSON_GetArraySize(params) != layer->param_count)
-        return rbe_unpack_fail(u, "expected a description, %zu parameters and nothing else", layer->param_count);
+    RBE_TRY(check_param_count(u, layer, params));
+    if (u->members != cJSON_GetArraySize(u->json))
+        return rbe_unpack_fail(u, "has a member that is unknown or stands twice");
     for (size_t n = 0; n < layer->param_count; n++) {
         char number[NUMBER_SIZE];
         rbe_param_news *p = &news->params[news->param_count++];
@@ -313,7 +354,7 @@ static rbe_status read_layer(rbe_unpack *u, rbe_news *news, rbe_layer *layer) {
         one.json = cJSON_GetArrayItem(params, (int)n);
         p->param = &layer->params[n];
         const bool of_matrix = rbe_param_is_of_matrix(p->param, present);
-        RBE_TRY(read_param(&one, number, p, of_matrix ? blocks : NULL));
+        RBE_TRY(read_param(&one, number, list, p, of_matrix ? blocks : NULL));
         if (!of_matrix) continue;
         size_t expected = p->param->value == present->values ? blocks->value_count : p->param->count;
         if (p->count != expected) return rbe_unpack_fail(u, "%s: expected %zu values", p->param->name, expected);
@@ -349,7 +390,7 @@ rbe_status rbe_unpack_param_list(rbe_news *news, const rbe_param_list *list, con
         snprintf(number, sizeof number, "%zu", n);
         u.json = cJSON_GetArrayItem(layers, (int)n);
         u.members = 0;
-        RBE_TRY(read_layer(&u, news, list->layers[n]));
+        RBE_TRY(read_layer(&u, news, list, list->layers[n]));
     }
     u.owner = (rbe_owner){"parameter", "beside"};
     for (size_t n = 0; n < list->beside_count; n++) {
@@ -357,7 +398,7 @@ rbe_status rbe_unpack_param_list(rbe_news *news, const rbe_param_list *list, con
         u.json = cJSON_GetArrayItem(beside, (int)n);
         rbe_param_news *p = &news->params[news->param_count++];
         p->param = list->beside[n];
-        RBE_TRY(read_param(&u, number, p, NULL));
+        RBE_TRY(read_param(&u, number, list, p, NULL));
     }
     return RBE_OK;
 }

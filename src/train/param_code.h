@@ -14,6 +14,7 @@ typedef struct rbe_param_list {
     size_t layer_count;
     rbe_param **beside;
     size_t beside_count;
+    const rbe_optim *optim; /* NULL: none */
 } rbe_param_list;
 
 /* optim NULL: none. To be freed in any case. INSUFFICIENT_MEMORY. */

@@ -13,6 +13,7 @@ typedef struct rbe_keeper {
     rbe_routine *routines;
     size_t steps, epoch; /* at the last attempt */
     bool saved;          /* the last attempt was a success */
+    bool damaged;        /* what is at the path: it must not take the place of one that is whole */
     double seconds;      /* of the clock, at the last attempt */
 } rbe_keeper;
 
