@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "character.h"
 #include "experiment.h"
@@ -212,6 +213,20 @@ static rbe_fit_result train(const settings *s, const corpus *c, rbe_model *model
     return result;
 }
 
+/* What is judged is the model that is read back from its file. */
+static void store(const settings *s, rbe_model **model, const rbe_save_options *save) {
+    char path[4200], temporary[EXPERIMENT_PATH_SIZE];
+    if (s->out)
+        snprintf(path, sizeof path, "%s/model.safetensors", s->out);
+    else
+        experiment_temporary(temporary);
+    const char *file = s->out ? path : temporary;
+    example_require(rbe_model_save(*model, file, save));
+    rbe_model_free(*model);
+    *model = example_need(rbe_model_load(file));
+    if (!s->out) unlink(file);
+}
+
 int main(int argc, char **argv) {
     settings s = read_settings(argc, argv);
     if (s.threads > 0) example_require(rbe_set_threads((int)s.threads));
@@ -232,13 +247,7 @@ int main(int argc, char **argv) {
     const rbe_layer_cost trained = rbe_model_describe_cost(model);
     const rbe_save_options save = {.store = s.store};
     const size_t file_bytes = experiment_file_bytes(model, &save);
-    if (s.out) {
-        char path[4200];
-        snprintf(path, sizeof path, "%s/model.safetensors", s.out);
-        example_require(rbe_model_save(model, path, &save));
-        rbe_model_free(model);
-        model = example_need(rbe_model_load(path));
-    }
+    store(&s, &model, &save);
     const double loss = validation_loss(&s, &c, model), step_ms = 1e3 * fit.seconds / (double)fit.steps;
     printf("\n%-20s %.4f nats per character, of %zu characters of validation\n", "loss", loss, c.count - c.train - 1);
     printf("%-20s %s  (dense: %s)\n", "bytes", example_number(trained.bytes, a), example_number(trained.dense_bytes, b));

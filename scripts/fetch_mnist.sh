@@ -4,6 +4,9 @@
 # Mirrors compress anew now and then, so what is checked is the SHA-256 of the content, not of the .gz file. A file
 # gets its name only when it is whole and right; one that already is right is kept.
 set -u
+program=fetch_mnist.sh
+# shellcheck source=scripts/download.sh
+. "$(dirname "$0")/download.sh"
 
 mirrors="https://ossci-datasets.s3.amazonaws.com/mnist https://storage.googleapis.com/cvdf-datasets/mnist"
 if [ -n "${MNIST_MIRROR:-}" ]; then mirrors=${MNIST_MIRROR%/}; fi
@@ -14,24 +17,9 @@ usage() {
     echo "MNIST_MIRROR=URL: another place to take them from; file:///folder works with curl."
 }
 
-fail() {
-    echo "fetch_mnist.sh: $*" >&2
-    exit 1
-}
-
 # Prints the SHA-256 of what is in a .gz file; fails if it is not a whole one.
 content_sum() {
     [ -f "$1" ] && gzip -t < "$1" 2> /dev/null && gzip -dc < "$1" | sha256sum | cut -d ' ' -f 1
-}
-
-download() { # URL FILE
-    if command -v curl > /dev/null; then
-        curl --fail --silent --show-error --location --connect-timeout 20 --retry 2 --output "$2" "$1"
-    elif command -v wget > /dev/null; then
-        wget --quiet --timeout=20 --tries=3 --output-document="$2" "$1"
-    else
-        fail "needs curl or wget"
-    fi
 }
 
 fetch() { # NAME SHA-256-OF-CONTENT
@@ -70,10 +58,7 @@ if [ $# -ne 1 ]; then
 fi
 
 folder=$1
-mkdir -p "$folder" || fail "cannot create $folder"
-temporary=$(mktemp "$folder/fetch.XXXXXX") || fail "cannot write to $folder"
-trap 'rm -f "$temporary"' EXIT
-trap 'exit 1' HUP INT TERM
+open_folder "$folder"
 
 fetch train-images-idx3-ubyte ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db
 fetch train-labels-idx1-ubyte 65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5

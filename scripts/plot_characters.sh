@@ -1,0 +1,50 @@
+#!/bin/sh
+# Means of a table of characters.sh, and a picture: loss against bytes, and against core-seconds of training.
+set -u
+
+if [ $# -ne 2 ]; then
+    echo "Usage: plot_characters.sh TABLE.csv PICTURE.png" >&2
+    exit 2
+fi
+means=$(mktemp)
+trap 'rm -f "$means"' EXIT
+trap 'exit 1' HUP INT TERM
+
+# name, trainings, mean and standard deviation of the loss, values, bytes, bytes of the file, seconds, peak
+awk -F , 'NR > 1 {
+    if (!($1 in n)) names[++count] = $1
+    n[$1]++; sum[$1] += $3; squares[$1] += $3 * $3
+    values[$1] = $4 + $5; bytes[$1] = $6; file[$1] = $7; seconds[$1] += $8; peak[$1] = $9
+}
+END {
+    for (k = 1; k <= count; k++) {
+        name = names[k]; m = sum[name] / n[name]
+        spread = n[name] > 1 ? sqrt((squares[name] - n[name] * m * m > 0 ? squares[name] - n[name] * m * m : 0) / (n[name] - 1)) : 0
+        printf "%s %d %.4f %.4f %d %d %d %.1f %d\n", name, n[name], m, spread, values[name], bytes[name], file[name],
+            seconds[name] / n[name], peak[name]
+    }
+}' "$1" > "$means"
+awk 'BEGIN { printf "%-24s %5s %8s %8s %10s %10s %10s %9s %8s\n", "", "seeds", "loss", "+-", "values", "bytes", "int8 file", "seconds", "peak MB" }
+    { printf "%-24s %5d %8.4f %8.4f %10d %10d %10d %9.1f %8.1f\n", $1, $2, $3, $4, $5, $6, $7, $8, $9 / 1e6 }' "$means"
+
+gnuplot << END
+set terminal pngcairo size 1200,540 font ',12'
+set output '$2'
+set multiplot layout 1,2 title 'A character transformer on Shakespeare: means over seeds, bars of one standard deviation'
+set grid
+set logscale x
+set ylabel 'loss of the validation text [nats per character]'
+set key top right
+set offsets graph 0.15, 0.25, 0.1, 0.15
+set format x '10^{%L}'
+set xlabel 'bytes of all parameters, positions included'
+dense(name) = strstrt(name, 'dense') > 0
+plot '< grep dense $means' using 6:3:4 with yerrorbars pt 7 ps 1.4 lc rgb '#1f77b4' title 'dense', \
+     '< grep -v dense $means' using 6:3:4 with yerrorbars pt 5 ps 1.4 lc rgb '#d62728' title 'compressed', \
+     '$means' using 6:3:1 with labels left offset 0.8,0.5 font ',9' notitle
+set xlabel 'core-seconds of training'
+set format x '%g'
+plot '< grep dense $means' using 8:3:4 with yerrorbars pt 7 ps 1.4 lc rgb '#1f77b4' title 'dense', \
+     '< grep -v dense $means' using 8:3:4 with yerrorbars pt 5 ps 1.4 lc rgb '#d62728' title 'compressed', \
+     '$means' using 8:3:1 with labels left offset 0.8,0.5 font ',9' notitle
+END
