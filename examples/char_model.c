@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "character.h"
@@ -148,12 +149,23 @@ typedef struct witness {
     const settings *settings;
     const corpus *corpus;
     const rbe_model *model;
+    double core_seconds; /* of steps, on all processors together */
+    clock_t mark;        /* of the program's processor time: where the next step begins */
 } witness;
+
+static rbe_status count_time(void *user, const rbe_progress *p) {
+    witness *w = user;
+    const clock_t now = clock();
+    (void)p;
+    w->core_seconds += (double)(now - w->mark) / CLOCKS_PER_SEC;
+    w->mark = now;
+    return RBE_OK;
+}
 
 /* Lets the model speak, where a person may listen. */
 static rbe_status say_something(void *user, const rbe_progress *p) {
     enum { LENGTH = 160 };
-    const witness *w = user;
+    witness *w = user;
     speaker s;
     (void)p;
     char text[RBE_CHARACTER_SIZE];
@@ -166,6 +178,7 @@ static rbe_status say_something(void *user, const rbe_progress *p) {
     }
     fprintf(stderr, "\n");
     speaker_free(&s);
+    w->mark = clock();
     return status;
 }
 
@@ -176,7 +189,7 @@ static size_t looks(size_t steps) {
     return count;
 }
 
-static rbe_fit_result train(const settings *s, const corpus *c, rbe_model *model) {
+static rbe_fit_result train(const settings *s, const corpus *c, rbe_model *model, double *core_seconds) {
     enum { LOOKED_AT = 20 /* batches of the validation text */ };
     char csv_path[4200], model_path[4200];
     if (s->out) snprintf(csv_path, sizeof csv_path, "%s/log.csv", s->out);
@@ -188,7 +201,7 @@ static rbe_fit_result train(const settings *s, const corpus *c, rbe_model *model
     const rbe_routine grow = rbe_growth_routine(growth);
     const rbe_optim_options options = {.lr = (float)s->lr, .beta2 = 0.99f, .weight_decay = 0.1f, .clip_norm = 1.0f};
     rbe_optim *optim = example_need(rbe_optim_new(rbe_adamw, model, &options));
-    witness w = {s, c, model};
+    witness w = {.settings = s, .corpus = c, .model = model, .mark = clock()};
     const size_t epochs = looks(s->steps);
     const rbe_fit_options fit = {
         .epochs = epochs,
@@ -203,11 +216,13 @@ static rbe_fit_result train(const settings *s, const corpus *c, rbe_model *model
         .log_every = s->log_every,
         .routines = &grow,
         .routine_count = growth ? 1 : 0,
+        .on_step = count_time,
         .on_epoch = say_something,
         .user = &w};
     const rbe_save_options save = {.store = s->store};
     rbe_fit_result result =
         resume_fit(&s->resume, model, optim, &data, &test, &fit, s->out ? model_path : NULL, &save);
+    *core_seconds = w.core_seconds;
     rbe_optim_free(optim);
     rbe_growth_free(growth);
     return result;
@@ -242,7 +257,8 @@ int main(int argc, char **argv) {
     printf("%zu characters of %zu kinds; %s values in linear layers, %s others\n", c.count,
            rbe_vocabulary_size(c.vocabulary), example_number(linear, a), example_number(cost.values - linear, b));
     fflush(stdout);
-    const rbe_fit_result fit = train(&s, &c, model);
+    double core_seconds;
+    const rbe_fit_result fit = train(&s, &c, model, &core_seconds);
     const size_t peak = rbe_memory().peak - before;
     const rbe_layer_cost trained = rbe_model_describe_cost(model);
     const rbe_save_options save = {.store = s.store};
@@ -256,8 +272,8 @@ int main(int argc, char **argv) {
            (double)peak / 1e6);
     if (s.json)
         printf("{\"program\":\"char_model\",\"val_loss\":%.5f,\"linear_values\":%zu,\"other_values\":%zu,\"weight_bytes\":%zu,"
-               "\"file_bytes\":%zu,\"train_seconds\":%.3f,\"step_ms\":%.3f,\"peak_bytes\":%zu}\n",
-               loss, linear, trained.values - linear, trained.bytes, file_bytes, fit.seconds, step_ms, peak);
+               "\"file_bytes\":%zu,\"train_seconds\":%.3f,\"core_seconds\":%.3f,\"step_ms\":%.3f,\"peak_bytes\":%zu}\n",
+               loss, linear, trained.values - linear, trained.bytes, file_bytes, fit.seconds, core_seconds, step_ms, peak);
     rbe_model_free(model);
     rbe_vocabulary_free(c.vocabulary);
     free(c.ids);

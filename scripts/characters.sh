@@ -78,11 +78,11 @@ train() { # NAME SEED OPTIONS...
     echo "$line" | sed 's/[{}"]//g' | awk -F '[:,]' -v name="$name" -v seed="$seed" '
         { for (n = 1; n < NF; n += 2) v[$n] = $(n + 1)
           printf "%s,%s,%s,%s,%s,%s,%s,%s,%s\n", name, seed, v["val_loss"], v["linear_values"], v["other_values"],
-              v["weight_bytes"], v["file_bytes"], v["train_seconds"], v["peak_bytes"] }' >> "$table"
+              v["weight_bytes"], v["file_bytes"], v["core_seconds"], v["peak_bytes"] }' >> "$table"
 }
 
 [ -s "$table" ] ||
-    echo "name,seed,val_loss,linear_values,other_values,weight_bytes,file_bytes,train_seconds,peak_bytes" > "$table"
+    echo "name,seed,val_loss,linear_values,other_values,weight_bytes,file_bytes,core_seconds,peak_bytes" > "$table"
 running=0
 configurations > "$out/configurations"
 while read -r name options; do
