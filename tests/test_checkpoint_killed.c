@@ -1,5 +1,5 @@
-/* A process that is killed while it writes: what is on the disk is the old checkpoint or the new one, whole, and training
- * goes on from it. */
+/* A process that is killed while it writes: what is on the disk is the old checkpoint or the new one, whole, and
+ * training goes on from it. */
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
