@@ -4,9 +4,9 @@
  *         for each batch:  rbe_train_step
  *         evaluate, keep the best, report
  *
- * The rest is reporting (log.h, progress.h), callbacks, and checkpoints (keep.c, fit_state.c). Tape and batch buffer live as long as an epoch, so that
- * the evaluation after it can use the same memory; the tape is reserved in one piece for the model and a cross-entropy
- * (another loss may take more in the first steps of an epoch), and a step allocates nothing.
+ * The rest is reporting (log.h, progress.h), callbacks, and checkpoints (keep.c, fit_state.c). Tape and batch buffer live
+ * as long as an epoch, so that the evaluation after it can use the same memory; the tape is reserved in one piece for the
+ * model and a cross-entropy (another loss may take more in the first steps of an epoch), and a step allocates nothing.
  */
 #include <math.h>
 
