@@ -525,13 +525,13 @@ long() { # OPTION...
     "$train" --data "$data" --epochs 400 --batch 10 --hidden 64 --growth --dropout 0.1 --log-every 10 --threads 1 "$@"
 }
 
-# Runs a command in the background, where a shell lets nobody hear SIGINT, sends it a signal once FILE is there, and
-# takes its exit code.
+# Runs a command in the background, where a shell lets nobody hear SIGINT, and nohup, perhaps, SIGHUP; sends it a signal
+# once FILE is there, and takes its exit code.
 interrupted() { # SIGNAL FILE COMMAND...
     signal=$1
     file=$2
     shift 2
-    env --default-signal=INT "$@" &
+    env --default-signal "$@" &
     child=$!
     tries=0
     while [ ! -e "$file" ] && [ $tries -lt 200 ]; do

@@ -249,12 +249,13 @@ typedef struct rbe_fit_result {
  * INVALID_ARGUMENT for an optimiser of none of the model's parameters (one of a part of them trains that part), for a
  * schedule that is none, for a metric that is none, and as the loss says.
  *
- * Going on from a checkpoint (rbe/checkpoint.h): whatever decides results must be as it was - model, optimiser, routines,
- * samples, batch, accumulate, seed, schedule, loss and metric; INVALID_ARGUMENT names what differs. The log is cut back to
- * where it was then, and appended to: it must begin with what had been written (INVALID_ARGUMENT), or there must have been
- * none. The file of the best model must be there (IO_ERROR). If it is a later one than the checkpoint's, training reaches
- * that epoch again; if it is another one at the end, the status is IO_ERROR. The number of epochs, patience, log_every and
- * what is called may change; threads too. With a schedule that ends (cosine) more epochs are another schedule.
+ * Going on from a checkpoint (rbe/checkpoint.h): whatever decides results must be as it was - model, optimiser,
+ * routines, samples, batch, accumulate, seed, schedule, loss, metric and best_by_metric; INVALID_ARGUMENT names what
+ * differs. The log is cut back to where it was then, and appended to: it must begin with what had been written
+ * (INVALID_ARGUMENT), or there must have been none. The file of the best model must be there (IO_ERROR). If it is a
+ * later one than the checkpoint's, training reaches that epoch again; if it is another one at the end, the status is
+ * IO_ERROR. The number of epochs, patience, log_every and what is called may change; threads too. With a schedule that
+ * ends (cosine) more epochs are another schedule.
  *
  * STOPPED, once `stop` is set: the checkpoint, if there is one, and the log are complete up to the last step.
  *

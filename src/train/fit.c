@@ -4,9 +4,10 @@
  *         for each batch:  rbe_train_step
  *         evaluate, keep the best, report
  *
- * The rest is reporting (log.h, progress.h), callbacks, and checkpoints (keep.c, fit_state.c). Tape and batch buffer live as long as an epoch, so that
- * the evaluation after it can use the same memory; the tape is reserved in one piece for the values, and takes what their
- * gradients need, of which few live at a time, in the first steps of an epoch. Later a step allocates nothing.
+ * The rest is reporting (log.h, progress.h), callbacks, and checkpoints (keep.c, fit_state.c). Tape and batch buffer live
+ * as long as an epoch, so that the evaluation after it can use the same memory; the tape is reserved in one piece for the
+ * values, and takes what their gradients need, of which few live at a time, in the first steps of an epoch. Later a step
+ * allocates nothing.
  */
 #include <math.h>
 

@@ -30,10 +30,9 @@ static rbe_status text(const sameness *s, const char *name, const char *now) {
 }
 
 /* Names begin with `who`: "train samples". NULL data: zeros. */
-static rbe_status samples(const sameness *s, const char *who, const rbe_dataset *data) {
+static rbe_status samples(const sameness *s, const char *who, const rbe_dataset *data, rbe_checksum sum) {
     static const rbe_dataset none = {0};
     const rbe_dataset *d = data ? data : &none;
-    const rbe_checksum sum = rbe_checksum_of_data(d);
     const struct {
         const char *what;
         double value;
@@ -59,8 +58,8 @@ static rbe_status same(const rbe_training *t, const sameness *s) {
     const rbe_schedule *schedule = &o->schedule;
     char seed[24];
     snprintf(seed, sizeof seed, "%llu", (unsigned long long)o->seed);
-    RBE_TRY(samples(s, "train", t->train));
-    RBE_TRY(samples(s, "test", t->test));
+    RBE_TRY(samples(s, "train", t->train, t->train_sum));
+    RBE_TRY(samples(s, "test", t->test, t->test_sum));
     RBE_TRY(number(s, "batch", (double)o->batch));
     RBE_TRY(number(s, "epoch batches", (double)rbe_epoch_batches(o, t->train->count)));
     RBE_TRY(number(s, "accumulate", (double)o->accumulate));
@@ -73,6 +72,7 @@ static rbe_status same(const rbe_training *t, const sameness *s) {
     RBE_TRY(number(s, "schedule warmup", (double)schedule->warmup));
     RBE_TRY(number(s, "schedule every", (double)schedule->every));
     RBE_TRY(number(s, "schedule factor", (double)schedule->factor));
+    RBE_TRY(number(s, "best by metric", o->best_by_metric));
     return number(s, "schedule floor", (double)schedule->floor);
 }
 

@@ -166,6 +166,8 @@ rbe_status rbe_keep_start(rbe_training *t) {
                                           .routines = keeper->routines,
                                           .routine_count = fit->routine_count + 1};
     keeper->seconds = rbe_seconds();
+    t->train_sum = rbe_checksum_of_data(t->train);
+    if (t->test) t->test_sum = rbe_checksum_of_data(t->test);
     RBE_TRY(rbe_checkpoint_check("rbe_fit", &keeper->checkpoint, o->path)); /* and not after hours */
     RBE_TRY(clean(o->path));
     return o->resume ? go_on(t) : RBE_OK;

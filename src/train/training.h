@@ -20,10 +20,11 @@ typedef struct rbe_keeper {
 typedef struct rbe_training {
     rbe_step step; /* step.tape is NULL between epochs */
     const rbe_dataset *train, *test;
-    rbe_fit_options options; /* defaults filled in; schedule.base is that which a callback set last */
-    float given_base;        /* of the schedule at the beginning */
-    float own_rate;          /* of the optimiser, outside of this training */
-    rbe_progress progress;   /* progress.epoch is the one that is trained, or the next */
+    rbe_checksum train_sum, test_sum; /* of their arrays, for checkpoints */
+    rbe_fit_options options;          /* defaults filled in; schedule.base is that which a callback set last */
+    float given_base;                 /* of the schedule at the beginning */
+    float own_rate;                   /* of the optimiser, outside of this training */
+    rbe_progress progress;            /* progress.epoch is the one that is trained, or the next */
     rbe_tally of_step, of_epoch;
     rbe_evaluation last_test;
     rbe_best best;
