@@ -18,6 +18,7 @@ static const struct {
     {"operations", operations_suite},
     {"shapes", shapes_suite},
     {"own_operations", own_operations_suite},
+    {"attention", attention_suite},
     {"limits", limits_suite},
     {"codec", codec_suite},
     {"sides", sides_suite},
