@@ -79,7 +79,7 @@ rbe_var *rbe_rotary(rbe_var *qkv, size_t heads, double base, size_t first) {
     const rbe_tensor *x = &qkv->value;
     const size_t columns = x->shape[x->dims - 1];
     char shape[RBE_SHAPE_TEXT];
-    if (x->dims < 2 || heads == 0 || columns % 3 != 0 || columns / 3 % (2 * heads) != 0)
+    if (x->dims < 2 || heads == 0 || columns % 3 != 0 || columns / 3 % heads != 0 || columns / 3 / heads % 2 != 0)
         return rbe_tape_fail(
             qkv, RBE_INPUT_DIMENSION_MISMATCH,
             "rotary: expected (.., places, 3 x width), width an even multiple of %zu heads, found %s", heads,
