@@ -1,9 +1,10 @@
-/* Attention, rotary positions and gelu_tanh against the same formulas in double precision, written down here once more;
+/* Attention, rotary positions and gelu_tanh against the same formulas in double precision (attention_reference.h);
  * the loops they are made of, in each instruction set; the backward pass that gives memory back. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "attention_reference.h"
 #include "base/processor.h"
 #include "operation_check.h"
 #include "reference.h"
@@ -11,77 +12,6 @@
 #include "tensor/exponential.h"
 #include "tensor/loops.h"
 #include "tensor/node.h"
-
-/* ---- the formula --------------------------------------------------------------------------------------------- */
-
-/* A qkv tensor seen as sequences of places. */
-typedef struct layout {
-    size_t sequences, length, heads, width, head; /* head: width of one */
-} layout;
-
-static layout layout_of(const rbe_tensor *qkv, size_t heads) {
-    layout l = {.length = qkv->shape[qkv->dims - 2], .heads = heads, .width = rbe_tensor_columns(qkv) / 3};
-    l.head = l.width / heads;
-    l.sequences = rbe_tensor_rows(qkv) / l.length;
-    return l;
-}
-
-/* Where a query, key or value (part 0, 1, 2) of a head begins. */
-static size_t at(const layout *l, size_t sequence, size_t place, size_t part, size_t head) {
-    return (sequence * l->length + place) * 3 * l->width + part * l->width + head * l->head;
-}
-
-static double inner(const double *a, const double *b, size_t count) {
-    double sum = 0.0;
-    for (size_t n = 0; n < count; n++) sum += a[n] * b[n];
-    return sum;
-}
-
-/* Probabilities of place i of a head: p[0 .. i]. */
-static void probabilities(const layout *l, const double *qkv, size_t sequence, size_t head, size_t i, double *p) {
-    double sum = 0.0, most = -INFINITY;
-    for (size_t j = 0; j <= i; j++) {
-        p[j] = inner(qkv + at(l, sequence, i, 0, head), qkv + at(l, sequence, j, 1, head), l->head) /
-               sqrt((double)l->head);
-        most = fmax(most, p[j]);
-    }
-    for (size_t j = 0; j <= i; j++) sum += p[j] = exp(p[j] - most);
-    for (size_t j = 0; j <= i; j++) p[j] /= sum;
-}
-
-/* y of qkv, and gx = d(g . y)/d(qkv) if g is not NULL. `masks`: factors of dropout, sequences x heads x length x length;
- * NULL: all are 1. */
-static void attend(const layout *l, const double *qkv, const double *masks, double *y, const double *g, double *gx) {
-    double *p = test_memory(l->length, sizeof *p), *dp = test_memory(l->length, sizeof *dp);
-    if (g) memset(gx, 0, l->sequences * l->length * 3 * l->width * sizeof *gx);
-    for (size_t task = 0; task < l->sequences * l->heads; task++)
-        for (size_t i = 0; i < l->length; i++) {
-            const size_t sequence = task / l->heads, head = task % l->heads;
-            const size_t row = (sequence * l->length + i) * l->width + head * l->head, q = at(l, sequence, i, 0, head);
-            probabilities(l, qkv, sequence, head, i, p);
-            double mean = 0.0; /* sum_j p_j dL/dp_j */
-            for (size_t n = 0; n < l->head; n++) y[row + n] = 0.0;
-            for (size_t j = 0; j <= i; j++) {
-                const size_t v = at(l, sequence, j, 2, head);
-                const double m = masks ? masks[(task * l->length + i) * l->length + j] : 1.0;
-                for (size_t n = 0; n < l->head; n++) y[row + n] += m * p[j] * qkv[v + n];
-                if (!g) continue;
-                for (size_t n = 0; n < l->head; n++) gx[v + n] += m * p[j] * g[row + n];
-                dp[j] = m * inner(g + row, qkv + v, l->head);
-                mean += p[j] * dp[j];
-            }
-            for (size_t j = 0; g && j <= i; j++) {
-                const double ds = p[j] * (dp[j] - mean) / sqrt((double)l->head);
-                const size_t k = at(l, sequence, j, 1, head);
-                for (size_t n = 0; n < l->head; n++) {
-                    gx[q + n] += ds * qkv[k + n];
-                    gx[k + n] += ds * qkv[q + n];
-                }
-            }
-        }
-    free(p);
-    free(dp);
-}
 
 /* ---- values and gradients ------------------------------------------------------------------------------------ */
 
@@ -111,7 +41,7 @@ static void compare(const shape_case *c, double deviation, int uses) {
     float *g = normals(count / 3, 4);
     double *wide = widened(x.data, count), *wide_g = widened(g, count / 3);
     double *y = test_memory(count / 3, sizeof *y), *gx = test_memory(count, sizeof *gx);
-    attend(&l, wide, NULL, y, wide_g, gx);
+    reference_attend(&l, wide, NULL, y, wide_g, gx);
 
     rbe_tensor weights = c->shape;
     weights.data = g;
@@ -191,24 +121,8 @@ static rbe_tensor attention_reference(const operation *op, const rbe_tensor *sha
     const layout l = layout_of(shape, op->count);
     rbe_tensor result = *shape;
     result.shape[shape->dims - 1] /= 3;
-    attend(&l, x[0], NULL, y, NULL, NULL);
+    reference_attend(&l, x[0], NULL, y, NULL, NULL);
     return result;
-}
-
-static double place_angle(const layout *l, double base, size_t place, size_t n) {
-    return (double)place * pow(base, -2.0 * (double)n / (double)l->head);
-}
-
-static void turn(const layout *l, double base, size_t first, const double *x, double *y) {
-    memcpy(y, x, l->sequences * l->length * 3 * l->width * sizeof *y);
-    for (size_t row = 0; row < l->sequences * l->length; row++)
-        for (size_t h = 0; h < 2 * l->heads; h++)
-            for (size_t n = 0; n < l->head / 2; n++) {
-                const size_t a = row * 3 * l->width + h * l->head + n, b = a + l->head / 2;
-                const double angle = place_angle(l, base, first + row % l->length, n);
-                y[a] = x[a] * cos(angle) - x[b] * sin(angle);
-                y[b] = x[a] * sin(angle) + x[b] * cos(angle);
-            }
 }
 
 enum { BASE = 100 };
@@ -219,15 +133,13 @@ static rbe_var *rotary_of(const operation *op, rbe_var *const *x) {
 
 static rbe_tensor rotary_reference(const operation *op, const rbe_tensor *shape, double *const *x, double *y) {
     const layout l = layout_of(shape, op->count);
-    turn(&l, BASE, op->first, x[0], y);
+    reference_turn(&l, BASE, op->first, x[0], y);
     return *shape;
 }
 
-static double gelu_tanh(double x) { return x / 2.0 * (1.0 + tanh(sqrt(2.0 / M_PI) * (x + 0.044715 * x * x * x))); }
-
 #define ATTENTION .name = "attention", .call = attention_of, .reference = attention_reference, .operands = 1
 #define ROTARY .name = "rotary", .call = rotary_of, .reference = rotary_reference, .operands = 1, .linear = true
-#define GELU .name = "gelu_tanh", .unary = rbe_gelu_tanh, .value = gelu_tanh
+#define GELU .name = "gelu_tanh", .unary = rbe_gelu_tanh, .value = reference_gelu
 
 static const struct {
     operation op;
@@ -427,7 +339,7 @@ START_TEST(dropout_values_and_gradients) {
     ck_assert_ok(rbe_backward(rbe_sum(rbe_mul(out, rbe_input(tape, g)))));
     double *wide = widened(x.data, count), *wide_g = widened(g.data, count / 3);
     double *y = test_memory(count / 3, sizeof *y), *gx = test_memory(count, sizeof *gx);
-    attend(&l, wide, masks, y, wide_g, gx);
+    reference_attend(&l, wide, masks, y, wide_g, gx);
     ck_assert_double_lt(relative_error(rbe_value(out)->data, y, count / 3), 1e-4);
     ck_assert_double_lt(relative_error(rbe_grad(var), gx, count), 1e-4);
     free(masks);
@@ -483,7 +395,7 @@ START_TEST(turned_by_their_places) {
     double *wide = widened(x, TURNS * 3 * TURN_WIDTH);
     const layout l = {1, TURNS, TURN_HEADS, TURN_WIDTH, TURN_WIDTH / TURN_HEADS};
     rbe_tape *tape = rbe_tape_new(NULL);
-    turn(&l, cases[_i].base, cases[_i].first, wide, y);
+    reference_turn(&l, cases[_i].base, cases[_i].first, wide, y);
     const float *found = turned(tape, x, TURNS, cases[_i].base, cases[_i].first);
     ck_assert_double_lt(relative_error(found, y, TURNS * 3 * TURN_WIDTH), 1e-6);
     for (size_t row = 0; row < TURNS; row++)
@@ -547,9 +459,10 @@ START_TEST(gelu_everywhere) {
     ck_assert_ok(rbe_backward(rbe_sum(y)));
     for (int n = 0; n < COUNT; n++) {
         const double v = (double)x[n], h = 1e-5, found = (double)rbe_value(y)->data[n];
-        ck_assert_double_eq_tol(found, gelu_tanh(v), 1e-6 * fmax(1.0, fabs(v)));
+        ck_assert_double_eq_tol(found, reference_gelu(v), 1e-6 * fmax(1.0, fabs(v)));
         ck_assert_double_eq_tol(found, (double)rbe_value(exact)->data[n], 5e-4);
-        ck_assert_double_eq_tol((double)rbe_grad(var)[n], (gelu_tanh(v + h) - gelu_tanh(v - h)) / (2.0 * h), 1e-5);
+        ck_assert_double_eq_tol((double)rbe_grad(var)[n], (reference_gelu(v + h) - reference_gelu(v - h)) / (2.0 * h),
+                                1e-5);
     }
     rbe_tape_free(tape);
 }
@@ -694,8 +607,9 @@ START_TEST(loops_compute_what_they_say) {
         const loop_results r = run_loops(rbe_loops_here(), x, g, length);
         double sum = 0.0, product = 0.0, size = 0.0;
         for (size_t n = 0; n < length; n++) {
-            const double v = (double)x[n], h = 1e-5, slope = (gelu_tanh(v + h) - gelu_tanh(v - h)) / (2.0 * h);
-            ck_assert_double_eq_tol((double)r.gelu[n], gelu_tanh(v), 2e-6);
+            const double v = (double)x[n], h = 1e-5,
+                         slope = (reference_gelu(v + h) - reference_gelu(v - h)) / (2.0 * h);
+            ck_assert_double_eq_tol((double)r.gelu[n], reference_gelu(v), 2e-6);
             ck_assert_double_eq_tol((double)r.chain[n], (double)g[n] * slope, 1e-5);
             ck_assert_double_eq_tol((double)r.chain_added[n], v + (double)g[n] * slope, 1e-5);
             ck_assert_double_eq_tol((double)r.exponentials[n] / exp(v - 0.75), 1.0, 1e-6);
