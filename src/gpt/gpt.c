@@ -50,11 +50,19 @@ static rbe_layer *attention(const rbe_gpt_options *o, uint64_t number, double sm
     const rbe_attention_options options = {
         .heads = o->heads, .dropout = o->dropout, .rotary_base = o->rotary ? ROTARY_BASE : 0.0};
     rbe_layer *qkv = linear(o, o->width, 3 * o->width, 1.0, number, "c_attn");
-    return rbe_attention_new(qkv, linear(o, o->width, o->width, smaller, number + 1, "c_proj"), &options, "attn");
+    rbe_layer *project = qkv ? linear(o, o->width, o->width, smaller, number + 1, "c_proj") : NULL;
+    if (project) return rbe_attention_new(qkv, project, &options, "attn");
+    rbe_layer_free(qkv);
+    return NULL;
 }
 
-/* Adds a layer to a sequential one; false if either is missing. */
-static bool add(rbe_layer *to, rbe_layer *layer) { return rbe_layer_add(to, layer) == RBE_OK; }
+/* Adds a layer to a sequential one, which takes it over; false if either is missing: the failure is that of its
+ * constructor. */
+static bool add(rbe_layer *to, rbe_layer *layer) {
+    if (to && layer) return rbe_layer_add(to, layer) == RBE_OK;
+    rbe_layer_free(layer);
+    return false;
+}
 
 static rbe_layer *feed(const rbe_gpt_options *o, uint64_t number, double smaller) {
     rbe_layer *mlp = rbe_sequential_new("mlp");
@@ -72,8 +80,16 @@ static rbe_layer *block(const rbe_gpt_options *o, size_t n) {
     const double smaller = sqrt(2.0 * (double)o->layers);
     char name[24];
     snprintf(name, sizeof name, "%zu", n);
-    return rbe_block_new(rbe_layer_norm_new(o->width, 0.0f, true, "ln_1"), attention(o, number, smaller),
-                         rbe_layer_norm_new(o->width, 0.0f, true, "ln_2"), feed(o, number + 2, smaller), name);
+    /* After the first failure nothing is made, so that it stays the last one. */
+    rbe_layer *ln_1 = rbe_layer_norm_new(o->width, 0.0f, true, "ln_1");
+    rbe_layer *attn = ln_1 ? attention(o, number, smaller) : NULL;
+    rbe_layer *ln_2 = attn ? rbe_layer_norm_new(o->width, 0.0f, true, "ln_2") : NULL;
+    rbe_layer *mlp = ln_2 ? feed(o, number + 2, smaller) : NULL;
+    if (mlp) return rbe_block_new(ln_1, attn, ln_2, mlp, name);
+    rbe_layer_free(ln_1);
+    rbe_layer_free(attn);
+    rbe_layer_free(ln_2);
+    return NULL;
 }
 
 /* ---- the model ----------------------------------------------------------------------------------------------- */
@@ -127,8 +143,9 @@ rbe_model *rbe_gpt_new(const rbe_gpt_options *options) {
     rbe_model *model = rbe_model_new();
     rbe_layer *wte = model ? rbe_embedding_new(o.vocabulary, o.width, o.seed * 1000003, "wte") : NULL;
     rbe_layer *body = wte ? transformer(&o, wte) : NULL;
-    if (body && rbe_model_add(model, body) == RBE_OK && rbe_model_add(model, rbe_unembedding_new(wte, "lm_head")) == RBE_OK)
-        return model;
+    bool whole = body && rbe_model_add(model, body) == RBE_OK;
+    rbe_layer *head = whole ? rbe_unembedding_new(wte, "lm_head") : NULL;
+    if (head && rbe_model_add(model, head) == RBE_OK) return model;
     rbe_model_free(model);
     return NULL;
 }
