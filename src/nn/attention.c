@@ -39,7 +39,7 @@ static rbe_status attention_write(const rbe_layer *layer, rbe_writer *writer) {
 }
 
 static rbe_layer *bare_attention(const rbe_attention_options *o, const char *name) {
-    if (o->heads < 1 || o->heads > RBE_MOST_COLUMNS || !(o->dropout >= 0.0 && o->dropout < 1.0) ||
+    if (o->heads < 1 || o->heads > RBE_MOST_COLUMNS || !(o->dropout >= 0.0 && (float)o->dropout < 1.0f) ||
         !(o->rotary_base == 0.0 || (o->rotary_base > 1.0 && o->rotary_base < 1e30))) {
         rbe_fail(RBE_INVALID_ARGUMENT,
                  "attention: expected at least one head, 0 <= dropout < 1 and a rotary base of 0 or above 1, found %zu, "
