@@ -52,7 +52,7 @@ RBE_API rbe_model *rbe_gpt_new(const rbe_gpt_options *options);
  * outlive it. */
 typedef struct rbe_generator rbe_generator;
 
-/* Bytes that it takes to remember so many places. */
+/* Bytes that it takes to remember so many places; PTRDIFF_MAX, which nobody has, if they cannot be addressed. */
 RBE_API size_t rbe_generator_bytes(const rbe_model *model, size_t places);
 
 /* `memory`: of at least as many bytes, yours, aligned as floats are; NULL: of the library's own. NULL on failure:

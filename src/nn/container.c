@@ -124,6 +124,8 @@ enum { MOST_TIMES = 1000000 };
 
 static size_t times_of(const rbe_layer *layer) { return ((const repeat_layer *)layer)->times; }
 
+size_t rbe_layer_times(const rbe_layer *layer) { return layer->type == &rbe_repeat_type ? times_of(layer) : 1; }
+
 static rbe_var *repeat_forward(const rbe_layer *layer, rbe_var *x) {
     for (size_t n = 0; n < times_of(layer); n++) x = sequential_forward(layer, x);
     return x;
