@@ -19,6 +19,7 @@ static const struct {
     {"shapes", shapes_suite},
     {"own_operations", own_operations_suite},
     {"attention", attention_suite},
+    {"gpt", gpt_suite},
     {"limits", limits_suite},
     {"codec", codec_suite},
     {"sides", sides_suite},
