@@ -199,6 +199,6 @@ rbe_status rbe_dataset_from_windows(rbe_dataset *data, int32_t *ids, size_t coun
                           .tokens = ids,
                           .labels = ids + 1,
                           .label_width = length,
-                          .stride = stride};
+                          .stride = stride < count ? stride : count}; /* of one window it says nothing */
     return RBE_OK;
 }
