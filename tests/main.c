@@ -20,6 +20,7 @@ static const struct {
     {"own_operations", own_operations_suite},
     {"attention", attention_suite},
     {"gpt", gpt_suite},
+    {"text", text_suite},
     {"limits", limits_suite},
     {"codec", codec_suite},
     {"sides", sides_suite},
