@@ -66,6 +66,10 @@ static settings read_settings(int argc, char **argv) {
     static const char *const compressed[] = {"ratio", "transform", "group", "growth"};
     for (size_t n = 0; strcmp(s.layer, "dense") == 0 && n < 4; n++)
         if (example_given(compressed[n])) example_fail(2, "--%s needs --layer rbe", compressed[n]);
+    if (s.width % s.heads != 0)
+        example_fail(2, "--width: expected a multiple of %zu heads, found %zu", s.heads, s.width);
+    if (s.rotary && s.width / s.heads % 2 != 0)
+        example_fail(2, "--rotary needs heads of an even width, found %zu / %zu", s.width, s.heads);
     rbe_store_named(s.store_name, &s.store);
     return s;
 }
@@ -156,7 +160,8 @@ static rbe_status say_something(void *user, const rbe_progress *p) {
     speaker s;
     (void)p;
     char text[RBE_CHARACTER_SIZE];
-    rbe_status status = speaker_start(&s, w->model, w->corpus->vocabulary, w->settings->context, "\n", LENGTH, 1,
+    rbe_status status = speaker_start(&s, w->model, w->corpus->vocabulary, w->settings->context,
+                                      character_beginning(w->corpus->vocabulary), LENGTH, 1,
                                       (rbe_sample_options){.temperature = 0.8});
     fprintf(stderr, "    | ");
     for (size_t n = 0; status == RBE_OK && n < LENGTH; n++) {
