@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tensor/node.h"
+
 #include "attention_reference.h"
 #include "io_support.h"
 #include "rbe/adapt.h"
@@ -1143,6 +1145,94 @@ START_TEST(grown_and_pruned) {
 }
 END_TEST
 
+/* From the third step on nothing is allocated; a step takes no more than is said before. */
+START_TEST(memory_of_a_step) {
+    rbe_model *model = new_gpt(&kinds[_i]);
+    rbe_tape *tape = rbe_tape_new(NULL);
+    ck_assert_ok(rbe_backward(loss_of(tape, model)));
+    const size_t rows = CONTEXT, said = rbe_model_tape_bytes(model, rows);
+    ck_assert_msg(tape->arena.used <= said, "%s: %zu bytes, expected at most %zu", kinds[_i].name, tape->arena.used,
+                  said);
+    rbe_tape_free(tape);
+    rbe_zero_grad(model);
+
+    rbe_dataset data = text_windows();
+    rbe_optim *optim = rbe_optim_new(rbe_adamw, model, NULL);
+    rbe_step step = {.model = model, .optim = optim, .tape = rbe_tape_new(NULL)};
+    rbe_batches *batches = rbe_batches_new(&data, 4, true, 1);
+    rbe_batch batch;
+    size_t allocations = 0;
+    for (int n = 0; n < 8; n++) {
+        ck_assert(rbe_batches_next(batches, &batch));
+        ck_assert_ok(rbe_train_step(&step, &batch));
+        if (n == 2) allocations = rbe_memory().allocations;
+    }
+    ck_assert_uint_eq(rbe_memory().allocations, allocations);
+    rbe_tape_free(step.tape);
+    rbe_batches_free(batches);
+    rbe_optim_free(optim);
+    rbe_model_free(model);
+    ck_assert_uint_eq(rbe_memory().current, 0);
+}
+END_TEST
+
+/* Gradients of one step, of which some are not wanted: those that are, are the same bits. */
+START_TEST(frozen_parts) {
+    rbe_model *model = stirred_gpt(&kinds[_i]);
+    static float kept[20][WIDTH * WIDTH * 4];
+    rbe_param *param;
+    for (int frozen = 0; frozen < 2; frozen++) {
+        if (frozen) rbe_layer_freeze(rbe_model_find(model, "transformer.h.0"), true);
+        rbe_tape *tape = rbe_tape_new(NULL);
+        ck_assert_ok(rbe_backward(loss_of(tape, model)));
+        for (size_t n = 0; (param = rbe_model_param(model, n)); n++) {
+            const bool is_frozen = frozen && strstr(param->name, "h.0.");
+            ck_assert_int_eq(param->grad_set, !is_frozen);
+            if (!frozen) memcpy(kept[n], param->grad, param->count * sizeof(float));
+            if (!is_frozen) ck_assert_mem_eq(kept[n], param->grad, param->count * sizeof(float));
+        }
+        rbe_zero_grad(model);
+        rbe_tape_free(tape);
+    }
+    rbe_model_free(model);
+}
+END_TEST
+
+/* What works on rows of one width says that ids are none; a refit takes them. */
+START_TEST(other_rooms) {
+    rbe_model *model = stirred_gpt(&kinds[2]);
+    enum { SEQUENCES = 50 };
+    static float x[SEQUENCES * CONTEXT], y[SEQUENCES * CONTEXT * VOCABULARY];
+    static int32_t labels[SEQUENCES * CONTEXT];
+    rbe_rng *rng = rbe_rng_new(4, 0);
+    for (size_t n = 0; n < SEQUENCES * CONTEXT; n++) {
+        labels[n] = (int32_t)(rbe_rng_uniform(rng) * VOCABULARY);
+        x[n] = (float)labels[n];
+    }
+    ck_assert_int_eq(rbe_predict(model, x, 2, y), RBE_INVALID_ARGUMENT);
+    assert_failed(RBE_INVALID_ARGUMENT, "transformer.wte takes rows of any width");
+    const rbe_tensor ids = rbe_tensor_2d(x, SEQUENCES, CONTEXT);
+    rbe_sensitivity *s = rbe_sensitivity_new(model);
+    ck_assert_int_eq(rbe_sensitivity_add(s, ids, labels), RBE_INPUT_DIMENSION_MISMATCH);
+    rbe_sensitivity_free(s);
+    float *before = logits_of(model, labels, SEQUENCES, CONTEXT), *after[2];
+    rbe_model *plain = stirred_gpt(&kinds[2]);
+    ck_assert_ok(rbe_prune(plain, &(rbe_prune_options){.amount = 0.3}, NULL));
+    ck_assert_ok(rbe_prune(model, &(rbe_prune_options){.amount = 0.3, .refit = &ids}, NULL));
+    after[0] = logits_of(plain, labels, SEQUENCES, CONTEXT);
+    after[1] = logits_of(model, labels, SEQUENCES, CONTEXT);
+    const double without = relative_difference(after[0], before, SEQUENCES * CONTEXT * VOCABULARY);
+    const double with = relative_difference(after[1], before, SEQUENCES * CONTEXT * VOCABULARY);
+    ck_assert_msg(with < 0.95 * without, "a refit leaves an error of %g, none %g", with, without);
+    rbe_rng_free(rng);
+    free(before);
+    free(after[0]);
+    free(after[1]);
+    rbe_model_free(model);
+    rbe_model_free(plain);
+}
+END_TEST
+
 Suite *gpt_suite(void) {
     Suite *suite = suite_create("gpt");
     TCase *model = tcase_create("model");
@@ -1183,7 +1273,10 @@ Suite *gpt_suite(void) {
     TCase *training = tcase_create("training");
     tcase_add_loop_test(training, a_training_goes_on, 0, KINDS);
     tcase_add_loop_test(training, threads_train_the_same, 2, 5);
+    tcase_add_loop_test(training, memory_of_a_step, 0, KINDS);
+    tcase_add_loop_test(training, frozen_parts, 0, KINDS);
     tcase_add_test(training, grown_and_pruned);
+    tcase_add_test(training, other_rooms);
     suite_add_tcase(suite, training);
     return suite;
 }
