@@ -34,7 +34,7 @@ static void look(survey *s, const rbe_layer *layer, size_t times) {
 static rbe_context context_of(const rbe_model *model, size_t places) {
     survey s = {0};
     if (model) look(&s, model->root, 1);
-    return (rbe_context){.capacity = places, .width = s.width, .attentions = s.alike ? s.attentions : 0};
+    return (rbe_context){.capacity = places, .width = s.width, .attentions = s.alike && s.width > 0 ? s.attentions : 0};
 }
 
 /* Places whose keys and values can be addressed. */
