@@ -638,6 +638,120 @@ START_TEST(layers_are_stored) {
 }
 END_TEST
 
+/* Embedding, positions, a block, an attention, the head: few enough tensors to be forged. */
+static rbe_model *forgeable_model(void) {
+    const rbe_attention_options rotary = {.heads = 2, .rotary_base = 100};
+    rbe_model *model = rbe_model_new();
+    rbe_layer *embedding = rbe_embedding_new(VOCABULARY, 8, 1, "table");
+    ck_assert_ok(rbe_model_add(model, embedding));
+    ck_assert_ok(rbe_model_add(model, rbe_positions_new(CONTEXT, 8, 2, "places")));
+    ck_assert_ok(rbe_model_add(model, rbe_block_new(norm(8), attention(8, &rotary), norm(8), dense(8, 8), "block")));
+    ck_assert_ok(rbe_model_add(model, attention(8, &(rbe_attention_options){.heads = 4, .dropout = 0.5})));
+    ck_assert_ok(rbe_model_add(model, rbe_unembedding_new(embedding, "head")));
+    return model;
+}
+
+#define QKV "{\"kind\":\"dense\",\"name\":\"0\",\"in\":8,\"out\":24}"
+#define PROJECT "{\"kind\":\"dense\",\"name\":\"1\",\"in\":8,\"out\":8}"
+
+static const struct {
+    const char *from, *to, *reason; /* NULL: it may be read, and then does no harm */
+} forgeries[] = {
+    {"\"heads\":2", "\"heads\":3", "multiple of"},
+    {"\"heads\":2", "\"heads\":0", "heads"},
+    {"\"heads\":2", "\"heads\":1e30", "heads"},
+    {"\"heads\":2", "\"heads\":1.5", "heads"},
+    {"\"heads\":2,", "", "heads"},
+    {"\"heads\":2", "\"heads\":8", "multiple of 16"},
+    {"\"rotary_base\":100", "\"rotary_base\":0.5", "rotary"},
+    {"\"rotary_base\":100", "\"rotary_base\":-3", "rotary_base"},
+    {"\"rotary_base\":100", "\"rotary_base\":1e300", "rotary_base"},
+    {"\"rotary_base\":100", "\"rotary_base\":\"a\"", "rotary_base"},
+    {"\"dropout\":0.5", "\"dropout\":1", "dropout"},
+    {"\"dropout\":0.5", "\"dropout\":-0.5", "dropout"},
+    {"\"rows\":11", "\"rows\":12", "weight"},
+    {"\"rows\":11", "\"rows\":0", "rows"},
+    {"\"rows\":11,\"width\":8", "\"rows\":8,\"width\":11", "weight"},
+    {"\"rows\":11", "\"rows\":1e9", "rows"},
+    {"\"width\":8,\"epsilon\"", "\"width\":9,\"epsilon\"", "width"},
+    {"\"kind\":\"unembedding\"", "\"kind\":\"attention\"", "heads"},
+    {"\"kind\":\"unembedding\"", "\"kind\":\"sequential\"", NULL},
+    {"\"kind\":\"unembedding\"", "\"kind\":\"residual\"", NULL},
+    {"\"kind\":\"embedding\"", "\"kind\":\"positions\"", "embedding"},
+    {"\"kind\":\"positions\"", "\"kind\":\"embedding\"", NULL},
+    {"{\"kind\":\"shared\",\"of\":\"0\"}", "", NULL},
+    {"{\"kind\":\"shared\",\"of\":\"0\"}", "{\"kind\":\"shared\",\"of\":\"1\"}", "expected one embedding"},
+    {"{\"kind\":\"shared\",\"of\":\"0\"}", "{\"kind\":\"shared\",\"of\":\"2\"}", "expected one embedding"},
+    {QKV, "{\"kind\":\"tanh\"}", "three times"},
+    {QKV "," PROJECT, PROJECT "," QKV, "expected the shape"},
+    {QKV "," PROJECT, "", "belongs to no stage"},
+    {"\"children\":[" QKV "," PROJECT "]", "\"children\":[" QKV "," PROJECT ",{\"kind\":\"tanh\"}]", "two layers"},
+    {"{\"kind\":\"attention\"",
+     "{\"kind\":\"attention\",\"heads\":1,\"dropout\":0,\"rotary_base\":0,\"name\":\"empty\","
+     "\"children\":[]},{\"kind\":\"attention\"",
+     NULL},
+    {"{\"kind\":\"unembedding\"",
+     "{\"kind\":\"attention\",\"heads\":1,\"dropout\":0,\"rotary_base\":0,\"name\":"
+     "\"empty\",\"children\":[]},{\"kind\":\"unembedding\"",
+     NULL},
+    {"{\"kind\":\"unembedding\"", "{\"kind\":\"block\",\"name\":\"empty\",\"children\":[]},{\"kind\":\"unembedding\"",
+     NULL},
+    {"{\"kind\":\"block\",\"name\":\"block\"", "{\"kind\":\"sequential\",\"name\":\"block\"", NULL},
+};
+enum { FORGERIES = sizeof forgeries / sizeof *forgeries };
+
+/* A forged file is refused with a reason, or read: then it computes something, or says why not. */
+START_TEST(forged_files) {
+    rbe_model *model = forgeable_model();
+    bytes file = saved(model, RBE_STORE_F32, RBE_POSITIONS_SMALLEST);
+    contents c = take_apart(file);
+    rbe_model_free(model);
+    forge(&c, forgeries[_i].from, forgeries[_i].to);
+    model = load_contents(&c);
+    if (forgeries[_i].reason) {
+        ck_assert_msg(!model, "%s for %s", forgeries[_i].to, forgeries[_i].from);
+        assert_failed(RBE_BAD_FORMAT, forgeries[_i].reason);
+    }
+    if (model) {
+        float ids[] = {1, 2, 3};
+        rbe_tape *tape = rbe_tape_new(NULL);
+        rbe_var *y = rbe_model_forward(model, rbe_input(tape, rbe_tensor_2d(ids, 1, 3)));
+        ck_assert_int_eq(rbe_ok(y), rbe_tape_status(tape) == RBE_OK);
+        rbe_tape_free(tape);
+        ck_assert_uint_lt(rbe_generator_bytes(model, 5), 10000);
+        rbe_generator *g = rbe_generator_new(model, 5, NULL, 0);
+        if (g) rbe_generator_feed(g, some_ids, 3, NULL);
+        rbe_generator_free(g);
+        ck_assert_uint_gt(rbe_model_tape_bytes(model, 3), 0);
+    }
+    rbe_model_free(model);
+    discard(&c);
+    free(file.data);
+    ck_assert_uint_eq(rbe_memory().current, 0);
+}
+END_TEST
+
+/* A forged model may have an attention that holds nothing: it has no width. */
+START_TEST(an_attention_of_nothing) {
+    rbe_model *model = rbe_model_new();
+    ck_assert_ok(rbe_model_add(model, rbe_dense_new(4, 4, NULL)));
+    bytes file = saved(model, RBE_STORE_F32, RBE_POSITIONS_SMALLEST);
+    contents c = take_apart(file);
+    rbe_model_free(model);
+    forge(&c, "]",
+          ",{\"kind\":\"attention\",\"heads\":1,\"dropout\":0,\"rotary_base\":0,\"name\":\"empty\",\"children\":[]}]");
+    model = load_contents(&c);
+    if (model) {
+        ck_assert_uint_eq(rbe_generator_bytes(model, 5), 0);
+        ck_assert_ptr_null(rbe_generator_new(model, 5, NULL, 0));
+        assert_failed(RBE_INVALID_ARGUMENT, "attention layers of one width");
+    }
+    rbe_model_free(model);
+    discard(&c);
+    free(file.data);
+}
+END_TEST
+
 /* ---- a generator --------------------------------------------------------------------------------------------- */
 
 /* Logits after each piece, against those of the whole: to 1e-5 of the largest. Bit k of `cuts`: a piece ends after place
@@ -1253,6 +1367,8 @@ Suite *gpt_suite(void) {
     tcase_add_test(layers, tied_weights_get_both_gradients);
     tcase_add_loop_test(layers, it_is_stored, 0, KINDS);
     tcase_add_test(layers, layers_are_stored);
+    tcase_add_loop_test(layers, forged_files, 0, FORGERIES);
+    tcase_add_test(layers, an_attention_of_nothing);
     suite_add_tcase(suite, layers);
     TCase *generator = tcase_create("generator");
     tcase_add_loop_test(generator, pieces_give_what_the_whole_gives, 0, KINDS);
