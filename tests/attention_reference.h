@@ -16,8 +16,8 @@ size_t at(const layout *l, size_t sequence, size_t place, size_t part, size_t he
 
 double inner(const double *a, const double *b, size_t count);
 
-/* y of qkv, and gx = d(g . y)/d(qkv) if g is not NULL. `masks`: factors of dropout, sequences x heads x length x length;
- * NULL: all are 1. */
+/* y of qkv, and gx = d(g . y)/d(qkv) if g is not NULL. `masks`: factors of dropout, sequences x heads x length x
+ * length; NULL: all are 1. */
 void reference_attend(const layout *l, const double *qkv, const double *masks, double *y, const double *g, double *gx);
 
 /* y = x with queries and keys turned; the first place is `first`. */

@@ -617,7 +617,10 @@ expect "generate, penalty" 2 '--repetition-penalty: expected' "$generate" --repe
 
 expect "char_model" 0 "^$characters characters of $kinds kinds" speak --json --out "$work/speaker"
 tail -n 1 "$work/output" > "$work/line"
-check "char_model, json" grep -q '^{"program":"char_model","val_loss":[0-9.]*,"linear_values":1536,"other_values":[0-9]*,"weight_bytes":[0-9]*,"file_bytes":[0-9]*,"train_seconds":[0-9.]*,"step_ms":[0-9.]*,"peak_bytes":[0-9]*}$' "$work/line"
+number='[0-9][0-9.]*'
+check "char_model, json" grep -q "^{\"program\":\"char_model\",\"val_loss\":$number,\"linear_values\":1536,\"other_values\":$number,\
+\"weight_bytes\":$number,\"file_bytes\":$number,\"train_seconds\":$number,\"step_ms\":$number,\"peak_bytes\":$number}$" \
+    "$work/line"
 check "char_model: the file is as large as it says" test "$(wc -c < "$work/speaker/model.safetensors")" -eq \
     "$(sed 's/.*"file_bytes":\([0-9]*\).*/\1/' "$work/line")"
 check "char_model: ten epochs are logged" test "$(grep -c '^epoch,' "$work/speaker/log.csv")" -eq 10
@@ -625,14 +628,16 @@ check "char_model has learned" test "$(sed 's/.*"val_loss":\([0-9]*\)\.\([0-9][0
 for options in '--layer dense' '--rotary --dropout 0.1' --growth '--store int8'; do
     # shellcheck disable=SC2086 # several options
     expect "char_model $options" 0 '^loss  *[0-9.]* nats per character' speak $options --out "$work/other"
-    expect "char_model $options: it speaks" 0 'characters a second' "$generate" --length 40 "$work/other/model.safetensors"
+    expect "char_model $options: it speaks" 0 'characters a second' \
+        "$generate" --length 40 "$work/other/model.safetensors"
 done
 
 # The names of nanoGPT.
 expect "expand a character model" 0 '.' "$expand" "$work/speaker/model.safetensors" -o "$work/nano.safetensors"
 cp "$work/output" "$work/names"
 for shape in "wte.weight  *$kinds x 32" 'wpe.weight  *16 x 32' 'h\.0\.attn\.c_attn\.weight  *96 x 32' \
-    'h\.1\.attn\.c_proj\.weight  *32 x 32' 'h\.0\.mlp\.c_fc\.weight  *128 x 32' 'h\.1\.mlp\.c_proj\.weight  *32 x 128'; do
+    'h\.1\.attn\.c_proj\.weight  *32 x 32' 'h\.0\.mlp\.c_fc\.weight  *128 x 32' \
+    'h\.1\.mlp\.c_proj\.weight  *32 x 128'; do
     check "it has transformer.$shape" grep -q "^transformer\.$shape" "$work/names"
 done
 check "it has nothing else" test "$(grep -c '\.weight' "$work/names")" -eq 10
@@ -662,10 +667,12 @@ check "generate: the likeliest one is the same" cmp "$work/said" "$work/again"
 say "$work/again" --repetition-penalty 3 --temperature 0
 expect "generate: a penalty changes that" 1 differ cmp "$work/said" "$work/again"
 say "$work/said" --prompt 'the cat sat on the mat and the dog'
-check "generate begins with the prompt, longer than the context" grep -q '^the cat sat on the mat and the dog.' "$work/said"
+check "generate begins with the prompt, longer than the context" \
+    grep -q '^the cat sat on the mat and the dog.' "$work/said"
 expect "generate, unknown character" 1 '^generate: INVALID_ARGUMENT: byte 4: .* has no "Z" (U+005A)' \
     "$generate" --prompt 'the Zebra' "$work/speaker/model.safetensors"
-expect "generate, no prompt" 1 'prompt of at least one character' "$generate" --prompt '' "$work/speaker/model.safetensors"
+expect "generate, no prompt" 1 'prompt of at least one character' \
+    "$generate" --prompt '' "$work/speaker/model.safetensors"
 expect "generate, a prompt that is no text" 1 '^generate: BAD_FORMAT: .*byte 1, ff' \
     "$generate" --prompt "$(printf 'a\377')" "$work/speaker/model.safetensors"
 expect "generate, another model" 1 'none of char_model' "$generate" "$work/whole/model.safetensors"

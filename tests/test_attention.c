@@ -31,8 +31,8 @@ static const shape_case shapes[] = {
 };
 enum { SHAPES = sizeof shapes / sizeof *shapes };
 
-/* Values to 1e-5, gradients to 1e-4 of the reference. `uses` times, by as many operations on one variable: gradients are
- * added up. */
+/* Values to 1e-5, gradients to 1e-4 of the reference. `uses` times, by as many operations on one variable: gradients
+ * are added up. */
 static void compare(const shape_case *c, double deviation, int uses) {
     const layout l = layout_of(&c->shape, c->heads);
     rbe_tensor x = new_tensor(c->shape.dims, c->shape.shape);
@@ -324,7 +324,7 @@ START_TEST(masks_are_random) {
 }
 END_TEST
 
-/* The masks of the forward pass, in the formula, give the values and the gradients: so the backward pass has the same. */
+/* The masks of the forward pass, in the formula, give the values and the gradients: the backward pass has the same. */
 START_TEST(dropout_values_and_gradients) {
     rbe_tape *tape = rbe_tape_new(&(rbe_tape_options){.seed = 8});
     double *masks = masks_of(tape, 0.3f);
@@ -468,8 +468,8 @@ START_TEST(gelu_everywhere) {
 }
 END_TEST
 
-/* Far away it is x or 0, and its derivative 1 or 0; a NaN stays one. (The sigmoid inside ends at 6e-39 and not at 0: below
- * -1e12 the derivative is off, beyond 1e19 it is a NaN. A net with such values has diverged.) */
+/* Far away it is x or 0, and its derivative 1 or 0; a NaN stays one. (The sigmoid inside ends at 6e-39 and not at 0:
+ * below -1e12 the derivative is off, beyond 1e19 it is a NaN. A net with such values has diverged.) */
 START_TEST(gelu_far_away) {
     static const float far[] = {12.0f, 30.0f, 1e3f, 1e4f, 1e6f, 1e10f};
     enum { FAR = sizeof far / sizeof *far };
@@ -502,8 +502,8 @@ static float float_of(uint32_t bits) {
     return value;
 }
 
-/* To 2 units in the last place of the float, against exp in double: a sample of all floats between -87 and 88, and those
- * around the changes of the power of 2. */
+/* To 2 units in the last place of the float, against exp in double: a sample of all floats between -87 and 88, and
+ * those around the changes of the power of 2. */
 static double units_of_error(float x) {
     const double expected = exp((double)x), unit = ldexp(1.0, ilogb(expected) - 23);
     return fabs((double)rbe_exponential(x) - expected) / unit;
@@ -628,7 +628,8 @@ END_TEST
 
 enum { CHAIN = 12, CHAIN_ROWS = 40, CHAIN_WIDTH = 24 };
 
-/* A chain of operations with branches that meet again, of equal and unequal sizes, on one leaf that is used everywhere. */
+/* A chain of operations with branches that meet again, of equal and unequal sizes, on one leaf that is used
+ * everywhere. */
 static rbe_var *chain_of_operations(rbe_tape *tape, rbe_param *params, rbe_var *leaf) {
     const size_t square[2] = {CHAIN_WIDTH, CHAIN_WIDTH};
     rbe_var *x = leaf;

@@ -1,5 +1,5 @@
-/* A transformer made of layers: its names and formula, gradients, files; text piece by piece; sampling; training that is
- * interrupted, grown and pruned. */
+/* A transformer made of layers: its names and formula, gradients, files; text piece by piece; sampling; training that
+ * is interrupted, grown and pruned. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -754,8 +754,8 @@ END_TEST
 
 /* ---- a generator --------------------------------------------------------------------------------------------- */
 
-/* Logits after each piece, against those of the whole: to 1e-5 of the largest. Bit k of `cuts`: a piece ends after place
- * k. */
+/* Logits after each piece, against those of the whole: to 1e-5 of the largest. Bit k of `cuts`: a piece ends after
+ * place k. */
 static void check_pieces(rbe_generator *g, const float *whole, size_t places, unsigned cuts, const char *what) {
     float largest = 0.0f;
     for (size_t n = 0; n < places * VOCABULARY; n++) largest = fmaxf(largest, fabsf(whole[n]));
@@ -1191,8 +1191,8 @@ static rbe_model *trained(run *r) {
     return model;
 }
 
-/* Interrupted in the middle of an epoch, and gone on from the checkpoint in another process' place, it ends with the same
- * bits and the same log. */
+/* Interrupted in the middle of an epoch, and gone on from the checkpoint in another process' place, it ends with the
+ * same bits and the same log. */
 START_TEST(a_training_goes_on) {
     char path[3][300];
     static const char *const names[] = {"whole.csv", "cut.csv", "checkpoint"};

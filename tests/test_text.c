@@ -1,5 +1,5 @@
-/* Texts: UTF-8 against its definition, vocabularies, windows against a naive copy, batches of ids that a model is trained
- * on, epochs of a number of batches. */
+/* Texts: UTF-8 against its definition, vocabularies, windows against a naive copy, batches of ids that a model is
+ * trained on, epochs of a number of batches. */
 #include <limits.h>
 #include <math.h>
 #include <stdio.h>
@@ -51,8 +51,8 @@ START_TEST(all_code_points) {
 }
 END_TEST
 
-/* Every sequence of up to three bytes, and four of which the third and last are some: a character exactly if a number is
- * written so. Overlong forms, surrogates and numbers beyond 10FFFF are among them. */
+/* Every sequence of up to three bytes, and four of which the third and last are some: a character exactly if a number
+ * is written so. Overlong forms, surrogates and numbers beyond 10FFFF are among them. */
 START_TEST(all_sequences_of_bytes) {
     static const uint8_t ends[] = {0x00, 0x41, 0x7f, 0x80, 0x81, 0xbf, 0xc0, 0xff};
     size_t characters = 0;
@@ -477,7 +477,8 @@ static rbe_model *new_model(void) {
     return model;
 }
 
-/* The loss is the mean over all places of -log softmax, whatever the batch: windows side by side, their last one ragged. */
+/* The loss is the mean over all places of -log softmax, whatever the batch: windows side by side, their last one
+ * ragged. */
 START_TEST(losses_of_windows) {
     fill_ids();
     rbe_model *model = new_model();

@@ -14,8 +14,8 @@ struct rbe_generator {
     float *own; /* memory of the library's; NULL: the caller's */
 };
 
-/* Counts the attentions, and takes their width: false if two differ. An attention in several places runs in each, one in
- * a repeat as often as that says. */
+/* Counts the attentions, and takes their width: false if two differ. An attention in several places runs in each, one
+ * in a repeat as often as that says. */
 typedef struct survey {
     size_t attentions, width; /* attentions: SIZE_MAX if they cannot be counted */
     bool alike;

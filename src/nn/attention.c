@@ -44,8 +44,8 @@ static rbe_layer *bare_attention(const rbe_attention_options *o, const char *nam
     if (o->heads < 1 || o->heads > RBE_MOST_COLUMNS || !(o->dropout >= 0.0 && (float)o->dropout < 1.0f) ||
         !is_base(o->rotary_base)) {
         rbe_fail(RBE_INVALID_ARGUMENT,
-                 "attention: expected at least one head, 0 <= dropout < 1 and a rotary base of 0 or above 1, found %zu, "
-                 "%g and %g",
+                 "attention: expected at least one head, 0 <= dropout < 1 and a rotary base of 0 or above 1, found "
+                 "%zu, %g and %g",
                  o->heads, o->dropout, o->rotary_base);
         return NULL;
     }
