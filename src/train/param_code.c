@@ -268,7 +268,7 @@ static rbe_status check_layer(const rbe_unpack *u, const rbe_layer *layer, const
 /* Only positions may differ from those of the layer. */
 static rbe_status check_geometry(const rbe_unpack *u, const rbe_layer *layer, const rbe_blocks *blocks) {
     const rbe_blocks_info a = rbe_blocks_describe(blocks), b = rbe_blocks_describe(blocks_of(layer));
-    char then[160], now[160], *texts[2] = {then, now};
+    char then[160] = "", now[160] = "", *texts[2] = {then, now};
     const rbe_blocks_info *infos[2] = {&a, &b};
     for (size_t n = 0; n < 2; n++)
         snprintf(texts[n], sizeof then, "blocks of %zu in groups of %zu, %s x %s%s, overlap %zu, image %zu x %zu",
