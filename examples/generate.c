@@ -12,7 +12,8 @@ int main(int argc, char **argv) {
     rbe_sample_options sample = {.temperature = 0.8};
     const example_option options[] = {
         {"MODEL", EXAMPLE_FILE, &path, NULL, "a file of char_model", 0, 0},
-        {"prompt", EXAMPLE_TEXT, &prompt, "TEXT", "what it goes on from (default: a new line, if the model knows it)", 0, 0},
+        {"prompt", EXAMPLE_TEXT, &prompt, "TEXT", "what it goes on from (default: a new line, if the model knows it)",
+         0, 0},
         {"length", EXAMPLE_COUNT, &length, "N", "characters", 1, 1e9},
         {"temperature", EXAMPLE_REAL, &sample.temperature, "T", "0: always the most likely character", 0, 100},
         {"top-k", EXAMPLE_COUNT, &sample.top_k, "K", "of the K most likely characters", 1, 1e6},

@@ -49,7 +49,8 @@ int main(int argc, char **argv) {
         {"predict", EXAMPLE_FLAG, &predict, NULL, "print what the model says of each row; train nothing", 0, 0},
     };
     resume_options(&r, options + 3);
-    example_parse(argc, argv, "Learns the last of 8 columns from the others, and predicts.", options, 3 + RESUME_OPTIONS);
+    example_parse(argc, argv, "Learns the last of 8 columns from the others, and predicts.", options,
+                  3 + RESUME_OPTIONS);
     resume_check(&r);
     table t = csv ? table_read(csv, 7) : table_make(2000);
     if (!predict) train(&t, path, &r);

@@ -93,11 +93,8 @@ _Noreturn static void end(const resume *r, const rbe_model *model, const char *p
 rbe_fit_result resume_fit(const resume *r, rbe_model *model, rbe_optim *optim, const rbe_dataset *train,
                           const rbe_dataset *test, const rbe_fit_options *fit, const char *path,
                           const rbe_save_options *save) {
-    rbe_checkpoint_options keep = {.path = r->checkpoint,
-                                   .keep = r->keep,
-                                   .request = &request,
-                                   .resume = r->resume,
-                                   .or_before = r->keep > 1};
+    rbe_checkpoint_options keep = {
+        .path = r->checkpoint, .keep = r->keep, .request = &request, .resume = r->resume, .or_before = r->keep > 1};
     if (r->every) read_every(r->every, &keep.every_steps, &keep.every_minutes);
     rbe_fit_options options = *fit;
     options.checkpoint = r->checkpoint ? &keep : NULL;

@@ -34,12 +34,13 @@ extern "C" {
  * end the training: the warning handler is told (rbe/base.h), the one before stays as it was, and the next is tried when
  * it is due. Only where it is the last, at the end or for `stop`, rbe_fit returns its status. */
 typedef struct rbe_checkpoint_options {
-    const char *path;  /* required */
-    size_t keep;       /* files: the newest is `path`, those before it path.1, path.2, ..; default 1 */
+    const char *path; /* required */
+    size_t keep;      /* files: the newest is `path`, those before it path.1, path.2, ..; default 1 */
     size_t every_steps;
     double every_minutes;
     bool every_epoch;
-    volatile sig_atomic_t *request; /* a handler or a callback sets it to 1: save after this step; rbe_fit sets it to 0 */
+    volatile sig_atomic_t
+        *request; /* a handler or a callback sets it to 1: save after this step; rbe_fit sets it to 0 */
 
     /* Go on from `path`. If there is no file, training begins afresh (rbe_fit_result.resumed is 0); so without
      * `resume`, where the first checkpoint takes the place of an older training's. */

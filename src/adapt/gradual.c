@@ -59,14 +59,8 @@ enum { OPTIONS = 9 };
 static void list_options(const rbe_gradual_options *o, const char *names[OPTIONS], double values[OPTIONS]) {
     static const char *const all[OPTIONS] = {"score", "by",    "relative", "per_layer", "no_absorption",
                                              "final", "begin", "end",      "every"};
-    const double now[OPTIONS] = {o->prune.score,
-                                 o->prune.by,
-                                 o->prune.relative,
-                                 o->prune.per_layer,
-                                 o->prune.no_absorption,
-                                 o->final,
-                                 (double)o->begin,
-                                 (double)o->end,
+    const double now[OPTIONS] = {o->prune.score,         o->prune.by, o->prune.relative, o->prune.per_layer,
+                                 o->prune.no_absorption, o->final,    (double)o->begin,  (double)o->end,
                                  (double)o->every};
     memcpy(names, all, sizeof all);
     memcpy(values, now, sizeof now);

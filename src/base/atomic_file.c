@@ -69,7 +69,8 @@ static void remove_strays(int folder, const char *prefix) {
 void rbe_atomic_clean(const char *path) {
     char name[PATH_MAX], prefix[PREFIX_ROOM];
     const char *slash = strrchr(path, '/');
-    if (snprintf(name, sizeof name, "%.*s", slash ? (int)(slash + 1 - path) : 1, slash ? path : ".") >= PATH_MAX) return;
+    if (snprintf(name, sizeof name, "%.*s", slash ? (int)(slash + 1 - path) : 1, slash ? path : ".") >= PATH_MAX)
+        return;
     int folder = open(name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (folder < 0) return;
     make_prefix(prefix);

@@ -11,8 +11,8 @@
 
 enum { SEEDS_OF_BLOCK = 4, FEED_WIDTH = 4 };
 
-#define DEVIATION 0.02   /* of GPT-2's matrices */
-#define COMPRESSED 0.7   /* init_scale of rbe_linear_options */
+#define DEVIATION 0.02 /* of GPT-2's matrices */
+#define COMPRESSED 0.7 /* init_scale of rbe_linear_options */
 #define ROTARY_BASE 10000.0
 
 /* ---- linear layers ------------------------------------------------------------------------------------------- */
@@ -107,8 +107,7 @@ static rbe_layer *blocks(const rbe_gpt_options *o) {
 static rbe_layer *transformer(const rbe_gpt_options *o, rbe_layer *wte) {
     rbe_layer *all = rbe_sequential_new("transformer");
     const uint64_t seed = o->seed * 1000003;
-    bool whole = add(all, wte) &&
-                 (o->rotary || add(all, rbe_positions_new(o->context, o->width, seed + 1, "wpe"))) &&
+    bool whole = add(all, wte) && (o->rotary || add(all, rbe_positions_new(o->context, o->width, seed + 1, "wpe"))) &&
                  (o->dropout == 0.0 || add(all, rbe_dropout_new((float)o->dropout))) && add(all, blocks(o)) &&
                  add(all, rbe_layer_norm_new(o->width, 0.0f, true, "ln_f"));
     if (whole) return all;
@@ -131,8 +130,10 @@ static rbe_gpt_options with_defaults(const rbe_gpt_options *options) {
 static rbe_status check(const rbe_gpt_options *o) {
     if (o->vocabulary == 0) return rbe_fail(RBE_INVALID_ARGUMENT, "gpt: expected a vocabulary, found 0 ids");
     if (o->width % o->heads != 0 || o->width > (size_t)1 << 20)
-        return rbe_fail(RBE_INVALID_ARGUMENT, "gpt: expected a width of at most 2^20 that is a multiple of %zu heads, "
-                        "found %zu", o->heads, o->width);
+        return rbe_fail(RBE_INVALID_ARGUMENT,
+                        "gpt: expected a width of at most 2^20 that is a multiple of %zu heads, "
+                        "found %zu",
+                        o->heads, o->width);
     if (o->dropout >= 0.0 && o->dropout < 1.0) return RBE_OK;
     return rbe_fail(RBE_INVALID_ARGUMENT, "gpt: expected 0 <= dropout < 1, found %g", o->dropout);
 }

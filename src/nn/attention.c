@@ -26,8 +26,8 @@ static rbe_var *attention_forward(const rbe_layer *layer, rbe_var *x) {
     const size_t first = rbe_context_places(x->tape);
     rbe_var *qkv = rbe_layer_forward(layer->children[QKV], x);
     if (o->rotary_base > 0.0) qkv = rbe_rotary(qkv, o->heads, o->rotary_base, first);
-    rbe_var *y = x->tape->context ? rbe_attention_in_context(qkv, o->heads)
-                                  : rbe_attention(qkv, o->heads, (float)o->dropout);
+    rbe_var *y =
+        x->tape->context ? rbe_attention_in_context(qkv, o->heads) : rbe_attention(qkv, o->heads, (float)o->dropout);
     return rbe_dropout(rbe_layer_forward(layer->children[PROJECT], y), (float)o->dropout);
 }
 

@@ -44,10 +44,9 @@ rbe_status rbe_best_look(rbe_best *best) {
 
 rbe_status rbe_best_confirm(const rbe_best *best) {
     if (!best->doubtful) return RBE_OK;
-    return rbe_fail(RBE_IO_ERROR,
-                    "%s: not the model of the best epoch, %zu: the checkpoint's had %llu bytes of checksum %08x",
-                    best->options->best_path, best->epoch + 1, (unsigned long long)best->file.bytes,
-                    (unsigned)best->file.crc);
+    return rbe_fail(
+        RBE_IO_ERROR, "%s: not the model of the best epoch, %zu: the checkpoint's had %llu bytes of checksum %08x",
+        best->options->best_path, best->epoch + 1, (unsigned long long)best->file.bytes, (unsigned)best->file.crc);
 }
 
 bool rbe_best_is_over(const rbe_best *best) {

@@ -2,8 +2,8 @@
 #ifndef RBE_TRAIN_BEST_H
 #define RBE_TRAIN_BEST_H
 
-#include "train/checksum.h"
 #include "rbe/train.h"
+#include "train/checksum.h"
 
 typedef struct rbe_best {
     const rbe_fit_options *options;

@@ -67,8 +67,7 @@ static rbe_status read_optim(void *user, rbe_reader *r) {
 /* Routine number n, the optimiser being one of them; false past the last. */
 static bool routine_at(const rbe_checkpoint *c, size_t n, rbe_routine *routine) {
     if (c->optim && n == 0)
-        *routine =
-            (rbe_routine){.name = "optimiser", .write = write_optim, .read = read_optim, .user = c->optim};
+        *routine = (rbe_routine){.name = "optimiser", .write = write_optim, .read = read_optim, .user = c->optim};
     else if (n - (c->optim != NULL) < c->routine_count)
         *routine = c->routines[n - (c->optim != NULL)];
     else
@@ -218,9 +217,12 @@ static rbe_status check_routines(const loading *l) {
         if (!cJSON_IsObject(cJSON_GetObjectItemCaseSensitive(l->states, routine.name)))
             return rbe_fail(RBE_INVALID_ARGUMENT, "%s: no %s when it was saved, but now", l->file->source.name,
                             routine.name);
-    cJSON_ArrayForEach(item, l->states) if (strcmp(item->string, LIBRARY) != 0 &&
-                                            !is_there(l->checkpoint, item->string)) return rbe_fail(
-        RBE_INVALID_ARGUMENT, "%s: %.60s when it was saved, not now", l->file->source.name, item->string);
+    cJSON_ArrayForEach(
+        item,
+        l->states) if (strcmp(item->string, LIBRARY) != 0 &&
+                       !is_there(l->checkpoint, item->string)) return rbe_fail(RBE_INVALID_ARGUMENT,
+                                                                               "%s: %.60s when it was saved, not now",
+                                                                               l->file->source.name, item->string);
     if ((size_t)cJSON_GetArraySize(l->states) == count + 1) return RBE_OK;
     return rbe_fail(RBE_BAD_FORMAT, "%s: a state stands twice", l->file->source.name);
 }

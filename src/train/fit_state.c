@@ -37,12 +37,9 @@ static rbe_status samples(const sameness *s, const char *who, const rbe_dataset 
     const struct {
         const char *what;
         double value;
-    } all[] = {{"samples", (double)d->count},
-               {"features", (double)d->features},
-               {"classes", (double)d->classes},
-               {"labels", d->labels ? (double)rbe_label_width(d) : 0.0},
-               {"targets", (double)d->target_width},
-               {"bytes", (double)sum.bytes},
+    } all[] = {{"samples", (double)d->count},        {"features", (double)d->features},
+               {"classes", (double)d->classes},      {"labels", d->labels ? (double)rbe_label_width(d) : 0.0},
+               {"targets", (double)d->target_width}, {"bytes", (double)sum.bytes},
                {"checksum", (double)sum.crc}};
     for (size_t n = 0; n < sizeof all / sizeof *all; n++) {
         char name[32];

@@ -28,7 +28,8 @@ static rbe_status write_line(rbe_log_file *log, const char *line, size_t length)
 
 static rbe_status write_header(rbe_log_file *log) {
     const char *metric = log->has_metric ? log->metric->name : "", *train = log->has_metric ? ",train_" : "";
-    const char *test = log->has_metric ? ",test_" : "", *uncertainty = log->has_uncertainty ? ",test_error_uncertainty" : "";
+    const char *test = log->has_metric ? ",test_" : "",
+               *uncertainty = log->has_uncertainty ? ",test_error_uncertainty" : "";
     char line[LINE_SIZE];
     int length = snprintf(line, sizeof line, "kind,epoch,step,train_loss%s%s,test_loss%s%s%s,learning_rate\n", train,
                           metric, test, metric, uncertainty);

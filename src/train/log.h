@@ -9,7 +9,7 @@
 #include "train/checksum.h"
 
 typedef struct rbe_log_file {
-    FILE *file; /* NULL: nothing is logged */
+    FILE *file;           /* NULL: nothing is logged */
     rbe_checksum written; /* header and rows so far */
     const char *path;
     const rbe_metric *metric;

@@ -212,11 +212,13 @@ static void bench_saving(const settings *s, size_t size) {
     stat(path, &file);
     unlink(path);
     if (s->json)
-        printf("{\"case\":\"checkpoint\",\"in\":784,\"out\":%zu,\"n\":%zu,\"save_us\":%.3f,\"step_us\":%.3f,\"ratio\":%.3f,"
+        printf("{\"case\":\"checkpoint\",\"in\":784,\"out\":%zu,\"n\":%zu,\"save_us\":%.3f,\"step_us\":%.3f,\"ratio\":%"
+               ".3f,"
                "\"bytes\":%zu}\n",
                size, options.batch, 1e6 * t.dense, 1e6 * t.compressed, t.ratio, (size_t)file.st_size);
     else
-        printf("checkpoint of 784-%zu-%zu-10, %zu bytes, without waiting for the disk: %.2f of a step of batch %zu (%.2f - "
+        printf("checkpoint of 784-%zu-%zu-10, %zu bytes, without waiting for the disk: %.2f of a step of batch %zu "
+               "(%.2f - "
                "%.2f; quiet %.2f)\n",
                size, size, (size_t)file.st_size, t.ratio, options.batch, t.ratio_low, t.ratio_high, t.ratio_quiet);
 }
