@@ -695,7 +695,7 @@ expect "char_model, a short text" 1 '100 characters are too few for a context of
 : > "$work/empty"
 expect "char_model, an empty text" 1 'at least one character' speak --text "$work/empty"
 expect "char_model --bytes, an empty text" 1 '0 characters are too few' speak --text "$work/empty" --bytes
-expect "char_model, no text" 1 '^char_model: IO_ERROR: .*none' speak --text "$work/none"
+expect "char_model, no text" 1 "^char_model: IO_ERROR: .*no_text" speak --text "$work/no_text"
 
 # Interrupted and gone on: the same model and the same log.
 read_long="$char_model --text $work/text --layers 1 --heads 2 --width 16 --context 8 --batch 4 --steps 4000 --growth \
