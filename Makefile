@@ -75,8 +75,9 @@ $(BUILD)/%_avx2.o: ISA_FLAGS = $(AVX2)
 accepted = $(shell for f in $(1); do $(CC) -Werror $$f -fsyntax-only -x c /dev/null 2> /dev/null && echo $$f; done)
 NO_COPIES := $(call accepted,-fno-ipa-cp-clone)
 PLAIN := $(call accepted,-fno-tree-vectorize -fno-tree-pre)
-# Nobody looks at the floating-point exceptions of an operation: so a loop with a choice in it becomes vectors.
-$(BUILD)/src/tensor/%.o: CFLAGS += -fno-trapping-math
+# Nobody looks at the floating-point exceptions of an operation: so a loop with a choice in it becomes vectors. clang would
+# fuse products with sums where there is an instruction for it: other bits on each machine.
+$(BUILD)/src/tensor/%.o: CFLAGS += -fno-trapping-math -ffp-contract=off
 $(BUILD)/src/kernels/methods_%.o: CFLAGS += $(NO_COPIES)
 $(BUILD)/src/kernels/narrow_%.o: CFLAGS += $(PLAIN)
 

@@ -1,6 +1,6 @@
 /* Trains a transformer that predicts the next character of a text, with compressed or dense linear layers. */
-#include <stdlib.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -68,6 +68,10 @@ static settings read_settings(int argc, char **argv) {
     static const char *const compressed[] = {"ratio", "transform", "group", "growth"};
     for (size_t n = 0; strcmp(s.layer, "dense") == 0 && n < 4; n++)
         if (example_given(compressed[n])) example_fail(2, "--%s needs --layer rbe", compressed[n]);
+    if (s.width % s.heads != 0)
+        example_fail(2, "--width: expected a multiple of %zu heads, found %zu", s.heads, s.width);
+    if (s.rotary && s.width / s.heads % 2 != 0)
+        example_fail(2, "--rotary needs heads of an even width, found %zu / %zu", s.width, s.heads);
     rbe_store_named(s.store_name, &s.store);
     return s;
 }
@@ -169,8 +173,9 @@ static rbe_status say_something(void *user, const rbe_progress *p) {
     speaker s;
     (void)p;
     char text[RBE_CHARACTER_SIZE];
-    rbe_status status = speaker_start(&s, w->model, w->corpus->vocabulary, w->settings->context, "\n", LENGTH, 1,
-                                      (rbe_sample_options){.temperature = 0.8});
+    rbe_status status =
+        speaker_start(&s, w->model, w->corpus->vocabulary, w->settings->context,
+                      character_beginning(w->corpus->vocabulary), LENGTH, 1, (rbe_sample_options){.temperature = 0.8});
     fprintf(stderr, "    | ");
     for (size_t n = 0; status == RBE_OK && n < LENGTH; n++) {
         status = speaker_next(&s, text);
@@ -197,7 +202,8 @@ static rbe_fit_result train(const settings *s, const corpus *c, rbe_model *model
     const rbe_dataset data = windows(s, c, 0, c->train, s->context, 1);
     rbe_dataset test = windows(s, c, c->train, c->count, s->context, s->context);
     if (test.count > LOOKED_AT * s->batch) test.count = LOOKED_AT * s->batch;
-    rbe_growth *growth = s->growth ? example_need(rbe_growth_new(model, &(rbe_growth_options){.steps = s->steps})) : NULL;
+    rbe_growth *growth =
+        s->growth ? example_need(rbe_growth_new(model, &(rbe_growth_options){.steps = s->steps})) : NULL;
     const rbe_routine grow = rbe_growth_routine(growth);
     const rbe_optim_options options = {.lr = (float)s->lr, .beta2 = 0.99f, .weight_decay = 0.1f, .clip_norm = 1.0f};
     rbe_optim *optim = example_need(rbe_optim_new(rbe_adamw, model, &options));
@@ -266,7 +272,8 @@ int main(int argc, char **argv) {
     store(&s, &model, &save);
     const double loss = validation_loss(&s, &c, model), step_ms = 1e3 * fit.seconds / (double)fit.steps;
     printf("\n%-20s %.4f nats per character, of %zu characters of validation\n", "loss", loss, c.count - c.train - 1);
-    printf("%-20s %s  (dense: %s)\n", "bytes", example_number(trained.bytes, a), example_number(trained.dense_bytes, b));
+    printf("%-20s %s  (dense: %s)\n", "bytes", example_number(trained.bytes, a),
+           example_number(trained.dense_bytes, b));
     printf("%-20s %s  (%s)\n", "bytes of the file", example_number(file_bytes, a), s.store_name);
     printf("%-20s %.1f\n%-20s %.2f MB  (without the text)\n", "milliseconds a step", step_ms, "peak memory",
            (double)peak / 1e6);

@@ -23,10 +23,29 @@ rbe_vocabulary *character_vocabulary(const rbe_model *model, size_t *context) {
     const char *text = rbe_model_metadata(model, VOCABULARY_KEY), *number = rbe_model_metadata(model, CONTEXT_KEY);
     static const char mark[] = "characters:";
     *context = number ? strtoull(number, NULL, 10) : 0;
-    if (!text || *context == 0) example_fail(1, "the model is none of char_model: its file has no vocabulary");
-    if (strcmp(text, BYTES) == 0) return example_need(rbe_vocabulary_of_bytes());
+    if (!text || *context == 0) {
+        example_fail(1, "the model is none of char_model: its file has no vocabulary");
+        return NULL;
+    }
+    const bool bytes = strcmp(text, BYTES) == 0;
     text += strncmp(text, mark, sizeof mark - 1) == 0 ? sizeof mark - 1 : 0;
-    return example_need(rbe_vocabulary_of_text(text, strlen(text)));
+    rbe_vocabulary *vocabulary =
+        example_need(bytes ? rbe_vocabulary_of_bytes() : rbe_vocabulary_of_text(text, strlen(text)));
+    /* As many logits are read as there are characters. */
+    const rbe_param *table = rbe_model_find_param(model, "transformer.wte.weight");
+    const size_t rows = table ? table->rows : 0, size = rbe_vocabulary_size(vocabulary);
+    if (rows != size)
+        example_fail(1, "the model is none of char_model: its vocabulary has %zu characters, its table %zu rows", size,
+                     rows);
+    return vocabulary;
+}
+
+const char *character_beginning(const rbe_vocabulary *vocabulary) {
+    static char first[RBE_CHARACTER_SIZE];
+    size_t count;
+    if (rbe_vocabulary_encode(vocabulary, "\n", 1, NULL, &count) == RBE_OK) return "\n";
+    rbe_vocabulary_decode(vocabulary, 0, first);
+    return first;
 }
 
 /* ---- speaking ------------------------------------------------------------------------------------------------ */

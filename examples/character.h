@@ -8,6 +8,9 @@
 void character_keep(rbe_model *model, const rbe_vocabulary *vocabulary, size_t context);
 rbe_vocabulary *character_vocabulary(const rbe_model *model, size_t *context);
 
+/* What a text may go on from: a new line, or, without one in the vocabulary, its first character. Static. */
+const char *character_beginning(const rbe_vocabulary *vocabulary);
+
 /* A model that speaks. */
 typedef struct speaker {
     const rbe_vocabulary *vocabulary;

@@ -6,13 +6,14 @@
 #include "experiment.h"
 
 int main(int argc, char **argv) {
-    const char *path = NULL, *prompt = "\n";
+    const char *path = NULL, *prompt = NULL;
     size_t length = 500, threads = 1;
     uint64_t seed = 1;
     rbe_sample_options sample = {.temperature = 0.8};
     const example_option options[] = {
         {"MODEL", EXAMPLE_FILE, &path, NULL, "a file of char_model", 0, 0},
-        {"prompt", EXAMPLE_TEXT, &prompt, "TEXT", "what it goes on from (default: a new line)", 0, 0},
+        {"prompt", EXAMPLE_TEXT, &prompt, "TEXT", "what it goes on from (default: a new line, if the model knows it)",
+         0, 0},
         {"length", EXAMPLE_COUNT, &length, "N", "characters", 1, 1e9},
         {"temperature", EXAMPLE_REAL, &sample.temperature, "T", "0: always the most likely character", 0, 100},
         {"top-k", EXAMPLE_COUNT, &sample.top_k, "K", "of the K most likely characters", 1, 1e6},
@@ -28,10 +29,11 @@ int main(int argc, char **argv) {
     rbe_model *model = example_need(rbe_model_load(path));
     size_t context;
     rbe_vocabulary *vocabulary = character_vocabulary(model, &context);
+    const char *beginning = prompt ? prompt : character_beginning(vocabulary);
     speaker s;
-    example_require(speaker_start(&s, model, vocabulary, context, prompt, length, seed, sample));
+    example_require(speaker_start(&s, model, vocabulary, context, beginning, length, seed, sample));
     const double start = experiment_now();
-    printf("%s", strcmp(prompt, "\n") == 0 ? "" : prompt);
+    printf("%s", prompt ? prompt : "");
     for (size_t n = 0; n < length; n++) {
         char text[RBE_CHARACTER_SIZE];
         example_require(speaker_next(&s, text));

@@ -130,7 +130,7 @@ done
 
 # A default is stated once.
 for program in train_digits growth prune_sweep tune_blocks compress_digits compress_weights import_torch expand classify \
-    make_digits regression autoencoder; do
+    make_digits regression autoencoder char_model generate; do
     "$build/examples/$program" --help > "$work/output"
     check "$program --help: one default an option" test "$(grep -c 'default.*default' "$work/output")" -eq 0
 done
@@ -573,6 +573,147 @@ expect "regression with checkpoints" 0 '^best epoch' "$build/examples/regression
     --checkpoint "$work/regression" --every 50
 expect "regression, again" 0 'goes on from' "$build/examples/regression" --model "$work/best" \
     --checkpoint "$work/regression" --resume
+
+# ---- character models --------------------------------------------------------------------------------------------
+
+char_model=$build/examples/char_model
+generate=$build/examples/generate
+
+# Lines of eight words out of a few.
+awk 'BEGIN { srand(1); n = split("the cat sat on a mat and his dog ran to an old red barn", word, " ")
+    for (line = 0; line < 300; line++)
+        for (k = 0; k < 8; k++) printf "%s%s", word[1 + int(rand() * n)], k < 7 ? " " : "\n" }' > "$work/text"
+characters=$(wc -c < "$work/text")
+kinds=$(fold -w 1 "$work/text" | sort -u | grep -c .)
+kinds=$((kinds + 1)) # and the new line
+speak() { # OPTION...: a model of a second
+    "$char_model" --text "$work/text" --layers 2 --heads 2 --width 32 --context 16 --batch 4 --steps 60 \
+        --threads 1 "$@"
+}
+
+expect "char_model --help" 0 '^  --rotary' "$char_model" --help
+expect "generate --help" 0 '^  --repetition-penalty R' "$generate" --help
+expect "char_model, unknown option" 2 "Try 'char_model --help'" "$char_model" --what
+expect "generate, unknown option" 2 "Try 'generate --help'" "$generate" --what
+expect "generate without a model" 2 'expected a file of char_model, MODEL' "$generate"
+expect "char_model, an argument" 2 'unexpected argument' "$char_model" "$work/text"
+for option in '--ratio 8' '--transform dct' '--group 2' --growth; do
+    # shellcheck disable=SC2086 # an option and its value
+    expect "char_model dense $option" 2 "^char_model: ${option%% *} needs --layer rbe" speak --layer dense $option
+done
+expect "char_model, heads and width" 2 '--width: expected a multiple of 3 heads, found 32' speak --heads 3
+expect "char_model, rotary heads" 2 '--rotary needs heads of an even width' speak --heads 32 --rotary
+expect "char_model, layer" 2 '--layer: expected dense|rbe, found "sparse"' speak --layer sparse
+expect "char_model, store" 2 '--store: expected f32|f16|bf16|int8' speak --store int4
+expect "char_model, transform" 2 '--transform: expected' speak --transform fourier
+expect "char_model, no layers" 2 '--layers: expected' speak --layers 0
+expect "char_model, no steps" 2 '--steps: expected' speak --steps 0
+expect "char_model, dropout of everything" 2 '--dropout: expected' speak --dropout 1
+expect "char_model --resume alone" 2 'resume needs --checkpoint' speak --resume
+expect "generate, no characters" 2 '--length: expected' "$generate" --length 0 "$work/model"
+expect "generate, top-p" 2 '--top-p: expected a number 0 .. 1' "$generate" --top-p 1.5 "$work/model"
+expect "generate, temperature" 2 '--temperature: expected' "$generate" --temperature=-1 "$work/model"
+expect "generate, penalty" 2 '--repetition-penalty: expected' "$generate" --repetition-penalty 0.5 "$work/model"
+
+expect "char_model" 0 "^$characters characters of $kinds kinds" speak --json --out "$work/speaker"
+tail -n 1 "$work/output" > "$work/line"
+number='[0-9][0-9.]*'
+check "char_model, json" grep -q "^{\"program\":\"char_model\",\"val_loss\":$number,\"linear_values\":1536,\"other_values\":$number,\
+\"weight_bytes\":$number,\"file_bytes\":$number,\"train_seconds\":$number,\"step_ms\":$number,\"peak_bytes\":$number}$" \
+    "$work/line"
+check "char_model: the file is as large as it says" test "$(wc -c < "$work/speaker/model.safetensors")" -eq \
+    "$(sed 's/.*"file_bytes":\([0-9]*\).*/\1/' "$work/line")"
+check "char_model: ten epochs are logged" test "$(grep -c '^epoch,' "$work/speaker/log.csv")" -eq 10
+check "char_model has learned" test "$(sed 's/.*"val_loss":\([0-9]*\)\.\([0-9][0-9]\).*/\1\2/' "$work/line")" -lt 270
+for options in '--layer dense' '--rotary --dropout 0.1' --growth '--store int8'; do
+    # shellcheck disable=SC2086 # several options
+    expect "char_model $options" 0 '^loss  *[0-9.]* nats per character' speak $options --out "$work/other"
+    expect "char_model $options: it speaks" 0 'characters a second' \
+        "$generate" --length 40 "$work/other/model.safetensors"
+done
+
+# The names of nanoGPT.
+expect "expand a character model" 0 '.' "$expand" "$work/speaker/model.safetensors" -o "$work/nano.safetensors"
+cp "$work/output" "$work/names"
+for shape in "wte.weight  *$kinds x 32" 'wpe.weight  *16 x 32' 'h\.0\.attn\.c_attn\.weight  *96 x 32' \
+    'h\.1\.attn\.c_proj\.weight  *32 x 32' 'h\.0\.mlp\.c_fc\.weight  *128 x 32' \
+    'h\.1\.mlp\.c_proj\.weight  *32 x 128'; do
+    check "it has transformer.$shape" grep -q "^transformer\.$shape" "$work/names"
+done
+check "it has nothing else" test "$(grep -c '\.weight' "$work/names")" -eq 10
+head -c 8000 "$work/nano.safetensors" | grep -a -o '"transformer\.[a-z0-9_.]*"' | sort -u > "$work/names"
+check "the file has norms, too" grep -q 'transformer\.h\.1\.ln_2\.weight' "$work/names"
+check "the last norm" grep -q 'transformer\.ln_f\.weight' "$work/names"
+check "no weight stands there twice" test "$(wc -l < "$work/names")" -eq 15
+
+# Speaking: the seed decides, and threads do not.
+say() { # FILE OPTION...
+    file=$1
+    shift
+    "$generate" "$work/speaker/model.safetensors" --length 100 "$@" > "$file" 2> "$work/speed"
+}
+say "$work/said" --seed 3
+say "$work/again" --seed 3 --threads 2
+say "$work/another" --seed 4
+check "generate: a hundred characters and a line's end" test "$(wc -c < "$work/said")" -eq 101
+check "generate: the same seed says the same on two threads" cmp "$work/said" "$work/again"
+expect "generate: another seed says something else" 1 differ cmp "$work/said" "$work/another"
+check "generate says how fast it was" grep -q '^[0-9]* characters a second$' "$work/speed"
+say "$work/said" --temperature 0 --seed 1
+say "$work/again" --temperature 0 --seed 2
+check "generate: without temperature the seed says nothing" cmp "$work/said" "$work/again"
+say "$work/again" --top-k 1 --seed 9
+check "generate: the likeliest one is the same" cmp "$work/said" "$work/again"
+say "$work/again" --repetition-penalty 3 --temperature 0
+expect "generate: a penalty changes that" 1 differ cmp "$work/said" "$work/again"
+say "$work/said" --prompt 'the cat sat on the mat and the dog'
+check "generate begins with the prompt, longer than the context" \
+    grep -q '^the cat sat on the mat and the dog.' "$work/said"
+expect "generate, unknown character" 1 '^generate: INVALID_ARGUMENT: byte 4: .* has no "Z" (U+005A)' \
+    "$generate" --prompt 'the Zebra' "$work/speaker/model.safetensors"
+expect "generate, no prompt" 1 'prompt of at least one character' \
+    "$generate" --prompt '' "$work/speaker/model.safetensors"
+expect "generate, a prompt that is no text" 1 '^generate: BAD_FORMAT: .*byte 1, ff' \
+    "$generate" --prompt "$(printf 'a\377')" "$work/speaker/model.safetensors"
+expect "generate, another model" 1 'none of char_model' "$generate" "$work/whole/model.safetensors"
+expect "generate, no file" 1 '^generate: IO_ERROR: .*none' "$generate" "$work/none.safetensors"
+
+# Other texts.
+{ head -c 3000 "$work/text" && printf '\377\000\376' && tail -c 3000 "$work/text"; } > "$work/bytes"
+expect "char_model, a text that is none" 1 '^char_model: BAD_FORMAT: .*byte 3000, ff, .*read as bytes' \
+    speak --text "$work/bytes"
+expect "char_model --bytes" 0 '^6003 characters of 256 kinds' speak --text "$work/bytes" --bytes --out "$work/other"
+expect "generate bytes" 0 'characters a second' "$generate" --length 40 "$work/other/model.safetensors"
+expect "generate bytes from any prompt" 0 'characters a second' \
+    "$generate" --prompt "$(printf 'a\377')" --length 40 "$work/other/model.safetensors"
+tr '\n' '.' < "$work/text" > "$work/line"
+expect "char_model, a text of one line" 0 '^loss' speak --text "$work/line" --out "$work/other"
+expect "generate from a model that knows no new line" 0 'characters a second' \
+    "$generate" --length 40 "$work/other/model.safetensors"
+head -c 100 "$work/text" > "$work/short"
+expect "char_model, a short text" 1 '100 characters are too few for a context of 16' speak --text "$work/short"
+: > "$work/empty"
+expect "char_model, an empty text" 1 'at least one character' speak --text "$work/empty"
+expect "char_model --bytes, an empty text" 1 '0 characters are too few' speak --text "$work/empty" --bytes
+expect "char_model, no text" 1 "^char_model: IO_ERROR: .*no_text" speak --text "$work/no_text"
+
+# Interrupted and gone on: the same model and the same log.
+read_long="$char_model --text $work/text --layers 1 --heads 2 --width 16 --context 8 --batch 4 --steps 4000 --growth \
+    --dropout 0.1 --log-every 10 --threads 1"
+# shellcheck disable=SC2086 # a command of several words
+{
+    expect "char_model, whole" 0 '^loss' $read_long --out "$work/read"
+    expect "char_model, interrupted" 143 '^interrupted: .*after step' interrupted TERM "$work/read2/checkpoint" \
+        $read_long --out "$work/read2" --checkpoint "$work/read2/checkpoint" --every 20
+    expect "char_model, the model so far speaks" 0 'characters a second' \
+        "$generate" --length 20 "$work/read2/model.safetensors"
+    expect "char_model goes on" 0 "goes on from $work/read2/checkpoint, after step" $read_long --out "$work/read2" \
+        --checkpoint "$work/read2/checkpoint" --resume
+    check "char_model: the same model" cmp "$work/read/model.safetensors" "$work/read2/model.safetensors"
+    check "char_model: the same log" cmp "$work/read/log.csv" "$work/read2/log.csv"
+    expect "char_model, another text" 1 'when it was saved' $read_long --text "$work/line" \
+        --checkpoint "$work/read2/checkpoint" --resume
+}
 
 # ---- stored models -----------------------------------------------------------------------------------------------
 

@@ -25,13 +25,13 @@ extern "C" {
  * means nothing, so the identity is the transform that does best, and positions that stay are as good as grown ones
  * (docs/performance.md). */
 typedef struct rbe_gpt_options {
-    size_t vocabulary; /* required */
-    size_t layers;     /* blocks; default 4 */
-    size_t heads;      /* default 4 */
-    size_t width;      /* a multiple of heads; default 256 */
-    size_t context;    /* places of a sequence, at most; default 64 */
-    bool dense;        /* linear layers are; what follows down to `block` is of compressed ones */
-    double ratio;      /* default 16 */
+    size_t vocabulary;              /* required */
+    size_t layers;                  /* blocks; default 4 */
+    size_t heads;                   /* default 4 */
+    size_t width;                   /* a multiple of heads; default 256 */
+    size_t context;                 /* places of a sequence, at most; default 64 */
+    bool dense;                     /* linear layers are; what follows down to `block` is of compressed ones */
+    double ratio;                   /* default 16 */
     const rbe_transform *transform; /* along both axes; default identity */
     size_t group;                   /* default 4 */
     size_t block;                   /* default 32 */
@@ -52,7 +52,7 @@ RBE_API rbe_model *rbe_gpt_new(const rbe_gpt_options *options);
  * outlive it. */
 typedef struct rbe_generator rbe_generator;
 
-/* Bytes that it takes to remember so many places. */
+/* Bytes that it takes to remember so many places; PTRDIFF_MAX, which nobody has, if they cannot be addressed. */
 RBE_API size_t rbe_generator_bytes(const rbe_model *model, size_t places);
 
 /* `memory`: of at least as many bytes, yours, aligned as floats are; NULL: of the library's own. NULL on failure:
@@ -70,9 +70,9 @@ RBE_API void rbe_generator_reset(rbe_generator *generator);          /* forgets 
 
 /* Zeros mean: the most likely id. */
 typedef struct rbe_sample_options {
-    double temperature; /* > 0: ids are drawn with probability ~ exp(logit / temperature) */
-    size_t top_k;       /* among the k most likely; 0: all */
-    double top_p;       /* among the fewest most likely of which the probability is at least p; 0: all */
+    double temperature;        /* > 0: ids are drawn with probability ~ exp(logit / temperature) */
+    size_t top_k;              /* among the k most likely; 0: all */
+    double top_p;              /* among the fewest most likely of which the probability is at least p; 0: all */
     double repetition_penalty; /* > 1: logits of recent ids are divided by it, negative ones multiplied; 0: none */
 } rbe_sample_options;
 

@@ -144,8 +144,7 @@ static rbe_status encode_character(const rbe_vocabulary *v, const char *text, si
     return RBE_OK;
 }
 
-rbe_status rbe_vocabulary_encode(const rbe_vocabulary *v, const char *text, size_t bytes, int32_t *ids,
-                                 size_t *count) {
+rbe_status rbe_vocabulary_encode(const rbe_vocabulary *v, const char *text, size_t bytes, int32_t *ids, size_t *count) {
     if (!v || !count || (!text && bytes > 0))
         return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_vocabulary_encode: the %s is NULL",
                         !v      ? "vocabulary"
@@ -199,6 +198,6 @@ rbe_status rbe_dataset_from_windows(rbe_dataset *data, int32_t *ids, size_t coun
                           .tokens = ids,
                           .labels = ids + 1,
                           .label_width = length,
-                          .stride = stride};
+                          .stride = stride < count ? stride : count}; /* of one window it says nothing */
     return RBE_OK;
 }

@@ -14,37 +14,45 @@ struct rbe_generator {
     float *own; /* memory of the library's; NULL: the caller's */
 };
 
-/* Counts the attentions, and takes their width: false if two differ. An attention in several places runs in each. */
+/* Counts the attentions, and takes their width: false if two differ. An attention in several places runs in each, one
+ * in a repeat as often as that says. */
 typedef struct survey {
-    size_t attentions, width;
+    size_t attentions, width; /* attentions: SIZE_MAX if they cannot be counted */
     bool alike;
 } survey;
 
-static void look(survey *s, const rbe_layer *layer) {
+static void look(survey *s, const rbe_layer *layer, size_t times) {
     if (layer->type == &rbe_attention_type) {
         s->alike = s->attentions == 0 || (s->alike && s->width == layer->in);
         s->width = layer->in;
-        s->attentions++;
+        if (__builtin_add_overflow(s->attentions, times, &s->attentions)) s->attentions = SIZE_MAX;
     }
-    for (size_t n = 0; n < layer->child_count; n++) look(s, layer->children[n]);
+    if (__builtin_mul_overflow(times, rbe_layer_times(layer), &times)) times = SIZE_MAX;
+    for (size_t n = 0; n < layer->child_count; n++) look(s, layer->children[n], times);
 }
 
 static rbe_context context_of(const rbe_model *model, size_t places) {
     survey s = {0};
-    if (model) look(&s, model->root);
-    return (rbe_context){.capacity = places, .width = s.width, .attentions = s.alike ? s.attentions : 0};
+    if (model) look(&s, model->root, 1);
+    return (rbe_context){.capacity = places, .width = s.width, .attentions = s.alike && s.width > 0 ? s.attentions : 0};
+}
+
+/* Places whose keys and values can be addressed. */
+static size_t most_places(const rbe_context *c) {
+    const size_t floats = PTRDIFF_MAX / sizeof(float) / 2;
+    return c->attentions > 0 ? floats / c->attentions / c->width : floats;
 }
 
 size_t rbe_generator_bytes(const rbe_model *model, size_t places) {
     const rbe_context c = context_of(model, places);
-    return rbe_context_floats(&c) * sizeof(float);
+    return places <= most_places(&c) ? rbe_context_floats(&c) * sizeof(float) : PTRDIFF_MAX;
 }
 
 static rbe_status check(const rbe_model *model, const rbe_context *c, const void *memory, size_t bytes) {
     RBE_TRY(rbe_model_status(model));
     if (c->attentions == 0)
         return rbe_fail(RBE_INVALID_ARGUMENT, "a generator: expected a model with attention layers of one width");
-    const size_t most = PTRDIFF_MAX / sizeof(float) / 2 / c->attentions / c->width;
+    const size_t most = most_places(c);
     if (c->capacity < 1 || c->capacity > most)
         return rbe_fail(RBE_INVALID_ARGUMENT, "a generator: expected 1 .. %zu places, found %zu", most, c->capacity);
     const size_t needed = rbe_context_floats(c) * sizeof(float);

@@ -1,5 +1,6 @@
 /* From tensors to a layer: its type makes it from its options, then its parameters are filled and its children
  * added. */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,7 +25,7 @@ static rbe_status read_number(rbe_reader *self, const char *name, double least, 
         return RBE_OK;
     }
     const cJSON *item = rbe_unpack_member(u, name);
-    *value = cJSON_IsNumber(item) ? item->valuedouble : most + 1.0;
+    *value = cJSON_IsNumber(item) ? item->valuedouble : NAN;
     if (*value >= least && *value <= most) return RBE_OK;
     return rbe_unpack_fail(u, "%s: expected a number, %g .. %g", name, least, most);
 }

@@ -26,8 +26,8 @@ static rbe_var *attention_forward(const rbe_layer *layer, rbe_var *x) {
     const size_t first = rbe_context_places(x->tape);
     rbe_var *qkv = rbe_layer_forward(layer->children[QKV], x);
     if (o->rotary_base > 0.0) qkv = rbe_rotary(qkv, o->heads, o->rotary_base, first);
-    rbe_var *y = x->tape->context ? rbe_attention_in_context(qkv, o->heads)
-                                  : rbe_attention(qkv, o->heads, (float)o->dropout);
+    rbe_var *y =
+        x->tape->context ? rbe_attention_in_context(qkv, o->heads) : rbe_attention(qkv, o->heads, (float)o->dropout);
     return rbe_dropout(rbe_layer_forward(layer->children[PROJECT], y), (float)o->dropout);
 }
 
@@ -38,12 +38,14 @@ static rbe_status attention_write(const rbe_layer *layer, rbe_writer *writer) {
     return rbe_write_number(writer, "rotary_base", o->rotary_base);
 }
 
+static bool is_base(double base) { return base == 0.0 || (base > 1.0 && base < 1e30); }
+
 static rbe_layer *bare_attention(const rbe_attention_options *o, const char *name) {
-    if (o->heads < 1 || o->heads > RBE_MOST_COLUMNS || !(o->dropout >= 0.0 && o->dropout < 1.0) ||
-        !(o->rotary_base == 0.0 || (o->rotary_base > 1.0 && o->rotary_base < 1e30))) {
+    if (o->heads < 1 || o->heads > RBE_MOST_COLUMNS || !(o->dropout >= 0.0 && (float)o->dropout < 1.0f) ||
+        !is_base(o->rotary_base)) {
         rbe_fail(RBE_INVALID_ARGUMENT,
-                 "attention: expected at least one head, 0 <= dropout < 1 and a rotary base of 0 or above 1, found %zu, "
-                 "%g and %g",
+                 "attention: expected at least one head, 0 <= dropout < 1 and a rotary base of 0 or above 1, found "
+                 "%zu, %g and %g",
                  o->heads, o->dropout, o->rotary_base);
         return NULL;
     }
@@ -59,7 +61,9 @@ static rbe_layer *attention_read(const rbe_layer_type *type, rbe_reader *reader)
         rbe_read_number(reader, "dropout", 0.0, 1.0, &o.dropout) != RBE_OK ||
         rbe_read_number(reader, "rotary_base", 0.0, 1e30, &o.rotary_base) != RBE_OK)
         return NULL;
-    return bare_attention(&o, NULL);
+    if ((float)o.dropout < 1.0f && is_base(o.rotary_base)) return bare_attention(&o, NULL);
+    rbe_read_fail(reader, "expected 0 <= dropout < 1 and a rotary_base of 0 or above 1");
+    return NULL;
 }
 
 static rbe_status attention_adopt(rbe_layer *layer, const rbe_layer *child) {

@@ -10,12 +10,19 @@ static rbe_layer *container(const rbe_layer_type *type, size_t bytes, const char
     return rbe_layer_make_named(type, bytes, 0, 0, name);
 }
 
+/* Whether layer number n stands before, too: then it has been freed already, or has a place. */
+static bool stands_before(rbe_layer *const *layers, size_t n) {
+    for (size_t k = 0; k < n; k++)
+        if (layers[k] == layers[n]) return true;
+    return false;
+}
+
 rbe_layer *rbe_layer_around(rbe_layer *made, rbe_layer *const *inner, size_t count) {
     bool whole = made != NULL;
     for (size_t n = 0; n < count; n++) {
         if (whole && !inner[n])
             rbe_fail(RBE_INVALID_ARGUMENT, "a layer to go into another is NULL (last failure: %s)", rbe_last_error());
-        if (!whole && inner[n] && inner[n]->places == 0) rbe_layer_free(inner[n]);
+        if (!whole && inner[n] && !stands_before(inner, n) && inner[n]->places == 0) rbe_layer_free(inner[n]);
         whole = whole && inner[n] && rbe_layer_adopt(made, inner[n]) == RBE_OK;
     }
     if (whole) return made;
@@ -116,6 +123,8 @@ typedef struct repeat_layer {
 enum { MOST_TIMES = 1000000 };
 
 static size_t times_of(const rbe_layer *layer) { return ((const repeat_layer *)layer)->times; }
+
+size_t rbe_layer_times(const rbe_layer *layer) { return layer->type == &rbe_repeat_type ? times_of(layer) : 1; }
 
 static rbe_var *repeat_forward(const rbe_layer *layer, rbe_var *x) {
     for (size_t n = 0; n < times_of(layer); n++) x = sequential_forward(layer, x);

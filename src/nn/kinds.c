@@ -10,11 +10,10 @@
 
 /* ---- by name ------------------------------------------------------------------------------------------------- */
 
-static const rbe_layer_type *const own[] = {&rbe_dense_type,      &rbe_linear_type,   &rbe_dropout_type,
-                                            &rbe_sequential_type, &rbe_residual_type, &rbe_repeat_type,
-                                            &rbe_bag_type,        &rbe_rms_norm_type, &rbe_layer_norm_type,
-                                            &rbe_embedding_type,  &rbe_positions_type, &rbe_unembedding_type,
-                                            &rbe_attention_type,  &rbe_block_type};
+static const rbe_layer_type *const own[] = {
+    &rbe_dense_type,     &rbe_linear_type,      &rbe_dropout_type,   &rbe_sequential_type, &rbe_residual_type,
+    &rbe_repeat_type,    &rbe_bag_type,         &rbe_rms_norm_type,  &rbe_layer_norm_type, &rbe_embedding_type,
+    &rbe_positions_type, &rbe_unembedding_type, &rbe_attention_type, &rbe_block_type};
 
 enum { OWN = sizeof own / sizeof *own, MOST_REGISTERED = 64 };
 

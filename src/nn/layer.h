@@ -47,6 +47,9 @@ rbe_status rbe_layer_adopt(rbe_layer *container, rbe_layer *layer);
  * and NULL returned. `made` may be NULL. */
 rbe_layer *rbe_layer_around(rbe_layer *made, rbe_layer *const *inner, size_t count);
 
+/* How often a forward pass runs what is inside: of a repeat its times, of any other 1. */
+size_t rbe_layer_times(const rbe_layer *layer);
+
 /* The most scratch memory that a layer inside needs: it is given back after each. */
 size_t rbe_layer_largest_scratch(const rbe_layer *layer, size_t rows);
 

@@ -35,9 +35,13 @@ static rbe_layer *operation_read(const rbe_layer_type *type, rbe_reader *reader)
 #define OPERATION(KIND, FUNCTION)                                                                                      \
     { {.kind = KIND, .role = RBE_OPERATION, .forward = operation_forward, .read = operation_read}, FUNCTION }
 
-static const operation_type operations[] = {
-    OPERATION("relu", rbe_relu),       OPERATION("gelu", rbe_gelu),       OPERATION("gelu_tanh", rbe_gelu_tanh),
-    OPERATION("tanh", rbe_tanh),       OPERATION("sigmoid", rbe_sigmoid), OPERATION("softmax", rbe_softmax), OPERATION("log_softmax", rbe_log_softmax)};
+static const operation_type operations[] = {OPERATION("relu", rbe_relu),
+                                            OPERATION("gelu", rbe_gelu),
+                                            OPERATION("gelu_tanh", rbe_gelu_tanh),
+                                            OPERATION("tanh", rbe_tanh),
+                                            OPERATION("sigmoid", rbe_sigmoid),
+                                            OPERATION("softmax", rbe_softmax),
+                                            OPERATION("log_softmax", rbe_log_softmax)};
 
 enum { OPERATIONS = sizeof operations / sizeof *operations };
 

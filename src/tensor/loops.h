@@ -1,6 +1,6 @@
 /* Loops over values that take long enough to be compiled for each instruction set: loops_portable.c, loops_avx2.c and
- * loops_avx512.c have the same text, loops_text.h. The compiler fuses no products with sums (-std=c11), so all of them give
- * the same bits.
+ * loops_avx512.c have the same text, loops_text.h. No compiler may fuse products with sums (-ffp-contract=off), so all
+ * of them give the same bits.
  */
 #ifndef RBE_TENSOR_LOOPS_H
 #define RBE_TENSOR_LOOPS_H

@@ -47,9 +47,9 @@ typedef struct attending {
 
 /* A head of a sequence. */
 typedef struct head_view {
-    size_t at;               /* of the task: for masks and sums */
-    const float *q, *k, *v;  /* rows are 3 C apart */
-    size_t place;            /* in y, whose rows are C apart */
+    size_t at;              /* of the task: for masks and sums */
+    const float *q, *k, *v; /* rows are 3 C apart */
+    size_t place;           /* in y, whose rows are C apart */
 } head_view;
 
 static head_view view_of(const attending *t, size_t task) {

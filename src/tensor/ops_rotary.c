@@ -79,11 +79,10 @@ rbe_var *rbe_rotary(rbe_var *qkv, size_t heads, double base, size_t first) {
     const rbe_tensor *x = &qkv->value;
     const size_t columns = x->shape[x->dims - 1];
     char shape[RBE_SHAPE_TEXT];
-    if (x->dims < 2 || heads == 0 || columns % 3 != 0 || columns / 3 % (2 * heads) != 0)
-        return rbe_tape_fail(
-            qkv, RBE_INPUT_DIMENSION_MISMATCH,
-            "rotary: expected (.., places, 3 x width), width an even multiple of %zu heads, found %s", heads,
-            rbe_shape_text(x, shape));
+    if (x->dims < 2 || heads == 0 || columns % 3 != 0 || columns / 3 % heads != 0 || columns / 3 / heads % 2 != 0)
+        return rbe_tape_fail(qkv, RBE_INPUT_DIMENSION_MISMATCH,
+                             "rotary: expected (.., places, 3 x width), width an even multiple of %zu heads, found %s",
+                             heads, rbe_shape_text(x, shape));
     if (!(base > 1.0 && isfinite(base)))
         return rbe_tape_fail(qkv, RBE_INVALID_ARGUMENT, "rotary: expected a finite base > 1, found %g", base);
     rbe_var *y = rbe_node_like("rotary", qkv, rotary_backward, sizeof(rotation));

@@ -7,9 +7,9 @@
 #include "train/tally.h"
 
 static rbe_status run(const rbe_model *model, rbe_tape *tape, rbe_batches *batches, const rbe_evaluate_options *o,
-                      size_t places, rbe_tally *tally) {
-    /* There are no gradients. */
-    RBE_TRY(rbe_tape_reserve(tape, rbe_step_tape_bytes(model, o->batch * places) / 2));
+                      const rbe_dataset *data, rbe_tally *tally) {
+    /* More than a step without gradients takes, and never more than training does. */
+    RBE_TRY(rbe_step_reserve(tape, model, data, o->batch));
     rbe_batch batch;
     rbe_batches_start(batches, 0);
     while (rbe_batches_next(batches, &batch)) {
@@ -39,7 +39,7 @@ rbe_status rbe_evaluate_with(const rbe_model *model, const rbe_dataset *data, co
     RBE_TRY(rbe_tally_new(&tally, o.metric, data));
     rbe_tape *tape = rbe_tape_new(&(rbe_tape_options){.inference = true});
     rbe_batches *batches = tape ? rbe_batches_new(data, o.batch, false, 0) : NULL;
-    rbe_status status = batches ? run(model, tape, batches, &o, rbe_row_places(data), &tally) : rbe_last_status();
+    rbe_status status = batches ? run(model, tape, batches, &o, data, &tally) : rbe_last_status();
     if (status == RBE_OK) *evaluation = rbe_tally_result(&tally);
     rbe_batches_free(batches);
     rbe_tape_free(tape);

@@ -6,7 +6,7 @@
  *
  * The rest is reporting (log.h, progress.h), callbacks, and checkpoints (keep.c, fit_state.c). Tape and batch buffer live
  * as long as an epoch, so that the evaluation after it can use the same memory; the tape is reserved in one piece for the
- * values, and takes what their gradients need, of which few live at a time, in the first steps of an epoch. Later a step
+ * model and a cross-entropy (another loss, and sequences, may take more in the first steps of an epoch), and a step
  * allocates nothing.
  */
 #include <math.h>
@@ -184,8 +184,7 @@ static rbe_status stop_if_asked(rbe_training *t) {
 }
 
 static rbe_status run_steps(rbe_training *t, rbe_batches *batches) {
-    const size_t rows = t->options.batch * rbe_row_places(t->train);
-    RBE_TRY(rbe_tape_reserve(t->step.tape, rbe_step_tape_bytes(t->step.model, rows) / 2));
+    RBE_TRY(rbe_step_reserve(t->step.tape, t->step.model, t->train, t->options.batch));
     rbe_batch batch;
     rbe_batches_start(batches, t->progress.epoch);
     rbe_batches_skip(batches, t->batches_done);

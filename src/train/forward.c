@@ -16,6 +16,8 @@ static rbe_status check_loss(const rbe_tape *tape, const rbe_var *loss) {
 
 /* As an embedding takes them. */
 static rbe_status ids_as_floats(rbe_tape *tape, const rbe_batch *batch, rbe_tensor *x) {
+    if (batch->token_width < 1)
+        return rbe_fail(RBE_INVALID_ARGUMENT, "the batch has sequences of ids, expected a token_width of at least 1");
     const size_t count = batch->rows * batch->token_width;
     float *ids = rbe_arena_take(&tape->arena, count, sizeof *ids);
     if (!ids) return rbe_last_status();

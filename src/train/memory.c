@@ -8,6 +8,7 @@
  */
 #include "train/memory.h"
 
+#include "data/dataset.h"
 #include "nn/model.h"
 
 /* Room for what operations of a user's own remember beside their values, some 64 bytes each. */
@@ -15,6 +16,11 @@
 
 size_t rbe_step_tape_bytes(const rbe_model *model, size_t rows) {
     return rbe_model_tape_bytes(model, rows) + CONTEXT_BYTES;
+}
+
+rbe_status rbe_step_reserve(rbe_tape *tape, const rbe_model *model, const rbe_dataset *data, size_t batch) {
+    const size_t places = rbe_row_places(data), bytes = rbe_step_tape_bytes(model, batch * places);
+    return rbe_tape_reserve(tape, places > 1 ? bytes / 2 : bytes);
 }
 
 /* Of operations and containers, too. */
