@@ -39,7 +39,7 @@ export OPENBLAS_NUM_THREADS=1
 configurations() {
     case $group in
     main)
-        echo "dense-128 --layer dense --width 128 --lr 3e-3"
+        echo "dense-128 --layer dense --width 128 --lr 6e-3"
         echo "rbe-128 --width 128 --lr 6e-3"
         echo "rbe-256 --width 256 --lr 3e-3"
         ;;
