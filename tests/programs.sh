@@ -617,9 +617,10 @@ expect "generate, penalty" 2 '--repetition-penalty: expected' "$generate" --repe
 
 expect "char_model" 0 "^$characters characters of $kinds kinds" speak --json --out "$work/speaker"
 tail -n 1 "$work/output" > "$work/line"
+cp "$work/output" "$work/speaker.txt"
 number='[0-9][0-9.]*'
 check "char_model, json" grep -q "^{\"program\":\"char_model\",\"val_loss\":$number,\"linear_values\":1536,\"other_values\":$number,\
-\"weight_bytes\":$number,\"file_bytes\":$number,\"train_seconds\":$number,\"step_ms\":$number,\"peak_bytes\":$number}$" \
+\"weight_bytes\":$number,\"file_bytes\":$number,\"train_seconds\":$number,\"core_seconds\":$number,\"step_ms\":$number,\"peak_bytes\":$number}$" \
     "$work/line"
 check "char_model: the file is as large as it says" test "$(wc -c < "$work/speaker/model.safetensors")" -eq \
     "$(sed 's/.*"file_bytes":\([0-9]*\).*/\1/' "$work/line")"
@@ -644,6 +645,10 @@ check "it has nothing else" test "$(grep -c '\.weight' "$work/names")" -eq 10
 head -c 8000 "$work/nano.safetensors" | grep -a -o '"transformer\.[a-z0-9_.]*"' | sort -u > "$work/names"
 check "the file has norms, too" grep -q 'transformer\.h\.1\.ln_2\.weight' "$work/names"
 check "the last norm" grep -q 'transformer\.ln_f\.weight' "$work/names"
+if "$python" -c 'import numpy' 2> /dev/null; then
+    expect "NumPy finds the same loss in it" 0 "^loss  *$("$python" "$root/tests/run_gpt.py" "$work/nano.safetensors" \
+        "$work/text" 16 2) nats" grep '^loss' "$work/speaker.txt"
+fi
 check "no weight stands there twice" test "$(wc -l < "$work/names")" -eq 15
 
 # Speaking: the seed decides, and threads do not.
