@@ -226,8 +226,7 @@ static rbe_fit_result train(const settings *s, const corpus *c, rbe_model *model
         .on_epoch = say_something,
         .user = &w};
     const rbe_save_options save = {.store = s->store};
-    rbe_fit_result result =
-        resume_fit(&s->resume, model, optim, &data, &test, &fit, s->out ? model_path : NULL, &save);
+    rbe_fit_result result = resume_fit(&s->resume, model, optim, &data, &test, &fit, s->out ? model_path : NULL, &save);
     *core_seconds = w.core_seconds;
     rbe_optim_free(optim);
     rbe_growth_free(growth);
@@ -278,9 +277,11 @@ int main(int argc, char **argv) {
     printf("%-20s %.1f\n%-20s %.2f MB  (without the text)\n", "milliseconds a step", step_ms, "peak memory",
            (double)peak / 1e6);
     if (s.json)
-        printf("{\"program\":\"char_model\",\"val_loss\":%.5f,\"linear_values\":%zu,\"other_values\":%zu,\"weight_bytes\":%zu,"
+        printf("{\"program\":\"char_model\",\"val_loss\":%.5f,\"linear_values\":%zu,\"other_values\":%zu,\"weight_"
+               "bytes\":%zu,"
                "\"file_bytes\":%zu,\"train_seconds\":%.3f,\"core_seconds\":%.3f,\"step_ms\":%.3f,\"peak_bytes\":%zu}\n",
-               loss, linear, trained.values - linear, trained.bytes, file_bytes, fit.seconds, core_seconds, step_ms, peak);
+               loss, linear, trained.values - linear, trained.bytes, file_bytes, fit.seconds, core_seconds, step_ms,
+               peak);
     rbe_model_free(model);
     rbe_vocabulary_free(c.vocabulary);
     free(c.ids);
