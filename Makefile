@@ -214,8 +214,10 @@ experiments: examples
 data: $(BUILD)/examples/make_digits
 	$< --train 6000 --test 1000 --seed 1 --out data
 
-bench: $(BUILD)/bench/bench_linear
+bench: $(BUILD)/bench/bench_linear $(BUILD)/bench/bench_gpt
 	sh scripts/bench.sh $(BUILD)
+	OPENBLAS_NUM_THREADS=1 $(BUILD)/bench/bench_gpt
+	OPENBLAS_NUM_THREADS=1 $(BUILD)/bench/bench_gpt --width 512
 
 bench-codec: $(BUILD)/bench/bench_codec
 	sh scripts/bench_codec.sh $(BUILD)
