@@ -129,8 +129,9 @@ RBE_API rbe_status rbe_predict(const rbe_model *model, const float *x, size_t ro
 
 /* Bytes that training will need, before it starts: parameters with their positions, gradients, the optimiser's
  * state, a step's activations and a batch of `batch` rows with a label each. Without the data set and the order in
- * which its samples are taken, 4 bytes each, and without what targets, weights or a loss of your own take.
- * PTRDIFF_MAX for a batch that cannot be addressed. */
+ * which its samples are taken, 4 bytes each, and without what targets, weights or a loss of your own take. Of sequences
+ * of ids `features` is 1 and `batch` their number times their length: a step takes less than that says, since few
+ * gradients live at a time. PTRDIFF_MAX for a batch that cannot be addressed. */
 RBE_API size_t rbe_training_bytes(const rbe_model *model, const rbe_optim_method *method,
                                   const rbe_optim_options *options, size_t features, size_t batch);
 
