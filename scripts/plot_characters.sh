@@ -32,18 +32,21 @@ set terminal pngcairo size 1200,540 font ',12'
 set output '$2'
 set multiplot layout 1,2 title 'A character transformer on Shakespeare: means over seeds, bars of one standard deviation'
 set grid
-set logscale x
+set logscale x 2
 set ylabel 'loss of the validation text [nats per character]'
 set key top right
-set offsets graph 0.15, 0.25, 0.1, 0.15
-set format x '10^{%L}'
+set offsets 0, 0, graph 0.1, graph 0.15
+set format x '%.1s %cB'
+stats '$means' using 6 name 'bytes' nooutput
+stats '$means' using 8 name 'seconds' nooutput
+set xrange [bytes_min / 1.5 : bytes_max * 2]
 set xlabel 'bytes of all parameters, positions included'
-dense(name) = strstrt(name, 'dense') > 0
 plot '< grep dense $means' using 6:3:4 with yerrorbars pt 7 ps 1.4 lc rgb '#1f77b4' title 'dense', \
      '< grep -v dense $means' using 6:3:4 with yerrorbars pt 5 ps 1.4 lc rgb '#d62728' title 'compressed', \
      '$means' using 6:3:1 with labels left offset 0.8,0.5 font ',9' notitle
 set xlabel 'core-seconds of training'
 set format x '%g'
+set xrange [seconds_min / 1.5 : seconds_max * 2]
 plot '< grep dense $means' using 8:3:4 with yerrorbars pt 7 ps 1.4 lc rgb '#1f77b4' title 'dense', \
      '< grep -v dense $means' using 8:3:4 with yerrorbars pt 5 ps 1.4 lc rgb '#d62728' title 'compressed', \
      '$means' using 8:3:1 with labels left offset 0.8,0.5 font ',9' notitle
