@@ -7,6 +7,7 @@
 
 #include "adapt/prune.h"
 #include "base/alloc.h"
+#include "nn/layer.h"
 
 struct rbe_gradual {
     rbe_model *model;
@@ -53,17 +54,17 @@ rbe_status rbe_gradual_step(rbe_gradual *gradual, size_t step) {
 
 static rbe_status step_routine(void *user, size_t step) { return rbe_gradual_step(user, step); }
 
-/* Options that must be the same. */
-enum { OPTIONS = 9 };
-
-static void list_options(const rbe_gradual_options *o, const char *names[OPTIONS], double values[OPTIONS]) {
-    static const char *const all[OPTIONS] = {"score", "by",    "relative", "per_layer", "no_absorption",
-                                             "final", "begin", "end",      "every"};
-    const double now[OPTIONS] = {o->prune.score,         o->prune.by, o->prune.relative, o->prune.per_layer,
-                                 o->prune.no_absorption, o->final,    (double)o->begin,  (double)o->end,
-                                 (double)o->every};
-    memcpy(names, all, sizeof all);
-    memcpy(values, now, sizeof now);
+static rbe_status same_options(const rbe_gradual_options *o, rbe_sameness s) {
+    RBE_TRY(rbe_same_number(s, "score", o->prune.score));
+    RBE_TRY(rbe_same_number(s, "by", o->prune.by));
+    RBE_TRY(rbe_same_number(s, "relative", o->prune.relative));
+    RBE_TRY(rbe_same_number(s, "per_layer", o->prune.per_layer));
+    RBE_TRY(rbe_same_number(s, "no_absorption", o->prune.no_absorption));
+    RBE_TRY(rbe_same_number(s, "final", o->final));
+    RBE_TRY(rbe_same_number(s, "begin", (double)o->begin));
+    RBE_TRY(rbe_same_number(s, "end", (double)o->end));
+    RBE_TRY(rbe_same_number(s, "every", (double)o->every));
+    return rbe_same_seed(s, o->prune.seed);
 }
 
 static const char *name_of_layer(size_t n, char name[32]) {
@@ -73,14 +74,9 @@ static const char *name_of_layer(size_t n, char name[32]) {
 
 static rbe_status write_state(void *user, rbe_writer *writer) {
     const rbe_gradual *gradual = user;
-    const char *names[OPTIONS];
-    double values[OPTIONS];
     char name[32];
     if (!gradual) return rbe_fail(RBE_INVALID_ARGUMENT, "gradual pruning is NULL: it could not be made");
-    list_options(&gradual->options, names, values);
-    for (size_t n = 0; n < OPTIONS; n++) RBE_TRY(rbe_write_number(writer, names[n], values[n]));
-    snprintf(name, sizeof name, "%llu", (unsigned long long)gradual->options.prune.seed);
-    RBE_TRY(rbe_write_text(writer, "seed", name));
+    RBE_TRY(same_options(&gradual->options, (rbe_sameness){.writer = writer}));
     RBE_TRY(rbe_write_number(writer, "coefficients", (double)gradual->coefficients));
     for (size_t n = 0; n < gradual->layer_count; n++)
         RBE_TRY(rbe_write_number(writer, name_of_layer(n, name), (double)gradual->layers[n].coefficients));
@@ -89,15 +85,10 @@ static rbe_status write_state(void *user, rbe_writer *writer) {
 
 static rbe_status read_state(void *user, rbe_reader *reader) {
     rbe_gradual *gradual = user;
-    const char *names[OPTIONS];
-    double values[OPTIONS];
     char name[32];
     size_t coefficients;
     if (!gradual) return rbe_fail(RBE_INVALID_ARGUMENT, "gradual pruning is NULL: it could not be made");
-    list_options(&gradual->options, names, values);
-    for (size_t n = 0; n < OPTIONS; n++) RBE_TRY(rbe_read_same_number(reader, names[n], values[n]));
-    snprintf(name, sizeof name, "%llu", (unsigned long long)gradual->options.prune.seed);
-    RBE_TRY(rbe_read_same_text(reader, "seed", name));
+    RBE_TRY(same_options(&gradual->options, (rbe_sameness){.reader = reader}));
     RBE_TRY(rbe_read_count(reader, "coefficients", 1, SIZE_MAX / 4096, &coefficients));
     size_t *counts = rbe_alloc(gradual->layer_count, sizeof *counts);
     rbe_status status = counts ? RBE_OK : rbe_last_status();

@@ -269,14 +269,17 @@ static const char *number_of(size_t layer, char name[32]) {
     return name;
 }
 
+static rbe_status same_options(const rbe_growth_options *o, rbe_sameness s) {
+    RBE_TRY(rbe_same_number(s, "steps", (double)o->steps));
+    RBE_TRY(rbe_same_number(s, "every", (double)o->every));
+    RBE_TRY(rbe_same_number(s, "fraction", o->fraction));
+    return rbe_same_number(s, "stop", o->stop);
+}
+
 static rbe_status write_state(void *user, rbe_writer *writer) {
     const rbe_growth *growth = user;
     if (!growth) return rbe_fail(RBE_INVALID_ARGUMENT, "growth is NULL: it could not be made");
-    const rbe_growth_options *o = &growth->options;
-    RBE_TRY(rbe_write_number(writer, "steps", (double)o->steps));
-    RBE_TRY(rbe_write_number(writer, "every", (double)o->every));
-    RBE_TRY(rbe_write_number(writer, "fraction", o->fraction));
-    RBE_TRY(rbe_write_number(writer, "stop", o->stop));
+    RBE_TRY(same_options(&growth->options, (rbe_sameness){.writer = writer}));
     RBE_TRY(rbe_write_number(writer, "values", (double)growth->counted.values));
     RBE_TRY(rbe_write_number(writer, "exchanges", (double)growth->counted.exchanges));
     for (size_t n = 0; n < growth->count; n++) {
@@ -316,12 +319,8 @@ static void restore(rbe_growth *growth, const double *armed) {
 static rbe_status read_state(void *user, rbe_reader *reader) {
     rbe_growth *growth = user;
     if (!growth) return rbe_fail(RBE_INVALID_ARGUMENT, "growth is NULL: it could not be made");
-    const rbe_growth_options *o = &growth->options;
     rbe_growth_counters counted;
-    RBE_TRY(rbe_read_same_number(reader, "steps", (double)o->steps));
-    RBE_TRY(rbe_read_same_number(reader, "every", (double)o->every));
-    RBE_TRY(rbe_read_same_number(reader, "fraction", o->fraction));
-    RBE_TRY(rbe_read_same_number(reader, "stop", o->stop));
+    RBE_TRY(same_options(&growth->options, (rbe_sameness){.reader = reader}));
     RBE_TRY(rbe_read_count(reader, "values", 0, SIZE_MAX / 4096, &counted.values));
     RBE_TRY(rbe_read_count(reader, "exchanges", 0, SIZE_MAX / 4096, &counted.exchanges));
     double *armed = rbe_alloc(growth->count, sizeof *armed);

@@ -136,3 +136,19 @@ rbe_status rbe_read_same_text(rbe_reader *reader, const char *name, const char *
     snprintf(text, sizeof text, "%s: %.150s when it was saved, %.150s now", name, then, now);
     return reader->fail(reader, RBE_INVALID_ARGUMENT, text);
 }
+
+/* ---- written, or compared ------------------------------------------------------------------------------------ */
+
+rbe_status rbe_same_number(rbe_sameness s, const char *name, double now) {
+    return s.writer ? rbe_write_number(s.writer, name, now) : rbe_read_same_number(s.reader, name, now);
+}
+
+rbe_status rbe_same_text(rbe_sameness s, const char *name, const char *now) {
+    return s.writer ? rbe_write_text(s.writer, name, now) : rbe_read_same_text(s.reader, name, now);
+}
+
+rbe_status rbe_same_seed(rbe_sameness s, uint64_t now) {
+    char digits[24];
+    snprintf(digits, sizeof digits, "%llu", (unsigned long long)now);
+    return rbe_same_text(s, "seed", digits);
+}

@@ -95,6 +95,17 @@ struct rbe_reader {
     rbe_status (*fail)(const rbe_reader *self, rbe_status status, const char *text);
 };
 
+/* Options that decide results: they go into a writer, or are compared with what a reader has (rbe_read_same_number), so
+ * that one list serves both. */
+typedef struct rbe_sameness {
+    rbe_writer *writer; /* NULL: compare */
+    rbe_reader *reader;
+} rbe_sameness;
+
+rbe_status rbe_same_number(rbe_sameness s, const char *name, double now);
+rbe_status rbe_same_text(rbe_sameness s, const char *name, const char *now);
+rbe_status rbe_same_seed(rbe_sameness s, uint64_t now); /* as a text: all 64 bits */
+
 /* The options "in" and "out". */
 rbe_status rbe_layer_write_widths(const rbe_layer *layer, rbe_writer *writer);
 rbe_status rbe_layer_read_widths(rbe_reader *reader, size_t *in, size_t *out);

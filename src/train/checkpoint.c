@@ -27,35 +27,31 @@
 
 /* ---- the optimiser as a routine ------------------------------------------------------------------------------ */
 
+static rbe_status same_options(const rbe_optim *optim, rbe_sameness s) {
+    const rbe_optim_options *o = &optim->options;
+    RBE_TRY(rbe_same_text(s, "method", optim->method->name));
+    RBE_TRY(rbe_same_number(s, "momentum", (double)o->momentum));
+    RBE_TRY(rbe_same_number(s, "nesterov", o->nesterov));
+    RBE_TRY(rbe_same_number(s, "weight_decay", (double)o->weight_decay));
+    RBE_TRY(rbe_same_number(s, "beta1", (double)o->beta1));
+    RBE_TRY(rbe_same_number(s, "beta2", (double)o->beta2));
+    RBE_TRY(rbe_same_number(s, "epsilon", (double)o->epsilon));
+    return rbe_same_number(s, "clip_norm", (double)o->clip_norm);
+}
+
 static rbe_status write_optim(void *user, rbe_writer *w) {
     const rbe_optim *optim = user;
-    const rbe_optim_options *o = &optim->options;
-    RBE_TRY(rbe_write_text(w, "method", optim->method->name));
-    RBE_TRY(rbe_write_number(w, "momentum", (double)o->momentum));
-    RBE_TRY(rbe_write_number(w, "nesterov", o->nesterov));
-    RBE_TRY(rbe_write_number(w, "weight_decay", (double)o->weight_decay));
-    RBE_TRY(rbe_write_number(w, "beta1", (double)o->beta1));
-    RBE_TRY(rbe_write_number(w, "beta2", (double)o->beta2));
-    RBE_TRY(rbe_write_number(w, "epsilon", (double)o->epsilon));
-    RBE_TRY(rbe_write_number(w, "clip_norm", (double)o->clip_norm));
-    RBE_TRY(rbe_write_number(w, "lr", (double)o->lr));
+    RBE_TRY(same_options(optim, (rbe_sameness){.writer = w}));
+    RBE_TRY(rbe_write_number(w, "lr", (double)optim->options.lr));
     RBE_TRY(rbe_write_number(w, "steps", (double)optim->steps));
     return rbe_write_number(w, "grad_norm", (double)optim->grad_norm);
 }
 
 static rbe_status read_optim(void *user, rbe_reader *r) {
     rbe_optim *optim = user;
-    const rbe_optim_options *o = &optim->options;
     double lr = 0.0, grad_norm = 0.0;
     size_t steps = 0;
-    RBE_TRY(rbe_read_same_text(r, "method", optim->method->name));
-    RBE_TRY(rbe_read_same_number(r, "momentum", (double)o->momentum));
-    RBE_TRY(rbe_read_same_number(r, "nesterov", o->nesterov));
-    RBE_TRY(rbe_read_same_number(r, "weight_decay", (double)o->weight_decay));
-    RBE_TRY(rbe_read_same_number(r, "beta1", (double)o->beta1));
-    RBE_TRY(rbe_read_same_number(r, "beta2", (double)o->beta2));
-    RBE_TRY(rbe_read_same_number(r, "epsilon", (double)o->epsilon));
-    RBE_TRY(rbe_read_same_number(r, "clip_norm", (double)o->clip_norm));
+    RBE_TRY(same_options(optim, (rbe_sameness){.reader = r}));
     RBE_TRY(rbe_read_number(r, "lr", 0.0, 1e38, &lr));
     RBE_TRY(rbe_read_count(r, "steps", 0, RBE_JSON_MOST, &steps));
     RBE_TRY(rbe_read_number(r, "grad_norm", -HUGE_VAL, HUGE_VAL, &grad_norm));
@@ -220,12 +216,11 @@ static rbe_status check_routines(const loading *l) {
         if (!cJSON_IsObject(cJSON_GetObjectItemCaseSensitive(l->states, routine.name)))
             return rbe_fail(RBE_INVALID_ARGUMENT, "%s: no %s when it was saved, but now", l->file->source.name,
                             routine.name);
-    cJSON_ArrayForEach(
-        item,
-        l->states) if (strcmp(item->string, LIBRARY) != 0 &&
-                       !is_there(l->checkpoint, item->string)) return rbe_fail(RBE_INVALID_ARGUMENT,
-                                                                               "%s: %.60s when it was saved, not now",
-                                                                               l->file->source.name, item->string);
+    cJSON_ArrayForEach(item, l->states) {
+        if (strcmp(item->string, LIBRARY) == 0 || is_there(l->checkpoint, item->string)) continue;
+        return rbe_fail(RBE_INVALID_ARGUMENT, "%s: %.60s when it was saved, not now", l->file->source.name,
+                        item->string);
+    }
     if ((size_t)cJSON_GetArraySize(l->states) == count + 1) return RBE_OK;
     return rbe_fail(RBE_BAD_FORMAT, "%s: a state stands twice", l->file->source.name);
 }

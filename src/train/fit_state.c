@@ -10,27 +10,14 @@
 #include "base/clock.h"
 #include "base/sizes.h"
 #include "data/dataset.h"
+#include "nn/layer.h"
 #include "optim/optim_internal.h"
 #include "train/training.h"
 
 /* ---- what must be the same ----------------------------------------------------------------------------------- */
 
-/* Where numbers and texts that must be the same go: into a writer, or to be compared with what a reader has. */
-typedef struct sameness {
-    rbe_writer *writer; /* NULL: compare */
-    rbe_reader *reader;
-} sameness;
-
-static rbe_status number(const sameness *s, const char *name, double now) {
-    return s->writer ? rbe_write_number(s->writer, name, now) : rbe_read_same_number(s->reader, name, now);
-}
-
-static rbe_status text(const sameness *s, const char *name, const char *now) {
-    return s->writer ? rbe_write_text(s->writer, name, now) : rbe_read_same_text(s->reader, name, now);
-}
-
 /* Names begin with `who`: "train samples". NULL data: zeros. */
-static rbe_status samples(const sameness *s, const char *who, const rbe_dataset *data, rbe_checksum sum) {
+static rbe_status samples(rbe_sameness s, const char *who, const rbe_dataset *data, rbe_checksum sum) {
     static const rbe_dataset none = {0};
     const rbe_dataset *d = data ? data : &none;
     const struct {
@@ -43,7 +30,7 @@ static rbe_status samples(const sameness *s, const char *who, const rbe_dataset 
     for (size_t n = 0; n < sizeof all / sizeof *all; n++) {
         char name[32];
         snprintf(name, sizeof name, "%s %s", who, all[n].what);
-        RBE_TRY(number(s, name, all[n].value));
+        RBE_TRY(rbe_same_number(s, name, all[n].value));
     }
     return RBE_OK;
 }
@@ -53,27 +40,25 @@ static const char *loss_name(const rbe_loss *loss) {
     return loss->function == rbe_loss_mean_squared_error ? "mean squared error" : "its own";
 }
 
-static rbe_status same(const rbe_training *t, const sameness *s) {
+static rbe_status same(const rbe_training *t, rbe_sameness s) {
     const rbe_fit_options *o = &t->options;
     const rbe_schedule *schedule = &o->schedule;
-    char seed[24];
-    snprintf(seed, sizeof seed, "%llu", (unsigned long long)o->seed);
     RBE_TRY(samples(s, "train", t->train, t->train_sum));
     RBE_TRY(samples(s, "test", t->test, t->test_sum));
-    RBE_TRY(number(s, "batch", (double)o->batch));
-    RBE_TRY(number(s, "epoch batches", (double)rbe_epoch_batches(o, t->train->count)));
-    RBE_TRY(number(s, "accumulate", (double)o->accumulate));
-    RBE_TRY(text(s, "seed", seed));
-    RBE_TRY(text(s, "loss", loss_name(&o->loss)));
-    RBE_TRY(text(s, "metric", o->metric->name));
-    RBE_TRY(number(s, "schedule", schedule->kind));
-    RBE_TRY(number(s, "schedule base", (double)t->given_base));
-    RBE_TRY(number(s, "schedule total", schedule->kind == RBE_COSINE ? (double)schedule->total : 0.0));
-    RBE_TRY(number(s, "schedule warmup", (double)schedule->warmup));
-    RBE_TRY(number(s, "schedule every", (double)schedule->every));
-    RBE_TRY(number(s, "schedule factor", (double)schedule->factor));
-    RBE_TRY(number(s, "best by metric", o->best_by_metric));
-    return number(s, "schedule floor", (double)schedule->floor);
+    RBE_TRY(rbe_same_number(s, "batch", (double)o->batch));
+    RBE_TRY(rbe_same_number(s, "epoch batches", (double)rbe_epoch_batches(o, t->train->count)));
+    RBE_TRY(rbe_same_number(s, "accumulate", (double)o->accumulate));
+    RBE_TRY(rbe_same_seed(s, o->seed));
+    RBE_TRY(rbe_same_text(s, "loss", loss_name(&o->loss)));
+    RBE_TRY(rbe_same_text(s, "metric", o->metric->name));
+    RBE_TRY(rbe_same_number(s, "schedule", schedule->kind));
+    RBE_TRY(rbe_same_number(s, "schedule base", (double)t->given_base));
+    RBE_TRY(rbe_same_number(s, "schedule total", schedule->kind == RBE_COSINE ? (double)schedule->total : 0.0));
+    RBE_TRY(rbe_same_number(s, "schedule warmup", (double)schedule->warmup));
+    RBE_TRY(rbe_same_number(s, "schedule every", (double)schedule->every));
+    RBE_TRY(rbe_same_number(s, "schedule factor", (double)schedule->factor));
+    RBE_TRY(rbe_same_number(s, "schedule floor", (double)schedule->floor));
+    return rbe_same_number(s, "best by metric", o->best_by_metric);
 }
 
 /* ---- where it stands ----------------------------------------------------------------------------------------- */
@@ -84,10 +69,11 @@ typedef struct place {
     size_t *count;   /* a whole number, or */
     double *number;  /* any, or */
     float *rate;     /* finite, >= 0, or */
-    uint64_t *large; /* whole */
+    uint64_t *large; /* whole, or */
+    uint32_t *crc;
 } place;
 
-enum { EVALUATION = 5, PLACES = 20 + 2 * EVALUATION };
+enum { EVALUATION = 5, PLACES = 21 + 2 * EVALUATION };
 
 static size_t add_evaluation(place *places, const char *const names[EVALUATION], rbe_evaluation *e) {
     const place all[EVALUATION] = {{names[0], .count = &e->count},
@@ -99,8 +85,7 @@ static size_t add_evaluation(place *places, const char *const names[EVALUATION],
     return EVALUATION;
 }
 
-/* `crc`: of the log and of the best model, as wide as the others. */
-static void list_places(rbe_training *t, place places[PLACES], uint64_t crc[2]) {
+static void list_places(rbe_training *t, place places[PLACES]) {
     static const char *const test[EVALUATION] = {"last count", "last loss", "last metric", "last error",
                                                  "last uncertainty"};
     static const char *const best[EVALUATION] = {"best count", "best loss", "best metric", "best error",
@@ -123,34 +108,35 @@ static void list_places(rbe_training *t, place places[PLACES], uint64_t crc[2]) 
                                                 {"best epoch", .count = &t->best.epoch},
                                                 {"epochs since", .count = &t->best.epochs_since},
                                                 {"best bytes", .large = &t->best.file.bytes},
+                                                {"best checksum", .crc = &t->best.file.crc},
                                                 {"log bytes", .large = &t->log_written.bytes},
-                                                {"log checksum", .large = &crc[0]}};
+                                                {"log checksum", .crc = &t->log_written.crc}};
     size_t count = add_evaluation(places, test, &t->last_test);
     count += add_evaluation(places + count, best, &t->best.evaluation);
     memcpy(places + count, all, sizeof all);
-    crc[0] = t->log_written.crc;
-    crc[1] = t->best.file.crc;
 }
 
 static rbe_status write_place(rbe_writer *w, const place *p) {
     const double value = p->count    ? (double)*p->count
                          : p->number ? *p->number
                          : p->rate   ? (double)*p->rate
-                                     : (double)*p->large;
+                         : p->large  ? (double)*p->large
+                                     : (double)*p->crc;
     return rbe_write_number(w, p->name, value);
 }
 
 static rbe_status read_place(rbe_reader *r, const place *p) {
     double value = 0.0;
     size_t count = 0;
-    if (p->count || p->large)
-        RBE_TRY(rbe_read_count(r, p->name, 0, (size_t)1 << 53, &count));
+    if (p->count || p->large || p->crc)
+        RBE_TRY(rbe_read_count(r, p->name, 0, p->crc ? UINT32_MAX : (size_t)1 << 53, &count));
     else if (p->rate)
         RBE_TRY(rbe_read_number(r, p->name, 0.0, 3e38, &value));
     else
         RBE_TRY(rbe_read_number(r, p->name, -HUGE_VAL, HUGE_VAL, &value));
     if (p->count) *p->count = count;
     if (p->large) *p->large = count;
+    if (p->crc) *p->crc = (uint32_t)count;
     if (p->rate) *p->rate = (float)value;
     if (p->number) *p->number = value;
     return RBE_OK;
@@ -166,7 +152,6 @@ static const char *name_of_sum(size_t n, char name[32]) {
 static rbe_status write_state(void *user, rbe_writer *w) {
     rbe_training *t = user, now;
     place places[PLACES];
-    uint64_t crc[2];
     char name[32];
     rbe_training_take_rate(t);
     now = *t;
@@ -175,10 +160,9 @@ static rbe_status write_state(void *user, rbe_writer *w) {
     now.progress.seconds = clock - t->start;
     now.log_written = t->log.written;
     if (t->step.tape) now.training_seconds += clock - t->epoch_start;
-    RBE_TRY(same(t, &(sameness){.writer = w}));
-    list_places(&now, places, crc);
+    RBE_TRY(same(t, (rbe_sameness){.writer = w}));
+    list_places(&now, places);
     for (size_t n = 0; n < PLACES; n++) RBE_TRY(write_place(w, &places[n]));
-    RBE_TRY(rbe_write_number(w, "best checksum", (double)crc[1]));
     for (size_t n = 0; n < t->of_epoch.sum_count; n++)
         RBE_TRY(rbe_write_number(w, name_of_sum(n, name), t->of_epoch.sums[n]));
     return RBE_OK;
@@ -207,16 +191,11 @@ static rbe_status read_sums(const rbe_training *t, rbe_reader *r, double *sums) 
 /* Into a copy, which takes the training's place when all is well. */
 static rbe_status read_into(rbe_training *then, rbe_reader *r, double *sums) {
     place places[PLACES];
-    uint64_t crc[2];
-    size_t best_crc;
-    RBE_TRY(same(then, &(sameness){.reader = r}));
-    list_places(then, places, crc);
+    RBE_TRY(same(then, (rbe_sameness){.reader = r}));
+    list_places(then, places);
     for (size_t n = 0; n < PLACES; n++) RBE_TRY(read_place(r, &places[n]));
-    RBE_TRY(rbe_read_count(r, "best checksum", 0, UINT32_MAX, &best_crc));
     RBE_TRY(read_sums(then, r, sums));
     RBE_TRY(check_place(then, r));
-    then->log_written.crc = (uint32_t)crc[0];
-    then->best.file.crc = (uint32_t)best_crc;
     const char *log = then->options.csv_path;
     if (log && then->log_written.bytes > 0) RBE_TRY(rbe_log_check(log, then->log_written));
     return rbe_best_look(&then->best);
