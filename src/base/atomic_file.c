@@ -11,16 +11,15 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/failure.h"
+#include "base/output_file.h"
 
 enum { MAX_LINKS = 40, PREFIX_ROOM = 16 };
 
@@ -184,34 +183,8 @@ rbe_status rbe_atomic_open(rbe_atomic_file *file, const char *path) {
 
 /* ---- writing ------------------------------------------------------------------------------------------------- */
 
-/* write(), without the signal that comes when a FIFO has lost its reader: it would end the caller's program. Linux
- * sends it after a part has been written, too. */
-static ssize_t write_quietly(int file, const void *bytes, size_t count) {
-    sigset_t broken_pipe, before, pending;
-    sigemptyset(&broken_pipe);
-    sigaddset(&broken_pipe, SIGPIPE);
-    sigpending(&pending);
-    pthread_sigmask(SIG_BLOCK, &broken_pipe, &before);
-    ssize_t wrote = write(file, bytes, count);
-    int error = errno;
-    if (!sigismember(&pending, SIGPIPE))
-        while (sigtimedwait(&broken_pipe, NULL, &(struct timespec){0}) < 0 && errno == EINTR) continue;
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    errno = error;
-    return wrote;
-}
-
 rbe_status rbe_atomic_write(rbe_atomic_file *file, const void *bytes, size_t count) {
-    for (size_t done = 0; done < count;) {
-        const char *at = (const char *)bytes + done;
-        ssize_t wrote =
-            file->special ? write_quietly(file->file, at, count - done) : write(file->file, at, count - done);
-        if (wrote < 0 && errno == EINTR) continue;
-        if (wrote == 0) errno = ENOSPC; /* a device that takes nothing and does not say why */
-        if (wrote <= 0) return rbe_fail_errno(file->path, "cannot write");
-        done += (size_t)wrote;
-    }
-    return RBE_OK;
+    return rbe_output_write(file->file, file->path, bytes, count, file->special);
 }
 
 /* Whom the owner cannot be kept for gets no more rights than everybody had. */
@@ -224,18 +197,11 @@ static rbe_status keep_owner_and_mode(const rbe_atomic_file *file) {
     return fchmod(file->file, mode) == 0 ? RBE_OK : rbe_fail_errno(file->path, "cannot keep its mode");
 }
 
-static int sync_file(int file) {
-    int result;
-    do result = fsync(file);
-    while (result != 0 && errno == EINTR);
-    return result;
-}
-
 /* A special file may have no disk. The temporary file stays open: that keeps its lock. */
 rbe_status rbe_atomic_finish(rbe_atomic_file *file) {
     if (file->replaces && !file->special) RBE_TRY(keep_owner_and_mode(file));
-    if (sync_file(file->file) == 0) return RBE_OK;
-    if (file->special && (errno == EINVAL || errno == EROFS || errno == ENOTSUP)) return RBE_OK;
+    if (rbe_output_sync(file->file) == 0) return RBE_OK;
+    if (file->special && rbe_output_has_no_disk()) return RBE_OK;
     return rbe_fail_errno(file->path, "cannot write to the disk");
 }
 
@@ -287,7 +253,7 @@ static void move_back(const rbe_atomic_file *file) {
 
 /* File systems that cannot sync a folder say EINVAL. */
 static rbe_status sync_folder(const rbe_atomic_file *file) {
-    if (file->special || sync_file(file->folder) == 0 || errno == EINVAL) return RBE_OK;
+    if (file->special || rbe_output_sync(file->folder) == 0 || errno == EINVAL) return RBE_OK;
     return rbe_fail_errno(file->path, "has been replaced, but its folder cannot be written to the disk");
 }
 

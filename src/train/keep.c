@@ -96,11 +96,11 @@ static void note(rbe_training *t, const char *name) {
     rbe_bar_note(&t->bar, text);
 }
 
-/* Loads the newest checkpoint that is whole. *number says which; it is past the last if there is none. */
-static rbe_status load_newest(const rbe_training *t, size_t *number) {
+/* Loads the newest checkpoint that is whole, if there is one. *number and `name` say which. */
+static rbe_status load_newest(const rbe_training *t, size_t *number, char name[PATH_MAX]) {
     const rbe_checkpoint_options *o = t->options.checkpoint;
     const size_t keep = o->keep > 1 ? o->keep : 1, most = o->or_before ? keep : 1;
-    char name[PATH_MAX], first[512] = "";
+    char first[512] = "";
     rbe_status status = RBE_OK;
     for (*number = 0; *number < most; ++*number) {
         RBE_TRY(name_of(name, o->path, *number));
@@ -121,9 +121,8 @@ static rbe_status load_newest(const rbe_training *t, size_t *number) {
 static rbe_status go_on(rbe_training *t) {
     size_t number;
     char name[PATH_MAX];
-    RBE_TRY(load_newest(t, &number));
-    bool found = t->resumed > 0 || t->steps_done > 0;
-    if (found) RBE_TRY(name_of(name, t->options.checkpoint->path, number));
+    RBE_TRY(load_newest(t, &number, name));
+    const bool found = t->resumed > 0; /* steps, of which any checkpoint has some */
     note(t, found ? name : NULL);
     if (!found) return RBE_OK;
     t->keeper.saved = number == 0;

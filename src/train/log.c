@@ -10,24 +10,18 @@
  */
 #include "train/log.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/failure.h"
+#include "base/output_file.h"
 
 enum { LINE_SIZE = 512 };
 
-/* Hands a line to the system. A signal without SA_RESTART may interrupt that, where the log is a FIFO. */
+/* Hands a line to the system. */
 static rbe_status write_line(rbe_log_file *log, const char *line, size_t length) {
-    for (size_t done = 0; done < length;) {
-        ssize_t wrote = write(log->file, line + done, length - done);
-        if (wrote < 0 && errno == EINTR) continue;
-        if (wrote == 0) errno = ENOSPC; /* a device that takes nothing and does not say why */
-        if (wrote <= 0) return rbe_fail_errno(log->path, "cannot write");
-        done += (size_t)wrote;
-    }
+    RBE_TRY(rbe_output_write(log->file, log->path, line, length, false));
     rbe_checksum_add(&log->written, line, length);
     return RBE_OK;
 }
@@ -97,10 +91,7 @@ rbe_status rbe_log_reopen(rbe_log_file *log, const char *path, const rbe_metric 
 /* A special file may have no disk. */
 rbe_status rbe_log_sync(const rbe_log_file *log) {
     if (!log->opened) return RBE_OK;
-    int result;
-    do result = fsync(log->file);
-    while (result != 0 && errno == EINTR);
-    if (result == 0 || errno == EINVAL || errno == EROFS || errno == ENOTSUP) return RBE_OK;
+    if (rbe_output_sync(log->file) == 0 || rbe_output_has_no_disk()) return RBE_OK;
     return rbe_fail_errno(log->path, "cannot write to the disk");
 }
 
