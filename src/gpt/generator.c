@@ -95,12 +95,9 @@ rbe_status rbe_generator_feed(rbe_generator *g, const int32_t *ids, size_t count
                         ids ? "none" : "NULL");
     rbe_tape *tape = g->tape;
     rbe_tape_reset(tape);
-    float *x = rbe_arena_take(&tape->arena, count, sizeof *x);
-    if (!x) return rbe_last_status();
-    for (size_t n = 0; n < count; n++) x[n] = (float)ids[n];
     g->context.next = 0;
     tape->context = &g->context;
-    rbe_var *y = rbe_model_forward(g->model, rbe_input(tape, rbe_tensor_2d(x, 1, count)));
+    rbe_var *y = rbe_model_forward(g->model, rbe_input_ids(tape, ids, 1, count));
     RBE_TRY(rbe_tape_report(tape));
     g->context.places += count;
     const rbe_tensor *out = rbe_value(y);

@@ -9,6 +9,16 @@
 #include "tensor/context.h"
 #include "tensor/node.h"
 
+/* Of the tape, that all children take, each of which is given so many columns. */
+static size_t bytes_inside(const rbe_layer *layer, size_t rows, size_t columns) {
+    size_t bytes = 0;
+    for (size_t n = 0; n < layer->child_count; n++) {
+        size_t given = columns;
+        bytes += rbe_layer_tape_bytes(layer->children[n], rows, &given);
+    }
+    return bytes;
+}
+
 /* ---- attention ----------------------------------------------------------------------------------------------- */
 
 typedef struct attention_layer {
@@ -89,11 +99,7 @@ static size_t attention_tape_bytes(const rbe_layer *layer, size_t rows, size_t c
     const size_t width = columns;
     size_t bytes = 2 * rbe_node_bytes(rows * width, true) + rbe_aligned(rows * a->options.heads * sizeof(float));
     if (a->options.rotary_base > 0.0) bytes += 2 * rbe_node_bytes(3 * rows * width, true);
-    for (size_t n = 0; n < layer->child_count; n++) {
-        size_t in = width;
-        bytes += rbe_layer_tape_bytes(layer->children[n], rows, &in);
-    }
-    return bytes;
+    return bytes + bytes_inside(layer, rows, width);
 }
 
 const rbe_layer_type rbe_attention_type = {.kind = "attention",
@@ -127,11 +133,6 @@ static rbe_var *block_forward(const rbe_layer *layer, rbe_var *x) {
     return branch(layer, branch(layer, x, NORM_1, ATTENTION), NORM_2, FEED);
 }
 
-static rbe_layer *block_read(const rbe_layer_type *type, rbe_reader *reader) {
-    (void)reader;
-    return rbe_layer_make_named(type, sizeof(rbe_layer), 0, 0, NULL);
-}
-
 static rbe_status block_adopt(rbe_layer *layer, const rbe_layer *child) {
     const bool fits = child->in == child->out && (!layer->in || !child->in || child->in == layer->in);
     if (layer->child_count == BLOCK_PARTS || !fits)
@@ -143,18 +144,13 @@ static rbe_status block_adopt(rbe_layer *layer, const rbe_layer *child) {
 }
 
 static size_t block_tape_bytes(const rbe_layer *layer, size_t rows, size_t columns) {
-    size_t bytes = 2 * rbe_node_bytes(rows * columns, true);
-    for (size_t n = 0; n < layer->child_count; n++) {
-        size_t in = columns;
-        bytes += rbe_layer_tape_bytes(layer->children[n], rows, &in);
-    }
-    return bytes;
+    return 2 * rbe_node_bytes(rows * columns, true) + bytes_inside(layer, rows, columns);
 }
 
 const rbe_layer_type rbe_block_type = {.kind = "block",
                                        .role = RBE_CONTAINER,
                                        .forward = block_forward,
-                                       .read = block_read,
+                                       .read = rbe_container_read,
                                        .adopt = block_adopt,
                                        .tape_bytes = block_tape_bytes,
                                        .scratch_bytes = rbe_layer_largest_scratch};

@@ -30,7 +30,7 @@ rbe_layer *rbe_layer_around(rbe_layer *made, rbe_layer *const *inner, size_t cou
     return NULL;
 }
 
-static rbe_layer *read_container(const rbe_layer_type *type, rbe_reader *reader) {
+rbe_layer *rbe_container_read(const rbe_layer_type *type, rbe_reader *reader) {
     (void)reader;
     return container(type, sizeof(rbe_layer), NULL);
 }
@@ -70,7 +70,7 @@ size_t rbe_layer_largest_scratch(const rbe_layer *layer, size_t rows) {
 const rbe_layer_type rbe_sequential_type = {.kind = "sequential",
                                             .role = RBE_CONTAINER,
                                             .forward = sequential_forward,
-                                            .read = read_container,
+                                            .read = rbe_container_read,
                                             .adopt = sequential_adopt,
                                             .tape_bytes = sequential_tape_bytes,
                                             .scratch_bytes = rbe_layer_largest_scratch};
@@ -104,7 +104,7 @@ static size_t residual_tape_bytes(const rbe_layer *layer, size_t rows, size_t co
 const rbe_layer_type rbe_residual_type = {.kind = "residual",
                                           .role = RBE_CONTAINER,
                                           .forward = residual_forward,
-                                          .read = read_container,
+                                          .read = rbe_container_read,
                                           .adopt = square_adopt,
                                           .tape_bytes = residual_tape_bytes,
                                           .scratch_bytes = rbe_layer_largest_scratch};
@@ -182,8 +182,11 @@ static size_t bag_tape_bytes(const rbe_layer *layer, size_t rows, size_t columns
     return 0;
 }
 
-const rbe_layer_type rbe_bag_type = {
-    .kind = "bag", .role = RBE_CONTAINER, .forward = bag_forward, .read = read_container, .tape_bytes = bag_tape_bytes};
+const rbe_layer_type rbe_bag_type = {.kind = "bag",
+                                     .role = RBE_CONTAINER,
+                                     .forward = bag_forward,
+                                     .read = rbe_container_read,
+                                     .tape_bytes = bag_tape_bytes};
 
 rbe_layer *rbe_bag_new(const char *name) { return container(&rbe_bag_type, sizeof(rbe_layer), name); }
 

@@ -180,11 +180,6 @@ static rbe_status unembedding_adopt(rbe_layer *layer, const rbe_layer *child) {
     return RBE_OK;
 }
 
-static rbe_layer *unembedding_read(const rbe_layer_type *type, rbe_reader *reader) {
-    (void)reader;
-    return rbe_layer_make_named(type, sizeof(rbe_layer), 0, 0, NULL);
-}
-
 static size_t unembedding_tape_bytes(const rbe_layer *layer, size_t rows, size_t columns) {
     size_t table = layer->child_count > 0 ? layer->children[0]->params[0].count : 0;
     return 2 * rbe_node_bytes(rows * layer->out, true) + rbe_node_bytes(rows * columns, true) +
@@ -194,7 +189,7 @@ static size_t unembedding_tape_bytes(const rbe_layer *layer, size_t rows, size_t
 const rbe_layer_type rbe_unembedding_type = {.kind = "unembedding",
                                              .role = RBE_CONTAINER,
                                              .forward = unembedding_forward,
-                                             .read = unembedding_read,
+                                             .read = rbe_container_read,
                                              .adopt = unembedding_adopt,
                                              .tape_bytes = unembedding_tape_bytes};
 

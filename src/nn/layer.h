@@ -50,6 +50,9 @@ rbe_layer *rbe_layer_around(rbe_layer *made, rbe_layer *const *inner, size_t cou
 /* How often a forward pass runs what is inside: of a repeat its times, of any other 1. */
 size_t rbe_layer_times(const rbe_layer *layer);
 
+/* `read` of a container that has no options. */
+rbe_layer *rbe_container_read(const rbe_layer_type *type, rbe_reader *reader);
+
 /* The most scratch memory that a layer inside needs: it is given back after each. */
 size_t rbe_layer_largest_scratch(const rbe_layer *layer, size_t rows);
 

@@ -44,6 +44,9 @@ rbe_status rbe_tape_report(const rbe_tape *tape);
 /* rbe_backward, after which the gradients of leaves alone are there: it takes half the memory. */
 rbe_status rbe_backward_frugal(rbe_var *loss);
 
+/* Ids as an input of rows x columns floats, in the tape's memory: as embeddings take them. NULL gives NULL. */
+rbe_var *rbe_input_ids(rbe_tape *tape, const int32_t *ids, size_t rows, size_t columns);
+
 /* Scratch and other temporaries of the step. */
 static inline rbe_arena *rbe_tape_arena(rbe_var *var) { return &var->tape->arena; }
 

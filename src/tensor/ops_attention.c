@@ -21,18 +21,17 @@
 #include "base/blas.h"
 #include "base/parallel.h"
 #include "base/sizes.h"
-#include "base/splitmix.h"
 #include "tensor/loops.h"
-#include "tensor/node.h"
+#include "tensor/mask.h"
 
 enum { TILE = 64 };
 
 typedef struct attention {
     size_t sequences, length, heads, width, head; /* C, d */
     float scale;                                  /* 1 / sqrt d */
-    float probability, kept;                      /* of dropout; 1 / (1 - p) */
-    uint64_t key;                                 /* of its masks */
-    float *log_sums;                              /* L: sequences x heads x length; NULL in inference */
+    bool drops;                                   /* scores, by `mask` */
+    rbe_mask mask;
+    float *log_sums; /* L: sequences x heads x length; NULL in inference */
 } attention;
 
 /* What the tasks read and write. */
@@ -69,12 +68,9 @@ static void multiply(bool transpose_a, bool transpose_b, size_t m, size_t n, siz
                 (int)n, (int)k, factor, a, (int)lda, b, (int)ldb, keep, c, (int)ldc);
 }
 
-/* The factor of dropout of score (i, j) of a task; no masks, no dropout: 1. */
-static inline float mask(const attention *a, size_t task, size_t i, size_t j) {
-    if (a->probability == 0.0f) return 1.0f;
-    uint64_t n = (task * a->length + i) * a->length + j;
-    uint64_t threshold = (uint64_t)((double)a->probability * 0x1p53);
-    return rbe_splitmix64(a->key + n * RBE_SPLITMIX_STEP) >> 11 >= threshold ? a->kept : 0.0f;
+/* The factor of dropout of score (i, j) of a task. */
+static inline float mask_of(const attention *a, size_t task, size_t i, size_t j) {
+    return rbe_mask_factor(&a->mask, (task * a->length + i) * a->length + j);
 }
 
 /* Scores of `rows` queries from `first` on: S, rows x keys, keys = first + rows. */
@@ -104,7 +100,7 @@ static void attend_tile(const attending *t, const head_view *h, size_t first, si
         float sum = exponentials(row, first + r + 1, keys, &most), inverse = 1.0f / sum;
         if (a->log_sums) a->log_sums[h->at * a->length + first + r] = most + logf(sum);
         for (size_t j = 0; j <= first + r; j++) row[j] *= inverse;
-        for (size_t j = 0; a->probability > 0.0f && j <= first + r; j++) row[j] *= mask(a, h->at, first + r, j);
+        for (size_t j = 0; a->drops && j <= first + r; j++) row[j] *= mask_of(a, h->at, first + r, j);
     }
     multiply(false, false, rows, a->head, keys, 1.0f, s, keys, h->v, ld, 0.0f, t->y + h->place + first * a->width,
              a->width);
@@ -123,11 +119,11 @@ static void attend(void *context, size_t task, size_t worker) {
 static void chain_row(const attention *a, size_t task, size_t i, float log_sum, float d, float *restrict s,
                       float *restrict ds, size_t keys) {
     rbe_loops_here()->exponentials(s, log_sum, i + 1);
-    if (a->probability == 0.0f)
+    if (!a->drops)
         for (size_t j = 0; j <= i; j++) ds[j] = s[j] * (ds[j] - d);
     else
         for (size_t j = 0; j <= i; j++) {
-            float m = mask(a, task, i, j);
+            float m = mask_of(a, task, i, j);
             ds[j] = s[j] * (m * ds[j] - d);
             s[j] *= m;
         }
@@ -209,17 +205,13 @@ rbe_var *rbe_attention(rbe_var *qkv, size_t heads, float dropout) {
     shape[x->dims - 1] /= 3;
     rbe_var *y = rbe_node("attention", &qkv, 1, x->dims, shape, attention_backward, sizeof(attention));
     if (!rbe_ok(y)) return y;
-    rbe_tape *tape = y->tape;
     attention *a = y->context;
     *a = (attention){.length = shape[x->dims - 2], .heads = heads, .width = shape[x->dims - 1]};
     a->head = a->width / heads;
     a->sequences = rbe_tensor_count(&y->value) / a->length / a->width;
     a->scale = (float)(1.0 / sqrt((double)a->head));
-    if (!tape->inference && !tape->drops_nothing && dropout > 0.0f) {
-        a->probability = dropout;
-        a->kept = 1.0f / (1.0f - dropout);
-        a->key = rbe_splitmix64(tape->seed ^ rbe_splitmix64(tape->draws++));
-    }
+    a->drops = rbe_tape_drops(y->tape, dropout);
+    if (a->drops) a->mask = rbe_mask_draw(y->tape, dropout);
     if (y->needs_grad && !(a->log_sums = rbe_tape_take(y, a->sequences * heads * a->length, sizeof *a->log_sums)))
         return rbe_tape_fail_last(y);
     attending t = {.a = *a, .qkv = x->data, .y = y->value.data};

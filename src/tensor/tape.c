@@ -146,6 +146,14 @@ rbe_var *rbe_node_leaf(rbe_tape *tape, const char *operation, rbe_tensor x, rbe_
 
 rbe_var *rbe_input(rbe_tape *tape, rbe_tensor x) { return rbe_node_leaf(tape, "input", x, NULL); }
 
+rbe_var *rbe_input_ids(rbe_tape *tape, const int32_t *ids, size_t rows, size_t columns) {
+    if (!tape) return NULL;
+    float *floats = rbe_arena_take(&tape->arena, rows * columns, sizeof *floats);
+    if (!floats) return rbe_tape_fail_last(&tape->inert);
+    for (size_t n = 0; n < rows * columns; n++) floats[n] = (float)ids[n];
+    return rbe_input(tape, rbe_tensor_2d(floats, rows, columns));
+}
+
 /* Its gradient stays where it is. */
 static rbe_status variable_backward(rbe_var *self) {
     (void)self;

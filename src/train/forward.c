@@ -14,25 +14,15 @@ static rbe_status check_loss(const rbe_tape *tape, const rbe_var *loss) {
                     rbe_shape_text(&loss->value, shape));
 }
 
-/* As an embedding takes them. */
-static rbe_status ids_as_floats(rbe_tape *tape, const rbe_batch *batch, rbe_tensor *x) {
-    if (batch->token_width < 1)
-        return rbe_fail(RBE_INVALID_ARGUMENT, "the batch has sequences of ids, expected a token_width of at least 1");
-    const size_t count = batch->rows * batch->token_width;
-    float *ids = rbe_arena_take(&tape->arena, count, sizeof *ids);
-    if (!ids) return rbe_last_status();
-    for (size_t n = 0; n < count; n++) ids[n] = (float)batch->tokens[n];
-    *x = rbe_tensor_2d(ids, batch->rows, batch->token_width);
-    return RBE_OK;
-}
-
 rbe_status rbe_batch_forward(const rbe_model *model, rbe_tape *tape, const rbe_batch *batch, const rbe_loss *loss,
                              rbe_var **output, rbe_var **value) {
     rbe_loss chosen = *loss;
     RBE_TRY(rbe_loss_choose(&chosen, batch->labels, batch->targets.data));
-    rbe_tensor x = batch->x;
-    if (batch->tokens) RBE_TRY(ids_as_floats(tape, batch, &x));
-    *output = rbe_model_forward(model, rbe_input(tape, x));
+    if (batch->tokens && batch->token_width < 1)
+        return rbe_fail(RBE_INVALID_ARGUMENT, "the batch has sequences of ids, expected a token_width of at least 1");
+    *output =
+        rbe_model_forward(model, batch->tokens ? rbe_input_ids(tape, batch->tokens, batch->rows, batch->token_width)
+                                               : rbe_input(tape, batch->x));
     RBE_TRY(rbe_tape_report(tape));
     size_t failures = rbe_failure_count();
     *value = chosen.function(chosen.user, tape, *output, batch);
