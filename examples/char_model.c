@@ -3,7 +3,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "character.h"
 #include "experiment.h"
@@ -33,7 +32,6 @@ static settings read_settings(int argc, char **argv) {
                   .group = 4,
                   .lr = 3e-3,
                   .ratio = 16,
-                  .threads = 0,
                   .seed = 1};
     const example_option own[] = {
         {"text", EXAMPLE_TEXT, &s.text, "FILE", "what is learned; the last tenth is for validation", 0, 0},
@@ -98,23 +96,22 @@ static corpus read_corpus(const settings *s) {
     return c;
 }
 
-static rbe_dataset windows(const settings *s, const corpus *c, size_t first, size_t end, size_t length, size_t stride) {
+static rbe_dataset windows(const corpus *c, size_t first, size_t end, size_t length, size_t stride) {
     rbe_dataset data;
     example_require(rbe_dataset_from_windows(&data, c->ids + first, end - first, length, stride,
                                              (int32_t)rbe_vocabulary_size(c->vocabulary)));
-    (void)s;
     return data;
 }
 
 /* Nats per character over the whole of the validation text, in windows side by side; the last may be shorter. */
 static double validation_loss(const settings *s, const corpus *c, const rbe_model *model) {
     const size_t places = c->count - c->train - 1, whole = places / s->context * s->context;
-    const rbe_dataset data = windows(s, c, c->train, c->train + whole + 1, s->context, s->context);
+    const rbe_dataset data = windows(c, c->train, c->train + whole + 1, s->context, s->context);
     rbe_evaluation e, rest = {0};
     const rbe_evaluate_options options = {.batch = s->batch, .metric = rbe_metric_loss};
     example_require(rbe_evaluate_with(model, &data, &options, &e));
     if (whole < places) {
-        const rbe_dataset last = windows(s, c, c->train + whole, c->count, places - whole, places - whole);
+        const rbe_dataset last = windows(c, c->train + whole, c->count, places - whole, places - whole);
         example_require(rbe_evaluate_with(model, &last, &options, &rest));
     }
     return (e.loss * (double)whole + rest.loss * (double)(places - whole)) / (double)places;
@@ -199,8 +196,8 @@ static rbe_fit_result train(const settings *s, const corpus *c, rbe_model *model
     char csv_path[4200], model_path[4200];
     if (s->out) snprintf(csv_path, sizeof csv_path, "%s/log.csv", s->out);
     if (s->out) snprintf(model_path, sizeof model_path, "%s/model.safetensors", s->out);
-    const rbe_dataset data = windows(s, c, 0, c->train, s->context, 1);
-    rbe_dataset test = windows(s, c, c->train, c->count, s->context, s->context);
+    const rbe_dataset data = windows(c, 0, c->train, s->context, 1);
+    rbe_dataset test = windows(c, c->train, c->count, s->context, s->context);
     if (test.count > LOOKED_AT * s->batch) test.count = LOOKED_AT * s->batch;
     rbe_growth *growth =
         s->growth ? example_need(rbe_growth_new(model, &(rbe_growth_options){.steps = s->steps})) : NULL;
@@ -233,20 +230,6 @@ static rbe_fit_result train(const settings *s, const corpus *c, rbe_model *model
     return result;
 }
 
-/* What is judged is the model that is read back from its file. */
-static void store(const settings *s, rbe_model **model, const rbe_save_options *save) {
-    char path[4200], temporary[EXPERIMENT_PATH_SIZE];
-    if (s->out)
-        snprintf(path, sizeof path, "%s/model.safetensors", s->out);
-    else
-        experiment_temporary(temporary);
-    const char *file = s->out ? path : temporary;
-    example_require(rbe_model_save(*model, file, save));
-    rbe_model_free(*model);
-    *model = example_need(rbe_model_load(file));
-    if (!s->out) unlink(file);
-}
-
 int main(int argc, char **argv) {
     settings s = read_settings(argc, argv);
     if (s.threads > 0) example_require(rbe_set_threads((int)s.threads));
@@ -267,9 +250,11 @@ int main(int argc, char **argv) {
     const size_t peak = rbe_memory().peak - before;
     const rbe_layer_cost trained = rbe_model_describe_cost(model);
     const rbe_save_options save = {.store = s.store};
-    const size_t file_bytes = experiment_file_bytes(model, &save);
-    store(&s, &model, &save);
-    const double loss = validation_loss(&s, &c, model), step_ms = 1e3 * fit.seconds / (double)fit.steps;
+    char path[4200];
+    size_t file_bytes; /* what is judged is the model that is read back */
+    if (s.out) snprintf(path, sizeof path, "%s/model.safetensors", s.out);
+    rbe_model *again = experiment_again(model, s.out ? path : NULL, &save, &file_bytes);
+    const double loss = validation_loss(&s, &c, again), step_ms = 1e3 * fit.seconds / (double)fit.steps;
     printf("\n%-20s %.4f nats per character, of %zu characters of validation\n", "loss", loss, c.count - c.train - 1);
     printf("%-20s %s  (dense: %s)\n", "bytes", example_number(trained.bytes, a),
            example_number(trained.dense_bytes, b));
@@ -277,12 +262,13 @@ int main(int argc, char **argv) {
     printf("%-20s %.1f\n%-20s %.2f MB  (without the text)\n", "milliseconds a step", step_ms, "peak memory",
            (double)peak / 1e6);
     if (s.json)
-        printf("{\"program\":\"char_model\",\"val_loss\":%.5f,\"linear_values\":%zu,\"other_values\":%zu,\"weight_"
-               "bytes\":%zu,"
-               "\"file_bytes\":%zu,\"train_seconds\":%.3f,\"core_seconds\":%.3f,\"step_ms\":%.3f,\"peak_bytes\":%zu}\n",
+        printf("{\"program\":\"char_model\",\"val_loss\":%.5f,\"linear_values\":%zu,\"other_values\":%zu,"
+               "\"weight_bytes\":%zu,\"file_bytes\":%zu,\"train_seconds\":%.3f,\"core_seconds\":%.3f,"
+               "\"step_ms\":%.3f,\"peak_bytes\":%zu}\n",
                loss, linear, trained.values - linear, trained.bytes, file_bytes, fit.seconds, core_seconds, step_ms,
                peak);
     rbe_model_free(model);
+    rbe_model_free(again);
     rbe_vocabulary_free(c.vocabulary);
     free(c.ids);
     return 0;

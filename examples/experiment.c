@@ -56,14 +56,20 @@ size_t experiment_file_bytes(const rbe_model *model, const rbe_save_options *opt
     return bytes;
 }
 
-stored_model experiment_store(const rbe_model *model, const char *path, rbe_store store, const rbe_dataset *test) {
+rbe_model *experiment_again(const rbe_model *model, const char *path, const rbe_save_options *save, size_t *bytes) {
     char name[EXPERIMENT_PATH_SIZE];
     if (!path) experiment_temporary(name);
     const char *file = path ? path : name;
-    example_require(rbe_model_save(model, file, &(rbe_save_options){.store = store}));
+    example_require(rbe_model_save(model, file, save));
     rbe_model *again = example_need(rbe_model_load(file));
-    stored_model stored = {.bytes = size_of(file)};
+    *bytes = size_of(file);
     if (!path) unlink(name);
+    return again;
+}
+
+stored_model experiment_store(const rbe_model *model, const char *path, rbe_store store, const rbe_dataset *test) {
+    stored_model stored;
+    rbe_model *again = experiment_again(model, path, &(rbe_save_options){.store = store}, &stored.bytes);
     example_require(rbe_evaluate(again, test, 500, &stored.test));
     rbe_model_free(again);
     return stored;

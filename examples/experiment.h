@@ -28,6 +28,9 @@ void experiment_temporary(char path[EXPERIMENT_PATH_SIZE]);
 /* Of the file that the model would be. */
 size_t experiment_file_bytes(const rbe_model *model, const rbe_save_options *options);
 
+/* The model that is read back from its file, and the bytes of that. path NULL: a temporary file. */
+rbe_model *experiment_again(const rbe_model *model, const char *path, const rbe_save_options *save, size_t *bytes);
+
 /* What a model is once it has been stored. */
 typedef struct stored_model {
     size_t bytes;        /* of the file */

@@ -1,5 +1,5 @@
 # shellcheck shell=sh disable=SC2154  # program is set by those who read this
-# What the scripts that fetch data share; `.` reads it. The name of the script is $program.
+# What the scripts that fetch data share; `.` reads it. The script's name is $program, and `usage` prints how it is used.
 
 fail() {
     echo "$program: $*" >&2
@@ -16,10 +16,25 @@ download() { # URL FILE
     fi
 }
 
-# Makes the folder, and a file in it that is removed at the end.
-open_folder() { # DIR
-    mkdir -p "$1" || fail "cannot create $1"
-    temporary=$(mktemp "$1/fetch.XXXXXX") || fail "cannot write to $1"
+# Reads the command line, a folder; makes it, and a file in it that is removed at the end.
+open_folder() { # ARGUMENT...
+    case ${1:-} in
+    --help)
+        usage
+        exit 0
+        ;;
+    '' | -*)
+        usage >&2
+        exit 2
+        ;;
+    esac
+    if [ $# -ne 1 ]; then
+        usage >&2
+        exit 2
+    fi
+    folder=$1
+    mkdir -p "$folder" || fail "cannot create $folder"
+    temporary=$(mktemp "$folder/fetch.XXXXXX") || fail "cannot write to $folder"
     trap 'rm -f "$temporary"' EXIT
     trap 'exit 1' HUP INT TERM
 }

@@ -42,23 +42,8 @@ fetch() { # NAME SHA-256-OF-CONTENT
     fail "could not get $1.gz from any mirror: is there a network? (MNIST_MIRROR=URL names another mirror)"
 }
 
-case ${1:-} in
---help)
-    usage
-    exit 0
-    ;;
-'' | -*)
-    usage >&2
-    exit 2
-    ;;
-esac
-if [ $# -ne 1 ]; then
-    usage >&2
-    exit 2
-fi
 
-folder=$1
-open_folder "$folder"
+open_folder "$@"
 
 fetch train-images-idx3-ubyte ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db
 fetch train-labels-idx1-ubyte 65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5

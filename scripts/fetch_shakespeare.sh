@@ -15,27 +15,13 @@ usage() {
     echo "SHAKESPEARE_URL=URL: another place to take it from; file:///file works with curl."
 }
 
-case ${1:-} in
---help)
-    usage
-    exit 0
-    ;;
-'' | -*)
-    usage >&2
-    exit 2
-    ;;
-esac
-if [ $# -ne 1 ]; then
-    usage >&2
-    exit 2
-fi
 
 sum_of() { # FILE
     [ -f "$1" ] && sha256sum < "$1" | cut -d ' ' -f 1
 }
 
-file=$1/shakespeare.txt
-open_folder "$1"
+open_folder "$@"
+file=$folder/shakespeare.txt
 if [ "$(sum_of "$file")" = $expected ]; then
     echo "$file: already there"
     exit 0
