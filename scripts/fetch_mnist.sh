@@ -42,7 +42,6 @@ fetch() { # NAME SHA-256-OF-CONTENT
     fail "could not get $1.gz from any mirror: is there a network? (MNIST_MIRROR=URL names another mirror)"
 }
 
-
 open_folder "$@"
 
 fetch train-images-idx3-ubyte ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db

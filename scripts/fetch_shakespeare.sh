@@ -15,7 +15,6 @@ usage() {
     echo "SHAKESPEARE_URL=URL: another place to take it from; file:///file works with curl."
 }
 
-
 sum_of() { # FILE
     [ -f "$1" ] && sha256sum < "$1" | cut -d ' ' -f 1
 }
