@@ -12,11 +12,16 @@
 #include <stdint.h>
 #include <string.h>
 
+/* -87 and 88 (loops.c). They come from memory: where gcc sees them it makes a case of each, does the work of all cases and
+ * blends the results, in twice the time. */
+extern const float rbe_exponential_bounds[2];
+
 static inline float rbe_exponential(float x) {
     /* 1.5 2^23: sums with it are rounded to whole numbers, which then stand in their lowest bits. */
     const float shift = 12582912.0f;
-    float bounded = x < -87.0f ? -87.0f : x;
-    bounded = bounded > 88.0f ? 88.0f : bounded;
+    const float least = rbe_exponential_bounds[0], most = rbe_exponential_bounds[1];
+    float bounded = x < least ? least : x;
+    bounded = bounded > most ? most : bounded;
     float shifted = bounded * 1.44269504f + shift, n = shifted - shift;
     float r = bounded - n * 0.693359375f + n * 2.12194440e-4f;
     float p = 0.00138144672f;

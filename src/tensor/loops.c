@@ -1,7 +1,10 @@
-/* Which of the loops this processor can run. */
+/* Which of the loops this processor can run, and what they share. */
 #include "tensor/loops.h"
 
 #include "base/processor.h"
+#include "tensor/exponential.h"
+
+const float rbe_exponential_bounds[2] = {-87.0f, 88.0f};
 
 const rbe_loops *rbe_loops_here(void) {
 #if defined(__x86_64__)
