@@ -143,11 +143,14 @@ SUITE ?= $(SUITES)
 suites:
 	@echo $(SUITES)
 
-check: $(BUILD)/tests/run $(BUILD)/tests/pressure examples $(BUILD)/bench/bench_linear headers run-suites
+# What tests/programs.sh runs.
+PROGRAMS = examples $(BUILD)/bench/bench_linear $(BUILD)/bench/bench_gpt
+
+check: $(BUILD)/tests/run $(BUILD)/tests/pressure $(PROGRAMS) headers run-suites
 
 # Several at a time, each with its output in one piece; at the end the sum of what they counted.
 SUITE_LOGS = $(SUITE:%=$(BUILD)/check/%.log)
-run-suites: $(BUILD)/tests/run $(if $(filter programs,$(SUITE)),examples $(BUILD)/bench/bench_linear)
+run-suites: $(BUILD)/tests/run $(if $(filter programs,$(SUITE)),$(PROGRAMS))
 	@mkdir -p $(BUILD)/check
 	@rm -f $(SUITE_LOGS)
 	@status=0; \
