@@ -40,8 +40,8 @@ static network new_network(const settings *s, bool dense) {
                                                          .dense = dense,
                                                          .ratio = s->ratio,
                                                          .seed = 1})};
-    /* With so small a rate the values hardly move, and all steps are alike: gradients are clipped in each of them. */
-    const rbe_optim_options options = {.lr = 1e-6f, .beta2 = 0.99f, .weight_decay = 0.1f, .clip_norm = 1.0f};
+    /* All steps are alike: with such a rate the values hardly move, and with such a limit each gradient is clipped. */
+    const rbe_optim_options options = {.lr = 1e-6f, .beta2 = 0.99f, .weight_decay = 0.1f, .clip_norm = 1e-3f};
     n.optim = example_need(rbe_optim_new(rbe_adamw, example_need(n.model), &options));
     n.step = (rbe_step){.model = n.model, .optim = n.optim, .tape = example_need(rbe_tape_new(NULL))};
     n.generator = example_need(rbe_generator_new(n.model, s->context, NULL, 0));
