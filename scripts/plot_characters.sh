@@ -1,13 +1,17 @@
 #!/bin/sh
-# Means of a table of characters.sh, and a picture: loss against bytes, and against core-seconds of training.
+# Means of a table of characters.sh, and a picture of some or all (none if none is there yet): loss against bytes, and against core-seconds of training.
 set -u
 
-if [ $# -ne 2 ]; then
-    echo "Usage: plot_characters.sh TABLE.csv PICTURE.png" >&2
+if [ $# -lt 2 ]; then
+    echo "Usage: plot_characters.sh TABLE.csv PICTURE.png [NAME...]   (names of the table to draw; default: all)" >&2
     exit 2
 fi
+table=$1
+picture=$2
+shift 2
 means=$(mktemp)
-trap 'rm -f "$means"' EXIT
+drawn=$(mktemp)
+trap 'rm -f "$means" "$drawn"' EXIT
 trap 'exit 1' HUP INT TERM
 
 # name, trainings, mean and standard deviation of the loss, values, bytes, bytes of the file, seconds, peak
@@ -23,13 +27,16 @@ END {
         printf "%s %d %.4f %.4f %d %d %d %.1f %d\n", name, n[name], m, spread, values[name], bytes[name], file[name],
             seconds[name] / n[name], peak[name]
     }
-}' "$1" > "$means"
+}' "$table" > "$means"
 awk 'BEGIN { printf "%-24s %5s %8s %8s %10s %10s %10s %9s %8s\n", "", "seeds", "loss", "+-", "values", "bytes", "int8 file", "seconds", "peak MB" }
     { printf "%-24s %5d %8.4f %8.4f %10d %10d %10d %9.1f %8.1f\n", $1, $2, $3, $4, $5, $6, $7, $8, $9 / 1e6 }' "$means"
 
+awk -v names=" $* " 'names ~ /^ +$/ || index(names, " " $1 " ")' "$means" > "$drawn"
+[ -s "$drawn" ] || exit 0
+
 gnuplot << END
 set terminal pngcairo size 1200,540 font ',12'
-set output '$2'
+set output '$picture'
 set multiplot layout 1,2 title 'A character transformer on Shakespeare: means over seeds, bars of one standard deviation'
 set grid
 set logscale x 2
@@ -37,17 +44,17 @@ set ylabel 'loss of the validation text [nats per character]'
 set key top right
 set offsets 0, 0, graph 0.1, graph 0.15
 set format x '%.1s %cB'
-stats '$means' using 6 name 'bytes' nooutput
-stats '$means' using 8 name 'seconds' nooutput
+stats '$drawn' using 6 name 'bytes' nooutput
+stats '$drawn' using 8 name 'seconds' nooutput
 set xrange [bytes_min / 1.5 : bytes_max * 2]
 set xlabel 'bytes of all parameters, positions included'
-plot '< grep dense $means' using 6:3:4 with yerrorbars pt 7 ps 1.4 lc rgb '#1f77b4' title 'dense', \
-     '< grep -v dense $means' using 6:3:4 with yerrorbars pt 5 ps 1.4 lc rgb '#d62728' title 'compressed', \
-     '$means' using 6:3:1 with labels left offset 0.8,0.5 font ',9' notitle
+plot '< grep dense $drawn' using 6:3:4 with yerrorbars pt 7 ps 1.4 lc rgb '#1f77b4' title 'dense', \
+     '< grep -v dense $drawn' using 6:3:4 with yerrorbars pt 5 ps 1.4 lc rgb '#d62728' title 'compressed', \
+     '$drawn' using 6:3:1 with labels left offset 0.8,0.5 font ',9' notitle
 set xlabel 'core-seconds of training'
 set format x '%g'
 set xrange [seconds_min / 1.5 : seconds_max * 2]
-plot '< grep dense $means' using 8:3:4 with yerrorbars pt 7 ps 1.4 lc rgb '#1f77b4' title 'dense', \
-     '< grep -v dense $means' using 8:3:4 with yerrorbars pt 5 ps 1.4 lc rgb '#d62728' title 'compressed', \
-     '$means' using 8:3:1 with labels left offset 0.8,0.5 font ',9' notitle
+plot '< grep dense $drawn' using 8:3:4 with yerrorbars pt 7 ps 1.4 lc rgb '#1f77b4' title 'dense', \
+     '< grep -v dense $drawn' using 8:3:4 with yerrorbars pt 5 ps 1.4 lc rgb '#d62728' title 'compressed', \
+     '$drawn' using 8:3:1 with labels left offset 0.8,0.5 font ',9' notitle
 END
