@@ -1,5 +1,6 @@
 #!/bin/sh
-# Means of a table of characters.sh, and a picture of some or all (none if none is there yet): loss against bytes, and against core-seconds of training.
+# Means of a table of characters.sh, and a picture of some or all of them, where one is there: loss against bytes, and against
+# core-seconds of training.
 set -u
 
 if [ $# -lt 2 ]; then
@@ -39,11 +40,12 @@ set terminal pngcairo size 1200,540 font ',12'
 set output '$picture'
 set multiplot layout 1,2 title 'A character transformer on Shakespeare: means over seeds, bars of one standard deviation'
 set grid
-set logscale x 2
+set logscale x
 set ylabel 'loss of the validation text [nats per character]'
 set key top right
 set offsets 0, 0, graph 0.1, graph 0.15
-set format x '%.1s %cB'
+set format x '%.0s %cB'
+set xtics (1e5, 2e5, 5e5, 1e6, 2e6, 5e6, 1e7, 2e7)
 stats '$drawn' using 6 name 'bytes' nooutput
 stats '$drawn' using 8 name 'seconds' nooutput
 set xrange [bytes_min / 1.5 : bytes_max * 2]
@@ -53,6 +55,7 @@ plot '< grep dense $drawn' using 6:3:4 with yerrorbars pt 7 ps 1.4 lc rgb '#1f77
      '$drawn' using 6:3:1 with labels left offset 0.8,0.5 font ',9' notitle
 set xlabel 'core-seconds of training'
 set format x '%g'
+set xtics (20, 50, 100, 200, 500, 1000, 2000, 5000)
 set xrange [seconds_min / 1.5 : seconds_max * 2]
 plot '< grep dense $drawn' using 8:3:4 with yerrorbars pt 7 ps 1.4 lc rgb '#1f77b4' title 'dense', \
      '< grep -v dense $drawn' using 8:3:4 with yerrorbars pt 5 ps 1.4 lc rgb '#d62728' title 'compressed', \
