@@ -41,6 +41,7 @@ typedef struct rbe_param {
     float *grad; /* NULL until the first backward or optimiser; `count` floats */
     size_t count;
     size_t rows;      /* of a matrix, row after row; 0: it is none */
+    unsigned bits;    /* 2 .. 8: files hold its values in so many bits each (rbe_layer_set_bits); 0: as floats */
     bool grad_set;    /* grad holds a gradient that no optimiser's step has consumed yet */
     bool grad_shared; /* grad is a part of the buffer of rbe_model_gradients */
     bool decays;      /* weight decay applies */
@@ -85,6 +86,12 @@ RBE_API size_t rbe_layer_outputs(const rbe_layer *layer);
 
 /* The n-th parameter, NULL past the last. */
 RBE_API rbe_param *rbe_layer_param(const rbe_layer *layer, size_t n);
+
+/* Says with how many bits, 2 .. 8, a layer's matrix is to be stored: as whole numbers of steps, with a step for each output
+ * (dense) or each row of S (compressed), largest value / (2^(bits - 1) - 1). What is no matrix, a bias or alphas, gets 8
+ * bits and one step. 0: floats again. Nothing is rounded by this: rbe_quantiser_new (rbe/adapt.h) trains values that are
+ * whole steps, and files (rbe/io.h) round what is not. INVALID_ARGUMENT for other numbers, and NULL. */
+RBE_API rbe_status rbe_layer_set_bits(rbe_layer *layer, unsigned bits);
 
 /* What a layer's parameters cost: trained values, and all bytes they need in memory - values, positions, list
  * pointers, alphas, bias. dense_bytes: of a compressed layer, a dense one of the same shape; of any other kind, which

@@ -5,7 +5,7 @@
 #define RBE_IO_BLOCKS_CODE_H
 
 #include "io/json.h"
-#include "io/rows.h"
+#include "codec/rows.h"
 #include "io/safetensors.h"
 
 enum {

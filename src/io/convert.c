@@ -45,13 +45,6 @@ float rbe_f16_to_f32(uint16_t half) {
     return sign ? -magnitude : magnitude;
 }
 
-uint16_t rbe_bf16_from_f32(float value) {
-    if (isnan(value)) return (uint16_t)(bits_of(value) >> 16 | 0x40);
-    return (uint16_t)shift_rounded(bits_of(value), 16);
-}
-
-float rbe_bf16_to_f32(uint16_t bits) { return float_of((uint32_t)bits << 16); }
-
 static void reverse(void *to, const void *from, size_t count, size_t size) {
     for (size_t n = 0; n < count; n++) {
         uint8_t value[8];

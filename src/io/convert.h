@@ -2,14 +2,12 @@
 #ifndef RBE_IO_CONVERT_H
 #define RBE_IO_CONVERT_H
 
+#include "base/bfloat.h"
 #include "rbe/io.h"
 
-/* IEEE 754 binary16 and the upper half of a binary32, rounded to the nearest, ties to even; beyond the range:
- * infinity. NaN stays NaN. */
+/* IEEE 754 binary16, rounded to the nearest, ties to even; beyond the range: infinity. NaN stays NaN. */
 uint16_t rbe_f16_from_f32(float value);
-uint16_t rbe_bf16_from_f32(float value);
 float rbe_f16_to_f32(uint16_t bits);
-float rbe_bf16_to_f32(uint16_t bits);
 
 /* Converts between the host's byte order and a file's. In place is allowed. `size` is 1, 2, 4 or 8. */
 void rbe_swap_little_endian(void *to, const void *from, size_t count, size_t size);

@@ -5,16 +5,11 @@
 #define RBE_IO_LAYER_CODE_H
 
 #include "io/blocks_code.h"
-#include "nn/layer.h"
+#include "nn/bits.h"
 
 /* Layers inside layers, at most. Their descriptions are nested twice as deep, an object and a list for each; the bound
  * is for one layer more, so that it is layers that are said to be too many. */
 enum { RBE_MOST_DEPTH = 64, RBE_STAGES_DEPTH = 2 * (RBE_MOST_DEPTH + 2) + 1 };
-
-/* Whether a parameter is stored as a part of the layer's compressed matrix. NULL blocks: there is none. */
-static inline bool rbe_param_is_of_matrix(const rbe_param *param, const rbe_blocks *blocks) {
-    return blocks && (param->value == blocks->values || param->value == blocks->alpha);
-}
 
 /* Tensors that a layer and all inside take, at most. */
 size_t rbe_layer_parts(const rbe_layer *layer);

@@ -1,5 +1,5 @@
 /* The rows that values belong to: of a dense matrix one after the other, of a compressed one as its lists say. */
-#include "io/rows.h"
+#include "codec/rows.h"
 
 #include "codec/entries.h"
 

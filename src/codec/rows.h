@@ -1,6 +1,6 @@
 /* Which row each of an array of values belongs to, for stored types that treat each row by itself. */
-#ifndef RBE_IO_ROWS_H
-#define RBE_IO_ROWS_H
+#ifndef RBE_CODEC_ROWS_H
+#define RBE_CODEC_ROWS_H
 
 #include "codec/blocks.h"
 
