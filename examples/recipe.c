@@ -18,6 +18,7 @@ recipe recipe_default(void) {
                     .block = 32,
                     .transform = "dct",
                     .alpha = "auto",
+                    .quantize_from = 0.5,
                     .epochs = 8,
                     .batch = 256,
                     .schedule = "cosine",
@@ -112,6 +113,17 @@ static void add_hidden_layers(const recipe *r, const rbe_dataset *data, rbe_mode
     }
 }
 
+/* Of all layers that hold values; the last of them is the head. */
+static void set_bits(const recipe *r, rbe_model *model) {
+    rbe_layer *layer, *head = NULL;
+    for (size_t n = 0; (layer = rbe_model_layer(model, n)); n++) {
+        if (!rbe_layer_param(layer, 0)) continue;
+        example_require(rbe_layer_set_bits(layer, (unsigned)r->bits));
+        head = layer;
+    }
+    example_require(rbe_layer_set_bits(head, (unsigned)r->head_bits));
+}
+
 rbe_model *recipe_model(const recipe *r, const rbe_dataset *data) {
     rbe_model *model = rbe_model_new();
     if (r->dropout > 0) rbe_model_add(model, rbe_dropout_new((float)r->dropout));
@@ -119,6 +131,7 @@ rbe_model *recipe_model(const recipe *r, const rbe_dataset *data) {
     const rbe_dense_options head = {.seed = r->seed * 1000 + r->hidden.count};
     rbe_model_add(model, rbe_dense_new(r->hidden.value[r->hidden.count - 1], (size_t)data->classes, &head));
     example_require(rbe_model_status(model));
+    set_bits(r, model);
     return model;
 }
 
@@ -140,6 +153,8 @@ static void start_changes(const recipe *r, training *t, size_t steps) {
         }
         t->gradual = example_need(rbe_gradual_new(t->model, &gradual));
     }
+    if (r->bits > 0 || r->head_bits > 0)
+        t->quantiser = example_need(rbe_quantiser_new(t->model, (size_t)(r->quantize_from * (double)steps)));
 }
 
 training recipe_start(const recipe *r, const rbe_dataset *train) {
@@ -157,9 +172,11 @@ rbe_fit_result training_finish(training *t, const rbe_dataset *train, const rbe_
     t->fit.routines = t->routines;
     if (t->gradual) t->routines[t->fit.routine_count++] = rbe_gradual_routine(t->gradual);
     if (t->growth) t->routines[t->fit.routine_count++] = rbe_growth_routine(t->growth);
+    if (t->quantiser) t->routines[t->fit.routine_count++] = rbe_quantiser_routine(t->quantiser);
     rbe_fit_result result = resume_fit(&t->resume, t->model, t->optim, train, test, &t->fit, t->path, &t->save);
     rbe_gradual_free(t->gradual);
     rbe_growth_free(t->growth);
+    rbe_quantiser_free(t->quantiser);
     rbe_optim_free(t->optim);
     return result;
 }

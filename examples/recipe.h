@@ -18,11 +18,13 @@ typedef struct recipe {
     const char *transform; /* along both axes */
     const char *row_transform, *column_transform; /* along one of them; NULL: as both */
     const char *alpha;
-    bool image, grow; /* image: the first layer takes its inputs as one */
-    double prune;     /* share of the coefficients that gradual pruning takes; or: */
-    double threshold; /* those of magnitude up to that go, gradually; 0: none */
-    bool relative;    /* the threshold is in units of each layer's root mean square */
-    double dropout;   /* of the inputs and of every hidden layer */
+    bool image, grow;       /* image: the first layer takes its inputs as one */
+    double prune;           /* share of the coefficients that gradual pruning takes; or: */
+    double threshold;       /* those of magnitude up to that go, gradually; 0: none */
+    bool relative;          /* the threshold is in units of each layer's root mean square */
+    size_t bits, head_bits; /* of the values of hidden layers and of the last one, trained so; 0: floats */
+    double quantize_from;   /* share of the steps from which on they are rounded */
+    double dropout;         /* of the inputs and of every hidden layer */
     size_t epochs, batch;
     double lr; /* 0: what does best for the kind of layer */
     const char *schedule, *optimizer;
@@ -49,9 +51,10 @@ rbe_optim_options recipe_optim_options(const recipe *r);
 typedef struct training {
     rbe_model *model;
     rbe_optim *optim;
-    rbe_growth *growth;   /* NULL: none */
-    rbe_gradual *gradual; /* NULL: none */
-    rbe_routine routines[2];
+    rbe_growth *growth;       /* NULL: none */
+    rbe_gradual *gradual;     /* NULL: none */
+    rbe_quantiser *quantiser; /* NULL: none */
+    rbe_routine routines[3];
     rbe_fit_options fit; /* silent, without a log */
     resume resume;       /* no checkpoints */
     const char *path;    /* where the model so far goes if the program is interrupted, and how; NULL: nowhere */

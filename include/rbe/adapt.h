@@ -1,4 +1,4 @@
-/* rbe/adapt.h - compressed layers that change their positions: growth, pruning, block size, budgets.
+/* rbe/adapt.h - compressed layers that change their positions: growth, pruning, block size, budgets; values in few bits.
  *
  * Whatever changes the positions of a layer moves its values, gradients and companions (an optimiser's state) along
  * with them; memory that is no longer needed is freed. Every call either does its work or leaves the layer as it was.
@@ -61,6 +61,29 @@ RBE_API rbe_growth_counters rbe_growth_count(const rbe_growth *growth);
 /* The group size that grown positions want at a compression ratio (measured on MNIST: test error at ratio 16 in
  * groups of 1, 2, 4, all of 10: 1.89, 1.93, 2.08, 2.08 %). For rbe_linear_options.group. */
 RBE_API size_t rbe_growth_group(double ratio);
+
+/* ---- few bits ------------------------------------------------------------------------------------------------ */
+
+/* Trains values that files hold in few bits: after each step, from number `from` (0, 1, ..) on, the parameters that have bits
+ * (rbe_layer_set_bits) are rounded to whole numbers of steps, the largest value of a row / (2^(bits - 1) - 1). What the
+ * rounding takes is kept in a companion and comes back before the next: small gradients add up. So forward passes, the
+ * evaluation and the file have the same values, bit for bit. Growth and pruning go on beside it; among the
+ * routines of rbe_fit it comes last.
+ *
+ * Bits change where the loss is least: begin half-way, when most has been learned. 4 bits cost next to nothing
+ * (docs/performance.md). */
+typedef struct rbe_quantiser rbe_quantiser;
+
+/* INVALID_ARGUMENT if no layer has bits. The model must outlive it. NULL on failure. */
+RBE_API rbe_quantiser *rbe_quantiser_new(rbe_model *model, size_t from);
+RBE_API void rbe_quantiser_free(rbe_quantiser *quantiser); /* values stay as they are; NULL is allowed */
+
+/* To be called after the optimiser's step number `step`, each time, last. NUMERICAL_INSTABILITY, naming parameter and
+ * value, for what is not finite: this parameter is left as it is. */
+RBE_API rbe_status rbe_quantiser_step(rbe_quantiser *quantiser, size_t step);
+
+/* The same for rbe_fit, with a state for checkpoints. */
+RBE_API rbe_routine rbe_quantiser_routine(rbe_quantiser *quantiser);
 
 /* ---- what the loss says about the coefficients --------------------------------------------------------------- */
 
