@@ -165,6 +165,13 @@ static void make_routines(training *t) {
         t->growth = rbe_growth_new(t->model, &(rbe_growth_options){.steps = steps, .every = 2});
         t->routines[t->options.routine_count++] = rbe_growth_routine(t->growth);
     }
+    rbe_layer *layer;
+    for (size_t n = 0; t->r.bits > 0 && (layer = rbe_model_layer(t->model, n)); n++)
+        ck_assert_ok(rbe_layer_set_bits(layer, t->r.bits));
+    if (t->r.bits > 0) {
+        t->quantiser = rbe_quantiser_new(t->model, 4);
+        t->routines[t->options.routine_count++] = rbe_quantiser_routine(t->quantiser);
+    }
     t->options.routines = t->routines;
 }
 
@@ -192,6 +199,7 @@ void training_make(training *t, const recipe *r, bool checkpoints) {
 void training_free(training *t) {
     rbe_growth_free(t->growth);
     rbe_gradual_free(t->gradual);
+    rbe_quantiser_free(t->quantiser);
     rbe_optim_free(t->optim);
     rbe_model_free(t->model);
 }

@@ -26,8 +26,9 @@ typedef struct recipe {
     rbe_optim_options optim;
     float dropout; /* 0: no such layer */
     bool growth, gradual, random_pruning;
-    bool meddles; /* on_step and on_backward change rates, and what is frozen */
-    bool spoils;  /* on_step ruins the model after step 7 */
+    unsigned bits; /* 0: floats */
+    bool meddles;  /* on_step and on_backward change rates, and what is frozen */
+    bool spoils;   /* on_step ruins the model after step 7 */
     bool tested, log, best;
     int threads, threads_after; /* of the first run and of those that go on; 0: 1 */
     rbe_fit_options fit;
@@ -48,6 +49,7 @@ typedef struct training {
     rbe_optim *optim;
     rbe_growth *growth;
     rbe_gradual *gradual;
+    rbe_quantiser *quantiser;
     rbe_routine routines[4];
     rbe_fit_options options;
     rbe_checkpoint_options keep;

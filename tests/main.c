@@ -50,6 +50,7 @@ static const struct {
     {"positions", positions_suite},
     {"extremes", extremes_suite},
     {"growth", growth_suite},
+    {"quantise", quantise_suite},
     {"sensitivity", sensitivity_suite},
     {"prune", prune_suite},
     {"repair", repair_suite},

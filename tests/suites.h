@@ -32,6 +32,7 @@ Suite *optim_suite(void);
 Suite *positions_suite(void);
 Suite *extremes_suite(void);
 Suite *growth_suite(void);
+Suite *quantise_suite(void);
 Suite *prune_suite(void);
 Suite *repair_suite(void);
 Suite *tune_suite(void);

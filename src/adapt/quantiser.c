@@ -36,7 +36,7 @@ static rbe_status round_values(rbe_param *param, const rbe_rows *rows, float *st
         return rbe_fail(RBE_NUMERICAL_INSTABILITY, "%s: value %zu of %zu is %g: it cannot be rounded to %u bits",
                         param->name, sound, param->count, (double)found, param->bits);
     }
-    rbe_quantise(rows, param->bits, error, steps, value);
+    rbe_quantise(rows, error, steps, value);
     rbe_dequantise(rows, steps, value);
     for (size_t n = 0; n < param->count; n++) error[n] -= value[n];
     return RBE_OK;

@@ -35,7 +35,7 @@ static rbe_status pack(const rbe_store_type *type, rbe_pack *to, rbe_owner owner
     }
     const size_t sound = rbe_quantise_steps(rows, BITS, values, steps);
     for (size_t row = 0; sound == count && row < rows->count; row++) scales[row] = rbe_bf16_from_f32(steps[row]);
-    if (sound == count) rbe_quantise(rows, BITS, values, steps, numbers);
+    if (sound == count) rbe_quantise(rows, values, steps, numbers);
     for (size_t n = 0; sound == count && n < count; n++) stored[n] = (int8_t)numbers[n];
     rbe_free(steps);
     rbe_free(numbers);
