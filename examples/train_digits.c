@@ -71,6 +71,8 @@ static settings read_settings(int argc, char **argv) {
         example_fail(2, "--growth and --image exclude their --no-");
     if (r->prune > 0 && r->threshold > 0) example_fail(2, "--prune-schedule and --prune-threshold exclude each other");
     if (r->relative && r->threshold == 0) example_fail(2, "--relative needs --prune-threshold");
+    if (example_given("quantize-from") && r->bits == 0 && r->head_bits == 0)
+        example_fail(2, "--quantize-from needs --bits or --head-bits");
     if (r->ratio == 0) r->ratio = 16;
     recipe_check(r);
     resume_check(&s.resume);

@@ -110,6 +110,10 @@ expect "threshold and share" 2 'exclude each other' "$train" --prune-threshold 1
 expect "relative to nothing" 2 '--relative needs --prune-threshold' "$train" --relative
 expect "prune everything and more" 2 '--prune-schedule: expected a number 0 .. 1' "$train" --prune-schedule 1.5
 expect "store" 2 '--store: expected f32|f16|bf16|int8, found "int4"' "$train" --store int4
+for bits in 1 9 x; do expect "bits $bits" 2 '--bits: expected' "$train" --bits "$bits"; done
+expect "bits of the head" 2 '--head-bits: expected' "$train" --head-bits 1
+expect "few bits from behind the end" 2 '--quantize-from: expected' "$train" --bits 4 --quantize-from 1.5
+expect "few bits from when on" 2 '--quantize-from needs --bits or --head-bits' "$train" --quantize-from 0.2
 expect "dropout of everything" 2 '--dropout: expected' "$train" --dropout 1
 expect "block" 2 '--block: expected a power of two, found 48' "$train" --block 48
 expect "layer" 2 '--layer: expected dense|rbe, found "sparse"' "$train" --layer sparse
@@ -741,6 +745,8 @@ expect "dense, stored" 0 'test error' tiny --layer dense --store int8 --out "$wo
 check_stored "dense" "$work/stored"
 expect "with dropout, stored" 0 'test error' tiny --dropout 0.2 --out "$work/stored"
 check_stored "with dropout" "$work/stored"
+expect "few bits, stored" 0 'test error' tiny --bits 4 --head-bits 3 --growth --out "$work/stored"
+check_stored "few bits" "$work/stored"
 
 expect "an int8 model, expanded" 0 '^fc1\.weight' \
     "$expand" "$work/int8/model.safetensors" -o "$work/int8.safetensors"
