@@ -77,7 +77,7 @@ NO_COPIES := $(call accepted,-fno-ipa-cp-clone)
 PLAIN := $(call accepted,-fno-tree-vectorize -fno-tree-pre)
 # Nobody looks at the floating-point exceptions of an operation: so a loop with a choice in it becomes vectors. clang would
 # fuse products with sums where there is an instruction for it: other bits on each machine.
-$(BUILD)/src/tensor/%.o: CFLAGS += -fno-trapping-math -ffp-contract=off
+$(BUILD)/src/tensor/%.o $(BUILD)/src/data/warp_%.o: CFLAGS += -fno-trapping-math -ffp-contract=off
 $(BUILD)/src/kernels/methods_%.o: CFLAGS += $(NO_COPIES)
 $(BUILD)/src/kernels/narrow_%.o: CFLAGS += $(PLAIN)
 
