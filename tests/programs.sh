@@ -924,6 +924,8 @@ check "bench_linear --serial, json" check_serial "$work/serial"
 expect "bench_gpt --costs" 0 '^  [a-z_]* ([a-z_]*.c:[0-9]*)  *[0-9]* loops  *[0-9.]* us  *[0-9.]* %$' \
     "$build/bench/bench_gpt" --quick --costs --width 64
 expect "bench_linear --busy" 2 'busy needs --case scaling' "$bench" --busy
+expect "bench_linear --case augment" 0 '^{"case":"augment",.*"ratio":[0-9.]*,' \
+    "$bench" --quick --json --case augment --size 64 --n 64
 expect "bench_linear --case head" 0 "^{\"case\":\"head\"" "$bench" --quick --json --case head --size 64 --n 64
 for busy in '' --busy; do
     if [ "$(nproc)" -gt 1 ] || [ -z "$busy" ]; then

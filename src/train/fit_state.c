@@ -1,6 +1,6 @@
 /* The state of a training beside its parameters, as a routine: where it stands, sums of the epoch so far, the best epoch,
- * the log; and, to be compared, the options and samples that decide results. The order of the samples and the masks of
- * dropout are functions of the seed, the epoch and the place in it: these say all.
+ * the log; and, to be compared, the options and samples that decide results. The order of the samples, the masks of
+ * dropout and augmented images are functions of seeds, the epoch and the place in it: these say all.
  */
 #include <math.h>
 #include <stdio.h>
