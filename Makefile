@@ -4,7 +4,7 @@
 #   make check          all tests, several at a time (as -j says, or one for each processor): the suites of tests/main.c
 #                       and "programs", the command lines; of these SUITE="name ..." runs some, make suites lists them
 #   make sanitize       the suites under ASan and UBSan            (SUITE too)
-#   make tsan           the suites "threads" and "parallel" under ThreadSanitizer (SUITE too)
+#   make tsan           suites in which threads meet, "threads" and "parallel" first, under ThreadSanitizer (SUITE too)
 #   make pressure       the library when memory is short: requests that fail, a limited address space
 #                       (PRESSURE=--short: some of the cases)
 #   make soak           trainings that are killed at random moments, on a disk that is full at times, and resumed
@@ -77,7 +77,7 @@ NO_COPIES := $(call accepted,-fno-ipa-cp-clone)
 PLAIN := $(call accepted,-fno-tree-vectorize -fno-tree-pre)
 # Nobody looks at the floating-point exceptions of an operation: so a loop with a choice in it becomes vectors. clang would
 # fuse products with sums where there is an instruction for it: other bits on each machine.
-$(BUILD)/src/tensor/%.o: CFLAGS += -fno-trapping-math -ffp-contract=off
+$(BUILD)/src/tensor/%.o $(BUILD)/src/data/warp_%.o: CFLAGS += -fno-trapping-math -ffp-contract=off
 $(BUILD)/src/kernels/methods_%.o: CFLAGS += $(NO_COPIES)
 $(BUILD)/src/kernels/narrow_%.o: CFLAGS += $(PLAIN)
 
@@ -167,7 +167,7 @@ sanitize:
 	@$(MAKE) BUILD=$(BUILD)/sanitize OPTIMIZE=-O1 SANITIZE="$(SANITIZERS)" SUITE="$(filter-out programs,$(SUITE))" run-suites
 
 # What the caller's own threads do at once, and the library's. Not "processes": ThreadSanitizer does not follow forks.
-TSAN_SUITE = $(if $(filter command line environment,$(origin SUITE)),$(SUITE),threads parallel predict)
+TSAN_SUITE = $(if $(filter command line environment,$(origin SUITE)),$(SUITE),threads parallel predict augment)
 tsan:
 	@TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1 $(MAKE) BUILD=$(BUILD)/tsan OPTIMIZE=-O1 \
 	    SANITIZE="-fsanitize=thread" SUITE="$(TSAN_SUITE)" run-suites

@@ -11,6 +11,7 @@ typedef struct settings {
     recipe recipe;
     rbe_store store;
     size_t hold_out, budget, threads, log_every;
+    rbe_augment_options augment;
     bool json, no_growth, no_image;
     resume resume;
 } settings;
@@ -33,6 +34,10 @@ static settings read_settings(int argc, char **argv) {
         {"data", EXAMPLE_TEXT, &s.data, "DIR", "folder with the four IDX files, plain or .gz", 0, 0},
         {"hold-out", EXAMPLE_COUNT, &s.hold_out, "N",
          "do not train on the last N training samples, and test on them instead of the test samples", 1, 1e9},
+        {"augment", EXAMPLE_REAL, &s.augment.affine, "A",
+         "turn, scale, shear and shift the training images that strongly, in each epoch anew (good for MNIST: 0.5)", 0,
+         10},
+        {"elastic", EXAMPLE_REAL, &s.augment.elastic, "E", "bend them that strongly (good for MNIST: 0.8)", 0, 10},
         {"layer", EXAMPLE_TEXT, &s.layer, "dense|rbe", "kind of the hidden layers; the last layer is dense", 0, 0},
         {"ratio", EXAMPLE_REAL, &r->ratio, "R", "rbe: values of a dense layer per stored value (default 16)", 1, 1e6},
         {"coeffs", EXAMPLE_COUNT, &r->coeffs, "K", "rbe: coefficients per block, instead of --ratio", 1, 65536},
@@ -74,6 +79,7 @@ static settings read_settings(int argc, char **argv) {
     if (example_given("quantize-from") && r->bits == 0 && r->head_bits == 0)
         example_fail(2, "--quantize-from needs --bits or --head-bits");
     if (r->ratio == 0) r->ratio = 16;
+    s.augment.seed = r->seed;
     recipe_check(r);
     resume_check(&s.resume);
     if (s.budget > 0 && !example_given("store")) s.store_name = "int8";
@@ -159,6 +165,7 @@ int main(int argc, char **argv) {
     t.fit.progress = stderr;
     t.fit.csv_path = s.out ? csv_path : NULL;
     t.fit.log_every = s.log_every;
+    t.fit.augment = &s.augment;
     t.resume = s.resume;
     t.path = s.out ? model_path : NULL;
     t.save.store = s.store;

@@ -1,15 +1,21 @@
 #!/bin/sh
-# Draws ten training samples of each class of a folder with MNIST's file names.
+# Draws ten training samples of each class of a folder with MNIST's file names; or one of each class, and what augmentation
+# makes of it in nine epochs.
 set -eu
 
-if [ "${1:-}" = --help ] || [ $# -gt 2 ]; then
-    echo "Usage: plot_samples.sh [DIR [PICTURE.png]]   (default: data out/digits.png)"
+if [ "${1:-}" = --help ] || [ $# -gt 4 ] || [ $# -eq 3 ]; then
+    echo "Usage: plot_samples.sh [DIR [PICTURE.png [AUGMENT ELASTIC]]]   (default: data out/digits.png)"
+    echo "AUGMENT and ELASTIC are strengths, as of train_digits: 0.5 0.8."
     echo "Needs gnuplot and build/examples/make_digits; BUILD=... names another build folder."
     [ "${1:-}" = --help ] && exit 0
     exit 2
 fi
 folder=${1:-data}
 picture=${2:-out/digits.png}
+affine=${3:-0}
+elastic=${4:-0}
+title="Ten samples of each class: $folder"
+[ $# -lt 4 ] || title="As they are, and augmented $affine, elastic $elastic: $folder"
 program=${BUILD:-build}/examples/make_digits
 
 if [ ! -x "$program" ]; then
@@ -19,9 +25,9 @@ fi
 pixels=$(mktemp)
 trap 'rm -f "$pixels"' EXIT
 trap 'exit 1' HUP INT TERM
-"$program" --dump "$folder" > "$pixels"
+"$program" --dump "$folder" --augment "$affine" --elastic "$elastic" > "$pixels"
 mkdir -p "$(dirname "$picture")"
-PIXELS=$pixels PICTURE=$picture TITLE="Ten samples of each class: $folder" gnuplot <<'END'
+PIXELS=$pixels PICTURE=$picture TITLE=$title gnuplot <<'END'
 set terminal pngcairo size 960,980 font "Sans,16"
 set output system('printf %s "$PICTURE"')
 set title system('printf %s "$TITLE"') noenhanced

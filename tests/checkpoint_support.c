@@ -35,7 +35,7 @@ static void fill_samples(void) {
 
 void make_samples(samples_kind kind, rbe_dataset *train, rbe_dataset *test) {
     fill_samples();
-    *train = (rbe_dataset){.count = SAMPLES, .features = FEATURES};
+    *train = (rbe_dataset){.count = SAMPLES, .features = FEATURES, .height = HEIGHT, .width = FEATURES / HEIGHT};
     if (kind == WITH_PIXELS)
         train->pixels = pixels;
     else

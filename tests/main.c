@@ -37,6 +37,7 @@ static const struct {
     {"optim", optim_suite},
     {"data", data_suite},
     {"dataset", dataset_suite},
+    {"augment", augment_suite},
     {"io", io_suite},
     {"faults", faults_suite},
     {"train", train_suite},

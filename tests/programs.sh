@@ -98,6 +98,11 @@ expect "learning rate zero" 2 '--lr: expected' "$train" --lr 0
 expect "learning rate in hexadecimal digits" 2 '--lr: expected.*found "0x10"' "$train" --lr 0x10
 expect "learning rate after a space" 2 '--lr: expected.*found " 3"' "$train" --lr ' 3'
 expect "learning rate, infinite" 2 '--lr: expected.*found "inf"' "$train" --lr inf
+expect "augmentation below 0" 2 '--augment: expected a number 0 .. 10, found "-1"' "$train" --augment=-1
+expect "augmentation, nan" 2 '--augment: expected a number 0 .. 10, found "nan"' "$train" --augment nan
+expect "augmentation beyond all bounds" 2 '--elastic: expected a number 0 .. 10, found "1e9"' "$train" --elastic 1e9
+expect "augmentation in words" 2 '--elastic: expected a number 0 .. 10, found "much"' "$train" --elastic much
+expect "augmentation of what is written" 2 '--augment and --elastic need --dump' "$make_digits" --augment 0.5
 expect "seed" 2 '--seed: expected a whole number 0 .. 18446744073709551615, found "-1"' "$train" --seed -1
 expect "seed beyond any" 2 '--seed: expected' "$train" --seed 18446744073709551616
 expect "epochs after a space" 2 '--epochs: expected.*found " 3"' "$train" --epochs ' 3'
@@ -214,6 +219,29 @@ expect "compressed, by coefficients" 0 'test error' tiny --coeffs 64 --group 1 -
 expect "a transform for each axis" 0 'test error' tiny --ratio 8 --row-transform identity --column-transform haar
 expect "held out" 0 '(7 samples, of the model read back' tiny --hold-out 7
 expect "all held out" 2 '^train_digits: --hold-out: expected fewer than the [0-9]* training samples' tiny --hold-out 999999
+
+# Augmented: no threads, no seed of its own; zeros change nothing.
+tiny --epochs 2 --out "$work/plain" > "$work/output" 2>&1
+for way in 'one --threads 1' 'two --threads 2' 'bent --elastic 0' 'turned --augment 0' 'other --seed 2' \
+    'neither --augment 0 --elastic 0'; do
+    # shellcheck disable=SC2086 # options
+    tiny --epochs 2 --augment 0.5 --elastic 0.8 ${way#* } --out "$work/${way%% *}" > "$work/output" 2>&1
+done
+check "augmented: the same log on two threads" cmp "$work/one/log.csv" "$work/two/log.csv"
+check "augmented with zeros: the same log" cmp "$work/plain/log.csv" "$work/neither/log.csv"
+for way in two bent turned other; do
+    expect "augmented, $way: another log" 1 'differ' cmp "$work/plain/log.csv" "$work/$way/log.csv"
+    [ $way = two ] || expect "augmented, $way: and another" 1 'differ' cmp "$work/one/log.csv" "$work/$way/log.csv"
+done
+"$make_digits" --dump "$data" > "$work/samples"
+"$make_digits" --dump "$data" --augment 0.5 --elastic 0.8 > "$work/variants"
+check "make_digits --dump --augment: as large a picture" \
+    test "$(wc -wl < "$work/samples")" = "$(wc -wl < "$work/variants")"
+for file in samples variants; do cut -d ' ' -f -30 "$work/$file" > "$work/$file.left"; done
+check "make_digits --dump --augment: the first column as it is" cmp "$work/samples.left" "$work/variants.left"
+cut -d ' ' -f 31-60 "$work/variants" > "$work/variants.next"
+expect "make_digits --dump --augment: the next is not" 1 'differ' cmp "$work/variants.left" "$work/variants.next"
+
 expect "compressed, grown, an image" 0 'test error' tiny --growth --image --optimizer adamw
 expect "divergence is located" 1 '^train_digits: NUMERICAL_INSTABILITY: step [0-9]* of [0-9]*: fc[1-5]' \
     tiny --layer dense --hidden 32,32,32,32 --epochs 20 --optimizer sgd --lr 1000 --schedule constant
@@ -902,6 +930,8 @@ check "bench_linear --serial, json" check_serial "$work/serial"
 expect "bench_gpt --costs" 0 '^  [a-z_]* ([a-z_]*.c:[0-9]*)  *[0-9]* loops  *[0-9.]* us  *[0-9.]* %$' \
     "$build/bench/bench_gpt" --quick --costs --width 64
 expect "bench_linear --busy" 2 'busy needs --case scaling' "$bench" --busy
+expect "bench_linear --case augment" 0 '^{"case":"augment",.*"ratio":[0-9.]*,' \
+    "$bench" --quick --json --case augment --size 64 --n 64
 expect "bench_linear --case head" 0 "^{\"case\":\"head\"" "$bench" --quick --json --case head --size 64 --n 64
 for busy in '' --busy; do
     if [ "$(nproc)" -gt 1 ] || [ -z "$busy" ]; then
@@ -913,7 +943,8 @@ done
 
 # ---- scripts -----------------------------------------------------------------------------------------------------
 
-for script in deps.sh demo.sh bench.sh bench_codec.sh stored_size.sh experiments.sh plot_training.sh plot_adapt.sh; do
+for script in deps.sh demo.sh bench.sh bench_codec.sh stored_size.sh experiments.sh plot_training.sh plot_adapt.sh \
+    plot_samples.sh; do
     expect "$script --help" 0 "^Usage: $script" sh "$root/scripts/$script" --help
 done
 expect "deps.sh --help names the developer's tools" 0 '--developer.*: clang .*shellcheck' \
@@ -921,6 +952,7 @@ expect "deps.sh --help names the developer's tools" 0 '--developer.*: clang .*sh
 expect "deps.sh, unknown option" 2 'unexpected argument' sh "$root/scripts/deps.sh" --what
 expect "demo.sh without a build" 1 'run make first' sh "$root/scripts/demo.sh" "$work/nothing"
 expect "plot_training.sh without a log" 2 '^Usage:' sh "$root/scripts/plot_training.sh" "$work/x.png"
+expect "plot_samples.sh, one strength" 2 '^Usage:' sh "$root/scripts/plot_samples.sh" "$data" "$work/x.png" 0.5
 expect "plot_training.sh, another file" 1 'not a training log' \
     sh "$root/scripts/plot_training.sh" "$work/x.png" "$work/file"
 expect "plot_adapt.sh, another file" 1 'another first line' \
@@ -938,6 +970,9 @@ if command -v gnuplot > /dev/null; then
     expect "plot_training.sh" 0 "$work/plot/x.png" sh "$root/scripts/plot_training.sh" "$work/plot/x.png" \
         "$work/first/log.csv" "$work/third/log.csv:it's another"
     check "picture" test -s "$work/plot/x.png" -a -s "$work/plot/x.svg"
+    expect "plot_samples.sh, augmented" 0 "$work/plot/augmented.png" \
+        env BUILD="$build" sh "$root/scripts/plot_samples.sh" "$data" "$work/plot/augmented.png" 0.5 0.8
+    check "picture of samples" test -s "$work/plot/augmented.png"
 fi
 
 echo "$passed passed, $failed failed"

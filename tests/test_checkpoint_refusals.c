@@ -19,7 +19,11 @@ static const recipe base = {
     .tested = true,
     .log = true,
     .samples = WITH_WEIGHTS,
-    .fit = {.epochs = 3, .batch = 8, .log_every = 1, .schedule = {.kind = RBE_COSINE, .warmup = 2, .floor = 0.1f}}};
+    .fit = {.epochs = 3,
+            .batch = 8,
+            .log_every = 1,
+            .schedule = {.kind = RBE_COSINE, .warmup = 2, .floor = 0.1f},
+            .augment = &(const rbe_augment_options){.affine = 0.5, .elastic = 0.8, .seed = UINT64_MAX}}};
 
 /* ---- changes --------------------------------------------------------------------------------------------------- */
 
@@ -48,6 +52,7 @@ RECIPE(dense_model, r->model = DENSE; r->growth = r->gradual = false)
 RECIPE(batch, r->fit.batch = 7)
 RECIPE(accumulate, r->fit.accumulate = 2)
 RECIPE(seed, r->fit.seed = 18446744073709551615u)
+RECIPE(not_augmented, r->fit.augment = NULL)
 RECIPE(constant, r->fit.schedule.kind = RBE_CONSTANT)
 RECIPE(steps, r->fit.schedule.kind = RBE_STEP)
 RECIPE(schedule_base, r->fit.schedule.base = 0.5f)
@@ -69,6 +74,16 @@ static rbe_var *own_loss(void *user, rbe_tape *tape, rbe_var *output, const rbe_
 
 RECIPE(loss, r->fit.loss.function = own_loss)
 
+/* `now` lives as long as the training. */
+static void augment_with(training *t, double affine, double elastic, uint64_t augment_seed) {
+    static rbe_augment_options now;
+    now = (rbe_augment_options){affine, elastic, augment_seed};
+    t->options.augment = &now;
+}
+
+MADE(affine, augment_with(t, 0.25, 0.8, UINT64_MAX))
+MADE(elastic, augment_with(t, 0.5, 0.0, UINT64_MAX))
+MADE(augment_seed, augment_with(t, 0.5, 0.8, UINT64_MAX - 1))
 MADE(train_value, ((uint8_t *)t->train.values)[4 * 500 + 2] ^= 1)
 MADE(train_label, t->train.labels[40] = (t->train.labels[40] + 1) % CLASSES)
 MADE(train_weight, t->train.weights[3] += 0.5f)
@@ -150,6 +165,11 @@ static const struct change {
     {.recipe = batch, .text = "fit: batch: 8 when it was saved, 7 now", .plain = true},
     {.recipe = accumulate, .text = "fit: accumulate: 1 when it was saved, 2 now", .plain = true},
     {.recipe = seed, .text = "fit: seed: 0 when it was saved, 18446744073709551615 now"},
+    {.recipe = not_augmented, .text = "fit: augment affine: 0.5 when it was saved, 0 now"},
+    {.made = affine, .text = "fit: augment affine: 0.5 when it was saved, 0.25 now"},
+    {.made = elastic, .text = "fit: augment elastic: 0.8 when it was saved, 0 now"},
+    {.made = augment_seed,
+     .text = "fit: augment seed: 18446744073709551615 when it was saved, 18446744073709551614 now"},
     {.recipe = constant, .text = "fit: schedule: 2 when it was saved, 0 now"},
     {.recipe = steps, .text = "fit: schedule: 2 when it was saved, 1 now"},
     {.recipe = schedule_base, .text = "fit: schedule base: 0.00999999978 when it was saved, 0.5 now"},
@@ -284,6 +304,22 @@ START_TEST(what_may_differ) {
 }
 END_TEST
 
+/* Strengths of 0 are no augmentation, whatever their seed. */
+START_TEST(no_augmentation_has_no_seed) {
+    training t;
+    recipe r = base;
+    const rbe_augment_options zeros = {.seed = 5};
+    r.fit.augment = NULL;
+    training_leave(&r, 7);
+    r.fit.augment = &zeros;
+    training_make(&t, &r, true);
+    t.keep.resume = true;
+    ck_assert_msg(training_run(&t) == RBE_OK, "%s", rbe_last_error());
+    ck_assert_uint_eq(t.result.resumed, 7);
+    training_free(&t);
+}
+END_TEST
+
 /* ---- files that are none, arguments that are none -------------------------------------------------------------- */
 
 START_TEST(other_files_are_refused) {
@@ -359,6 +395,7 @@ TCase *checkpoint_refusals_case(void) {
     tcase_add_loop_test(refusals, what_differs_is_named, 0, CHANGES);
     tcase_add_test(refusals, any_byte_of_the_samples_counts);
     tcase_add_loop_test(refusals, what_may_differ, 0, ALLOWED);
+    tcase_add_test(refusals, no_augmentation_has_no_seed);
     tcase_add_test(refusals, other_files_are_refused);
     tcase_add_test(refusals, arguments_are_checked);
     return refusals;

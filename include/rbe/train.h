@@ -129,9 +129,9 @@ RBE_API rbe_status rbe_predict(const rbe_model *model, const float *x, size_t ro
 
 /* Bytes that training will need, before it starts: parameters with their positions, gradients, the optimiser's
  * state, a step's activations and a batch of `batch` rows with a label each. Without the data set and the order in
- * which its samples are taken, 4 bytes each, and without what targets, weights or a loss of your own take. Of sequences
- * of ids `features` is 1 and `batch` their number times their length: a step takes less than that says, since few
- * gradients live at a time. PTRDIFF_MAX for a batch that cannot be addressed. */
+ * which its samples are taken, 4 bytes each, and without what targets, weights, augmentation or a loss of your own
+ * take. Of sequences of ids `features` is 1 and `batch` their number times their length: a step takes less than that
+ * says, since few gradients live at a time. PTRDIFF_MAX for a batch that cannot be addressed. */
 RBE_API size_t rbe_training_bytes(const rbe_model *model, const rbe_optim_method *method,
                                   const rbe_optim_options *options, size_t features, size_t batch);
 
@@ -219,6 +219,7 @@ typedef struct rbe_fit_options {
     size_t log_every;
     const rbe_routine *routines; /* run after each step, in their order; NULL: none (rbe/extend.h) */
     size_t routine_count;
+    const rbe_augment_options *augment;       /* of the training's images (rbe/data.h), never the test's; NULL: none */
     const rbe_checkpoint_options *checkpoint; /* rbe/checkpoint.h; NULL: none */
     const volatile sig_atomic_t *stop;        /* not 0: end after this step, with STOPPED; a handler may set it */
     rbe_progress_callback on_backward; /* when a step's gradients are complete, before they are clipped and used */
@@ -248,11 +249,11 @@ typedef struct rbe_fit_result {
  * are those after it. The log is complete up to the failure.
  *
  * INVALID_ARGUMENT for an optimiser of none of the model's parameters (one of a part of them trains that part), for a
- * schedule that is none, for a metric that is none, and as the loss says.
+ * schedule that is none, for a metric that is none, as rbe_batches_augment says, and as the loss says.
  *
  * Going on from a checkpoint (rbe/checkpoint.h): whatever decides results must be as it was - model, optimiser,
- * routines, samples, batch, accumulate, seed, schedule, loss, metric and best_by_metric; INVALID_ARGUMENT names what
- * differs. The log is cut back to where it was then, and appended to: it must begin with what had been written
+ * routines, samples, augment, batch, accumulate, seed, schedule, loss, metric and best_by_metric; INVALID_ARGUMENT names
+ * what differs. The log is cut back to where it was then, and appended to: it must begin with what had been written
  * (INVALID_ARGUMENT), or there must have been none. The file of the best model must be there (IO_ERROR). If it is a
  * later one than the checkpoint's, training reaches that epoch again; if it is another one at the end, the status is
  * IO_ERROR. The number of epochs, patience, log_every and what is called may change; threads too. With a schedule that

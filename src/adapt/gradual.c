@@ -64,7 +64,7 @@ static rbe_status same_options(const rbe_gradual_options *o, rbe_sameness s) {
     RBE_TRY(rbe_same_number(s, "begin", (double)o->begin));
     RBE_TRY(rbe_same_number(s, "end", (double)o->end));
     RBE_TRY(rbe_same_number(s, "every", (double)o->every));
-    return rbe_same_seed(s, o->prune.seed);
+    return rbe_same_seed(s, "seed", o->prune.seed);
 }
 
 static const char *name_of_layer(size_t n, char name[32]) {

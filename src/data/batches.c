@@ -11,15 +11,19 @@
 
 #include "base/alloc.h"
 #include "base/parallel.h"
+#include "base/sizes.h"
 #include "base/splitmix.h"
+#include "data/augment.h"
 #include "data/dataset.h"
 
 struct rbe_batches {
     const rbe_dataset *data;
     size_t batch;
+    size_t epoch;
     size_t next; /* place in the order where the next batch begins */
     uint64_t seed;
-    uint32_t *order; /* count: sample at each place; NULL: as they stand */
+    uint32_t *order;          /* count: sample at each place; NULL: as they stand */
+    rbe_augmenter *augmenter; /* NULL: images stay as they are */
     /* Of `batch` rows each; NULL where the data set has none. */
     float *x;
     int32_t *tokens, *labels;
@@ -67,6 +71,7 @@ rbe_batches *rbe_batches_new(const rbe_dataset *data, size_t batch, bool shuffle
 
 void rbe_batches_free(rbe_batches *batches) {
     if (!batches) return;
+    rbe_augmenter_free(batches->augmenter);
     rbe_free(batches->order);
     rbe_free(batches->x);
     rbe_free(batches->tokens);
@@ -80,6 +85,7 @@ void rbe_batches_start(rbe_batches *batches, size_t epoch) {
     if (!batches) return;
     uint32_t count = (uint32_t)batches->data->count, *order = batches->order;
     batches->next = 0;
+    batches->epoch = epoch;
     if (!order) return;
     for (uint32_t i = 0; i < count; i++) order[i] = i;
     uint64_t key = rbe_splitmix64(batches->seed) + rbe_splitmix64(~(uint64_t)epoch);
@@ -121,13 +127,30 @@ static void copy_sample(const rbe_batches *b, size_t row, size_t sample) {
 
 enum { SAMPLES_OF_A_TASK = 16 };
 
-/* Rows of the next batch. */
-static void fill_rows(void *context, size_t first, size_t count) {
-    const rbe_batches *batches = context;
-    for (size_t r = first; r < first + count; r++) {
-        size_t place = batches->next + r, sample = batches->order ? batches->order[place] : place;
-        copy_sample(batches, r, sample);
+typedef struct filling {
+    const rbe_batches *batches;
+    size_t rows;
+} filling;
+
+static void fill_rows(void *context, size_t task, size_t worker) {
+    const filling *f = context;
+    const rbe_batches *b = f->batches;
+    const size_t first = task * SAMPLES_OF_A_TASK, end = rbe_at_most(first + SAMPLES_OF_A_TASK, f->rows);
+    for (size_t r = first; r < end; r++) {
+        const size_t place = b->next + r, sample = b->order ? b->order[place] : place;
+        copy_sample(b, r, sample);
+        if (!b->augmenter) continue;
+        float *x = b->x + r * b->data->features;
+        rbe_augmenter_run(b->augmenter, worker, b->epoch, sample, x, x);
     }
+}
+
+/* The next batch's. */
+static void fill(const rbe_batches *b, size_t rows) {
+    filling f = {b, rows};
+    size_t threads = (size_t)rbe_threads();
+    if (b->augmenter) threads = rbe_at_most(threads, rbe_augmenter_workers(b->augmenter));
+    rbe_parallel(threads, rbe_pieces(rows, SAMPLES_OF_A_TASK), fill_rows, &f);
 }
 
 bool rbe_batches_next(rbe_batches *batches, rbe_batch *batch) {
@@ -135,7 +158,7 @@ bool rbe_batches_next(rbe_batches *batches, rbe_batch *batch) {
     const rbe_dataset *data = batches->data;
     size_t left = data->count - batches->next, rows = left < batches->batch ? left : batches->batch;
     if (rows == 0) return false;
-    rbe_parallel_ranges(rows, SAMPLES_OF_A_TASK, fill_rows, batches);
+    fill(batches, rows);
     batches->next += rows;
     *batch =
         (rbe_batch){.tokens = batches->tokens, .labels = batches->labels, .weights = batches->weights, .rows = rows};
@@ -150,6 +173,20 @@ void rbe_batches_skip(rbe_batches *batches, size_t count) {
     if (!batches) return;
     size_t left = batches->data->count - batches->next;
     batches->next += count > left / batches->batch ? left : count * batches->batch;
+}
+
+rbe_status rbe_batches_augment(rbe_batches *batches, const rbe_augment_options *options) {
+    if (!batches) return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_batches_augment: the batches are NULL");
+    RBE_TRY(rbe_augment_check("rbe_batches_augment", options, batches->data));
+    rbe_augmenter *made = NULL;
+    if (rbe_augment_changes(options)) {
+        const size_t tasks = rbe_pieces(batches->batch, SAMPLES_OF_A_TASK);
+        made = rbe_augmenter_new(options, rbe_image_shape_of(batches->data), rbe_at_most((size_t)rbe_threads(), tasks));
+        if (!made) return rbe_last_status();
+    }
+    rbe_augmenter_free(batches->augmenter);
+    batches->augmenter = made;
+    return RBE_OK;
 }
 
 size_t rbe_batches_per_epoch(const rbe_batches *batches) {

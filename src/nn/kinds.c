@@ -147,8 +147,8 @@ rbe_status rbe_same_text(rbe_sameness s, const char *name, const char *now) {
     return s.writer ? rbe_write_text(s.writer, name, now) : rbe_read_same_text(s.reader, name, now);
 }
 
-rbe_status rbe_same_seed(rbe_sameness s, uint64_t now) {
+rbe_status rbe_same_seed(rbe_sameness s, const char *name, uint64_t now) {
     char digits[24];
     snprintf(digits, sizeof digits, "%llu", (unsigned long long)now);
-    return rbe_same_text(s, "seed", digits);
+    return rbe_same_text(s, name, digits);
 }

@@ -107,7 +107,7 @@ typedef struct rbe_sameness {
 
 rbe_status rbe_same_number(rbe_sameness s, const char *name, double now);
 rbe_status rbe_same_text(rbe_sameness s, const char *name, const char *now);
-rbe_status rbe_same_seed(rbe_sameness s, uint64_t now); /* as a text: all 64 bits */
+rbe_status rbe_same_seed(rbe_sameness s, const char *name, uint64_t now); /* as a text: all 64 bits */
 
 /* The options "in" and "out". */
 rbe_status rbe_layer_write_widths(const rbe_layer *layer, rbe_writer *writer);

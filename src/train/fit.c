@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "base/failure.h"
 #include "base/sizes.h"
+#include "data/augment.h"
 #include "data/dataset.h"
 #include "optim/optim_internal.h"
 #include "train/forward.h"
@@ -104,6 +105,7 @@ static rbe_status check_options(rbe_training *t) {
     if (o->routine_count > 0 && !o->routines)
         return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_fit: the list of %zu routines is NULL", o->routine_count);
     RBE_TRY(check_schedule(&o->schedule));
+    RBE_TRY(rbe_augment_check("rbe_fit", o->augment, t->train));
     RBE_TRY(rbe_loss_choose(&o->loss, t->train->labels, t->train->targets));
     return rbe_metric_choose(&o->metric, t->train);
 }
@@ -213,7 +215,8 @@ static rbe_status train_epoch(rbe_training *t) {
     /* Dropout draws other masks in each epoch. */
     t->step.tape = rbe_tape_new(&(rbe_tape_options){.seed = o->seed + ((uint64_t)t->progress.epoch << 32)});
     rbe_batches *batches = t->step.tape ? rbe_batches_new(t->train, o->batch, true, o->seed) : NULL;
-    rbe_status status = batches ? run_steps(t, batches) : rbe_last_status();
+    rbe_status status = batches ? rbe_batches_augment(batches, o->augment) : rbe_last_status();
+    if (status == RBE_OK) status = run_steps(t, batches);
     rbe_batches_free(batches);
     rbe_tape_free(t->step.tape);
     t->step.tape = NULL;

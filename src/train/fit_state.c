@@ -1,6 +1,6 @@
 /* The state of a training beside its parameters, as a routine: where it stands, sums of the epoch so far, the best epoch,
- * the log; and, to be compared, the options and samples that decide results. The order of the samples and the masks of
- * dropout are functions of the seed, the epoch and the place in it: these say all.
+ * the log; and, to be compared, the options and samples that decide results. The order of the samples, the masks of
+ * dropout and augmented images are functions of seeds, the epoch and the place in it: these say all.
  */
 #include <math.h>
 #include <stdio.h>
@@ -9,6 +9,7 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/sizes.h"
+#include "data/augment.h"
 #include "data/dataset.h"
 #include "nn/layer.h"
 #include "optim/optim_internal.h"
@@ -40,6 +41,15 @@ static const char *loss_name(const rbe_loss *loss) {
     return loss->function == rbe_loss_mean_squared_error ? "mean squared error" : "its own";
 }
 
+/* The seed of what changes nothing decides nothing. */
+static rbe_status augmentation(rbe_sameness s, const rbe_augment_options *given) {
+    static const rbe_augment_options none = {0};
+    const rbe_augment_options *o = rbe_augment_changes(given) ? given : &none;
+    RBE_TRY(rbe_same_number(s, "augment affine", o->affine));
+    RBE_TRY(rbe_same_number(s, "augment elastic", o->elastic));
+    return rbe_same_seed(s, "augment seed", o->seed);
+}
+
 static rbe_status same(const rbe_training *t, rbe_sameness s) {
     const rbe_fit_options *o = &t->options;
     const rbe_schedule *schedule = &o->schedule;
@@ -48,7 +58,8 @@ static rbe_status same(const rbe_training *t, rbe_sameness s) {
     RBE_TRY(rbe_same_number(s, "batch", (double)o->batch));
     RBE_TRY(rbe_same_number(s, "epoch batches", (double)rbe_epoch_batches(o, t->train->count)));
     RBE_TRY(rbe_same_number(s, "accumulate", (double)o->accumulate));
-    RBE_TRY(rbe_same_seed(s, o->seed));
+    RBE_TRY(rbe_same_seed(s, "seed", o->seed));
+    RBE_TRY(augmentation(s, o->augment));
     RBE_TRY(rbe_same_text(s, "loss", loss_name(&o->loss)));
     RBE_TRY(rbe_same_text(s, "metric", o->metric->name));
     RBE_TRY(rbe_same_number(s, "schedule", schedule->kind));

@@ -15,6 +15,7 @@
 
 #include "../../examples/common.h"
 #include "../../examples/experiment.h"
+#include "augment.h"
 #include "baseline.h"
 #include "interleaved.h"
 #include "parts.h"
@@ -223,6 +224,23 @@ static void bench_saving(const settings *s, size_t size) {
                size, size, (size_t)file.st_size, t.ratio, options.batch, t.ratio_low, t.ratio_high, t.ratio_quiet);
 }
 
+static void bench_augmentation(const settings *s, size_t size) {
+    const bench_step_options options = step_options(s, size);
+    const bench_timing t = bench_augment(&options);
+    if (s->json)
+        printf("{\"case\":\"augment\",\"in\":784,\"out\":%zu,\"n\":%zu,\"threads\":%zu,\"augment_us\":%.3f,"
+               "\"step_us\":%.3f,\"ratio\":%.3f,\"ratio_low\":%.3f,\"ratio_high\":%.3f,\"ratio_quiet\":%.3f}\n",
+               size, options.batch, s->threads, t.dense * 1e6, t.compressed * 1e6, t.ratio, t.ratio_low, t.ratio_high,
+               t.ratio_quiet);
+    else
+        printf(
+            "augmented batch of %zu, 28 x 28: %.2f of a step of 784-%zu-10, values / %.0f (%.2f - %.2f; quiet %.2f), "
+            "%.0f us of %.0f\n",
+            options.batch, t.ratio, size, options.ratio, t.ratio_low, t.ratio_high, t.ratio_quiet, t.dense * 1e6,
+            t.compressed * 1e6);
+    fflush(stdout);
+}
+
 /* Options that would do nothing are mistakes. */
 static void check_options(const settings *s) {
     if (s->busy && strcmp(s->product, "scaling") != 0) example_fail(2, "--busy needs --case scaling");
@@ -233,8 +251,9 @@ static void check_options(const settings *s) {
 /* The cases that are no single product: true if this was one. */
 static bool bench_whole(const settings *s) {
     bool step = strcmp(s->product, "step") == 0, scaling = strcmp(s->product, "scaling") == 0,
-         head = strcmp(s->product, "head") == 0, saving = strcmp(s->product, "checkpoint") == 0;
-    if (!s->parts && !s->serial && !step && !scaling && !head && !saving) return false;
+         head = strcmp(s->product, "head") == 0, saving = strcmp(s->product, "checkpoint") == 0,
+         augment = strcmp(s->product, "augment") == 0;
+    if (!s->parts && !s->serial && !step && !scaling && !head && !saving && !augment) return false;
     const rbe_compress_options matrix = matrix_options(s);
     for (size_t i = 0; i < s->sizes.count; i++) {
         size_t size = s->sizes.value[i];
@@ -247,6 +266,8 @@ static bool bench_whole(const settings *s) {
             bench_head_step(s, size);
         else if (saving)
             bench_saving(s, size);
+        else if (augment)
+            bench_augmentation(s, size);
         else if (scaling)
             bench_scaling(&options, s->threads, s->busy, s->json);
         else
@@ -263,9 +284,9 @@ int main(int argc, char **argv) {
                   .coeffs = 256,
                   .threads = 1};
     const example_option options[] = {
-        {"case", EXAMPLE_TEXT, &s.product, "all|fwd|dx|dw|bwd|matvec|step|head|checkpoint|scaling",
+        {"case", EXAMPLE_TEXT, &s.product, "all|fwd|dx|dw|bwd|matvec|step|head|checkpoint|augment|scaling",
          "a product (all: fwd, bwd, matvec); a training step of 784-size-size-10, one of its head alone, a "
-         "checkpoint of it, or its time on T threads over one",
+         "checkpoint of it, an augmented batch, or its time on T threads over one",
          0, 0},
         {"shapes", EXAMPLE_TEXT, &s.shapes, "FILE", "fwd and bwd of these layers: a line \"name in out rows\" each", 0,
          0},
