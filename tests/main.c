@@ -38,6 +38,7 @@ static const struct {
     {"data", data_suite},
     {"dataset", dataset_suite},
     {"io", io_suite},
+    {"packed", packed_suite},
     {"faults", faults_suite},
     {"train", train_suite},
     {"checkpoint", checkpoint_suite},

@@ -1,5 +1,6 @@
 #include "codec/quantise.h"
 
+#include <float.h>
 #include <math.h>
 #include <string.h>
 
@@ -8,7 +9,7 @@
 /* From which `most` rounded steps still are a finite float. */
 #define LARGEST 0x1.fcp127f
 
-/* Beyond most + 1/2 only where steps are so small that bf16 has few bits left, below 1e-37. -0 + 0 is 0. */
+/* Beyond most only where the steps are those of other values. -0 + 0 is 0. */
 static inline float whole_steps(float value, float step, float most) {
     return step > 0.0f ? fmaxf(-most, fminf(most, rintf(value / step))) + 0.0f : 0.0f;
 }
@@ -26,7 +27,10 @@ size_t rbe_quantise_steps(const rbe_rows *rows, unsigned bits, const float *valu
             }
     }
     const float most = (float)rbe_most_steps(bits);
-    for (size_t row = 0; row < rows->count; row++) steps[row] = rbe_bf16_to_f32(rbe_bf16_from_f32(steps[row] / most));
+    for (size_t row = 0; row < rows->count; row++) {
+        const float step = rbe_bf16_to_f32(rbe_bf16_from_f32(steps[row] / most));
+        steps[row] = step >= FLT_MIN ? step : 0.0f; /* a smaller bf16 has too few bits to come back */
+    }
     return at;
 }
 
