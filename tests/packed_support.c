@@ -39,7 +39,7 @@ void give_bits(rbe_model *model, unsigned bits, uint64_t seed) {
     rbe_layer_walk(model->root, give, &(giver){bits, seed});
 }
 
-rbe_layer *scattered(rbe_layer *layer, double density, uint64_t seed) {
+rbe_layer *scattered_layer(rbe_layer *layer, double density, uint64_t seed) {
     const rbe_blocks *old = rbe_linear_blocks(layer);
     const rbe_blocks_info info = rbe_blocks_describe(old);
     const rbe_geometry geometry = {.out = info.out,

@@ -13,7 +13,7 @@ void round_to_bits(const rbe_layer *layer, rbe_param *param);
 
 /* A compressed layer like another, which is freed, but with other positions, without a seed: each list has each column with
  * the odds `density`, so that lengths differ. */
-rbe_layer *scattered(rbe_layer *layer, double density, uint64_t seed);
+rbe_layer *scattered_layer(rbe_layer *layer, double density, uint64_t seed);
 
 /* Compressed (image of 28 x 28 -> 300, grown for some steps), relu, dense (300 -> 10), of these many values per value of a
  * dense layer. */

@@ -1,6 +1,5 @@
 /* The pieces of a packed layer, coded in both directions. */
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/bfloat.h"
