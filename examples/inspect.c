@@ -115,6 +115,7 @@ static void print_layer(const view *v, const rbe_layer *layer, size_t file_bytes
         free(w);
     }
     printf("\n");
+    if (values && values->bits) printf("%-*s values of %u bits\n", v->name_width, "", values->bits);
     if (info.overlap) printf("%-*s blocks overlap by %zu\n", v->name_width, "", info.overlap);
     if (info.image_height)
         printf("%-*s the inputs are an image of %zu x %zu\n", v->name_width, "", info.image_height, info.image_width);

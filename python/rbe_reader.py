@@ -209,12 +209,128 @@ def lists_of(stage, owner, t, rows, columns):
     return from_seed(stage, rows, columns)
 
 
+# ---- packed layers: section 13
+
+
+class Bits:
+    def __init__(self, code):
+        self.bits, self.at = np.unpackbits(code).tolist(), 0
+
+    def take(self, width):
+        value = 0
+        for bit in self.bits[self.at : self.at + width]:
+            value = value << 1 | bit
+        require(self.at + width <= len(self.bits), "a packed layer ends too early")
+        self.at += width
+        return value
+
+    def golomb(self, mean):
+        """A number by the mean [sum, count] of those before it, which it joins."""
+        m, ones = max(1, (11 * mean[0] + 8 * mean[1]) // (16 * mean[1])), 0
+        while ones < 32 and self.take(1):
+            ones += 1
+        if ones == 32:
+            value = self.take(32)
+        else:
+            width = (m - 1).bit_length()
+            shorter = (1 << width) - m
+            rest = self.take(max(0, width - 1))
+            if rest >= shorter and width > 0:
+                rest = 2 * rest + self.take(1) - shorter
+            value = ones * m + rest
+        mean[0] += value
+        mean[1] += 1
+        return value
+
+    def alike(self, count, guess, difference):
+        """Numbers by their differences from the one before, or from the mean of all, whichever has been nearer."""
+        numbers, differences, total, off_last, off_mean, last = [], [2 * difference, 2], 0, 0, 0, guess
+        for n in range(count):
+            mean = total // n if n else guess
+            code = self.golomb(differences)
+            number = (mean if off_mean < off_last else last) + (-(code + 1) // 2 if code % 2 else code // 2)
+            off_last, off_mean = off_last + abs(number - last), off_mean + abs(number - mean)
+            last, total = number, total + number
+            numbers.append(number)
+        return numbers
+
+
+def packed_table(bits):
+    """(name, bits of a value, rows, columns) of each parameter."""
+
+    def number():
+        width = bits.take(6)
+        return 1 << width - 1 | bits.take(width - 1) if width else 0
+
+    def name():
+        return b"".join(iter(lambda: bytes([bits.take(8)]), b"\0")).decode()
+
+    table = []
+    for _ in range(bits.take(8)):
+        width = bits.take(4)
+        table.append((name(), width, number(), number()))
+    return table
+
+
+def packed_lists(bits, lists, rows, columns, values):
+    lengths, found = bits.alike(lists, values // rows, 1), []
+    entries = sum(lengths)
+    means = [[4 * (columns * lists - entries) // (entries + lists), 4] for _ in range(16)]
+    for length in lengths:
+        found.append([])
+        for _ in range(length):
+            start = found[-1][-1] + 1 if found[-1] else 0
+            found[-1].append(start + bits.golomb(means[start * 16 // columns]))
+    return found
+
+
+def packed_values(bits, width, count, rows):
+    """`rows`: the row of each value; those of the steps are in the order in which they first stand there."""
+    if width == 0:
+        return np.array([bits.take(32) for _ in range(count)], "<u4").view("<f4")
+    order = list(dict.fromkeys(rows))
+    steps = (np.array(bits.alike(len(order), 0x3C00, 64), "<u4") << 16).view("<f4")
+    numbers = np.array([bits.take(width) for _ in range(count)], int)
+    numbers -= (numbers >> width - 1) << width
+    place = {row: n for n, row in enumerate(order)}
+    return numbers.astype("f4") * steps[[place[row] for row in rows]]
+
+
+def unpacked(stage, owner, code):
+    """The tensors of a layer that is packed, as sections 3 and 4 have them."""
+    bits, parts = Bits(code), {}
+    table = packed_table(bits)
+    if "row_transform" in stage:
+        P, Q, B = *grid(stage), stage["block"]
+        groups, values = group_rows(stage, P * B), next(count for name, _, _, count in table if name == "values")
+        if "seed" in stage:
+            lists = from_seed(stage, P * B, Q * B)
+        else:
+            lists = packed_lists(bits, len(groups) * B, P * B, Q * B, values)
+        parts["lists"] = np.cumsum([0] + [len(columns) for columns in lists])
+        parts["columns"] = np.concatenate([np.array(columns, int) for columns in lists])
+        of_values = [p * B + n % B for n, columns in enumerate(lists) for _ in columns for p in groups[n // B].tolist()]
+    for name, width, rows, columns in table:
+        count = rows * columns if rows else columns
+        of = of_values if name == "values" else np.repeat(range(rows or 1), columns).tolist()
+        parts[name] = packed_values(bits, width, count, of)
+        if rows:
+            parts[name] = parts[name].reshape(rows, columns)
+    if "alpha" in parts and "row_transform" in stage:
+        parts["alpha"] = parts["alpha"].reshape(P, Q, 8)
+    return {f"{owner}.{name}": value for name, value in parts.items()}
+
+
 # ---- the matrix: sections 4, 5 and 7
+
+
+def block_count(n, B, o):
+    return 1 if n <= B else -(-(n - o) // (B - o))
 
 
 def window_map(n, B, o):
     """E of an axis of n elements whose blocks overlap by o."""
-    K = 1 if n <= B else -(-(n - o) // (B - o))
+    K = block_count(n, B, o)
     E = np.zeros((K * B, n))
     for k in range(K):
         for t in range(min(B, n - k * (B - o))):
@@ -226,6 +342,18 @@ def window_map(n, B, o):
 def image_map(height, width):
     u, v = np.divmod(np.arange(height * width), width)
     return np.kron(dct(height), dct(width))[np.lexsort((np.where((u + v) % 2, u, -u), u + v))]
+
+
+def extents(stage):
+    """The rows of E_out and E_in, or as many as W has where there is none."""
+    B, o = stage["block"], stage.get("overlap", 0)
+    out, inputs = (B * block_count(n, B, o) if o else n for n in (stage["out"], stage["in"]))
+    return out, stage["in"] if "image_height" in stage else inputs
+
+
+def grid(stage):
+    """P and Q."""
+    return [-(-extent // stage["block"]) for extent in extents(stage)]
 
 
 def smooth_functions(B):
@@ -260,8 +388,7 @@ def matrix(stage, owner, t):
     to_inputs = window_map(stage["in"], B, o) if o else None
     if "image_height" in stage:
         to_inputs = image_map(stage["image_height"], stage["image_width"])
-    out, inputs = (stage[axis] if E is None else len(E) for axis, E in (("out", to_outputs), ("in", to_inputs)))
-    P, Q = -(-out // B), -(-inputs // B)
+    (out, inputs), (P, Q) = extents(stage), grid(stage)
     S = coefficients(stage, owner, t, P * B, Q * B)
     W = transform(stage["row_transform"], B).T @ S.reshape(P, B, Q * B)
     W = W.reshape(P * B, Q, B) @ transform(stage["column_transform"], B)
@@ -326,11 +453,15 @@ def tensor_arrays(meta, tensors):
 def load(path):
     """All that a file holds, dense: models, compressed matrices among other tensors, other safetensors files."""
     meta, tensors = read(path)
-    require(meta.get("rbe.version", "1") == "1", f"{path}: expected version 1 of the format")
+    versions = ("1", "2") if meta.get("rbe.format") == "model" else ("1",)
+    require(meta.get("rbe.version", "1") in versions, f"{path}: expected version {' or '.join(versions)} of the format")
     texts = {key: text for key, text in meta.items() if not key.startswith("rbe.")}
     if meta.get("rbe.format") != "model":
         return File(tensor_arrays(meta, tensors), [], texts)
     stages = json.loads(meta["rbe.stages"])
+    for way, _, stage in layers(stages) if meta["rbe.version"] == "2" else ():
+        if f"{way}.packed" in tensors and tensors[f"{way}.packed"].dtype == np.uint8:
+            tensors.update(unpacked(stage, way, tensors.pop(f"{way}.packed")))
     return File(model_arrays(stages, tensors), stages, texts)
 
 

@@ -169,7 +169,7 @@ rbe_model *nested_model(void) {
 contents take_apart(bytes b) {
     rbe_tensor_file *file = open_bytes(b);
     ck_assert_msg(file != NULL, "%s", rbe_last_error());
-    contents c = {.version = "1"};
+    contents c = {.version = strcmp(rbe_tensor_file_metadata(file, "rbe.version"), "2") == 0 ? "2" : "1"};
     strcpy(c.stages, rbe_tensor_file_metadata(file, "rbe.stages"));
     const rbe_tensor_info *info;
     for (; (info = rbe_tensor_file_at(file, c.count)); c.count++) {
@@ -267,7 +267,8 @@ bool same_layers(const rbe_layer *x, const rbe_layer *y) {
         !same_options(x, y) || !same_blocks(rbe_linear_blocks(x), rbe_linear_blocks(y)))
         return false;
     for (size_t k = 0; k < x->param_count; k++)
-        if (x->params[k].count != y->params[k].count || strcmp(x->params[k].name, y->params[k].name) != 0 ||
+        if (x->params[k].count != y->params[k].count || x->params[k].bits != y->params[k].bits ||
+            strcmp(x->params[k].name, y->params[k].name) != 0 ||
             memcmp(x->params[k].value, y->params[k].value, x->params[k].count * sizeof(float)) != 0)
             return false;
     for (size_t k = 0; k < x->child_count; k++)

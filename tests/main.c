@@ -39,6 +39,7 @@ static const struct {
     {"dataset", dataset_suite},
     {"augment", augment_suite},
     {"io", io_suite},
+    {"packed", packed_suite},
     {"faults", faults_suite},
     {"train", train_suite},
     {"checkpoint", checkpoint_suite},

@@ -272,6 +272,8 @@ static const struct {
     {PLAIN, "\"count\":20", "\"count\":19", RBE_INVALID_ARGUMENT, "19 values when it was saved, 20 now"},
     {PLAIN, "\"count\":20", "\"count\":9007199254740991", RBE_INVALID_ARGUMENT, "values when it was saved, 20 now"},
     {PLAIN, "\"decays\":1", "\"decays\":0", RBE_INVALID_ARGUMENT, "decays"},
+    {PLAIN, "\"bits\":0", "\"bits\":4", RBE_INVALID_ARGUMENT, "bits: 4 when it was saved, 0 now"},
+    {PLAIN, "\"bits\":0,", "", RBE_BAD_FORMAT, "bits"},
     {PLAIN, "\"companions\":[\"adam.m\"", "\"companions\":[7", RBE_BAD_FORMAT, "companions: expected names"},
     {PLAIN, "\"companions\":[\"adam.m\"", "\"companions\":[[]", RBE_BAD_FORMAT, "companions: expected names"},
     {PLAIN, "\"companions\":[\"adam.m\",", "\"companions\":[", RBE_INVALID_ARGUMENT, "adam.m"},

@@ -287,14 +287,23 @@ END_TEST
 static const struct {
     rbe_linear_options layer;
     rbe_save_options save;
+    unsigned bits;
 } for_python[] = {
-    {{.block = 8, .group = 3, .alpha = RBE_ALPHA_ON}, {RBE_STORE_F32, RBE_POSITIONS_PLAIN}},
-    {{.block = 16, .group = 1, .alpha = RBE_ALPHA_ON}, {RBE_STORE_F16, RBE_POSITIONS_DELTA}},
-    {{.block = 8, .group = 2, .overlap = 3}, {RBE_STORE_INT8, RBE_POSITIONS_PLAIN}},
+    {{.block = 8, .group = 3, .alpha = RBE_ALPHA_ON}, {RBE_STORE_F32, RBE_POSITIONS_PLAIN}, 0},
+    {{.block = 16, .group = 1, .alpha = RBE_ALPHA_ON}, {RBE_STORE_F16, RBE_POSITIONS_DELTA}, 0},
+    {{.block = 8, .group = 2, .overlap = 3}, {RBE_STORE_INT8, RBE_POSITIONS_PLAIN}, 0},
     {{.block = 16, .group = 3, .alpha = RBE_ALPHA_ON, .seed = 12345678901234567890u},
-     {RBE_STORE_INT8, RBE_POSITIONS_SEED}},
-    {{.block = 8, .group = 4, .image_height = 5, .image_width = 15}, {RBE_STORE_BF16, RBE_POSITIONS_DELTA}},
-    {{.block = 8, .overlap = 2, .image_height = 15, .image_width = 5, .seed = 1}, {RBE_STORE_F16, RBE_POSITIONS_SEED}},
+     {RBE_STORE_INT8, RBE_POSITIONS_SEED},
+     0},
+    {{.block = 8, .group = 4, .image_height = 5, .image_width = 15}, {RBE_STORE_BF16, RBE_POSITIONS_DELTA}, 0},
+    {{.block = 8, .overlap = 2, .image_height = 15, .image_width = 5, .seed = 1},
+     {RBE_STORE_F16, RBE_POSITIONS_SEED},
+     0},
+    {{.block = 8, .group = 3, .alpha = RBE_ALPHA_ON}, {.positions = RBE_POSITIONS_DELTA}, 2},
+    {{.block = 16, .group = 1, .alpha = RBE_ALPHA_ON, .seed = 3}, {.positions = RBE_POSITIONS_SEED}, 5},
+    {{.block = 8, .group = 2, .overlap = 2, .image_height = 15, .image_width = 5},
+     {.positions = RBE_POSITIONS_DELTA},
+     8},
 };
 
 START_TEST(python_reads_models) {
@@ -310,6 +319,7 @@ START_TEST(python_reads_models) {
     ck_assert_ok(rbe_model_status(model));
     rbe_param *param;
     for (size_t n = 0; (param = rbe_model_param(model, n)); n++) fill_normal(param->value, param->count, 0.3, n);
+    ck_assert_ok(rbe_layer_set_bits(rbe_model_layer(model, 0), for_python[_i].bits));
     ck_assert_ok(rbe_model_set_metadata(model, "input.mean", "0.5 \xc3\xa4"));
     ck_assert_ok(rbe_model_save(model, model_path, &for_python[_i].save));
     rbe_model_free(model);
@@ -384,6 +394,8 @@ START_TEST(python_reads_nested_models) {
     const char *python = find_python();
     if (!python) return;
     rbe_model *model = nested_model();
+    rbe_layer *part;
+    for (size_t n = 0; _i == 2 && (part = rbe_model_layer(model, n)); n++) ck_assert_ok(rbe_layer_set_bits(part, 4));
     bytes b = saved(model, _i ? RBE_STORE_INT8 : RBE_STORE_F32, RBE_POSITIONS_SMALLEST);
     rbe_model_free(model);
     model = load_bytes(b);
@@ -440,7 +452,7 @@ Suite *io_suite(void) {
     tcase_add_test(models, what_cannot_be_stored_is_named);
     tcase_add_loop_test(models, python_reads_models, 0, sizeof for_python / sizeof *for_python);
     tcase_add_test(models, python_knows_all_transforms);
-    tcase_add_loop_test(models, python_reads_nested_models, 0, 2);
+    tcase_add_loop_test(models, python_reads_nested_models, 0, 3);
     tcase_add_test(models, python_writes_tensors);
     suite_add_tcase(suite, models);
     suite_add_tcase(suite, io_disk_case());

@@ -208,7 +208,8 @@ static rbe_stored_tensor one_zero(const char *name, rbe_dtype dtype) {
 }
 static void bias_too_many(contents *c) { c->tensors[c->count++] = one_zero("2.bias", RBE_F32); }
 static void positions_twice(contents *c) { c->tensors[c->count++] = one_zero("0.deltas", RBE_U8); }
-static void newer_version(contents *c) { c->version = "2"; }
+static void newer_version(contents *c) { c->version = "3"; }
+static void version_of_packed(contents *c) { c->version = "2"; }
 
 static void fewer_deltas(contents *c) { tensor_named(c, "0.deltas")->shape[0]--; }
 static void no_deltas(contents *c) { tensor_named(c, "0.deltas")->shape[0] = 0; }
@@ -253,7 +254,8 @@ static const struct {
     {0, stray_tensor, "tensor 9.bias belongs to no stage"},
     {0, bias_too_many, "tensor 2.bias belongs to no stage"},
     {0, positions_twice, "expected one of"},
-    {0, newer_version, "expected version 1 of the format, found 2"},
+    {0, newer_version, "expected version 1 or 2 of the format, found 3"},
+    {0, version_of_packed, "of version 2 of the format, but nothing is packed"},
     {1, fewer_deltas, "tensor 0.deltas: "},
     {1, no_deltas, "tensor 0.deltas: expected the code of"},
     {1, signed_deltas, "tensor 0.deltas: expected U8"},

@@ -20,7 +20,7 @@
  * Reading. A file is not trusted; what is not a regular file is an IO_ERROR at once. Sizes, offsets, types, names,
  * checksums, positions and values are checked, each before memory is taken for what it describes. The memory is bounded
  * by the file's size: the values of its header take at most 16 times as much, or 1 MiB; a model or compressed matrix 16
- * times, or 32 MiB, and the inputs and outputs of all its layers 16 times, or 2 MiB, for each sample when it is run,
+ * times (with packed layers 32 times), or 32 MiB, and the inputs and outputs of all its layers 16 times, or 2 MiB, for each sample when it is run,
  * those of a layer that runs several times (rbe_repeat_new, shared weights) as often. rbe_set_max_read_bytes
  * (rbe/base.h) sets another bound than each of these, and also bounds the copy of a stream. At most 1 MiB is used
  * beside them while reading. Failures are IO_ERROR (the file cannot be opened or read), BAD_FORMAT (its content; the
@@ -41,7 +41,13 @@ extern "C" {
 /* ---- models -------------------------------------------------------------------------------------------------- */
 
 /* How values are stored. In memory they are float32 again. Alphas and biases are stored in the same type, with int8
- * in f16. Rounding is to the nearest, ties to even. */
+ * in f16. Rounding is to the nearest, ties to even.
+ *
+ * None of this holds of layers that have bits (rbe_layer_set_bits): each is packed, whatever is asked for here. Its
+ * values are whole numbers of so many bits times the step of their row, its positions and steps are coded (a grown layer
+ * takes about half of what int8 and deltas do at 4 bits), and a parameter of it without bits is stored as float32. What
+ * is loaded has the same bits, so that saving it again gives the same file. Values that are no whole steps are rounded
+ * to them, steps below 2^-126 to 0. Such a file is of version 2 of the format; older readers refuse it. */
 typedef enum rbe_store {
     RBE_STORE_F32,  /* exact */
     RBE_STORE_F16,  /* 11 bits, up to 65504 */
@@ -51,7 +57,7 @@ typedef enum rbe_store {
 
 /* How the positions of residual coefficients are stored. */
 typedef enum rbe_store_positions {
-    RBE_POSITIONS_SMALLEST, /* for each layer: the seed if there is one, else deltas */
+    RBE_POSITIONS_SMALLEST, /* for each layer: the seed if there is one, else deltas, or what packed layers have */
     RBE_POSITIONS_PLAIN,    /* list pointers and columns (16 bits while they suffice), as in memory */
     RBE_POSITIONS_DELTA,    /* distances from one column to the next, a byte for most */
     RBE_POSITIONS_SEED      /* of patterns that were drawn at random and never changed: no bytes at all */
@@ -73,7 +79,7 @@ RBE_API bool rbe_store_named(const char *name, rbe_store *store);
  * operations rbe_relu, rbe_gelu, rbe_tanh, rbe_sigmoid, rbe_softmax and rbe_log_softmax; and its texts
  * (rbe_model_set_metadata). Not stored are gradients and what steers a layer's computation (batch_threshold,
  * use_cache). INVALID_ARGUMENT, naming the stage, for another operation or kind of layer, for more than 64 layers
- * around one, and for positions that have no seed (RBE_POSITIONS_SEED; also beyond 65536 columns or below 1 position in
+ * around one, for bits other than 0 and 2 .. 8, and for positions that have no seed (RBE_POSITIONS_SEED; also beyond 65536 columns or below 1 position in
  * 1024), and for names and texts of more than 100 MB; NUMERICAL_INSTABILITY, naming the tensor and the index, for a
  * value that is not finite or beyond the range of the store; IO_ERROR. */
 RBE_API rbe_status rbe_model_save(const rbe_model *model, const char *path, const rbe_save_options *options);

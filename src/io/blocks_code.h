@@ -4,8 +4,8 @@
 #ifndef RBE_IO_BLOCKS_CODE_H
 #define RBE_IO_BLOCKS_CODE_H
 
-#include "io/json.h"
 #include "codec/rows.h"
+#include "io/json.h"
 #include "io/safetensors.h"
 
 enum {
@@ -18,9 +18,14 @@ enum {
 #define RBE_FORMAT_KEY "rbe.format"
 #define RBE_VERSION_KEY "rbe.version"
 #define RBE_VERSION_TEXT "1"
+#define RBE_PACKED_VERSION_TEXT "2" /* of models with a packed layer, packed.h */
 
-/* BAD_FORMAT unless this is such a file, of this format ("model", "tensors"), our version, with checksums. */
-rbe_status rbe_check_format(const rbe_tensor_file *file, const char *format);
+/* BAD_FORMAT unless this is such a file, of this format ("model", "tensors"), with checksums, of version 1 or, where
+ * packed layers are allowed, 2. */
+rbe_status rbe_check_format(const rbe_tensor_file *file, const char *format, bool packed);
+
+/* Whether a file that rbe_check_format has seen is of version 2. */
+bool rbe_may_be_packed(const rbe_tensor_file *file);
 
 /* What tensors belong to: they are called name.part. Texts speak of "stage 3" or "matrix fc1.weight". */
 typedef struct rbe_owner {
@@ -35,6 +40,7 @@ typedef struct rbe_pack {
     rbe_stored_tensor *tensors;
     size_t count;
     struct rbe_pack_way *ways; /* to layers that have several places: layer_write.c */
+    bool has_packed;           /* a tensor of packed.h is among them */
 } rbe_pack;
 
 /* Room for so many tensors. */
@@ -58,6 +64,14 @@ rbe_status rbe_pack_values(rbe_pack *pack, rbe_owner owner, const char *part, rb
 rbe_status rbe_pack_blocks(rbe_pack *pack, rbe_owner owner, const rbe_blocks *blocks, const rbe_save_options *options,
                            cJSON *json);
 
+/* Adds the geometry, and what draws the positions again if they are to be stored so (*drawn), to `json`. */
+rbe_status rbe_describe_blocks(rbe_owner owner, const rbe_blocks *blocks, rbe_store_positions positions, cJSON *json,
+                               bool *drawn);
+
+/* Alphas in the order of files, p, q, l, and back. */
+void rbe_alpha_in_order(const rbe_blocks *blocks, float *ordered);
+void rbe_alpha_from_order(rbe_blocks *blocks, const float *ordered);
+
 /* The type of what belongs to no rows: alphas and biases. */
 rbe_dtype rbe_plain_dtype(rbe_store store);
 
@@ -80,9 +94,10 @@ typedef struct rbe_unpack {
     bool *used; /* tensors that have been taken; NULL if nobody asks */
     rbe_owner owner;
     const cJSON *json;
-    int members;    /* of the JSON object that have been read */
-    rbe_room *room; /* memory that may still be taken, for all owners of the file */
-    uint64_t times; /* how often the owner runs for a sample: the room of a sample is taken as often */
+    int members;               /* of the JSON object that have been read */
+    rbe_room *room;            /* memory that may still be taken, for all owners of the file */
+    uint64_t times;            /* how often the owner runs for a sample: the room of a sample is taken as often */
+    struct rbe_packed *packed; /* of an owner whose values are packed, packed.h; else NULL */
 } rbe_unpack;
 
 /* A tensor of the owner: its number in the file and its description. */

@@ -9,20 +9,24 @@
 #include "base/alloc.h"
 #include "base/input_file.h"
 #include "codec/entries.h"
-#include "codec/positions.h"
-#include "io/blocks_code.h"
+#include "io/blocks_read.h"
 #include "io/positions_code.h"
 
-rbe_status rbe_check_format(const rbe_tensor_file *file, const char *expected) {
+bool rbe_may_be_packed(const rbe_tensor_file *file) {
+    const char *version = rbe_tensor_file_metadata(file, RBE_VERSION_KEY);
+    return version && strcmp(version, RBE_PACKED_VERSION_TEXT) == 0;
+}
+
+rbe_status rbe_check_format(const rbe_tensor_file *file, const char *expected, bool packed) {
     const char *name = file->source.name, *format = rbe_tensor_file_metadata(file, RBE_FORMAT_KEY);
     const char *version = rbe_tensor_file_metadata(file, RBE_VERSION_KEY);
     if (!format || strcmp(format, expected) != 0)
         return rbe_fail(RBE_BAD_FORMAT,
                         "%s: a safetensors file, but not of this library: expected " RBE_FORMAT_KEY " %s, found %.20s",
                         name, expected, format ? format : "none");
-    if (!version || strcmp(version, RBE_VERSION_TEXT) != 0)
-        return rbe_fail(RBE_BAD_FORMAT, "%s: expected version " RBE_VERSION_TEXT " of the format, found %.20s", name,
-                        version ? version : "none");
+    if ((!version || strcmp(version, RBE_VERSION_TEXT) != 0) && !(packed && rbe_may_be_packed(file)))
+        return rbe_fail(RBE_BAD_FORMAT, "%s: expected version " RBE_VERSION_TEXT "%s of the format, found %.20s", name,
+                        packed ? " or " RBE_PACKED_VERSION_TEXT : "", version ? version : "none");
     if (!file->checksums) return rbe_fail(RBE_BAD_FORMAT, "%s: the checksums are missing", name);
     return RBE_OK;
 }
@@ -38,8 +42,9 @@ rbe_status rbe_unpack_fail(const rbe_unpack *u, const char *format, ...) {
     return rbe_fail(RBE_BAD_FORMAT, "%s: %s %s: %s", u->file->source.name, u->owner.kind, u->owner.name, text);
 }
 
+/* Of a packed layer, a value of two bits becomes a float, and each value may have a column. */
 rbe_room rbe_room_of(const rbe_tensor_file *file) {
-    return (rbe_room){rbe_input_room(file->source.bytes, 16, (uint64_t)1 << 25),
+    return (rbe_room){rbe_input_room(file->source.bytes, rbe_may_be_packed(file) ? 32 : 16, (uint64_t)1 << 25),
                       rbe_input_room(file->source.bytes, 16, (uint64_t)1 << 21)};
 }
 
@@ -140,14 +145,12 @@ rbe_status rbe_unpack_floats(const rbe_unpack *u, rbe_part p, float *values, flo
 
 /* ---- positions ----------------------------------------------------------------------------------------------- */
 
-/* The lengths in list_start[list + 1] promise as many values as the tensor has. */
-static rbe_status check_value_count(const rbe_unpack *u, const rbe_blocks *b, rbe_part values) {
-    size_t count = 0;
+rbe_status rbe_unpack_check_lengths(const rbe_unpack *u, const rbe_blocks *b, const char *tensor, size_t values) {
+    size_t count = 0; /* the lengths are in list_start[list + 1] */
     for (size_t list = 0; list < b->groups * b->block; list++)
         count += b->list_start[list + 1] * rbe_group_rows(b, list / b->block);
-    if (count == values.info->count) return RBE_OK;
-    return rbe_unpack_fail(u, "tensor %s: expected %zu values, as the positions say, found %zu", values.info->name,
-                           count, values.info->count);
+    if (count == values) return RBE_OK;
+    return rbe_unpack_fail(u, "tensor %s: expected %zu values, as the positions say, found %zu", tensor, count, values);
 }
 
 /* list_start holds pointers; turns them into lengths, in list_start[list + 1]. */
@@ -180,7 +183,7 @@ static rbe_status read_plain(rbe_unpack *u, rbe_blocks *b, rbe_part lists, rbe_p
     RBE_TRY(check_dtype(u, columns, b->grid_cols * b->block <= 65536 ? RBE_U16 : RBE_U32));
     RBE_TRY(rbe_tensor_file_read(u->file, lists.number, b->list_start));
     RBE_TRY(check_pointers(u, b, lists, columns));
-    RBE_TRY(check_value_count(u, b, values));
+    RBE_TRY(rbe_unpack_check_lengths(u, b, values.info->name, values.info->count));
     RBE_TRY(rbe_blocks_allocate(b));
     void *stored = b->columns16 ? (void *)b->columns16 : (void *)b->columns32;
     RBE_TRY(rbe_tensor_file_read(u->file, columns.number, stored));
@@ -191,7 +194,7 @@ static rbe_status decode_deltas(rbe_unpack *u, rbe_blocks *b, const uint8_t *cod
     char name[128];
     snprintf(name, sizeof name, "%s: tensor %s", u->file->source.name, deltas.info->name);
     RBE_TRY(rbe_positions_decode_counts(b, code, deltas.info->bytes, name));
-    RBE_TRY(check_value_count(u, b, values));
+    RBE_TRY(rbe_unpack_check_lengths(u, b, values.info->name, values.info->count));
     RBE_TRY(rbe_blocks_allocate(b));
     rbe_positions_decode_columns(b, code, deltas.info->bytes);
     return RBE_OK;
@@ -206,32 +209,38 @@ static rbe_status read_deltas(rbe_unpack *u, rbe_blocks *b, rbe_part deltas, rbe
     return status;
 }
 
-/* What draws the positions again. */
-typedef struct pattern {
-    uint64_t seed;
-    size_t limit;
-    rbe_pattern_rule rule;
-} pattern;
+/* ---- drawn positions ------------------------------------------------------------------------------------------- */
 
-static rbe_status read_pattern(rbe_unpack *u, pattern *p) {
+bool rbe_unpack_has_pattern(const rbe_unpack *u) { return cJSON_GetObjectItemCaseSensitive(u->json, "seed") != NULL; }
+
+static rbe_status read_seed(rbe_unpack *u, uint64_t *seed) {
     const char *text = rbe_json_string(rbe_unpack_member(u, "seed"));
     bool sound = text && *text;
-    p->seed = 0;
+    *seed = 0;
     for (; sound && *text; text++)
-        sound = *text >= '0' && *text <= '9' && !__builtin_mul_overflow(p->seed, (uint64_t)10, &p->seed) &&
-                !__builtin_add_overflow(p->seed, (uint64_t)(*text - '0'), &p->seed);
-    if (!sound) return rbe_unpack_fail(u, "seed: expected the digits of a number below 2^64");
+        sound = *text >= '0' && *text <= '9' && !__builtin_mul_overflow(*seed, (uint64_t)10, seed) &&
+                !__builtin_add_overflow(*seed, (uint64_t)(*text - '0'), seed);
+    return sound ? RBE_OK : rbe_unpack_fail(u, "seed: expected the digits of a number below 2^64");
+}
+
+rbe_status rbe_unpack_pattern(rbe_unpack *u, const rbe_geometry *geometry, size_t values, rbe_pattern *p) {
+    RBE_TRY(read_seed(u, &p->seed));
     size_t rule = RBE_PATTERN_BY_PLACE; /* of older files, which do not say */
     RBE_TRY(read_optional(u, "pattern", RBE_PATTERN_BY_INPUT, &rule));
     p->rule = (rbe_pattern_rule)rule;
-    return rbe_unpack_number(u, "limit", 1, RBE_JSON_MOST, &p->limit);
+    RBE_TRY(rbe_unpack_number(u, "limit", 1, RBE_JSON_MOST, &p->limit));
+    if (p->limit >= values && p->limit - values < geometry->group &&
+        rbe_seed_suffices(geometry->grid_rows * geometry->block, geometry->grid_cols * geometry->block, p->limit))
+        return RBE_OK;
+    return rbe_unpack_fail(u, "limit: %zu does not fit the matrix and its %zu values", p->limit, values);
 }
 
-static rbe_status draw(rbe_unpack *u, rbe_blocks *b, const pattern *p, rbe_part values) {
+rbe_status rbe_unpack_draw(const rbe_unpack *u, rbe_blocks *b, const rbe_pattern *p, const char *tensor,
+                           size_t values) {
     RBE_TRY(rbe_blocks_draw_pattern(b, p->limit, p->seed, p->rule));
-    if (b->value_count == values.info->count) return RBE_OK;
-    return rbe_unpack_fail(u, "tensor %s: expected %zu values, as limit says, found %zu", values.info->name,
-                           b->value_count, values.info->count);
+    if (b->value_count == values) return RBE_OK;
+    return rbe_unpack_fail(u, "tensor %s: expected %zu values, as limit says, found %zu", tensor, b->value_count,
+                           values);
 }
 
 /* ---- the matrix ---------------------------------------------------------------------------------------------- */
@@ -242,7 +251,7 @@ static rbe_status read_transform(rbe_unpack *u, const char *name, const rbe_tran
     return *transform ? RBE_OK : rbe_unpack_fail(u, "%s: %s", name, rbe_last_error());
 }
 
-static rbe_status read_geometry(rbe_unpack *u, size_t in, size_t out, bool has_alpha, rbe_geometry *geometry) {
+rbe_status rbe_unpack_geometry(rbe_unpack *u, size_t in, size_t out, bool has_alpha, rbe_geometry *geometry) {
     rbe_compress_options o = {.coeffs = 1, .alpha = has_alpha ? RBE_ALPHA_ON : RBE_ALPHA_OFF};
     RBE_TRY(rbe_unpack_number(u, "block", 8, 256, &o.block));
     RBE_TRY(rbe_unpack_number(u, "group", 1, RBE_JSON_MOST, &o.group));
@@ -256,13 +265,16 @@ static rbe_status read_geometry(rbe_unpack *u, size_t in, size_t out, bool has_a
     return rbe_unpack_fail(u, "group: expected at most %zu, found %zu", geometry->grid_rows, o.group);
 }
 
+void rbe_alpha_from_order(rbe_blocks *b, const float *ordered) {
+    for (size_t p = 0; p < b->grid_rows; p++)
+        for (size_t q = 0; q < b->grid_cols; q++)
+            for (size_t l = 0; l < RBE_BASIS_COUNT; l++) *rbe_block_alpha(b, p, q, l) = *ordered++;
+}
+
 static rbe_status read_alpha(rbe_unpack *u, rbe_blocks *b, rbe_part p) {
     float *ordered = NULL;
     rbe_status status = rbe_unpack_floats(u, p, NULL, &ordered);
-    const float *next = ordered;
-    for (size_t i = 0; status == RBE_OK && i < b->grid_rows; i++)
-        for (size_t q = 0; q < b->grid_cols; q++)
-            for (size_t l = 0; l < RBE_BASIS_COUNT; l++) *rbe_block_alpha(b, i, q, l) = *next++;
+    if (status == RBE_OK) rbe_alpha_from_order(b, ordered);
     rbe_free(ordered);
     return status;
 }
@@ -271,22 +283,17 @@ static rbe_status read_alpha(rbe_unpack *u, rbe_blocks *b, rbe_part p) {
 typedef struct parts {
     rbe_part values, alpha, lists, deltas;
     bool has_pattern;
-    pattern pattern;
+    rbe_pattern pattern;
 } parts;
 
-/* What a matrix and a layer that is made of it take, however little they store: the values and, at most as many,
- * columns; alphas, and a copy in another order; pointers of lists; the columns' weights while positions are drawn;
- * what transforms an image; the transforms of the blocks and the basis of the alphas (rbe_plan_new, rbe_basis_new).
- * Not counted is what is freed at once and has a bound of its own. */
-static rbe_room room_for_matrix(const rbe_geometry *geometry, const parts *p) {
+rbe_room rbe_room_for_matrix(const rbe_geometry *geometry, bool has_pattern) {
     const uint64_t block = geometry->block,
                    lists = (geometry->grid_rows + geometry->group - 1) / geometry->group * block;
     const uint64_t columns = geometry->grid_cols * block, rows = geometry->grid_rows * block;
     const uint64_t height = geometry->image_height, width = geometry->image_width;
-    uint64_t bytes =
-        8 * (uint64_t)p->values.info->count + 4 * lists + 4 * geometry->grid_cols + 8 * block * block + 16384;
+    uint64_t bytes = 4 * lists + 4 * geometry->grid_cols + 8 * block * block + 16384;
     if (geometry->has_alpha) bytes += 8 * RBE_BASIS_COUNT * geometry->grid_rows * geometry->grid_cols + 256 * block;
-    if (p->has_pattern) bytes += 20 * columns;
+    if (has_pattern) bytes += 20 * columns;
     if (height > 0) bytes += 4 * (height * height + width * width) + sizeof(rbe_image_frequency) * geometry->in;
     return (rbe_room){bytes + 12 * geometry->out,
                       sizeof(float) * (rows + columns)}; /* a bias, in two copies, and scales */
@@ -298,7 +305,7 @@ static rbe_status check_positions(rbe_unpack *u, const rbe_geometry *geometry, p
            pointers = lists + 1;
     p->lists = rbe_unpack_part(u, "lists");
     p->deltas = rbe_unpack_part(u, "deltas");
-    p->has_pattern = cJSON_GetObjectItemCaseSensitive(u->json, "seed") != NULL;
+    p->has_pattern = rbe_unpack_has_pattern(u);
     if ((p->lists.info != NULL) + (p->deltas.info != NULL) + p->has_pattern != 1)
         return rbe_unpack_fail(u, "expected one of: tensor %s.lists, tensor %s.deltas, a seed", u->owner.name,
                                u->owner.name);
@@ -309,12 +316,7 @@ static rbe_status check_positions(rbe_unpack *u, const rbe_geometry *geometry, p
         return rbe_unpack_fail(u, "tensor %s: expected the code of %zu lists in %zu bytes", p->deltas.info->name, lists,
                                p->deltas.info->count);
     }
-    RBE_TRY(read_pattern(u, &p->pattern));
-    size_t limit = p->pattern.limit, count = p->values.info->count;
-    if (limit >= count && limit - count < geometry->group &&
-        rbe_seed_suffices(geometry->grid_rows * geometry->block, geometry->grid_cols * geometry->block, limit))
-        return RBE_OK;
-    return rbe_unpack_fail(u, "limit: %zu does not fit the matrix and its %zu values", limit, count);
+    return rbe_unpack_pattern(u, geometry, p->values.info->count, &p->pattern);
 }
 
 static rbe_status fill_blocks(rbe_unpack *u, rbe_blocks *b, const parts *p) {
@@ -323,7 +325,7 @@ static rbe_status fill_blocks(rbe_unpack *u, rbe_blocks *b, const parts *p) {
     else if (p->deltas.info)
         RBE_TRY(read_deltas(u, b, p->deltas, p->values));
     else
-        RBE_TRY(draw(u, b, &p->pattern, p->values));
+        RBE_TRY(rbe_unpack_draw(u, b, &p->pattern, p->values.info->name, p->values.info->count));
     const rbe_rows rows = rbe_rows_of_blocks(b);
     RBE_TRY(rbe_unpack_values(u, p->values, &rows, b->values));
     return b->alpha ? read_alpha(u, b, p->alpha) : RBE_OK;
@@ -332,12 +334,14 @@ static rbe_status fill_blocks(rbe_unpack *u, rbe_blocks *b, const parts *p) {
 static rbe_status read_blocks(rbe_unpack *u, size_t in, size_t out, rbe_blocks **blocks) {
     parts p = {.values = rbe_unpack_part(u, "values"), .alpha = rbe_unpack_part(u, "alpha")};
     rbe_geometry geometry;
-    RBE_TRY(read_geometry(u, in, out, p.alpha.info != NULL, &geometry));
+    RBE_TRY(rbe_unpack_geometry(u, in, out, p.alpha.info != NULL, &geometry));
     const size_t alphas[3] = {geometry.grid_rows, geometry.grid_cols, RBE_BASIS_COUNT};
     if (p.alpha.info) RBE_TRY(rbe_unpack_shape(u, "alpha", p.alpha, 3, alphas));
     RBE_TRY(rbe_unpack_shape(u, "values", p.values, 1, p.values.info ? &p.values.info->count : NULL));
     RBE_TRY(check_positions(u, &geometry, &p));
-    RBE_TRY(rbe_unpack_take(u, room_for_matrix(&geometry, &p)));
+    rbe_room room = rbe_room_for_matrix(&geometry, p.has_pattern);
+    room.content += 8 * (uint64_t)p.values.info->count; /* values and, at most as many, columns */
+    RBE_TRY(rbe_unpack_take(u, room));
     *blocks = rbe_blocks_new(&geometry);
     return *blocks ? fill_blocks(u, *blocks, &p) : RBE_INSUFFICIENT_MEMORY;
 }

@@ -66,14 +66,17 @@ rbe_status rbe_pack_floats(rbe_pack *pack, rbe_owner owner, const char *part, rb
     return done == count ? RBE_OK : rbe_pack_bad_value(pack, values, done, rbe_dtype_name(dtype));
 }
 
-/* In the order p, q, l. */
-static rbe_status append_alpha(rbe_pack *pack, rbe_owner owner, rbe_store store, const rbe_blocks *b) {
-    const size_t shape[3] = {b->grid_rows, b->grid_cols, RBE_BASIS_COUNT};
-    float *ordered = rbe_alloc(shape[0] * shape[1] * shape[2], sizeof *ordered), *next = ordered;
-    if (!ordered) return RBE_INSUFFICIENT_MEMORY;
+void rbe_alpha_in_order(const rbe_blocks *b, float *ordered) {
     for (size_t p = 0; p < b->grid_rows; p++)
         for (size_t q = 0; q < b->grid_cols; q++)
-            for (size_t l = 0; l < RBE_BASIS_COUNT; l++) *next++ = *rbe_block_alpha(b, p, q, l);
+            for (size_t l = 0; l < RBE_BASIS_COUNT; l++) *ordered++ = *rbe_block_alpha(b, p, q, l);
+}
+
+static rbe_status append_alpha(rbe_pack *pack, rbe_owner owner, rbe_store store, const rbe_blocks *b) {
+    const size_t shape[3] = {b->grid_rows, b->grid_cols, RBE_BASIS_COUNT};
+    float *ordered = rbe_alloc(shape[0] * shape[1] * shape[2], sizeof *ordered);
+    if (!ordered) return RBE_INSUFFICIENT_MEMORY;
+    rbe_alpha_in_order(b, ordered);
     rbe_status status = rbe_pack_floats(pack, owner, "alpha", rbe_plain_dtype(store), 3, shape, ordered);
     rbe_free(ordered);
     return status;
@@ -98,21 +101,6 @@ static rbe_status append_deltas(rbe_pack *pack, rbe_owner owner, const rbe_block
     return RBE_OK;
 }
 
-static rbe_status append_positions(rbe_pack *pack, rbe_owner owner, const rbe_blocks *b, rbe_store_positions store,
-                                   cJSON *json) {
-    if (store == RBE_POSITIONS_PLAIN) return append_plain(pack, owner, b);
-    bool seed = b->drawn && rbe_seed_suffices(b->grid_rows * b->block, b->grid_cols * b->block, b->drawn_limit);
-    if (store == RBE_POSITIONS_SEED && !seed)
-        return rbe_fail(RBE_INVALID_ARGUMENT, "%s %s: its positions have no seed to be stored as", owner.kind,
-                        owner.name);
-    if (store == RBE_POSITIONS_DELTA || !seed) return append_deltas(pack, owner, b);
-    char text[24];
-    snprintf(text, sizeof text, "%llu", (unsigned long long)b->drawn_seed);
-    bool whole = cJSON_AddStringToObject(json, "seed", text) && rbe_add_number(json, "limit", b->drawn_limit);
-    if (b->drawn_rule != RBE_PATTERN_BY_PLACE) whole = whole && rbe_add_number(json, "pattern", b->drawn_rule);
-    return whole ? RBE_OK : rbe_no_description(owner);
-}
-
 /* ---- the matrix ---------------------------------------------------------------------------------------------- */
 
 /* What is 0 for most layers is left out. */
@@ -127,12 +115,37 @@ static bool describe_geometry(const rbe_blocks_info *info, cJSON *json) {
     return whole;
 }
 
-rbe_status rbe_pack_blocks(rbe_pack *pack, rbe_owner owner, const rbe_blocks *b, const rbe_save_options *options,
-                           cJSON *json) {
+/* Whether positions are to be stored as what draws them again; then appends that to the description. */
+static rbe_status describe_pattern(rbe_owner owner, const rbe_blocks *b, rbe_store_positions store, cJSON *json,
+                                   bool *drawn) {
+    const bool seed = b->drawn && rbe_seed_suffices(b->grid_rows * b->block, b->grid_cols * b->block, b->drawn_limit);
+    if (store == RBE_POSITIONS_SEED && !seed)
+        return rbe_fail(RBE_INVALID_ARGUMENT, "%s %s: its positions have no seed to be stored as", owner.kind,
+                        owner.name);
+    *drawn = seed && store != RBE_POSITIONS_PLAIN && store != RBE_POSITIONS_DELTA;
+    if (!*drawn) return RBE_OK;
+    char text[24];
+    snprintf(text, sizeof text, "%llu", (unsigned long long)b->drawn_seed);
+    bool whole = cJSON_AddStringToObject(json, "seed", text) && rbe_add_number(json, "limit", b->drawn_limit);
+    if (b->drawn_rule != RBE_PATTERN_BY_PLACE) whole = whole && rbe_add_number(json, "pattern", b->drawn_rule);
+    return whole ? RBE_OK : rbe_no_description(owner);
+}
+
+rbe_status rbe_describe_blocks(rbe_owner owner, const rbe_blocks *b, rbe_store_positions positions, cJSON *json,
+                               bool *drawn) {
     const rbe_blocks_info info = rbe_blocks_describe(b);
     if (!describe_geometry(&info, json)) return rbe_no_description(owner);
+    return describe_pattern(owner, b, positions, json, drawn);
+}
+
+rbe_status rbe_pack_blocks(rbe_pack *pack, rbe_owner owner, const rbe_blocks *b, const rbe_save_options *options,
+                           cJSON *json) {
+    bool drawn;
+    RBE_TRY(rbe_describe_blocks(owner, b, options->positions, json, &drawn));
     const rbe_rows rows = rbe_rows_of_blocks(b);
-    RBE_TRY(append_positions(pack, owner, b, options->positions, json));
+    if (!drawn)
+        RBE_TRY(options->positions == RBE_POSITIONS_PLAIN ? append_plain(pack, owner, b)
+                                                          : append_deltas(pack, owner, b));
     RBE_TRY(rbe_pack_values(pack, owner, "values", options->store, 1, &b->value_count, b->values, &rows));
     return b->alpha ? append_alpha(pack, owner, options->store, b) : RBE_OK;
 }

@@ -34,6 +34,7 @@ typedef struct rbe_tree {
     size_t depth;                        /* number of the innermost one */
     rbe_run *runs;                       /* layers that are complete; freed by the caller */
     size_t run_count, run_capacity;
+    size_t packed_count; /* layers whose values are packed, packed.h */
 } rbe_tree;
 
 /* Makes the layer that `unpack` describes, and adds it to the innermost container. */

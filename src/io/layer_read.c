@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
-#include "io/layer_code.h"
+#include "io/packed.h"
 
 /* ---- options ------------------------------------------------------------------------------------------------- */
 
@@ -36,21 +36,31 @@ static const char *read_text(rbe_reader *self, const char *name) {
 
 /* Looks without taking: what is taken is the parameter's, later. */
 static size_t read_values(const rbe_reader *self, const char *part) {
-    rbe_part found = rbe_unpack_find(((const json_reader *)self)->u, part);
+    const rbe_unpack *u = ((const json_reader *)self)->u;
+    if (u->packed) {
+        const rbe_packed_part *packed = rbe_packed_find(u->packed, part);
+        return packed ? rbe_packed_count(packed) : 0;
+    }
+    rbe_part found = rbe_unpack_find(u, part);
     return found.info ? found.info->count : 0;
 }
 
+/* What a matrix takes: a packed one, values and steps of its rows; another, twice as much. */
 static rbe_status read_matrix(rbe_reader *self, const char *part, size_t rows, size_t columns) {
     rbe_unpack *u = ((json_reader *)self)->u;
     const size_t shape[2] = {rows, columns};
-    RBE_TRY(rbe_unpack_shape(u, part, rbe_unpack_find(u, part), 2, shape));
-    return rbe_unpack_take(
-        u, (rbe_room){2 * sizeof(float) * ((uint64_t)columns + 2) * rows, sizeof(float) * ((uint64_t)rows + columns)});
+    const uint64_t bytes = sizeof(float) * ((uint64_t)columns + 2) * rows, copies = u->packed ? 1 : 2;
+    if (u->packed)
+        RBE_TRY(rbe_unpack_packed_shape(u, part, rows, (uint64_t)rows * columns));
+    else
+        RBE_TRY(rbe_unpack_shape(u, part, rbe_unpack_find(u, part), 2, shape));
+    return rbe_unpack_take(u, (rbe_room){copies * bytes, sizeof(float) * ((uint64_t)rows + columns)});
 }
 
 static rbe_status read_blocks(rbe_reader *self, size_t in, size_t out, rbe_blocks **blocks) {
+    rbe_unpack *u = ((json_reader *)self)->u;
     *blocks = NULL;
-    return rbe_unpack_blocks(((json_reader *)self)->u, in, out, blocks);
+    return u->packed ? rbe_unpack_packed_blocks(u, in, out, blocks) : rbe_unpack_blocks(u, in, out, blocks);
 }
 
 static rbe_status read_fail(const rbe_reader *self, rbe_status status, const char *text) {
@@ -77,12 +87,21 @@ static rbe_status fill_param(rbe_unpack *u, rbe_param *param) {
     return rbe_unpack_values(u, p, &rows, param->value);
 }
 
+static rbe_status fill_packed(rbe_unpack *u, const rbe_layer *layer, const rbe_param *param) {
+    const rbe_rows rows = rbe_param_rows(layer, param);
+    return rbe_unpack_packed_values(u, param->part, param->rows, param->count, &rows, param->value);
+}
+
 static rbe_status fill_params(rbe_unpack *u, rbe_layer *layer) {
     const rbe_blocks *blocks = layer->type->blocks ? layer->type->blocks(layer) : NULL;
     for (size_t n = 0; n < layer->param_count; n++) {
         rbe_param *param = &layer->params[n];
-        if (!rbe_param_is_of_matrix(param, blocks)) RBE_TRY(fill_param(u, param));
+        if (!rbe_param_is_of_matrix(param, blocks))
+            RBE_TRY(u->packed ? fill_packed(u, layer, param) : fill_param(u, param));
     }
+    if (!u->packed) return RBE_OK;
+    RBE_TRY(rbe_unpack_packed_end(u));
+    for (size_t n = 0; n < layer->param_count; n++) layer->params[n].bits = (unsigned)u->packed->parts[n].bits;
     return RBE_OK;
 }
 
@@ -95,8 +114,8 @@ static const char *name_of(rbe_unpack *u) {
     return NULL;
 }
 
-/* A layer without what is inside it. */
-static rbe_status make_layer(rbe_unpack *u, const char *kind, rbe_layer **made) {
+/* A layer without what is inside it; its tensor is open if it has one of packed values. */
+static rbe_status make_from(rbe_unpack *u, const char *kind, rbe_layer **made) {
     const rbe_layer_type *type = rbe_layer_type_of(kind);
     if (!type) return rbe_unpack_fail(u, "its kind, %.40s, is unknown", kind);
     const char *name = type->role != RBE_OPERATION ? name_of(u) : "";
@@ -112,6 +131,16 @@ static rbe_status make_layer(rbe_unpack *u, const char *kind, rbe_layer **made) 
     }
     *made = layer;
     return RBE_OK;
+}
+
+static rbe_status make_layer(rbe_unpack *u, rbe_tree *tree, const char *kind, rbe_layer **made) {
+    rbe_packed packed;
+    rbe_status status = rbe_unpack_packed_open(u, &packed);
+    if (status == RBE_OK) status = make_from(u, kind, made);
+    if (u->packed) tree->packed_count++;
+    u->packed = NULL;
+    rbe_packed_free(&packed);
+    return status;
 }
 
 /* The layer at the end of a way, "3.0", or NULL: a layer that is complete, which none is that holds the place where the
@@ -204,7 +233,7 @@ static rbe_status add_new(rbe_unpack *u, rbe_tree *tree, const char *kind) {
     const uint64_t times = u->times, room = u->room->sample;
     RBE_TRY(rbe_unpack_take(u, (rbe_room){LAYER_BYTES, RUN_BYTES}));
     rbe_layer *layer = NULL;
-    RBE_TRY(make_layer(u, kind, &layer));
+    RBE_TRY(make_layer(u, tree, kind, &layer));
     rbe_status status = add_children(u, tree, layer);
     if (status == RBE_OK) status = note_run(tree, layer, (room - u->room->sample) / times);
     if (status == RBE_OK) return adopt(u, tree->open[tree->depth], layer);

@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
-#include "io/layer_code.h"
+#include "io/packed.h"
 
 /* ---- options ------------------------------------------------------------------------------------------------- */
 
@@ -57,6 +57,16 @@ static rbe_status pack_param(rbe_pack *pack, rbe_owner owner, const rbe_param *p
     const size_t shape[2] = {param->rows, param->count / param->rows};
     const rbe_rows rows = {.count = shape[0], .width = shape[1]};
     return rbe_pack_values(pack, owner, param->part, store, 2, shape, param->value, &rows);
+}
+
+static rbe_status pack_params(rbe_pack *pack, rbe_owner owner, const rbe_layer *layer, const rbe_save_options *options,
+                              cJSON *json) {
+    const rbe_blocks *blocks = layer->type->blocks ? layer->type->blocks(layer) : NULL;
+    if (blocks) RBE_TRY(rbe_pack_blocks(pack, owner, blocks, options, json));
+    for (size_t n = 0; n < layer->param_count; n++)
+        if (!rbe_param_is_of_matrix(&layer->params[n], blocks))
+            RBE_TRY(pack_param(pack, owner, &layer->params[n], options->store));
+    return RBE_OK;
 }
 
 /* ---- the tree ------------------------------------------------------------------------------------------------ */
@@ -129,11 +139,8 @@ rbe_status rbe_pack_layer(rbe_pack *pack, rbe_owner owner, const rbe_layer *laye
         return whole ? RBE_OK : rbe_no_description(owner);
     }
     if (layer->places > 1) RBE_TRY(note_place(pack, layer, owner.name));
-    const rbe_blocks *blocks = layer->type->blocks ? layer->type->blocks(layer) : NULL;
     RBE_TRY(describe(owner, layer, json));
-    if (blocks) RBE_TRY(rbe_pack_blocks(pack, owner, blocks, options, json));
-    for (size_t n = 0; n < layer->param_count; n++)
-        if (!rbe_param_is_of_matrix(&layer->params[n], blocks))
-            RBE_TRY(pack_param(pack, owner, &layer->params[n], options->store));
+    RBE_TRY(rbe_layer_has_bits(layer) ? rbe_pack_packed(pack, owner, layer, options->positions, json)
+                                      : pack_params(pack, owner, layer, options, json));
     return layer->type->role == RBE_CONTAINER ? pack_children(pack, owner, layer, depth, options, json) : RBE_OK;
 }

@@ -150,7 +150,7 @@ rbe_status rbe_tensor_file_read_blocks(const rbe_tensor_file *file, const char *
     if (blocks) *blocks = NULL;
     if (!file || !name || !blocks)
         return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_tensor_file_read_blocks: a pointer is NULL");
-    RBE_TRY(rbe_check_format(file, FORMAT_NAME));
+    RBE_TRY(rbe_check_format(file, FORMAT_NAME, false));
     char *key = key_of(name);
     if (!key) return RBE_INSUFFICIENT_MEMORY;
     const char *text = rbe_tensor_file_metadata(file, key);

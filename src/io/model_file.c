@@ -58,8 +58,9 @@ static rbe_status take_apart(const rbe_model *model, const rbe_save_options *opt
     RBE_TRY(rbe_pack_new(&p->pack, rbe_layer_parts(model->root)));
     RBE_TRY(describe_stages(&p->pack, model->root, o, &p->stages));
     rbe_order_tensors(p->pack.tensors, p->pack.count);
-    const rbe_metadata own[] = {
-        {RBE_FORMAT_KEY, FORMAT_NAME}, {RBE_VERSION_KEY, RBE_VERSION_TEXT}, {STAGES_KEY, p->stages}};
+    const rbe_metadata own[] = {{RBE_FORMAT_KEY, FORMAT_NAME},
+                                {RBE_VERSION_KEY, p->pack.has_packed ? RBE_PACKED_VERSION_TEXT : RBE_VERSION_TEXT},
+                                {STAGES_KEY, p->stages}};
     return rbe_metadata_pack(model, own, 3, &p->metadata, &p->metadata_count);
 }
 
@@ -109,11 +110,15 @@ static rbe_status add_stages(rbe_model *model, const rbe_tensor_file *file, cons
         if (status != RBE_OK) break;
     }
     rbe_free(tree.runs);
+    if (status == RBE_OK && rbe_may_be_packed(file) && tree.packed_count == 0)
+        return rbe_fail(RBE_BAD_FORMAT,
+                        "%s: of version " RBE_PACKED_VERSION_TEXT " of the format, but nothing is packed",
+                        file->source.name);
     return status == RBE_OK ? check_used(file, used) : status;
 }
 
 static rbe_status read_model(rbe_model *model, const rbe_tensor_file *file) {
-    RBE_TRY(rbe_check_format(file, FORMAT_NAME));
+    RBE_TRY(rbe_check_format(file, FORMAT_NAME, true));
     const char *text = rbe_tensor_file_metadata(file, STAGES_KEY);
     cJSON *stages;
     RBE_TRY(rbe_json_parse(&stages, text ? text : "", text ? strlen(text) : 0, RBE_STAGES_DEPTH, file->source.name,

@@ -182,7 +182,7 @@ static rbe_status parse(const loading *l, const char *key, cJSON **json) {
 }
 
 static rbe_status read_texts(loading *l) {
-    RBE_TRY(rbe_check_format(l->file, FORMAT_NAME));
+    RBE_TRY(rbe_check_format(l->file, FORMAT_NAME, false));
     RBE_TRY(parse(l, LAYERS_KEY, &l->layers));
     RBE_TRY(parse(l, BESIDE_KEY, &l->beside));
     RBE_TRY(parse(l, STATES_KEY, &l->states));

@@ -109,6 +109,7 @@ static rbe_status pack_param(rbe_pack *pack, rbe_owner owner, const char *number
     RBE_TRY(rbe_write_number(&state.base, "optimiser", rbe_optim_has(list->optim, param)));
     RBE_TRY(rbe_write_number(&state.base, "frozen", param->frozen));
     RBE_TRY(rbe_write_number(&state.base, "decays", param->decays));
+    RBE_TRY(rbe_write_number(&state.base, "bits", param->bits));
     RBE_TRY(rbe_write_number(&state.base, "lr_scale", (double)param->lr_scale));
     RBE_TRY(rbe_write_number(&state.base, "rate", (double)param->rate));
     if (!rbe_param_is_of_matrix(param, blocks)) {
@@ -260,6 +261,7 @@ static rbe_status read_param(rbe_unpack *u, const char *number, const rbe_param_
     RBE_TRY(rbe_read_same_number(reader, "optimiser", rbe_optim_has(list->optim, param)));
     RBE_TRY(rbe_read_number(reader, "frozen", 0, 1, &frozen));
     RBE_TRY(rbe_read_same_number(reader, "decays", param->decays));
+    RBE_TRY(rbe_read_same_number(reader, "bits", param->bits));
     RBE_TRY(rbe_read_number(reader, "lr_scale", -HUGE_VAL, HUGE_VAL, &p->lr_scale));
     RBE_TRY(rbe_read_number(reader, "rate", -HUGE_VAL, HUGE_VAL, &p->rate));
     p->frozen = frozen != 0.0;

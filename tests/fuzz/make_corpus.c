@@ -48,6 +48,13 @@ static void make_models(void) {
                     .name = "w", .blocks = rbe_linear_blocks(rbe_model_layer(model, 0)), .save = options};
                 require(rbe_tensor_file_save(path_of("model", number++), &matrix, 1, NULL, 0, true) == RBE_OK);
             }
+        for (unsigned bits = 2; bits <= 8; bits += 3) {
+            rbe_layer *layer;
+            const rbe_save_options options = {.positions = bits == 5 ? RBE_POSITIONS_SEED : RBE_POSITIONS_DELTA};
+            for (size_t k = 0; (layer = rbe_model_layer(model, k)); k++)
+                require(rbe_layer_set_bits(layer, bits) == RBE_OK);
+            require(rbe_model_save(model, path_of("model", number++), &options) == RBE_OK);
+        }
         rbe_model_free(model);
     }
     const double wide[3] = {1, 2, 3};
