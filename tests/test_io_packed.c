@@ -290,13 +290,13 @@ START_TEST(two_bits_are_read) {
         rbe_model_add(model, rbe_linear_new(66000, 30, &(rbe_linear_options){.block = 8, .ratio = 4, .group = 1}));
     give_bits(model, 2, 1);
     bytes b = saved(model, RBE_STORE_F32, RBE_POSITIONS_SMALLEST);
-    if (_i > 0) rbe_set_max_read_bytes(32 * b.count);
+    if (_i > 0) rbe_set_max_read_bytes(128 * b.count);
     rbe_model_free(model);
     const size_t before = rbe_memory().current;
     rbe_memory_reset_peak();
     model = load_bytes(b);
     ck_assert_msg(model != NULL, "%zu bytes: %s", b.count, rbe_last_error());
-    ck_assert_uint_le(rbe_memory().peak - before, 32 * b.count + EXTRA);
+    ck_assert_uint_le(rbe_memory().peak - before, 128 * b.count + EXTRA);
     rbe_model_free(model);
     rbe_set_max_read_bytes(0);
     free(b.data);
