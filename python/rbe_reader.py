@@ -258,13 +258,13 @@ class Bits:
 def arithmetic(bits, width, count):
     """Numbers of `width` bits."""
     half, quarter = 1 << 31, 1 << 30
-    chances, low, high, start = [[1 << 15, 0] for _ in range(16)], 0, (1 << 32) - 1, bits.at
+    chances, low, high, start = [[1 << 15, 0] for _ in range(64)], 0, (1 << 32) - 1, bits.at
     bits.bits += [0] * 32  # a reader looks ahead
     ahead, numbers, doublings = bits.take(32), [], 0
     for _ in range(count):
         found = 1
         for n in range(width):
-            p, k = chance = chances[found] if n < 4 else [1 << 15, 0]
+            p, k = chance = chances[found] if n < 6 else [1 << 15, 0]
             split = low + ((high - low + 1) * p >> 16)
             bit = int(ahead < split)
             low, high = (low, split - 1) if bit else (split, high)

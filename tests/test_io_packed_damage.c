@@ -115,6 +115,7 @@ typedef struct forged {
     int numbers[3];
     int long_code;          /* of the distance of this number, though it has a short one; -1: none */
     uint64_t ones;          /* in the place of all behind the table */
+    bool other_end;         /* of the values */
     uint64_t padding, more; /* the last bits, and bytes behind them */
     size_t cut;             /* bits */
     const char *version;
@@ -192,6 +193,7 @@ static void put_values(rbe_bits *b, const forged *f) {
         }
     }
     rbe_range_end(&range);
+    if (f->other_end) b->bytes[(b->at - 1) / 8] ^= (uint8_t)(0x80 >> (b->at - 1) % 8);
 }
 
 static rbe_model *load_forged(const forged *f, const char *stages, bool positions) {
@@ -257,6 +259,7 @@ static void least_number(forged *f) { f->numbers[1] = -8; }
 static void small_row(forged *f) { f->numbers[2] = 6; }
 static void zero_row(forged *f) { f->numbers[2] = 0; }
 static void cut_short(forged *f) { f->cut = 8; }
+static void ends_otherwise(forged *f) { f->other_end = true; }
 static void padded(forged *f) { f->padding = 1; }
 static void byte_more(forged *f) { f->more = 1; }
 static void bytes_more(forged *f) { f->more = 100; }
@@ -308,6 +311,7 @@ static const struct {
     {small_row, PLACE "row 5 has a step of 0.0625, expected 0.0534668"},
     {zero_row, PLACE "row 5 has a step of 0.0625, expected 0 for its values"},
     {cut_short, "tensor 0.packed: "},
+    {ends_otherwise, PLACE "the end of its values is wrong"},
     {padded, TENSOR "the last bits are not 0"},
     {byte_more, TENSOR "bytes follow the last value"},
     {bytes_more, TENSOR "bytes follow the last value"},

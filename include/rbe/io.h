@@ -44,10 +44,10 @@ extern "C" {
  * in f16. Rounding is to the nearest, ties to even.
  *
  * None of this holds of layers that have bits (rbe_layer_set_bits): each is packed, whatever is asked for here. Its
- * values are whole numbers of so many bits times the step of their row; these, positions and steps are coded (a grown
- * layer of 4 bits takes about half of what int8 and deltas do), and a parameter of it without bits is stored as float32. What
- * is loaded has the same bits, so that saving it again gives the same file. Values that are no whole steps are rounded
- * to them, steps below 2^-126 to 0. Such a file is of version 2 of the format; older readers refuse it. */
+ * values are whole numbers of so many bits times the step of their row; these, positions and steps are coded, those
+ * that are frequent in less (a grown layer of 4 bits takes about half of what int8 and deltas do). A parameter of it
+ * without bits is stored as float32. What is loaded has the same bits, so that saving it again gives the same file.
+ * Values that are no whole steps are rounded to them, steps below 2^-126 to 0. Such a file is of version 2 of the format; older readers refuse it. */
 typedef enum rbe_store {
     RBE_STORE_F32,  /* exact */
     RBE_STORE_F16,  /* 11 bits, up to 65504 */

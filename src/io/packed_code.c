@@ -62,9 +62,9 @@ rbe_status rbe_packed_steps_code(rbe_bits *b, const rbe_rows *rows, float *steps
     return RBE_OK;
 }
 
-enum { LEARNT = 4 /* bits of a number whose chances are learnt */ };
+enum { LEARNT = 6 /* bits of a number whose chances are learnt */ };
 
-/* A whole number, 2^(width - 1) added, from its first bit on. Each of the first four has a chance of its own for all that
+/* A whole number, 2^(width - 1) added, from its first bit on. Each of the first six has a chance of its own for all that
  * may stand before it; the others are as good as even. */
 static float code_whole(rbe_range *range, rbe_chance *chances, unsigned width, float number) {
     const int middle = 1 << (width - 1);

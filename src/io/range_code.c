@@ -1,5 +1,5 @@
-/* Witten, Neal and Cleary 1987: the interval is split by the chance of a bit; when both ends agree in their first bit, that is
- * certain, and the interval doubled. While it lies around the middle the next bits are certain but for a carry.
+/* Witten, Neal and Cleary 1987: the interval is split by the chance of a bit; when both ends agree in their first bit,
+ * that is certain, and the interval is doubled. While it lies around the middle the next bits are certain but for a carry.
  */
 #include "io/range_code.h"
 
