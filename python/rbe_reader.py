@@ -255,6 +255,32 @@ class Bits:
         return numbers
 
 
+def arithmetic(bits, width, count):
+    """Numbers of `width` bits."""
+    half, quarter = 1 << 31, 1 << 30
+    chances, low, high, start = [[1 << 15, 0] for _ in range(64)], 0, (1 << 32) - 1, bits.at
+    bits.bits += [0] * 32  # a reader looks ahead
+    ahead, numbers, doublings = bits.take(32), [], 0
+    for _ in range(count):
+        found = 1
+        for n in range(width):
+            p, k = chance = chances[found] if n < 6 else [1 << 15, 0]
+            split = low + ((high - low + 1) * p >> 16)
+            bit = int(ahead < split)
+            low, high = (low, split - 1) if bit else (split, high)
+            p += ((1 << 16) - p) // (k + 2) if bit else -(p // (k + 2))
+            chance[:] = min(max(p, 32), (1 << 16) - 32), min(k + 1, 126)
+            while high < half or low >= half or (low >= quarter and high < half + quarter):
+                d = 0 if high < half else half if low >= half else quarter
+                low, high, ahead = 2 * (low - d), 2 * (high - d) + 1, 2 * (ahead - d) + bits.take(1)
+                doublings += 1
+            found = 2 * found + bit
+        numbers.append(found - (1 << width))
+    bits.at = start + doublings + 2
+    del bits.bits[-32:]
+    return numbers
+
+
 def packed_table(bits):
     """(name, bits of a value, rows, columns) of each parameter."""
 
@@ -290,8 +316,7 @@ def packed_values(bits, width, count, rows):
         return np.array([bits.take(32) for _ in range(count)], "<u4").view("<f4")
     order = list(dict.fromkeys(rows))
     steps = (np.array(bits.alike(len(order), 0x3C00, 64), "<u4") << 16).view("<f4")
-    numbers = np.array([bits.take(width) for _ in range(count)], int)
-    numbers -= (numbers >> width - 1) << width
+    numbers = np.array(arithmetic(bits, width, count), int) - (1 << width - 1)
     place = {row: n for n, row in enumerate(order)}
     return numbers.astype("f4") * steps[[place[row] for row in rows]]
 

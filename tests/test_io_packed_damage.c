@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "io/golomb_code.h"
+#include "io/range_code.h"
 #include "packed_support.h"
 #include "support.h"
 
@@ -114,6 +115,7 @@ typedef struct forged {
     int numbers[3];
     int long_code;          /* of the distance of this number, though it has a short one; -1: none */
     uint64_t ones;          /* in the place of all behind the table */
+    bool other_end;         /* of the values */
     uint64_t padding, more; /* the last bits, and bytes behind them */
     size_t cut;             /* bits */
     const char *version;
@@ -179,7 +181,19 @@ static void put_values(rbe_bits *b, const forged *f) {
         uint64_t step = f->steps[n];
         rbe_alike_code(b, &alike, UINT32_MAX, &step);
     }
-    for (size_t n = 0; n < 3; n++) put(b, (unsigned)f->bits, (uint64_t)f->numbers[n] & ((1U << f->bits) - 1));
+    rbe_chance chances[16];
+    for (size_t n = 0; n < 16; n++) chances[n] = RBE_EVEN_CHANCE;
+    rbe_range range = rbe_range_begin(b);
+    for (size_t n = 0; n < 3; n++) {
+        unsigned code = (unsigned)(f->numbers[n] + 8), before = 1;
+        for (unsigned k = 0; k < 4; k++) {
+            uint64_t bit = code >> (3 - k) & 1;
+            rbe_range_code(&range, &chances[before], &bit);
+            before = 2 * before + (unsigned)bit;
+        }
+    }
+    rbe_range_end(&range);
+    if (f->other_end) b->bytes[(b->at - 1) / 8] ^= (uint8_t)(0x80 >> (b->at - 1) % 8);
 }
 
 static rbe_model *load_forged(const forged *f, const char *stages, bool positions) {
@@ -245,6 +259,7 @@ static void least_number(forged *f) { f->numbers[1] = -8; }
 static void small_row(forged *f) { f->numbers[2] = 6; }
 static void zero_row(forged *f) { f->numbers[2] = 0; }
 static void cut_short(forged *f) { f->cut = 8; }
+static void ends_otherwise(forged *f) { f->other_end = true; }
 static void padded(forged *f) { f->padding = 1; }
 static void byte_more(forged *f) { f->more = 1; }
 static void bytes_more(forged *f) { f->more = 100; }
@@ -270,8 +285,8 @@ static const struct {
     {long_name, TENSOR "parameter 0 of its table is wrong"},
     {other_name, TENSOR "its values are missing"},
     {in_rows, TENSOR "expected values of 3 values in 0 rows, found values of 3 in 3"},
-    {many_values, TENSOR "values: 1000 values of 4 bits do not fit"},
-    {countless_values, TENSOR "values: 9007199254740991 values of 4 bits do not fit"},
+    {many_values, "tensor 0.packed: expected 3 values, as the positions say, found 1000"},
+    {countless_values, "stage 0: it takes 36028797018963964 bytes of memory, expected at most"},
     {countless_rows, TENSOR "parameter 0 of its table is wrong"},
     {fewer_values, "tensor 0.packed: expected 3 values, as the positions say, found 2"},
     {longer_list, "tensor 0.packed: expected 4 values, as the positions say, found 3"},
@@ -296,6 +311,7 @@ static const struct {
     {small_row, PLACE "row 5 has a step of 0.0625, expected 0.0534668"},
     {zero_row, PLACE "row 5 has a step of 0.0625, expected 0 for its values"},
     {cut_short, "tensor 0.packed: "},
+    {ends_otherwise, PLACE "the end of its values is wrong"},
     {padded, TENSOR "the last bits are not 0"},
     {byte_more, TENSOR "bytes follow the last value"},
     {bytes_more, TENSOR "bytes follow the last value"},

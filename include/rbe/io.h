@@ -20,7 +20,7 @@
  * Reading. A file is not trusted; what is not a regular file is an IO_ERROR at once. Sizes, offsets, types, names,
  * checksums, positions and values are checked, each before memory is taken for what it describes. The memory is bounded
  * by the file's size: the values of its header take at most 16 times as much, or 1 MiB; a model or compressed matrix 16
- * times (with packed layers 32 times), or 32 MiB, and the inputs and outputs of all its layers 16 times, or 2 MiB, for each sample when it is run,
+ * times (with packed layers 128 times), or 32 MiB, and the inputs and outputs of all its layers 16 times, or 2 MiB, for each sample when it is run,
  * those of a layer that runs several times (rbe_repeat_new, shared weights) as often. rbe_set_max_read_bytes
  * (rbe/base.h) sets another bound than each of these, and also bounds the copy of a stream. At most 1 MiB is used
  * beside them while reading. Failures are IO_ERROR (the file cannot be opened or read), BAD_FORMAT (its content; the
@@ -44,10 +44,10 @@ extern "C" {
  * in f16. Rounding is to the nearest, ties to even.
  *
  * None of this holds of layers that have bits (rbe_layer_set_bits): each is packed, whatever is asked for here. Its
- * values are whole numbers of so many bits times the step of their row, its positions and steps are coded (a grown layer
- * takes about half of what int8 and deltas do at 4 bits), and a parameter of it without bits is stored as float32. What
- * is loaded has the same bits, so that saving it again gives the same file. Values that are no whole steps are rounded
- * to them, steps below 2^-126 to 0. Such a file is of version 2 of the format; older readers refuse it. */
+ * values are whole numbers of so many bits times the step of their row; these, positions and steps are coded, those
+ * that are frequent in less (a grown layer of 4 bits takes about half of what int8 and deltas do). A parameter of it
+ * without bits is stored as float32. What is loaded has the same bits, so that saving it again gives the same file.
+ * Values that are no whole steps are rounded to them, steps below 2^-126 to 0. Such a file is of version 2 of the format; older readers refuse it. */
 typedef enum rbe_store {
     RBE_STORE_F32,  /* exact */
     RBE_STORE_F16,  /* 11 bits, up to 65504 */

@@ -42,9 +42,9 @@ rbe_status rbe_unpack_fail(const rbe_unpack *u, const char *format, ...) {
     return rbe_fail(RBE_BAD_FORMAT, "%s: %s %s: %s", u->file->source.name, u->owner.kind, u->owner.name, text);
 }
 
-/* Of a packed layer, a value of two bits becomes a float, and each value may have a column. */
+/* Of a packed layer, values of two bits and less become floats, and each may have a column. */
 rbe_room rbe_room_of(const rbe_tensor_file *file) {
-    return (rbe_room){rbe_input_room(file->source.bytes, rbe_may_be_packed(file) ? 32 : 16, (uint64_t)1 << 25),
+    return (rbe_room){rbe_input_room(file->source.bytes, rbe_may_be_packed(file) ? 128 : 16, (uint64_t)1 << 25),
                       rbe_input_room(file->source.bytes, 16, (uint64_t)1 << 21)};
 }
 

@@ -5,6 +5,7 @@
 #include "base/bfloat.h"
 #include "io/golomb_code.h"
 #include "io/packed.h"
+#include "io/range_code.h"
 
 /* ---- the table ----------------------------------------------------------------------------------------------- */
 
@@ -61,22 +62,35 @@ rbe_status rbe_packed_steps_code(rbe_bits *b, const rbe_rows *rows, float *steps
     return RBE_OK;
 }
 
-/* A whole number in two's complement. */
-static float code_whole(rbe_bits *b, unsigned width, float number) {
-    uint64_t code = (uint64_t)(int64_t)number & (((uint64_t)1 << width) - 1);
-    rbe_bits_code(b, width, &code);
-    return (float)((int64_t)code - (code >> (width - 1) ? (int64_t)1 << width : 0));
+enum { LEARNT = 6 /* bits of a number whose chances are learnt */ };
+
+/* A whole number, 2^(width - 1) added, from its first bit on. Each of the first six has a chance of its own for all that
+ * may stand before it; the others are as good as even. */
+static float code_whole(rbe_range *range, rbe_chance *chances, unsigned width, float number) {
+    const int middle = 1 << (width - 1);
+    const unsigned code = (unsigned)(middle + (int)number);
+    unsigned found = 1; /* the bits so far, with a 1 before them */
+    for (unsigned n = 0; n < width; n++) {
+        rbe_chance even = RBE_EVEN_CHANCE;
+        uint64_t bit = code >> (width - 1 - n) & 1;
+        rbe_range_code(range, n < LEARNT ? &chances[found] : &even, &bit);
+        found = 2 * found + (unsigned)bit;
+    }
+    return (float)((int)found - 3 * middle); /* 2 middle is the 1 before them */
 }
 
 rbe_status rbe_packed_numbers_code(rbe_bits *b, const rbe_rows *rows, unsigned width, const float *steps,
                                    float *numbers, const char *name, const char *part) {
     const float most = (float)rbe_most_steps(width);
+    rbe_chance chances[1 << LEARNT];
+    for (size_t n = 0; n < sizeof chances / sizeof *chances; n++) chances[n] = RBE_EVEN_CHANCE;
+    rbe_range range = rbe_range_begin(b);
     size_t at = 0;
     for (size_t n = 0; n < rbe_row_run_count(rows); n++) {
         const rbe_row_run r = rbe_row_run_at(rows, n);
         for (size_t e = 0; e < r.entries; e++)
             for (size_t m = 0; m < r.members; m++, at++) {
-                const float number = code_whole(b, width, b->reads ? 0.0f : numbers[at]);
+                const float number = code_whole(&range, chances, width, b->reads ? 0.0f : numbers[at]);
                 const float limit = steps[r.first + m * r.step] > 0.0f ? most : 0.0f;
                 if (fabsf(number) > limit)
                     return rbe_fail(RBE_BAD_FORMAT, "%s: %s: value %zu is %g steps, expected at most %g", name, part,
@@ -84,8 +98,8 @@ rbe_status rbe_packed_numbers_code(rbe_bits *b, const rbe_rows *rows, unsigned w
                 if (b->reads) numbers[at] = number;
             }
     }
-    if (rbe_bits_over(b)) return rbe_fail(RBE_BAD_FORMAT, "%s: %s: it ends within the values", name, part);
-    return RBE_OK;
+    if (rbe_range_end(&range) && !rbe_bits_over(b)) return RBE_OK;
+    return rbe_fail(RBE_BAD_FORMAT, "%s: %s: the end of its values is wrong", name, part);
 }
 
 void rbe_packed_floats_code(rbe_bits *b, float *values, size_t count) {

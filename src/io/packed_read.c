@@ -12,20 +12,13 @@
 
 /* ---- tensor and table ---------------------------------------------------------------------------------------- */
 
-/* One part after another promises values that the tensor has bits for. What is no matrix is counted here, as floats:
- * matrices are when the layer is made. */
-static rbe_status check_part(const rbe_unpack *u, const rbe_packed_part *part, uint64_t *bits) {
-    uint64_t wanted;
-    const uint64_t width = part->bits > 0 ? part->bits : 32;
-    if (__builtin_mul_overflow(width, (uint64_t)rbe_packed_count(part), &wanted) || wanted > *bits)
-        return rbe_unpack_fail(u, "tensor %s.packed: %s: %zu values of %u bits do not fit", u->owner.name, part->name,
-                               rbe_packed_count(part), (unsigned)width);
-    *bits -= wanted;
+/* What is no matrix is counted here, as floats: matrices are when the layer is made. */
+static rbe_status take_part(const rbe_unpack *u, const rbe_packed_part *part) {
     return rbe_unpack_take(u, (rbe_room){.content = part->rows > 0 ? 0 : sizeof(float) * part->columns});
 }
 
 static rbe_status read_table(const rbe_unpack *u, rbe_packed *p) {
-    uint64_t count, bits = p->bits.size;
+    uint64_t count;
     bool has_bits = false;
     rbe_bits_code(&p->bits, 8, &count);
     RBE_TRY(rbe_unpack_take(u, (rbe_room){.content = count * sizeof *p->parts}));
@@ -35,7 +28,7 @@ static rbe_status read_table(const rbe_unpack *u, rbe_packed *p) {
         rbe_packed_part *part = &p->parts[p->count];
         if (!rbe_packed_part_code(&p->bits, part))
             return rbe_unpack_fail(u, "tensor %s.packed: parameter %zu of its table is wrong", u->owner.name, p->count);
-        RBE_TRY(check_part(u, part, &bits));
+        RBE_TRY(take_part(u, part));
         has_bits = has_bits || part->bits > 0;
     }
     return has_bits ? RBE_OK : rbe_unpack_fail(u, "tensor %s.packed: no parameter has bits", u->owner.name);

@@ -8,7 +8,7 @@
 
 /* The contract of rbe/io.h: what the header describes, what that is, and what is used beside. */
 static size_t most_memory(size_t size) {
-    const size_t content = 32 * size > (size_t)1 << 25 ? 32 * size : (size_t)1 << 25; /* of packed layers */
+    const size_t content = 128 * size > (size_t)1 << 25 ? 128 * size : (size_t)1 << 25; /* of packed layers */
     return (size_t)rbe_file_room(size) + content + ((size_t)1 << 20);
 }
 
