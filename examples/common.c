@@ -14,7 +14,7 @@
 
 #include "openblas.h"
 
-enum { MAX_OPTIONS = 40, HELP_COLUMN = 28, LONG = 256 /* getopt's code of option n is LONG + n */ };
+enum { MAX_OPTIONS = 50, HELP_COLUMN = 28, LONG = 256 /* getopt's code of option n is LONG + n */ };
 
 static const char *program = "example";
 static const char *given[MAX_OPTIONS]; /* names of the options that the command line has, NULL for the others */

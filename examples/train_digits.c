@@ -82,7 +82,6 @@ static settings read_settings(int argc, char **argv) {
     s.augment.seed = r->seed;
     recipe_check(r);
     resume_check(&s.resume);
-    if (s.budget > 0 && !example_given("store")) s.store_name = "int8";
     rbe_store_named(s.store_name, &s.store);
     return s;
 }
@@ -95,8 +94,9 @@ static void print_choices(const settings *s) {
     if (!example_given("hidden")) printf(" --hidden %zu", r->hidden.value[0]);
     if (r->grow) printf(" --growth");
     if (r->image) printf(" --image");
-    printf(" --group %zu --dropout %g --epochs %zu --lr %g --store %s\n", r->group, r->dropout, r->epochs, r->lr,
-           s->store_name);
+    if (r->bits > 0) printf(" --bits %zu", r->bits);
+    if (r->head_bits > 0) printf(" --head-bits %zu", r->head_bits);
+    printf(" --group %zu --dropout %g --epochs %zu --lr %g\n", r->group, r->dropout, r->epochs, r->lr);
 }
 
 /* ---- what it costs ------------------------------------------------------------------------------------------- */
@@ -120,7 +120,10 @@ static void print_table(const settings *s, const report *r) {
     if (r->trimmed > 0) printf("  (%zu pruned after training, for the budget)", r->trimmed);
     printf("\n%-20s %s  (dense: %s, this is %s)\n", "bytes", example_number(r->cost.bytes, a),
            example_number(r->cost.dense_bytes, b), example_smaller(r->cost.bytes, r->cost.dense_bytes, c));
-    printf("%-20s %s  (%s)\n", "bytes of the file", example_number(r->stored.bytes, a), s->store_name);
+    printf("%-20s %s  (", "bytes of the file", example_number(r->stored.bytes, a));
+    if (s->recipe.bits > 0) printf("%zu bits, ", s->recipe.bits);
+    if (s->recipe.head_bits > 0) printf("%zu in the last layer, ", s->recipe.head_bits);
+    printf("%s)\n", s->recipe.bits > 0 && s->recipe.head_bits > 0 ? "everything packed" : s->store_name);
     printf("%-20s %.3f\n", "seconds per epoch", r->fit.seconds_per_epoch);
     printf("%-20s %.2f MB  (without the data)\n", "peak memory", megabytes(r->peak));
 }
