@@ -782,11 +782,11 @@ expect "it is the model" 0 '^fc1 .* 0\.0000  *inf$' \
     "$inspect" "$work/int8/model.safetensors" --against "$work/int8.safetensors"
 
 expect "a budget alone" 0 \
-    '^for 16,113 bytes: --hidden 320 --growth --image --group 4 --dropout 0.1 --epochs 1 --lr 0.006 --store int8$' \
+    '^for 16,113 bytes: --hidden 320 --growth --image --bits 4 --head-bits 4 --group 4 --dropout 0.1 --epochs 1 --lr 0.006$' \
     "$train" --data "$data" --threads 1 --budget 16113 --epochs 1
 expect "a large budget" 0 '^for 2,000,000 bytes: --hidden 1024 ' \
     "$train" --data "$data" --threads 1 --budget 2000000 --epochs 1
-expect "a budget and options" 0 '^for 16,113 bytes: --group 2 --dropout 0 --epochs 1 --lr 0.01 --store f16$' \
+expect "a budget and options" 0 '^for 16,113 bytes: --group 2 --dropout 0 --epochs 1 --lr 0.01$' \
     tiny --budget 16113 --no-growth --no-image --group 2 --dropout 0 --lr 0.01 --store f16
 expect "--no-growth against --growth" 2 'exclude' "$train" --growth --no-growth
 

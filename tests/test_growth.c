@@ -223,6 +223,27 @@ START_TEST(test_growth_stops) {
 }
 END_TEST
 
+static const struct {
+    size_t steps, every;
+} intervals[] = {{100, 10}, {199, 10}, {1000, 50}, {2000, 100}, {9000, 100}, {30000, 300}};
+
+enum { INTERVALS = sizeof intervals / sizeof *intervals };
+
+/* The first exchange comes in the step after the first interval. */
+START_TEST(test_growth_usual_intervals) {
+    fixture f;
+    fixture_init(&f, &usual, rbe_sgd);
+    rbe_growth *growth = rbe_growth_new(f.model, &(rbe_growth_options){.steps = intervals[_i].steps});
+    for (size_t step = 0; step <= intervals[_i].every; step++) {
+        require_ok(train_step(&f));
+        require_ok(rbe_growth_step(growth, step));
+        ck_assert_uint_eq(rbe_growth_count(growth).exchanges, step == intervals[_i].every);
+    }
+    rbe_growth_free(growth);
+    fixture_free(&f);
+}
+END_TEST
+
 START_TEST(test_growth_steps_allocate_nothing) {
     fixture f;
     fixture_init(&f, &usual, rbe_adam);
@@ -579,6 +600,7 @@ Suite *growth_suite(void) {
     tcase_add_test(growth, test_growth_with_overlap);
     tcase_add_test(growth, test_growth_repeats);
     tcase_add_test(growth, test_growth_stops);
+    tcase_add_loop_test(growth, test_growth_usual_intervals, 0, INTERVALS);
     tcase_add_test(growth, test_growth_steps_allocate_nothing);
     tcase_add_loop_test(growth, test_growth_memory_is_bounded, 0, MEMORY_CASES);
     tcase_add_test(growth, test_growth_refuses);

@@ -32,7 +32,7 @@ typedef struct rbe_growth rbe_growth;
 /* Zeros mean the defaults. */
 typedef struct rbe_growth_options {
     size_t steps;    /* of the whole training; required */
-    size_t every;    /* default 5 % of the steps, but within 10 .. 100 */
+    size_t every;    /* default 5 % of the steps, but within 10 .. 100; above 10,000 steps 1 % */
     double fraction; /* within (0, 1]; default 0.3 */
     double stop;     /* share of the steps after which positions stay; within (0, 1]; default 0.75 */
 } rbe_growth_options;

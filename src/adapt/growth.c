@@ -342,10 +342,16 @@ rbe_routine rbe_growth_routine(rbe_growth *growth) {
 /* Written so that NaN is refused. */
 static bool is_share(double x) { return x > 0.0 && x <= 1.0; }
 
+/* What has grown needs time to become worth something, but in long trainings positions need not move all the time. */
+static size_t usual_interval(size_t steps) {
+    if (steps > 10000) return steps / 100;
+    return steps < 200 ? 10 : steps > 2000 ? 100 : steps / 20;
+}
+
 static rbe_status fill_options(rbe_growth_options *o, const rbe_growth_options *given) {
     *o = given ? *given : (rbe_growth_options){0};
     if (o->steps == 0) return rbe_fail(RBE_INVALID_ARGUMENT, "growth: expected the number of training steps, found 0");
-    if (o->every == 0) o->every = o->steps < 200 ? 10 : o->steps > 2000 ? 100 : o->steps / 20;
+    if (o->every == 0) o->every = usual_interval(o->steps);
     if (o->fraction == 0.0) o->fraction = 0.3;
     if (o->stop == 0.0) o->stop = 0.75;
     if (!is_share(o->fraction))
