@@ -221,7 +221,9 @@ RBE_API rbe_layer *rbe_layer_norm_new(size_t width, float epsilon, bool no_bias,
 
 /* A vector of `width` trained values for each id below `vocabulary`: (.., places) becomes (.., places, width). Ids enter
  * as floats, in which whole numbers below 2^24 are exact: a batch of tokens does. INVALID_ARGUMENT names the first that
- * is none. Values begin as N(0, 0.02^2). */
+ * is none. Values begin as N(0, 0.02^2). A step of an optimiser goes through the whole table: averages and decay change rows
+ * that no id has chosen, too. With tens of thousands of rows that takes as long as the layers behind it
+ * (docs/performance.md). */
 RBE_API rbe_layer *rbe_embedding_new(size_t vocabulary, size_t width, uint64_t seed, const char *name);
 
 /* y = x + a trained vector for each place of a sequence, the dimension before the last; at most `places` of them
