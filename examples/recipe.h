@@ -78,7 +78,7 @@ void recipe_for_budget(recipe *r, const rbe_dataset *data, size_t bytes);
 
 /* Sets r->values to the largest number for which the model's file has at most `bytes`, everything counted. The
  * positions of a model that grows or is pruned are not known before it is trained: they are taken to be as random
- * as those it starts with. */
+ * as those it starts with, and the file of four bits or so of one that grows in an image to be 5 % smaller. */
 void recipe_fit_to_bytes(recipe *r, const rbe_dataset *data, rbe_store store, size_t bytes);
 
 /* Prunes what a file of that size has no room for after all; returns the number of values that go. */
