@@ -799,7 +799,7 @@ for options in '' '--no-growth --store f32' --no-image '--no-growth --prune-sche
     for budget in $budgets; do
         # shellcheck disable=SC2086 # several options
         expect "budget of $budget $options" 0 'test error' tiny $options --budget $budget --batch 10 --out "$work/budget"
-        check_stored "budget of $budget $options" "$work/budget" $budget
+        check_stored "budget of $budget $options" "$work/budget" "$budget"
         check "budget of $budget $options: it is used" test \
             "$(wc -c < "$work/budget/model.safetensors")" -ge $((budget * 19 / 20))
     done
