@@ -20,12 +20,12 @@
  * Reading. A file is not trusted; what is not a regular file is an IO_ERROR at once. Sizes, offsets, types, names,
  * checksums, positions and values are checked, each before memory is taken for what it describes. The memory is bounded
  * by the file's size: the values of its header take at most 16 times as much, or 1 MiB; a model or compressed matrix 16
- * times (with packed layers 128 times), or 32 MiB, and the inputs and outputs of all its layers 16 times, or 2 MiB, for each sample when it is run,
- * those of a layer that runs several times (rbe_repeat_new, shared weights) as often. rbe_set_max_read_bytes
- * (rbe/base.h) sets another bound than each of these, and also bounds the copy of a stream. At most 1 MiB is used
- * beside them while reading. Failures are IO_ERROR (the file cannot be opened or read), BAD_FORMAT (its content; the
- * text names the file, or says "memory" or "stream", the tensor and the reason) and INSUFFICIENT_MEMORY. JSON is parsed
- * by cJSON, whose temporary values come from malloc.
+ * times (with packed layers 128 times), or 32 MiB, and the inputs and outputs of all its layers 16 times, or 2 MiB, for
+ * each sample when it is run, those of a layer that runs several times (rbe_repeat_new, shared weights) as often.
+ * rbe_set_max_read_bytes (rbe/base.h) sets another bound than each of these, and also bounds the copy of a stream. At
+ * most 1 MiB is used beside them while reading. Failures are IO_ERROR (the file cannot be opened or read), BAD_FORMAT
+ * (its content; the text names the file, or says "memory" or "stream", the tensor and the reason) and
+ * INSUFFICIENT_MEMORY. JSON is parsed by cJSON, whose temporary values come from malloc.
  */
 #ifndef RBE_IO_H
 #define RBE_IO_H
@@ -44,10 +44,11 @@ extern "C" {
  * in f16. Rounding is to the nearest, ties to even.
  *
  * None of this holds of layers that have bits (rbe_layer_set_bits): each is packed, whatever is asked for here. Its
- * values are whole numbers of so many bits times the step of their row; these, positions and steps are coded, those
- * that are frequent in less (a grown layer of 4 bits takes about half of what int8 and deltas do). A parameter of it
- * without bits is stored as float32. What is loaded has the same bits, so that saving it again gives the same file.
- * Values that are no whole steps are rounded to them, steps below 2^-126 to 0. Such a file is of version 2 of the format; older readers refuse it. */
+ * values are whole numbers of so many bits times the step of their row; these, positions and steps are coded, those that
+ * are frequent in less (a grown layer of 4 bits takes about half of what int8 and deltas do). A parameter of it without
+ * bits is stored as float32. What is loaded has the same bits, so that saving it again gives the same file. Values that
+ * are no whole steps are rounded to them, steps below 2^-126 to 0. Such a file is of version 2 of the format; older
+ * readers refuse it. */
 typedef enum rbe_store {
     RBE_STORE_F32,  /* exact */
     RBE_STORE_F16,  /* 11 bits, up to 65504 */
@@ -77,11 +78,11 @@ RBE_API bool rbe_store_named(const char *name, rbe_store *store);
 
 /* Writes a model: its layers, those inside others and those of a type with `read` (rbe/extend.h) included, and the
  * operations rbe_relu, rbe_gelu, rbe_tanh, rbe_sigmoid, rbe_softmax and rbe_log_softmax; and its texts
- * (rbe_model_set_metadata). Not stored are gradients and what steers a layer's computation (batch_threshold,
- * use_cache). INVALID_ARGUMENT, naming the stage, for another operation or kind of layer, for more than 64 layers
- * around one, for bits other than 0 and 2 .. 8, and for positions that have no seed (RBE_POSITIONS_SEED; also beyond 65536 columns or below 1 position in
- * 1024), and for names and texts of more than 100 MB; NUMERICAL_INSTABILITY, naming the tensor and the index, for a
- * value that is not finite or beyond the range of the store; IO_ERROR. */
+ * (rbe_model_set_metadata). Not stored are gradients and what steers a layer's computation (batch_threshold, use_cache).
+ * INVALID_ARGUMENT, naming the stage, for another operation or kind of layer, for more than 64 layers around one, for
+ * bits other than 0 and 2 .. 8, and for positions that have no seed (RBE_POSITIONS_SEED; also beyond 65536 columns or
+ * below 1 position in 1024), and for names and texts of more than 100 MB; NUMERICAL_INSTABILITY, naming the tensor and
+ * the index, for a value that is not finite or beyond the range of the store; IO_ERROR. */
 RBE_API rbe_status rbe_model_save(const rbe_model *model, const char *path, const rbe_save_options *options);
 
 /* Reads what rbe_model_save wrote. The model is the caller's, to be freed by rbe_model_free. NULL on failure. */

@@ -18,8 +18,7 @@ enum { RBE_LEAST_BITS = 2, RBE_MOST_BITS = 8 };
 static inline int rbe_most_steps(unsigned bits) { return (1 << (bits - 1)) - 1; }
 
 /* The step of each row, bf16 numbers; 0 of a row of zeros, and where it would be below FLT_MIN. Returns the index of the
- * first value that is not finite or is
- * beyond the range, (2 - 2^-6) 2^127, or the number of values. */
+ * first value that is not finite or is beyond the range, (2 - 2^-6) 2^127, or the number of values. */
 size_t rbe_quantise_steps(const rbe_rows *rows, unsigned bits, const float *values, float *steps);
 
 /* values -> n, as floats, none of them -0. In place is allowed. */
