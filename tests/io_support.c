@@ -283,3 +283,50 @@ void assert_failed(rbe_status status, const char *word) {
     ck_assert_msg(rbe_last_status() == status && strstr(text, word), "expected %s with \"%s\", found %s: %s",
                   rbe_status_name(status), word, rbe_status_name(rbe_last_status()), text);
 }
+
+size_t assert_mutations_noticed(bytes original, rbe_model *(*load)(bytes), const char *word, int count, uint64_t seed,
+                                uint64_t stream) {
+    rbe_model *expected = load(original);
+    const size_t room = original.count + 64;
+    size_t loaded = 0;
+    bytes b = {malloc(room), 0};
+    rbe_rng *rng = rbe_rng_new(seed, stream);
+    for (int n = 0; n < count; n++) {
+        b.count = original.count;
+        memcpy(b.data, original.data, b.count);
+        mutate(&b, room, rng);
+        const bool same = b.count == original.count && memcmp(b.data, original.data, b.count) == 0;
+        rbe_model *model = load(b);
+        if (model) loaded++;
+        ck_assert_msg(!model || (same && same_models(model, expected)), "mutation %d was not noticed", n);
+        if (!model) assert_failed(RBE_BAD_FORMAT, word);
+        rbe_model_free(model);
+    }
+    rbe_rng_free(rng);
+    rbe_model_free(expected);
+    free(b.data);
+    return loaded;
+}
+
+void assert_storing_survives(rbe_model *(*make)(void), rbe_store store) {
+    bytes b = {0};
+    bool reached = true;
+    for (size_t at = 0; reached; at++) {
+        failing_allocator allocator;
+        failing_allocator_install(&allocator, 0);
+        rbe_model *model = make();
+        if (!b.data) b = saved(model, store, RBE_POSITIONS_DELTA);
+        allocator.fail_at = allocator.requests + at;
+        size_t size = 0;
+        rbe_status status = rbe_model_stored_bytes(model, NULL, &size);
+        rbe_model *again = load_bytes(b);
+        bool failed = status != RBE_OK || !again;
+        if (failed) ck_assert_int_eq(rbe_last_status(), RBE_INSUFFICIENT_MEMORY);
+        rbe_model_free(again);
+        rbe_model_free(model);
+        reached = failing_allocator_remove(&allocator);
+        ck_assert(failed == (at > 0 && reached));
+        reached = reached || at == 0;
+    }
+    free(b.data);
+}

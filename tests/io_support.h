@@ -72,6 +72,14 @@ bool same_models(const rbe_model *a, const rbe_model *b);
 /* The same of two compressed matrices. */
 bool same_matrices(const rbe_blocks *a, const rbe_blocks *b);
 
+/* `count` random changes of a model's file, one at a time: what `load` takes is the same file with the same model, and what
+ * it refuses is BAD_FORMAT with this word. Returns how many it took. */
+size_t assert_mutations_noticed(bytes original, rbe_model *(*load)(bytes), const char *word, int count, uint64_t seed,
+                                uint64_t stream);
+
+/* Each allocation of storing and loading the model fails in turn: INSUFFICIENT_MEMORY. */
+void assert_storing_survives(rbe_model *(*make)(void), rbe_store store);
+
 /* The last error has this status and a text with this word. */
 void assert_failed(rbe_status status, const char *word);
 

@@ -332,30 +332,13 @@ START_TEST(two_bits_are_read) {
 }
 END_TEST
 
-/* Each allocation of storing and loading fails in turn. */
-START_TEST(packed_models_when_allocations_fail) {
-    bytes b = {0};
-    bool reached = true;
-    for (size_t at = 0; reached; at++) {
-        failing_allocator allocator;
-        failing_allocator_install(&allocator, 0);
-        rbe_model *model = small_model(RBE_ALPHA_ON, 3, "dct", "dct");
-        give_bits(model, 5, 1);
-        if (!b.data) b = saved(model, RBE_STORE_F32, RBE_POSITIONS_DELTA);
-        allocator.fail_at = allocator.requests + at;
-        size_t size = 0;
-        rbe_status status = rbe_model_stored_bytes(model, NULL, &size);
-        rbe_model *again = load_bytes(b);
-        bool failed = status != RBE_OK || !again;
-        if (failed) ck_assert_int_eq(rbe_last_status(), RBE_INSUFFICIENT_MEMORY);
-        rbe_model_free(again);
-        rbe_model_free(model);
-        reached = failing_allocator_remove(&allocator);
-        ck_assert(failed == (at > 0 && reached));
-        reached = reached || at == 0;
-    }
-    free(b.data);
+static rbe_model *packed_model(void) {
+    rbe_model *model = small_model(RBE_ALPHA_ON, 3, "dct", "dct");
+    give_bits(model, 5, 1);
+    return model;
 }
+
+START_TEST(packed_models_when_allocations_fail) { assert_storing_survives(packed_model, RBE_STORE_F32); }
 END_TEST
 
 Suite *packed_suite(void) {

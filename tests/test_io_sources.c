@@ -144,22 +144,7 @@ END_TEST
 START_TEST(mutated_streams_are_noticed) {
     enum { MUTATIONS = 5000 };
     bytes original = stored_model();
-    rbe_model *expected = load_stream(original);
-    bytes b = {malloc(original.count + 64), 0};
-    rbe_rng *rng = rbe_rng_new(3, 0);
-    for (int n = 0; n < MUTATIONS; n++) {
-        b.count = original.count;
-        memcpy(b.data, original.data, b.count);
-        mutate(&b, original.count + 64, rng);
-        bool same = b.count == original.count && memcmp(b.data, original.data, b.count) == 0;
-        rbe_model *model = load_stream(b);
-        ck_assert_msg(!model || (same && same_models(model, expected)), "mutation %d was not noticed", n);
-        if (!model) assert_failed(RBE_BAD_FORMAT, "stream: ");
-        rbe_model_free(model);
-    }
-    rbe_rng_free(rng);
-    rbe_model_free(expected);
-    free(b.data);
+    assert_mutations_noticed(original, load_stream, "stream: ", MUTATIONS, 3, 0);
     free(original.data);
 }
 END_TEST

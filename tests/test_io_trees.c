@@ -77,29 +77,7 @@ START_TEST(shared_layers_come_back) {
 }
 END_TEST
 
-/* Each allocation of storing and loading fails in turn. */
-START_TEST(nested_models_when_allocations_fail) {
-    bytes b = {0};
-    bool reached = true;
-    for (size_t at = 0; reached; at++) {
-        failing_allocator allocator;
-        failing_allocator_install(&allocator, 0);
-        rbe_model *model = nested_model();
-        if (!b.data) b = saved(model, RBE_STORE_INT8, RBE_POSITIONS_DELTA);
-        allocator.fail_at = allocator.requests + at;
-        size_t size = 0;
-        rbe_status status = rbe_model_stored_bytes(model, NULL, &size);
-        rbe_model *again = load_bytes(b);
-        bool failed = status != RBE_OK || !again;
-        if (failed) ck_assert_int_eq(rbe_last_status(), RBE_INSUFFICIENT_MEMORY);
-        rbe_model_free(again);
-        rbe_model_free(model);
-        reached = failing_allocator_remove(&allocator);
-        ck_assert(failed == (at > 0 && reached));
-        reached = reached || at == 0;
-    }
-    free(b.data);
-}
+START_TEST(nested_models_when_allocations_fail) { assert_storing_survives(nested_model, RBE_STORE_INT8); }
 END_TEST
 
 /* ---- what a forger writes ------------------------------------------------------------------------------------ */

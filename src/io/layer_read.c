@@ -93,7 +93,7 @@ static rbe_status fill_packed(rbe_unpack *u, const rbe_layer *layer, const rbe_p
 }
 
 static rbe_status fill_params(rbe_unpack *u, rbe_layer *layer) {
-    const rbe_blocks *blocks = layer->type->blocks ? layer->type->blocks(layer) : NULL;
+    const rbe_blocks *blocks = rbe_layer_blocks(layer);
     for (size_t n = 0; n < layer->param_count; n++) {
         rbe_param *param = &layer->params[n];
         if (!rbe_param_is_of_matrix(param, blocks))

@@ -61,7 +61,7 @@ static rbe_status pack_param(rbe_pack *pack, rbe_owner owner, const rbe_param *p
 
 static rbe_status pack_params(rbe_pack *pack, rbe_owner owner, const rbe_layer *layer, const rbe_save_options *options,
                               cJSON *json) {
-    const rbe_blocks *blocks = layer->type->blocks ? layer->type->blocks(layer) : NULL;
+    const rbe_blocks *blocks = rbe_layer_blocks(layer);
     if (blocks) RBE_TRY(rbe_pack_blocks(pack, owner, blocks, options, json));
     for (size_t n = 0; n < layer->param_count; n++)
         if (!rbe_param_is_of_matrix(&layer->params[n], blocks))

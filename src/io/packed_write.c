@@ -105,7 +105,7 @@ static rbe_status code_layer(packing *p) {
 
 rbe_status rbe_pack_packed(rbe_pack *pack, rbe_owner owner, const rbe_layer *layer, rbe_store_positions positions,
                            cJSON *json) {
-    const rbe_blocks *blocks = layer->type->blocks ? layer->type->blocks(layer) : NULL;
+    const rbe_blocks *blocks = rbe_layer_blocks(layer);
     packing p = {.owner = owner, .layer = layer, .blocks = blocks};
     if (layer->param_count > RBE_MOST_PACKED)
         return rbe_fail(RBE_INVALID_ARGUMENT, "%s %s: bits: expected at most %d parameters", owner.kind, owner.name,

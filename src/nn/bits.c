@@ -2,12 +2,8 @@
 
 #include "base/failure.h"
 
-static const rbe_blocks *blocks_of(const rbe_layer *layer) {
-    return layer->type->blocks ? layer->type->blocks(layer) : NULL;
-}
-
 rbe_rows rbe_param_rows(const rbe_layer *layer, const rbe_param *param) {
-    const rbe_blocks *blocks = blocks_of(layer);
+    const rbe_blocks *blocks = rbe_layer_blocks(layer);
     if (blocks && param->value == blocks->values) return rbe_rows_of_blocks(blocks);
     const size_t rows = param->rows ? param->rows : 1;
     return (rbe_rows){.count = rows, .width = param->count / rows};
@@ -18,7 +14,7 @@ rbe_status rbe_layer_set_bits(rbe_layer *layer, unsigned bits) {
     if (bits != 0 && (bits < RBE_LEAST_BITS || bits > RBE_MOST_BITS))
         return rbe_fail(RBE_INVALID_ARGUMENT, "%s: bits: expected 0 or %d .. %d, found %u", layer->path, RBE_LEAST_BITS,
                         RBE_MOST_BITS, bits);
-    const rbe_blocks *blocks = blocks_of(layer);
+    const rbe_blocks *blocks = rbe_layer_blocks(layer);
     for (size_t n = 0; n < layer->param_count; n++) {
         rbe_param *param = &layer->params[n];
         const bool matrix = param->rows > 0 || (blocks && param->value == blocks->values);

@@ -21,6 +21,11 @@ rbe_status rbe_layer_check_size(const char *kind, size_t in, size_t out);
 
 bool rbe_layer_has_bias(const rbe_layer *layer);
 
+/* The compressed matrix that files store; NULL without. */
+static inline const rbe_blocks *rbe_layer_blocks(const rbe_layer *layer) {
+    return layer->type->blocks ? layer->type->blocks(layer) : NULL;
+}
+
 /* Without what is inside it. */
 rbe_layer_cost rbe_layer_own_cost(const rbe_layer *layer);
 

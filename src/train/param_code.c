@@ -54,10 +54,6 @@ void rbe_param_list_free(rbe_param_list *list) {
     *list = (rbe_param_list){0};
 }
 
-static const rbe_blocks *blocks_of(const rbe_layer *layer) {
-    return layer->type->blocks ? layer->type->blocks(layer) : NULL;
-}
-
 /* "0.2", a parameter of a layer; its tensors are called so. */
 enum { NUMBER_SIZE = 48 };
 
@@ -73,7 +69,7 @@ size_t rbe_param_list_parts(const rbe_param_list *list) {
     size_t parts = 0;
     for (size_t n = 0; n < list->layer_count; n++) {
         const rbe_layer *layer = list->layers[n];
-        if (blocks_of(layer)) parts += RBE_BLOCKS_PARTS;
+        if (rbe_layer_blocks(layer)) parts += RBE_BLOCKS_PARTS;
         for (size_t k = 0; k < layer->param_count; k++) parts += parts_of(&layer->params[k]);
     }
     for (size_t n = 0; n < list->beside_count; n++) parts += parts_of(list->beside[n]);
@@ -158,7 +154,7 @@ static rbe_status cannot_restore(const rbe_layer *layer) {
 static rbe_status pack_layer(rbe_pack *pack, rbe_owner owner, const rbe_param_list *list, const rbe_layer *layer,
                              cJSON *json) {
     static const rbe_save_options exact = {0};
-    const rbe_blocks *blocks = blocks_of(layer);
+    const rbe_blocks *blocks = rbe_layer_blocks(layer);
     if (blocks && !rbe_layer_as_linear(layer)) return cannot_restore(layer);
     cJSON *is = cJSON_AddObjectToObject(json, "is"), *matrix = NULL;
     if (!is) return rbe_no_description(owner);
@@ -302,7 +298,7 @@ static rbe_status check_layer(const rbe_unpack *u, const rbe_param_list *list, c
 
 /* Only positions may differ from those of the layer. */
 static rbe_status check_geometry(const rbe_unpack *u, const rbe_layer *layer, const rbe_blocks *blocks) {
-    const rbe_blocks_info a = rbe_blocks_describe(blocks), b = rbe_blocks_describe(blocks_of(layer));
+    const rbe_blocks_info a = rbe_blocks_describe(blocks), b = rbe_blocks_describe(rbe_layer_blocks(layer));
     char then[160] = "", now[160] = "", *texts[2] = {then, now};
     const rbe_blocks_info *infos[2] = {&a, &b};
     for (size_t n = 0; n < 2; n++)
@@ -338,7 +334,7 @@ static rbe_status check_param_count(const rbe_unpack *u, const rbe_layer *layer,
 }
 
 static rbe_status read_layer(rbe_unpack *u, rbe_news *news, const rbe_param_list *list, rbe_layer *layer) {
-    const rbe_blocks *present = blocks_of(layer), *blocks = NULL;
+    const rbe_blocks *present = rbe_layer_blocks(layer), *blocks = NULL;
     const cJSON *params = rbe_unpack_member(u, "params"), *is = rbe_unpack_member(u, "is");
     if (!is) return rbe_unpack_fail(u, "its description is missing");
     RBE_TRY(check_layer(u, list, layer, is));
