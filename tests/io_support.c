@@ -330,3 +330,15 @@ void assert_storing_survives(rbe_model *(*make)(void), rbe_store store) {
     }
     free(b.data);
 }
+
+rbe_model *load_forgery(bytes file, const char *from, const char *to, const char *reason) {
+    contents c = take_apart(file);
+    forge(&c, from, to);
+    rbe_model *model = load_contents(&c);
+    if (reason) {
+        ck_assert_msg(!model, "%s for %s", to, from);
+        assert_failed(RBE_BAD_FORMAT, reason);
+    }
+    discard(&c);
+    return model;
+}

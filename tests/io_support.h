@@ -65,6 +65,10 @@ void forge(contents *c, const char *from, const char *to);
 /* The model of the file that has these contents and right checksums; NULL if it is refused. */
 rbe_model *load_contents(const contents *c);
 
+/* The model of a file whose stages have `to` in the place of the first `from`. With a `reason` it must be refused for that:
+ * NULL. */
+rbe_model *load_forgery(bytes file, const char *from, const char *to, const char *reason);
+
 /* Whether options, parameters, positions and what is inside two layers are the same bits, and so of two models. */
 bool same_layers(const rbe_layer *x, const rbe_layer *y);
 bool same_models(const rbe_model *a, const rbe_model *b);
