@@ -1,3 +1,4 @@
+/* Steps of rows, and the way from values to whole numbers of them and back, run by run. */
 #include "codec/quantise.h"
 
 #include <float.h>

@@ -1,3 +1,4 @@
+/* Bits are put and taken byte by byte, as many as there is room for at a time. */
 #include "io/bit_stream.h"
 
 /* How many of `width` bits stand in the byte of bit number `at`. */

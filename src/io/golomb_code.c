@@ -1,3 +1,4 @@
+/* The code of a number: how often the parameter fits into it in ones, then the rest in truncated binary. */
 #include "io/golomb_code.h"
 
 enum { MOST_ONES = 32, WIDTH = 32 };

@@ -1,3 +1,4 @@
+/* Lengths as numbers that are alike, columns as distances, each zone of columns with its own mean. */
 #include "io/positions_golomb.h"
 
 #include "codec/entries.h"

@@ -1,3 +1,4 @@
+/* With how many bits a layer is stored, and which of its values share a step. */
 #include "nn/bits.h"
 
 #include "base/failure.h"
