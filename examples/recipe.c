@@ -1,4 +1,4 @@
-/* Models by a recipe, their training, and the number of values that fits into a file.
+/* Models by a recipe, and their training.
  *
  * What the hidden layers may hold together is divided among them in proportion to fan_in + fan_out
  * (rbe_budget_values).
@@ -9,8 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include "experiment.h"
 
 recipe recipe_default(void) {
     return (recipe){.hidden = {.value = {300, 100}, .count = 2},
@@ -47,6 +45,7 @@ size_t recipe_options(recipe *r, example_option options[RECIPE_OPTIONS]) {
         {"epochs", EXAMPLE_COUNT, &r->epochs, "N", "passes over the training data", 1, 1000000},
         {"batch", EXAMPLE_COUNT, &r->batch, "N", "samples per step", 1, 1000000},
         {"lr", EXAMPLE_REAL, &r->lr, "R", "learning rate (default: what does best for the layers)", 1e-9, 1e3},
+        {"weight-decay", EXAMPLE_REAL, &r->decay, "D", "of the optimizer, per step and rate", 0, 1e3},
         {"schedule", EXAMPLE_TEXT, &r->schedule, "constant|cosine", "of the learning rate", 0, 0},
         {"optimizer", EXAMPLE_TEXT, &r->optimizer, "sgd|adam|adamw", "sgd has a momentum of 0.9", 0, 0},
         {"seed", EXAMPLE_SEED, &r->seed, "N", "of weights and order; the first, if there are several", 0, 0},
@@ -67,15 +66,14 @@ static size_t fan_in(const recipe *r, const rbe_dataset *data, size_t n) {
     return n == 0 ? data->features : r->hidden.value[n - 1];
 }
 
-/* Values of the hidden layers, were they dense. */
-static size_t dense_values(const recipe *r, const rbe_dataset *data) {
+size_t recipe_dense_values(const recipe *r, const rbe_dataset *data) {
     size_t values = 0;
     for (size_t n = 0; n < r->hidden.count; n++) values += fan_in(r, data, n) * r->hidden.value[n];
     return values;
 }
 
 static size_t wanted_values(const recipe *r, const rbe_dataset *data) {
-    return r->values ? r->values : (size_t)((double)dense_values(r, data) / r->ratio);
+    return r->values ? r->values : (size_t)((double)recipe_dense_values(r, data) / r->ratio);
 }
 
 /* `values`: that the layer may hold. */
@@ -90,7 +88,7 @@ static rbe_layer *compressed_layer(const recipe *r, const rbe_dataset *data, siz
                                   .seed = r->seed * 1000 + n};
     if (r->coeffs == 0) options.ratio = fmax(1.0, (double)in * (double)out / ((double)values + 0.5));
     if (r->grow && r->group == 0)
-        options.group = rbe_growth_group((double)dense_values(r, data) / (double)wanted_values(r, data));
+        options.group = rbe_growth_group((double)recipe_dense_values(r, data) / (double)wanted_values(r, data));
     if (r->image && n == 0) {
         options.image_height = data->height;
         options.image_width = data->width;
@@ -140,10 +138,12 @@ rbe_model *recipe_model(const recipe *r, const rbe_dataset *data) {
 /* Rates that did best on the last 10,000 training images of MNIST, held out from a training on the others. */
 rbe_optim_options recipe_optim_options(const recipe *r) {
     double lr = r->lr > 0 ? r->lr : r->dense || r->grow ? 4e-3 : 6e-3;
-    return (rbe_optim_options){.lr = (float)lr, .momentum = strcmp(r->optimizer, "sgd") == 0 ? 0.9f : 0.0f};
+    return (rbe_optim_options){
+        .lr = (float)lr, .momentum = strcmp(r->optimizer, "sgd") == 0 ? 0.9f : 0.0f, .weight_decay = (float)r->decay};
 }
 
-static void start_changes(const recipe *r, training *t, size_t steps) {
+static void start_changes(const recipe *r, training *t) {
+    const size_t steps = t->steps;
     if (r->grow && !r->dense) t->growth = example_need(rbe_growth_new(t->model, &(rbe_growth_options){.steps = steps}));
     if (r->prune > 0 || r->threshold > 0) {
         rbe_gradual_options gradual = {.final = r->prune, .begin = steps / 10, .end = steps * 3 / 4 + 1};
@@ -160,16 +160,20 @@ static void start_changes(const recipe *r, training *t, size_t steps) {
 training recipe_start(const recipe *r, const rbe_dataset *train) {
     training t = {.model = recipe_model(r, train)};
     const rbe_optim_options options = recipe_optim_options(r);
+    t.augment = r->augment;
+    t.augment.seed = r->seed;
     t.optim = example_need(rbe_optim_new(rbe_optim_method_named(r->optimizer), t.model, &options));
     t.fit = (rbe_fit_options){
         .epochs = r->epochs, .batch = r->batch < train->count ? r->batch : train->count, .seed = r->seed};
     example_require(rbe_schedule_kind_named(r->schedule, &t.fit.schedule.kind) ? RBE_OK : rbe_last_status());
-    start_changes(r, &t, t.fit.epochs * ((train->count + t.fit.batch - 1) / t.fit.batch));
+    t.steps = t.fit.epochs * ((train->count + t.fit.batch - 1) / t.fit.batch);
+    start_changes(r, &t);
     return t;
 }
 
 rbe_fit_result training_finish(training *t, const rbe_dataset *train, const rbe_dataset *test) {
     t->fit.routines = t->routines;
+    t->fit.augment = &t->augment;
     if (t->gradual) t->routines[t->fit.routine_count++] = rbe_gradual_routine(t->gradual);
     if (t->growth) t->routines[t->fit.routine_count++] = rbe_growth_routine(t->growth);
     if (t->quantiser) t->routines[t->fit.routine_count++] = rbe_quantiser_routine(t->quantiser);
@@ -179,78 +183,4 @@ rbe_fit_result training_finish(training *t, const rbe_dataset *train, const rbe_
     rbe_quantiser_free(t->quantiser);
     rbe_optim_free(t->optim);
     return result;
-}
-
-/* ---- a budget of bytes --------------------------------------------------------------------------------------- */
-
-static size_t clamp(size_t value, size_t low, size_t high) { return value < low ? low : value > high ? high : value; }
-
-void recipe_for_budget(recipe *r, const rbe_dataset *data, size_t bytes) {
-    enum { BYTES_PER_UNIT = 50, MOST_UNITS = 1024, SAMPLES_SEEN = 1800000 };
-    if (!example_given("hidden")) {
-        size_t units = clamp(bytes / BYTES_PER_UNIT, r->block, MOST_UNITS);
-        r->hidden = (example_sizes){.value = {units / r->block * r->block}, .count = 1};
-    }
-    if (!example_given("epochs")) r->epochs = clamp(SAMPLES_SEEN / data->count, 30, 100);
-    if (!example_given("group")) r->group = 4;
-    if (!example_given("dropout")) r->dropout = 0.1;
-    if (!example_given("bits") && !example_given("store")) r->bits = 4;
-    if (!example_given("head-bits") && !example_given("store")) r->head_bits = 4;
-    if (!example_given("lr")) r->lr = 6e-3;
-    r->grow = !example_given("no-growth");
-    r->image = !example_given("no-image");
-}
-
-typedef struct measurement {
-    recipe recipe; /* for which files are measured */
-    const rbe_dataset *data;
-    rbe_save_options save;
-} measurement;
-
-/* Bytes of a packed file once positions have grown, over those while they are as they were drawn: grown ones crowd at low
- * frequencies, and a code of distances gains by it. Measured at 12 kB; less is saved here than there. */
-#define GROWN 0.95
-
-/* Of the file of a model with so many values in its hidden layers, from that of an untrained one. */
-static rbe_status expected_bytes(void *user, size_t values, size_t *bytes) {
-    measurement *m = user;
-    m->recipe.values = values;
-    rbe_model *model = recipe_model(&m->recipe, m->data);
-    if (m->recipe.prune > 0)
-        example_require(
-            rbe_prune(model, &(rbe_prune_options){.score = RBE_PRUNE_RANDOM, .amount = m->recipe.prune}, NULL));
-    *bytes = experiment_file_bytes(model, &m->save);
-    if (m->recipe.grow && m->recipe.image && m->recipe.bits > 0) *bytes = (size_t)(GROWN * (double)*bytes);
-    rbe_model_free(model);
-    return RBE_OK;
-}
-
-void recipe_fit_to_bytes(recipe *r, const rbe_dataset *data, rbe_store store, size_t bytes) {
-    measurement m = {.recipe = *r, .data = data, .save = {.store = store}};
-    if (r->grow || r->threshold > 0) m.save.positions = RBE_POSITIONS_DELTA;
-    size_t least = 0; /* a value for each hidden unit */
-    for (size_t n = 0; n < r->hidden.count; n++) least += r->hidden.value[n];
-    example_require(rbe_budget_fit(bytes, least, dense_values(r, data), expected_bytes, &m, &r->values));
-}
-
-static size_t coefficients(const rbe_model *model) {
-    size_t count = 0;
-    const rbe_layer *layer;
-    for (size_t n = 0; (layer = rbe_model_layer(model, n)); n++)
-        count += rbe_blocks_describe(rbe_linear_blocks(layer)).coefficients;
-    return count;
-}
-
-size_t trim_to_bytes(rbe_model *model, rbe_store store, size_t bytes) {
-    const rbe_save_options save = {.store = store};
-    size_t before = coefficients(model), left = before, found;
-    while ((found = experiment_file_bytes(model, &save)) > bytes) {
-        if (left == 0) example_fail(1, "the file takes %zu bytes without any coefficient, more than %zu", found, bytes);
-        /* Less than needed, since not all bytes are of coefficients: it takes a few rounds, of at least one. */
-        double share = (double)(found - bytes) / (double)found, one = 1.5 / (double)left;
-        const rbe_prune_options prune = {.amount = fmin(fmax(share, one), 1.0)};
-        example_require(rbe_prune(model, &prune, NULL));
-        left = coefficients(model);
-    }
-    return before - left;
 }

@@ -25,8 +25,10 @@ typedef struct recipe {
     size_t bits, head_bits; /* of the values of hidden layers and of the last one, trained so; 0: floats */
     double quantize_from;   /* share of the steps from which on they are rounded */
     double dropout;         /* of the inputs and of every hidden layer */
+    rbe_augment_options augment;
     size_t epochs, batch;
-    double lr; /* 0: what does best for the kind of layer */
+    double lr;    /* 0: what does best for the kind of layer */
+    double decay; /* of the weights, by the optimiser's rule */
     const char *schedule, *optimizer;
     uint64_t seed;
 } recipe;
@@ -36,11 +38,14 @@ recipe recipe_default(void);
 
 /* The options that all programs with a recipe have, to be put in front of their own: fills `options` and returns
  * their number. */
-enum { RECIPE_OPTIONS = 15 };
+enum { RECIPE_OPTIONS = 16 };
 size_t recipe_options(recipe *r, example_option options[RECIPE_OPTIONS]);
 
 /* Ends the program with 2 if options do not go together. */
 void recipe_check(const recipe *r);
+
+/* Values of the hidden layers, were they dense. */
+size_t recipe_dense_values(const recipe *r, const rbe_dataset *data);
 
 /* An untrained model; ends the program on failure, like everything here. */
 rbe_model *recipe_model(const recipe *r, const rbe_dataset *data);
@@ -54,8 +59,10 @@ typedef struct training {
     rbe_growth *growth;       /* NULL: none */
     rbe_gradual *gradual;     /* NULL: none */
     rbe_quantiser *quantiser; /* NULL: none */
-    rbe_routine routines[3];
-    rbe_fit_options fit; /* silent, without a log */
+    rbe_routine routines[4];  /* of the program, fit.routine_count, to which those above are added */
+    size_t steps;             /* of the whole training */
+    rbe_augment_options augment; /* the fit's */
+    rbe_fit_options fit;         /* silent, without a log */
     resume resume;       /* no checkpoints */
     const char *path;    /* where the model so far goes if the program is interrupted, and how; NULL: nowhere */
     rbe_save_options save;
@@ -65,23 +72,5 @@ training recipe_start(const recipe *r, const rbe_dataset *train);
 
 /* Trains and frees everything but the model. `test` may be NULL. */
 rbe_fit_result training_finish(training *t, const rbe_dataset *train, const rbe_dataset *test);
-
-/* ---- a budget of bytes --------------------------------------------------------------------------------------- */
-
-/* Chooses what a file of that size wants, but leaves alone what the command line has:
- *     hidden   one layer, a unit for every 50 bytes, in whole blocks, at most 1024
- *     epochs   until 1.8 million samples have been seen (MNIST: 30), within 30 .. 100
- *     growth, the inputs as an image (unless there is --no-growth, --no-image), groups of 4, dropout 0.1, rate 0.006
- * One wide layer does better than two or a narrow one; the positions of groups of 4 take few bytes. Chosen at 16 kB on
- * the last 10,000 training images of MNIST, held out from a training on the others; other budgets take it over. */
-void recipe_for_budget(recipe *r, const rbe_dataset *data, size_t bytes);
-
-/* Sets r->values to the largest number for which the model's file has at most `bytes`, everything counted. The
- * positions of a model that grows or is pruned are not known before it is trained: they are taken to be as random
- * as those it starts with, and the file of four bits or so of one that grows in an image to be 5 % smaller. */
-void recipe_fit_to_bytes(recipe *r, const rbe_dataset *data, rbe_store store, size_t bytes);
-
-/* Prunes what a file of that size has no room for after all; returns the number of values that go. */
-size_t trim_to_bytes(rbe_model *model, rbe_store store, size_t bytes);
 
 #endif

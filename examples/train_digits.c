@@ -3,15 +3,14 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "budget.h"
 #include "experiment.h"
-#include "recipe.h"
 
 typedef struct settings {
     const char *data, *layer, *store_name, *out;
     recipe recipe;
     rbe_store store;
     size_t hold_out, budget, threads, log_every;
-    rbe_augment_options augment;
     bool json, no_growth, no_image;
     resume resume;
 } settings;
@@ -34,10 +33,10 @@ static settings read_settings(int argc, char **argv) {
         {"data", EXAMPLE_TEXT, &s.data, "DIR", "folder with the four IDX files, plain or .gz", 0, 0},
         {"hold-out", EXAMPLE_COUNT, &s.hold_out, "N",
          "do not train on the last N training samples, and test on them instead of the test samples", 1, 1e9},
-        {"augment", EXAMPLE_REAL, &s.augment.affine, "A",
+        {"augment", EXAMPLE_REAL, &r->augment.affine, "A",
          "turn, scale, shear and shift the training images that strongly, in each epoch anew (good for MNIST: 0.5)", 0,
          10},
-        {"elastic", EXAMPLE_REAL, &s.augment.elastic, "E", "bend them that strongly (good for MNIST: 0.8)", 0, 10},
+        {"elastic", EXAMPLE_REAL, &r->augment.elastic, "E", "bend them that strongly (good for MNIST: 0.8)", 0, 10},
         {"layer", EXAMPLE_TEXT, &s.layer, "dense|rbe", "kind of the hidden layers; the last layer is dense", 0, 0},
         {"ratio", EXAMPLE_REAL, &r->ratio, "R", "rbe: values of a dense layer per stored value (default 16)", 1, 1e6},
         {"coeffs", EXAMPLE_COUNT, &r->coeffs, "K", "rbe: coefficients per block, instead of --ratio", 1, 65536},
@@ -79,7 +78,6 @@ static settings read_settings(int argc, char **argv) {
     if (example_given("quantize-from") && r->bits == 0 && r->head_bits == 0)
         example_fail(2, "--quantize-from needs --bits or --head-bits");
     if (r->ratio == 0) r->ratio = 16;
-    s.augment.seed = r->seed;
     recipe_check(r);
     resume_check(&s.resume);
     rbe_store_named(s.store_name, &s.store);
@@ -96,7 +94,8 @@ static void print_choices(const settings *s) {
     if (r->image) printf(" --image");
     if (r->bits > 0) printf(" --bits %zu", r->bits);
     if (r->head_bits > 0) printf(" --head-bits %zu", r->head_bits);
-    printf(" --group %zu --dropout %g --epochs %zu --lr %g\n", r->group, r->dropout, r->epochs, r->lr);
+    printf(" --group %zu --dropout %g --epochs %zu --optimizer %s --weight-decay %g --lr %g\n", r->group, r->dropout,
+           r->epochs, r->optimizer, r->decay, r->lr);
 }
 
 /* ---- what it costs ------------------------------------------------------------------------------------------- */
@@ -117,7 +116,7 @@ static void print_table(const settings *s, const report *r) {
     printf("%-20s %.2f +- %.2f %%  (%zu samples, of the model read back from its file)\n", "test error",
            100 * r->stored.test.error, 100 * r->stored.test.error_uncertainty, r->stored.test.count);
     printf("%-20s %s", "values", example_number(r->cost.values, a));
-    if (r->trimmed > 0) printf("  (%zu pruned after training, for the budget)", r->trimmed);
+    if (r->trimmed > 0) printf("  (%zu pruned for the budget)", r->trimmed);
     printf("\n%-20s %s  (dense: %s, this is %s)\n", "bytes", example_number(r->cost.bytes, a),
            example_number(r->cost.dense_bytes, b), example_smaller(r->cost.bytes, r->cost.dense_bytes, c));
     printf("%-20s %s  (", "bytes of the file", example_number(r->stored.bytes, a));
@@ -149,9 +148,9 @@ int main(int argc, char **argv) {
     experiment_data(s.data, &train, &test);
     if (s.hold_out > 0) experiment_hold_out(&train, &test, s.hold_out);
     if (s.budget > 0) {
-        recipe_for_budget(&s.recipe, &train, s.budget);
+        budget_choose(&s.recipe, &train, s.budget);
         print_choices(&s);
-        recipe_fit_to_bytes(&s.recipe, &train, s.store, s.budget);
+        budget_fit(&s.recipe, &train, s.store, s.budget);
     }
     size_t data_bytes = rbe_memory().current;
     rbe_memory_reset_peak();
@@ -168,13 +167,11 @@ int main(int argc, char **argv) {
     t.fit.progress = stderr;
     t.fit.csv_path = s.out ? csv_path : NULL;
     t.fit.log_every = s.log_every;
-    t.fit.augment = &s.augment;
     t.resume = s.resume;
     t.path = s.out ? model_path : NULL;
     t.save.store = s.store;
-    r.fit = training_finish(&t, &train, &test);
+    r.fit = s.budget > 0 ? budget_train(&t, s.budget, &train, &test, &r.trimmed) : training_finish(&t, &train, &test);
     r.peak = rbe_memory().peak - data_bytes;
-    if (s.budget > 0) r.trimmed = trim_to_bytes(t.model, s.store, s.budget);
     r.stored = experiment_store(t.model, s.out ? model_path : NULL, s.store, &test);
     r.cost = rbe_model_describe_cost(t.model);
     print_table(&s, &r);
