@@ -111,20 +111,6 @@ static void add_hidden_layers(const recipe *r, const rbe_dataset *data, rbe_mode
     }
 }
 
-/* Classes have no order, and what goes into them is few: no transform, small blocks. */
-static rbe_layer *head_layer(const recipe *r, size_t in, size_t classes) {
-    const uint64_t seed = r->seed * 1000 + r->hidden.count;
-    if (r->head_ratio == 0) return rbe_dense_new(in, classes, &(rbe_dense_options){.seed = seed});
-    const rbe_linear_options options = {.block = 8,
-                                        .ratio = r->head_ratio,
-                                        .group = 1,
-                                        .row_transform = rbe_transform_named("identity"),
-                                        .column_transform = rbe_transform_named("identity"),
-                                        .alpha = RBE_ALPHA_OFF,
-                                        .seed = seed};
-    return rbe_linear_new(in, classes, &options);
-}
-
 /* Of all layers that hold values; the last of them is the head. */
 static void set_bits(const recipe *r, rbe_model *model) {
     rbe_layer *layer, *head = NULL;
@@ -140,7 +126,8 @@ rbe_model *recipe_model(const recipe *r, const rbe_dataset *data) {
     rbe_model *model = rbe_model_new();
     if (r->dropout > 0) rbe_model_add(model, rbe_dropout_new((float)r->dropout));
     add_hidden_layers(r, data, model);
-    rbe_model_add(model, head_layer(r, r->hidden.value[r->hidden.count - 1], (size_t)data->classes));
+    const rbe_dense_options head = {.seed = r->seed * 1000 + r->hidden.count};
+    rbe_model_add(model, rbe_dense_new(r->hidden.value[r->hidden.count - 1], (size_t)data->classes, &head));
     example_require(rbe_model_status(model));
     set_bits(r, model);
     return model;

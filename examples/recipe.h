@@ -7,14 +7,13 @@
 #include "rbe/io.h"
 #include "resume.h"
 
-/* Hidden layers with ReLU and a last layer, the head, and how they are trained. */
+/* Hidden layers with ReLU and a dense last layer, and how they are trained. */
 typedef struct recipe {
     example_sizes hidden;
     bool dense;            /* the hidden layers are; what follows down to `prune` is of compressed ones */
     double ratio;          /* of all of them together; or: */
     size_t coeffs;         /* per block, of each */
     size_t values;         /* of all of them together, instead of the ratio */
-    double head_ratio;     /* of the last layer, without a transform; 0: it is dense */
     size_t block, group;   /* group 0: what does best */
     const char *transform; /* along both axes */
     const char *row_transform, *column_transform; /* along one of them; NULL: as both */

@@ -39,7 +39,6 @@ static settings read_settings(int argc, char **argv) {
         {"elastic", EXAMPLE_REAL, &r->augment.elastic, "E", "bend them that strongly (good for MNIST: 0.8)", 0, 10},
         {"layer", EXAMPLE_TEXT, &s.layer, "dense|rbe", "kind of the hidden layers; the last layer is dense", 0, 0},
         {"ratio", EXAMPLE_REAL, &r->ratio, "R", "rbe: values of a dense layer per stored value (default 16)", 1, 1e6},
-        {"head-ratio", EXAMPLE_REAL, &r->head_ratio, "R", "the same of the last layer (default: it is dense)", 1, 1e6},
         {"coeffs", EXAMPLE_COUNT, &r->coeffs, "K", "rbe: coefficients per block, instead of --ratio", 1, 65536},
         {"budget", EXAMPLE_COUNT, &s.budget, "BYTES",
          "rbe: of the model's file, everything counted; chooses the ratio and whatever else is not given", 1, 1e12},

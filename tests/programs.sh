@@ -138,7 +138,7 @@ for option in --growth --image '--budget 100000' '--prune-schedule 0.5' '--prune
 done
 
 # A default is stated once.
-for program in train_digits frontier growth prune_sweep tune_blocks compress_digits compress_weights import_torch expand classify \
+for program in train_digits growth prune_sweep tune_blocks compress_digits compress_weights import_torch expand classify \
     make_digits regression autoencoder char_model generate; do
     "$build/examples/$program" --help > "$work/output"
     check "$program --help: one default an option" test "$(grep -c 'default.*default' "$work/output")" -eq 0
@@ -776,9 +776,6 @@ check_stored "with dropout" "$work/stored"
 expect "few bits, stored" 0 'test error' tiny --bits 4 --head-bits 3 --growth --out "$work/stored"
 check_stored "few bits" "$work/stored"
 
-expect "the last layer compressed too" 0 'test error' tiny --ratio 16 --head-ratio 4 --growth --out "$work/stored"
-check_stored "the last layer compressed" "$work/stored"
-check "fc2 is compressed" sh -c '"$1" "$2" | grep -q "^fc2  *rbe"' sh "$inspect" "$work/stored/model.safetensors"
 expect "an int8 model, expanded" 0 '^fc1\.weight' \
     "$expand" "$work/int8/model.safetensors" -o "$work/int8.safetensors"
 expect "it is the model" 0 '^fc1 .* 0\.0000  *inf$' \
