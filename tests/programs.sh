@@ -138,7 +138,7 @@ for option in --growth --image '--budget 100000' '--prune-schedule 0.5' '--prune
 done
 
 # A default is stated once.
-for program in train_digits growth prune_sweep tune_blocks compress_digits compress_weights import_torch expand classify \
+for program in train_digits frontier growth prune_sweep tune_blocks compress_digits compress_weights import_torch expand classify \
     make_digits regression autoencoder char_model generate; do
     "$build/examples/$program" --help > "$work/output"
     check "$program --help: one default an option" test "$(grep -c 'default.*default' "$work/output")" -eq 0
