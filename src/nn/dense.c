@@ -42,7 +42,7 @@ static rbe_var *dense_forward(const rbe_layer *layer, rbe_var *x) {
     size_t shape[RBE_MAX_DIMS];
     memcpy(shape, x->value.shape, sizeof shape);
     shape[x->value.dims - 1] = layer->out;
-    rbe_var *y = rbe_node("dense", &x, 1, x->value.dims, shape, dense_backward, 0);
+    rbe_var *y = rbe_node("dense", &x, 1, x->value.dims, shape, RBE_FULL(dense_backward), 0);
     if (!rbe_ok(y)) return y;
     y->context_pointer = layer;
     if (rbe_layer_is_trained(layer)) rbe_node_has_parameters(y);

@@ -73,7 +73,7 @@ static rbe_var *linear_forward(const rbe_layer *base, rbe_var *x) {
     size_t shape[RBE_MAX_DIMS], rows = rbe_tensor_rows(&x->value);
     memcpy(shape, x->value.shape, sizeof shape);
     shape[x->value.dims - 1] = base->out;
-    rbe_var *y = rbe_node("rbe", &x, 1, x->value.dims, shape, linear_backward, sizeof(linear_context));
+    rbe_var *y = rbe_node("rbe", &x, 1, x->value.dims, shape, RBE_FULL(linear_backward), sizeof(linear_context));
     if (!rbe_ok(y)) return y;
     y->context_pointer = layer;
     if (rbe_layer_is_trained(base)) rbe_node_has_parameters(y);

@@ -197,7 +197,7 @@ rbe_var *rbe_attention(rbe_var *qkv, size_t heads, float dropout) {
     size_t shape[RBE_MAX_DIMS];
     memcpy(shape, x->shape, sizeof shape);
     shape[x->dims - 1] /= 3;
-    rbe_var *y = rbe_node("attention", &qkv, 1, x->dims, shape, attention_backward, sizeof(attention));
+    rbe_var *y = rbe_node("attention", &qkv, 1, x->dims, shape, RBE_FULL(attention_backward), sizeof(attention));
     if (!rbe_ok(y)) return y;
     attention *a = y->context;
     *a = (attention){.length = shape[x->dims - 2], .heads = heads, .width = shape[x->dims - 1]};
