@@ -14,6 +14,7 @@
 #   make experiments    growth, pruning, block sizes: tables and pictures, on DATA=data
 #   make bench          speed against OpenBLAS
 #   make bench-codec    compression: memory, accuracy, speed
+#   make bench-infer    librbe_infer against librbe: loading MODEL=file, a sample at a time
 #   make install        into PREFIX=/usr/local, below DESTDIR=; make uninstall
 #   make data           the digits in data/, made again
 #   make format lint headers   the source: laid out, searched, each public header by itself
@@ -61,7 +62,7 @@ Q := $(if $(filter 1,$(V)),,@)
 say = @$(if $(Q),printf '  %-3s %s\n' '$(1)' '$(2)',:)
 
 .PHONY: all examples check suites run-suites sanitize tsan pressure soak fuzz run-fuzzers demo experiments bench
-.PHONY: bench-codec install uninstall format lint headers data clean FORCE
+.PHONY: bench-codec bench-infer install uninstall format lint headers data clean FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -85,7 +86,7 @@ $(BUILD)/src/kernels/methods_%.o: CFLAGS += $(NO_COPIES)
 $(BUILD)/src/kernels/narrow_%.o: CFLAGS += $(PLAIN)
 
 # All that commands are made of; written when it differs from last time.
-FLAGS = $(CC) $(AR) $(ALL_CFLAGS) $(AVX512) $(AVX2) $(NO_COPIES) $(PLAIN) $(INSTRUMENT) $(LDFLAGS) $(LIBS)
+FLAGS = $(CC) $(AR) $(ALL_CFLAGS) $(AVX512) $(AVX2) $(NO_COPIES) $(PLAIN) $(INSTRUMENT) $(INFER_SPLIT) $(LDFLAGS) $(LIBS)
 $(BUILD)/flags: FORCE
 	@mkdir -p $(@D)
 	@printf '%s\n' '$(subst ','\'',$(FLAGS))' | cmp -s - $@ || printf '%s\n' '$(subst ','\'',$(FLAGS))' > $@
@@ -125,7 +126,10 @@ INFER_SOURCES := $(filter-out src/infer/make_tables.c,$(wildcard src/infer/*.c))
 INFER_OBJECTS := $(INFER_SOURCES:%.c=$(BUILD)/infer/%.o) $(BUILD)/infer/tables.o
 INFER_FUNCTIONS := $(shell sed -n 's/^    X(\(rbe_[a-z0-9_]*\)).*/\1/p' include/rbe/infer.h)
 
-$(BUILD)/infer/%.o: private CFLAGS += -DRBE_INFER -ffunction-sections -fdata-sections
+# What takes the time, the kernels and loops of each instruction set, is compiled as in the full library, the rest for -O2.
+INFER_SPLIT := -DRBE_INFER -ffunction-sections -fdata-sections -fno-asynchronous-unwind-tables
+$(BUILD)/infer/%.o: private CFLAGS := $(subst -O3,-O2,$(CFLAGS)) $(INFER_SPLIT)
+$(BUILD)/infer/%_portable.o $(BUILD)/infer/%_avx2.o $(BUILD)/infer/%_avx512.o: private CFLAGS += $(OPTIMIZE)
 $(BUILD)/infer/src/tensor/%.o: private CFLAGS += -fno-trapping-math -ffp-contract=off
 $(BUILD)/infer/src/kernels/methods_%.o: private CFLAGS += $(NO_COPIES)
 $(BUILD)/infer/src/kernels/narrow_%.o: private CFLAGS += $(PLAIN)
@@ -182,7 +186,7 @@ $(BUILD)/bench/%: $(BUILD)/tests/bench/%.o $(BENCH_SHARED) $(EXAMPLE_COMMON) $(S
 CHECK_LIBS := $(shell pkg-config --libs check 2>/dev/null)
 # The small library's products are tested by themselves; the rest of it is loaded (tests/test_infer.c).
 INFER_PRODUCTS := $(patsubst %.c,$(BUILD)/infer/%.o,$(wildcard src/infer/multiply_*.c))
-$(BUILD)/tests/run: $(TESTS) $(INFER_PRODUCTS) $(STATIC) | $(INFER_SHARED)
+$(BUILD)/tests/run: $(TESTS) $(BUILD)/tests/bench/infer_library.o $(INFER_PRODUCTS) $(STATIC) | $(INFER_SHARED)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS) $(SANITIZE) $^ $(CHECK_LIBS) $(LIBS) -o $@
 
@@ -286,6 +290,10 @@ bench: $(BUILD)/bench/bench_linear $(BUILD)/bench/bench_gpt
 	sh scripts/bench.sh $(BUILD)
 	OPENBLAS_NUM_THREADS=1 $(BUILD)/bench/bench_gpt
 	OPENBLAS_NUM_THREADS=1 $(BUILD)/bench/bench_gpt --width 512
+
+# The small library against the full one, on MODEL.
+bench-infer: $(BUILD)/bench/bench_infer $(INFER_SHARED)
+	OPENBLAS_NUM_THREADS=1 $< $(MODEL)
 
 bench-codec: $(BUILD)/bench/bench_codec
 	sh scripts/bench_codec.sh $(BUILD)

@@ -1,12 +1,8 @@
 #include "infer_support.h"
 
-#include <dlfcn.h>
-#include <limits.h>
 #include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "kernels/plan.h"
 #include "support.h"
@@ -14,26 +10,10 @@
 small_library small;
 
 /* Tests run in processes of their own, each of which opens the library anew: so it reads RBE_ISA. */
-static void open_library(void) {
-    char path[PATH_MAX + 32];
-    ssize_t length = readlink("/proc/self/exe", path, PATH_MAX);
-    ck_assert_int_gt(length, 0);
-    path[length] = '\0';
-    *strrchr(path, '/') = '\0';
-    strcat(path, "/../librbe_infer.so");
-    void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-    ck_assert_msg(library != NULL, "%s", dlerror());
-#define FIND(name)                                                                                                     \
-    *(void **)&small.name = dlsym(library, #name);                                                                     \
-    ck_assert_msg(small.name != NULL && small.name != name, #name);
-    RBE_INFER_FUNCTIONS(FIND)
-#undef FIND
-}
-
 bool small_library_load(const char *isa) {
     if (isa && !rbe_isa_select(isa)) return false;
     if (isa) setenv("RBE_ISA", isa, 1);
-    if (!small.rbe_version) open_library();
+    if (!small.rbe_version) ck_assert_ok(small_library_open(&small));
     return true;
 }
 

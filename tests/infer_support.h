@@ -1,21 +1,15 @@
-/* The small library beside the full one: loaded into the test program, where nothing else sees its functions. */
+/* What the tests of the small library share: it stands beside the full one in the test program (bench/infer_library.h). */
 #ifndef RBE_TESTS_INFER_SUPPORT_H
 #define RBE_TESTS_INFER_SUPPORT_H
 
 #include <check.h>
 
+#include "bench/infer_library.h"
 #include "io_support.h"
-#include "rbe/infer.h"
-
-/* Every function of librbe_infer: small.rbe_predict is rbe_predict there. */
-#define RBE_POINTER(name) __typeof__(name) *name;
-typedef struct small_library {
-    RBE_INFER_FUNCTIONS(RBE_POINTER)
-} small_library;
 
 extern small_library small;
 
-/* Loads librbe_infer.so, which stands above the test program's folder, if it is not there yet. Both libraries then use the
+/* Loads it, if it is not there yet. Both libraries then use the
  * instruction set of this name; false if the processor has none such. */
 bool small_library_load(const char *isa);
 
