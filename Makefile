@@ -213,7 +213,8 @@ suites:
 	@echo $(SUITES)
 
 # What tests/programs.sh runs.
-PROGRAMS = examples $(BUILD)/bench/bench_linear $(BUILD)/bench/bench_gpt
+PROGRAMS = examples $(BUILD)/bench/bench_linear $(BUILD)/bench/bench_gpt $(BUILD)/bench/bench_infer $(SHARED) $(INFER_SHARED) \
+    $(INFER_STATIC)
 
 check: $(BUILD)/tests/run $(BUILD)/tests/pressure $(PROGRAMS) headers run-suites
 

@@ -93,14 +93,22 @@ static void print_bases(void) {
 
 /* ---- checksums ----------------------------------------------------------------------------------------------- */
 
+/* Of a byte and `zeros` zeros. */
+static uint32_t checksum_of(uint32_t byte, int zeros) {
+    uint32_t crc = byte;
+    for (int bit = 0; bit < 8 * (zeros + 1); bit++) crc = crc >> 1 ^ (crc & 1 ? 0xedb88320u : 0);
+    return crc;
+}
+
 static void print_checksums(void) {
-    printf("const uint32_t rbe_crc_table[256] = {");
-    for (uint32_t byte = 0; byte < 256; byte++) {
-        uint32_t crc = byte;
-        for (int bit = 0; bit < 8; bit++) crc = crc >> 1 ^ (crc & 1 ? 0xedb88320u : 0);
-        printf("%s0x%08x,", byte % 8 == 0 ? "\n    " : " ", (unsigned)crc);
+    printf("const uint32_t rbe_crc_table[8][256] = {");
+    for (int zeros = 0; zeros < 8; zeros++) {
+        printf("{");
+        for (uint32_t byte = 0; byte < 256; byte++)
+            printf("%s0x%08x,", byte % 8 == 0 ? "\n    " : " ", (unsigned)checksum_of(byte, zeros));
+        printf("\n}, ");
     }
-    printf("\n};\n");
+    printf("};\n");
 }
 
 int main(void) {

@@ -22,7 +22,7 @@ typedef struct rbe_basis_table {
 extern const rbe_filter_table rbe_filter_tables[];
 extern const rbe_basis_table rbe_basis_tables[];
 
-/* The checksum of each byte, of CRC-32 without its complements. */
-extern const uint32_t rbe_crc_table[256];
+/* CRC-32, without its complements, of each byte and as many zeros behind it. */
+extern const uint32_t rbe_crc_table[8][256];
 
 #endif

@@ -35,7 +35,7 @@ int main(void) {
     rbe_rng *rng = rbe_rng_new(1, 0);
     const size_t inputs = rbe_layer_inputs(rbe_model_layer(model, 0)), outputs = outputs_of(model);
     float *x = malloc((ROWS * inputs + 1) * sizeof *x), *y = malloc((ROWS * outputs + 1) * sizeof *y);
-    for (size_t n = 0; x && n < ROWS * inputs; n++) x[n] = (float)rbe_rng_uniform(rng);
+    for (size_t n = 0; x && n < ROWS * inputs; n++) x[n] = (float)(8.0 * rbe_rng_uniform(rng) - 4.0);
     rbe_status status = x && y ? print_classes(model, x, y, outputs) : RBE_INSUFFICIENT_MEMORY;
     if (status != RBE_OK) fprintf(stderr, "%s: %s\n", rbe_status_name(status), rbe_last_error());
     free(x);
