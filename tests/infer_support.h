@@ -9,8 +9,8 @@
 
 extern small_library small;
 
-/* Loads it, if it is not there yet. Both libraries then use the
- * instruction set of this name; false if the processor has none such. */
+/* Loads it, if it is not there yet. Both libraries then use the instruction set of this name (NULL: the best one); false if
+ * the processor has none such. */
 bool small_library_load(const char *isa);
 
 /* Names, kinds and parameters of a model of the full library and one of the small one are the same. (Their types and

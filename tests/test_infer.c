@@ -247,19 +247,18 @@ START_TEST(samples_are_the_same) {
 }
 END_TEST
 
-/* Seeds of which one gives MT19937's seed 0 (found by search) among others. */
+/* The last one becomes the seed 0 of MT19937, in the place of which GSL has another. */
 START_TEST(random_numbers_are_the_same) {
+    static const uint64_t seeds[] = {0, 1, 2, 977, UINT64_MAX, 0xaaf1a8e3adb96562};
     if (!small_library_load(NULL)) return;
-    for (uint64_t seed = 0; seed < 50; seed++) {
-        rbe_rng *a = rbe_rng_new(seed * seed * 977, seed), *b = small.rbe_rng_new(seed * seed * 977, seed);
-        for (uint32_t n = 0; n < 2000; n++) {
-            ck_assert_double_eq(rbe_rng_uniform(a), small.rbe_rng_uniform(b));
-            const uint32_t bound = 1 + n * 1000003;
-            if (bound <= 0x80000000u) ck_assert_uint_eq(rbe_rng_below(a, bound), small.rbe_rng_below(b, bound));
-        }
-        rbe_rng_free(a);
-        small.rbe_rng_free(b);
+    rbe_rng *a = rbe_rng_new(seeds[_i], 0), *b = small.rbe_rng_new(seeds[_i], 0);
+    for (uint32_t n = 0; n < 5000; n++) {
+        const uint32_t bound = (1 + n * 1000003) % 0x80000001u;
+        ck_assert_double_eq(rbe_rng_uniform(a), small.rbe_rng_uniform(b));
+        ck_assert_uint_eq(rbe_rng_below(a, bound), small.rbe_rng_below(b, bound));
     }
+    rbe_rng_free(a);
+    small.rbe_rng_free(b);
     ck_assert(small.rbe_rng_uniform(NULL) == 0.0 && small.rbe_rng_below(NULL, 3) == 0);
 }
 END_TEST
@@ -347,7 +346,7 @@ Suite *infer_suite(void) {
     tcase_add_loop_test(results, every_kind_of_layer_gives_the_same, 0, ISAS);
     tcase_add_loop_test(results, transformers_give_the_same, 0, 3 * KINDS);
     tcase_add_test(results, samples_are_the_same);
-    tcase_add_test(results, random_numbers_are_the_same);
+    tcase_add_loop_test(results, random_numbers_are_the_same, 0, 6);
     tcase_add_test(results, vocabularies_are_the_same);
     tcase_add_loop_test(results, dense_products_are_right, 0, ISAS);
     suite_add_tcase(suite, results);

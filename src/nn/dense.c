@@ -74,7 +74,7 @@ static rbe_layer *dense_read(const rbe_layer_type *type, rbe_reader *reader) {
 const rbe_layer_type rbe_dense_type = {.kind = "dense",
                                        .forward = dense_forward,
                                        .destroy = dense_destroy,
-                                       .write = rbe_layer_write_widths,
+                                       .write = RBE_FULL(rbe_layer_write_widths),
                                        .read = dense_read};
 
 /* A layer with uninitialised weights and a bias of zeros. */

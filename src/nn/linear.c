@@ -143,7 +143,7 @@ static rbe_layer *linear_read(const rbe_layer_type *type, rbe_reader *reader) {
 const rbe_layer_type rbe_linear_type = {.kind = "rbe",
                                         .forward = linear_forward,
                                         .destroy = linear_destroy,
-                                        .write = rbe_layer_write_widths,
+                                        .write = RBE_FULL(rbe_layer_write_widths),
                                         .read = linear_read,
                                         .cost = linear_cost,
                                         .tape_bytes = linear_tape_bytes,
