@@ -8,6 +8,7 @@ if [ "${1:-}" = --help ] || [ $# -gt 3 ]; then
     echo "Usage: frontier.sh [BUILD [OUT [DATA]]]   (default: build out data)"
     echo "Writes OUT/frontier.csv, OUT/choices.csv and OUT/frontier.png (and .svg); what it has so far is in OUT/points."
     echo "JOBS=N measures so many points at a time, one thread each (default: one per processor)."
+    echo "BUDGETS=\"..\" are the bytes of the files, instead of some from 1,100 to 200,000."
     echo "OPTIONS=\"..\" are options of the program frontier, such as --epochs 1 --seeds 2."
     [ "${1:-}" = --help ] && exit 0
     exit 2
@@ -33,14 +34,16 @@ rm -rf "$out/points/$name.part"
 mv "$out/points/$name.part" "$out/points/$name"
 tail -n 1 "$out/points/$name.txt"'
 
-# The longest ones first, so that no processor waits long at the end.
-for bytes in 12608 200000 80000 30000 16113 7500 6100 3100 2000 1100; do
+for bytes in ${BUDGETS:-12608 7500 6100 3100 200000 40000 1100}; do
     echo "$bytes --augment"
 done > "$out/points/list"
-for bytes in 200000 80000 30000 16113 12608 6100 3100 2000 1100; do echo "$bytes"; done >> "$out/points/list"
+for bytes in ${BUDGETS:-16113 12608 6100 3100 200000 40000 1100}; do echo "$bytes"; done >> "$out/points/list"
 xargs -I '{}' -P "${JOBS:-$(nproc)}" sh -c "$point" frontier.sh '{}' < "$out/points/list" || exit 1
 
 for table in frontier choices; do
-    { head -q -n 1 "$out"/points/*/$table.csv | head -n 1; tail -q -n +2 "$out"/points/*/$table.csv | sort -t , -k 1,1 -k 2,2n -s; } > "$out/$table.csv"
+    {
+        head -q -n 1 "$out"/points/*/$table.csv | head -n 1
+        tail -q -n +2 "$out"/points/*/$table.csv | sort -s -t , -k 1,1 -k 2,2n
+    } > "$out/$table.csv"
 done
 sh "$(dirname "$0")/plot_frontier.sh" "$out/frontier.csv" "$out/frontier.png"

@@ -138,7 +138,7 @@ for option in --growth --image '--budget 100000' '--prune-schedule 0.5' '--prune
 done
 
 # A default is stated once.
-for program in train_digits growth prune_sweep tune_blocks compress_digits compress_weights import_torch expand classify \
+for program in train_digits frontier growth prune_sweep tune_blocks compress_digits compress_weights import_torch expand classify \
     make_digits regression autoencoder char_model generate; do
     "$build/examples/$program" --help > "$work/output"
     check "$program --help: one default an option" test "$(grep -c 'default.*default' "$work/output")" -eq 0
@@ -782,12 +782,14 @@ expect "it is the model" 0 '^fc1 .* 0\.0000  *inf$' \
     "$inspect" "$work/int8/model.safetensors" --against "$work/int8.safetensors"
 
 expect "a budget alone" 0 \
-    '^for 16,113 bytes: --hidden 320 --growth --image --bits 4 --head-bits 4 --group 4 --dropout 0.1 --epochs 1 --lr 0.006$' \
+    '^for 16,113 bytes: --hidden 320 --growth --image --bits 4 --head-bits 4 --group 4 --dropout 0.1 --epochs 1 --optimizer adamw --weight-decay 0.05 --lr 0.006$' \
     "$train" --data "$data" --threads 1 --budget 16113 --epochs 1
 expect "a large budget" 0 '^for 2,000,000 bytes: --hidden 1024 ' \
     "$train" --data "$data" --threads 1 --budget 2000000 --epochs 1
-expect "a budget and options" 0 '^for 16,113 bytes: --group 2 --dropout 0 --epochs 1 --lr 0.01$' \
-    tiny --budget 16113 --no-growth --no-image --group 2 --dropout 0 --lr 0.01 --store f16
+expect "a budget and options" 0 '^for 16,113 bytes: --group 2 --dropout 0 --epochs 1 --optimizer sgd --weight-decay 0 --lr 0.01$' \
+    tiny --budget 16113 --no-growth --no-image --group 2 --dropout 0 --lr 0.01 --optimizer sgd --store f16
+expect "a budget and augmentation" 0 '^for 6,100 bytes: --hidden 120 .* --dropout 0 --epochs 1 ' \
+    "$train" --data "$data" --threads 1 --budget 6100 --augment 0.5 --elastic 0.8 --epochs 1
 expect "--no-growth against --growth" 2 'exclude' "$train" --growth --no-growth
 
 for options in '' '--no-growth --store f32' --no-image '--no-growth --prune-schedule 0.5' \
@@ -998,8 +1000,8 @@ expect "bench_infer, not a model" 1 '^bench_infer: BAD_FORMAT: ' "$build/bench/b
 
 # ---- scripts -----------------------------------------------------------------------------------------------------
 
-for script in deps.sh demo.sh bench.sh bench_codec.sh stored_size.sh experiments.sh plot_training.sh plot_adapt.sh \
-    plot_samples.sh; do
+for script in deps.sh demo.sh bench.sh bench_codec.sh stored_size.sh experiments.sh frontier.sh plot_frontier.sh plot_training.sh \
+    plot_adapt.sh plot_samples.sh; do
     expect "$script --help" 0 "^Usage: $script" sh "$root/scripts/$script" --help
 done
 expect "deps.sh --help names the developer's tools" 0 '--developer.*: clang .*shellcheck' \
@@ -1013,7 +1015,22 @@ expect "plot_training.sh, another file" 1 'not a training log' \
 expect "plot_adapt.sh, another file" 1 'another first line' \
     sh "$root/scripts/plot_adapt.sh" growth "$work/file" "$work/x.png"
 expect "experiments.sh without a build" 1 'run make first' sh "$root/scripts/experiments.sh" "$work/nothing"
+expect "frontier.sh without a build" 1 'run make first' sh "$root/scripts/frontier.sh" "$work/nothing"
+expect "plot_frontier.sh, another table" 1 'another first line' \
+    sh "$root/scripts/plot_frontier.sh" "$work/experiments/growth.csv" "$work/plot/frontier.png"
 if command -v gnuplot > /dev/null; then
+    frontier() {
+        BUDGETS="1500 2500" OPTIONS="--epochs 1 --seeds 2" sh "$root/scripts/frontier.sh" "$build" "$work/frontier" "$data"
+    }
+    expect "frontier.sh" 0 '^augmented: test error .* bytes$' frontier
+    check "its picture" test -s "$work/frontier/frontier.png" -a -s "$work/frontier/frontier.svg"
+    check "two seeds for each of four points" test "$(wc -l < "$work/frontier/frontier.csv")" -eq 9
+    check "no file is larger than wanted" awk -F, 'NR > 1 && $10 > $2 { exit 1 }' "$work/frontier/frontier.csv"
+    check "the usual choice and some of its eight neighbours" awk -F, 'NR > 1 { n[$1, $2]++ }
+        END { for (point in n) if (n[point] < 6 || n[point] > 9) exit 1 }' "$work/frontier/choices.csv"
+    cp "$work/frontier/frontier.csv" "$work/frontier.csv"
+    check "frontier.sh, everything there already" frontier
+    check "nothing was measured again" cmp "$work/frontier.csv" "$work/frontier/frontier.csv"
     for kind in growth prune_sweep prune_thresholds tune_blocks; do
         check "plot_adapt.sh $kind" sh "$root/scripts/plot_adapt.sh" $kind "$work/experiments/$kind.csv" \
             "$work/plot/$kind.png"
