@@ -126,9 +126,9 @@ INFER_SOURCES := $(filter-out src/infer/make_tables.c,$(wildcard src/infer/*.c))
 INFER_OBJECTS := $(INFER_SOURCES:%.c=$(BUILD)/infer/%.o) $(BUILD)/infer/tables.o
 INFER_FUNCTIONS := $(shell sed -n 's/^    X(\(rbe_[a-z0-9_]*\)).*/\1/p' include/rbe/infer.h)
 
-# What takes the time, the kernels and loops of each instruction set, is compiled as in the full library, the rest for -O2.
 INFER_SPLIT := -DRBE_INFER -ffunction-sections -fdata-sections -fno-asynchronous-unwind-tables
-$(BUILD)/infer/%.o: private CFLAGS := $(subst -O3,-O2,$(CFLAGS)) $(INFER_SPLIT)
+# What takes the time, the kernels and loops of each instruction set, is compiled as in the full library, the rest for -O2.
+$(BUILD)/infer/%.o: private CFLAGS := $(subst -O3,-O2,$(CFLAGS))
 $(BUILD)/infer/%_portable.o $(BUILD)/infer/%_avx2.o $(BUILD)/infer/%_avx512.o: private CFLAGS += $(OPTIMIZE)
 $(BUILD)/infer/src/tensor/%.o: private CFLAGS += -fno-trapping-math -ffp-contract=off
 $(BUILD)/infer/src/kernels/methods_%.o: private CFLAGS += $(NO_COPIES)
@@ -137,7 +137,7 @@ $(BUILD)/infer/src/kernels/narrow_%.o: private CFLAGS += $(PLAIN)
 $(BUILD)/infer/%.o: %.c $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(call say,CC,$@)
-	$(Q)$(CC) $(ALL_CFLAGS) $(ISA_FLAGS) -MMD -MP -c $< -o $@
+	$(Q)$(CC) $(ALL_CFLAGS) $(INFER_SPLIT) $(ISA_FLAGS) -MMD -MP -c $< -o $@
 
 $(BUILD)/make_tables: $(BUILD)/src/infer/make_tables.o $(STATIC)
 	$(call say,LD,$@)
@@ -149,7 +149,7 @@ $(BUILD)/infer/tables.c: $(BUILD)/make_tables
 
 $(BUILD)/infer/tables.o: $(BUILD)/infer/tables.c
 	$(call say,CC,$@)
-	$(Q)$(CC) $(ALL_CFLAGS) -c $< -o $@
+	$(Q)$(CC) $(ALL_CFLAGS) $(INFER_SPLIT) -c $< -o $@
 
 # One object of what its functions need: the rest of the sources, and what that would need, is dropped, and no other names
 # can be seen.
