@@ -1,6 +1,6 @@
 # librbe: neural networks whose linear layers are trained, stored and run in compressed form.
 #
-#   make                static and shared library, examples
+#   make                static and shared libraries, librbe and librbe_infer (include/rbe/infer.h), examples
 #   make check          all tests, several at a time (as -j says, or one for each processor): the suites of tests/main.c
 #                       and "programs", the command lines; of these SUITE="name ..." runs some, make suites lists them
 #   make sanitize       the suites under ASan and UBSan            (SUITE too)
@@ -14,6 +14,7 @@
 #   make experiments    growth, pruning, block sizes: tables and pictures, on DATA=data
 #   make bench          speed against OpenBLAS
 #   make bench-codec    compression: memory, accuracy, speed
+#   make bench-infer    librbe_infer against librbe: loading MODEL=file, a sample at a time
 #   make install        into PREFIX=/usr/local, below DESTDIR=; make uninstall
 #   make data           the digits in data/, made again
 #   make format lint headers   the source: laid out, searched, each public header by itself
@@ -36,12 +37,13 @@ WARNINGS := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpo
 OPTIMIZE ?= $(if $(DEBUG),-O1,-O3)
 # -mtune=generic: tuning for znver3, which gcc 12 does by itself on Zen, halves the speed of the kernels.
 # -fno-math-errno: without it no compiler vectorises the square roots of Adam.
+OBJCOPY ?= objcopy
 CFLAGS ?= $(OPTIMIZE) -g -mtune=generic -fno-math-errno
 ALL_CFLAGS = -std=c11 $(WARNINGS) $(CFLAGS) -fopenmp-simd -pthread -fPIC -fvisibility=hidden -D_GNU_SOURCE \
              -Iinclude -Isrc $(PACKAGE_CFLAGS) $(SANITIZE) $(if $(DEBUG),-DRBE_DEBUG)
 LIBS = $(PACKAGE_LIBS) -lm -pthread
 
-SOURCES := $(wildcard src/*/*.c)
+SOURCES := $(filter-out src/infer/%,$(wildcard src/*/*.c))
 OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o)
 EXAMPLE_SHARED := $(wildcard examples/common.c examples/openblas.c examples/experiment.c examples/recipe.c examples/budget.c examples/resume.c examples/character.c examples/tensors.c \
                              examples/draw_layer.c examples/gnuplot.c examples/compression.c examples/sweep.c \
@@ -52,17 +54,19 @@ TESTS := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/*.c))
 BENCH_SHARED := $(patsubst %.c,$(BUILD)/%.o,$(filter-out tests/bench/bench_%,$(wildcard tests/bench/*.c)))
 STATIC := $(BUILD)/librbe.a
 SHARED := $(BUILD)/librbe.so.$(VERSION)
+INFER_STATIC := $(BUILD)/librbe_infer.a
+INFER_SHARED := $(BUILD)/librbe_infer.so.$(VERSION)
 
 # $(call say,CC,FILE) in front of a command that only V=1 shows.
 Q := $(if $(filter 1,$(V)),,@)
 say = @$(if $(Q),printf '  %-3s %s\n' '$(1)' '$(2)',:)
 
 .PHONY: all examples check suites run-suites sanitize tsan pressure soak fuzz run-fuzzers demo experiments bench
-.PHONY: bench-codec install uninstall format lint headers data clean FORCE
+.PHONY: bench-codec bench-infer install uninstall format lint headers data clean FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
 
-all: $(STATIC) $(SHARED) examples
+all: $(STATIC) $(SHARED) $(INFER_STATIC) $(INFER_SHARED) examples
 
 # ---- the library -------------------------------------------------------------------------------------------------
 
@@ -82,7 +86,7 @@ $(BUILD)/src/kernels/methods_%.o: CFLAGS += $(NO_COPIES)
 $(BUILD)/src/kernels/narrow_%.o: CFLAGS += $(PLAIN)
 
 # All that commands are made of; written when it differs from last time.
-FLAGS = $(CC) $(AR) $(ALL_CFLAGS) $(AVX512) $(AVX2) $(NO_COPIES) $(PLAIN) $(INSTRUMENT) $(LDFLAGS) $(LIBS)
+FLAGS = $(CC) $(AR) $(ALL_CFLAGS) $(AVX512) $(AVX2) $(NO_COPIES) $(PLAIN) $(INSTRUMENT) $(INFER_SPLIT) $(LDFLAGS) $(LIBS)
 $(BUILD)/flags: FORCE
 	@mkdir -p $(@D)
 	@printf '%s\n' '$(subst ','\'',$(FLAGS))' | cmp -s - $@ || printf '%s\n' '$(subst ','\'',$(FLAGS))' > $@
@@ -103,6 +107,69 @@ $(SHARED): $(OBJECTS)
 	@ln -sf $(notdir $@) $(BUILD)/librbe.so.$(SOVERSION)
 	@ln -sf $(notdir $@) $(BUILD)/librbe.so
 
+# ---- the small library: src/infer/ in the place of OpenBLAS, GSL, cJSON and zlib ----------------------------------
+
+# Compiled a second time. src/infer/make_tables.c is a program for the build.
+INFER_SOURCES := $(filter-out src/infer/make_tables.c,$(wildcard src/infer/*.c)) \
+    $(addprefix src/base/,alloc.c arena.c failure.c gemm.c input_file.c parallel.c status.c threads.c utf8.c warning.c) \
+    $(addprefix src/tensor/,loops.c loops_portable.c loops_avx2.c loops_avx512.c ops_activation.c ops_arithmetic.c \
+        ops_attention.c ops_context.c ops_dropout.c ops_gather.c ops_join.c ops_matmul.c ops_norm.c ops_rotary.c \
+        ops_shape.c ops_softmax.c tape.c tensor.c) \
+    $(addprefix src/codec/,basis.c blocks.c blocks_check.c geometry.c positions.c quantise.c rows.c side.c transform.c) \
+    $(wildcard src/kernels/*.c) \
+    $(addprefix src/nn/,attention.c bits.c container.c dense.c dropout.c embedding.c kinds.c layer.c linear.c \
+        linear_product.c model.c norm.c operation.c param.c parameter.c) \
+    $(addprefix src/io/,bit_stream.c blocks_read.c convert.c golomb_code.c json.c layer_read.c metadata.c model_read.c \
+        packed_code.c packed_read.c positions_code.c positions_golomb.c range_code.c safetensors_open.c \
+        safetensors_read.c source.c store.c store_float.c store_int8.c) \
+    src/data/text.c src/gpt/generator.c src/gpt/sample.c src/train/memory.c src/train/predict.c
+INFER_OBJECTS := $(INFER_SOURCES:%.c=$(BUILD)/infer/%.o) $(BUILD)/infer/tables.o
+INFER_FUNCTIONS := $(shell sed -n 's/^    X(\(rbe_[a-z0-9_]*\)).*/\1/p' include/rbe/infer.h)
+
+INFER_SPLIT := -DRBE_INFER -ffunction-sections -fdata-sections -fno-asynchronous-unwind-tables
+# What takes the time, the kernels and loops of each instruction set, is compiled as in the full library, the rest for -O2.
+$(BUILD)/infer/%.o: private CFLAGS := $(subst -O3,-O2,$(CFLAGS))
+$(BUILD)/infer/%_portable.o $(BUILD)/infer/%_avx2.o $(BUILD)/infer/%_avx512.o: private CFLAGS += $(OPTIMIZE)
+$(BUILD)/infer/src/tensor/%.o: private CFLAGS += -fno-trapping-math -ffp-contract=off
+$(BUILD)/infer/src/kernels/methods_%.o: private CFLAGS += $(NO_COPIES)
+$(BUILD)/infer/src/kernels/narrow_%.o: private CFLAGS += $(PLAIN)
+
+$(BUILD)/infer/%.o: %.c $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(call say,CC,$@)
+	$(Q)$(CC) $(ALL_CFLAGS) $(INFER_SPLIT) $(ISA_FLAGS) -MMD -MP -c $< -o $@
+
+$(BUILD)/make_tables: $(BUILD)/src/infer/make_tables.o $(STATIC)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(LDFLAGS) $(SANITIZE) $^ $(LIBS) -o $@
+
+$(BUILD)/infer/tables.c: $(BUILD)/make_tables
+	@mkdir -p $(@D)
+	$(Q)$< > $@
+
+$(BUILD)/infer/tables.o: $(BUILD)/infer/tables.c
+	$(call say,CC,$@)
+	$(Q)$(CC) $(ALL_CFLAGS) $(INFER_SPLIT) -c $< -o $@
+
+# One object of what its functions need: the rest of the sources, and what that would need, is dropped, and no other names
+# can be seen.
+$(BUILD)/infer/whole.o: $(INFER_OBJECTS) include/rbe/infer.h
+	$(call say,LD,$@)
+	$(Q)$(CC) -r -nostdlib -Wl,--gc-sections $(INFER_FUNCTIONS:%=-Wl,-u,%) $(INFER_OBJECTS) -o $@
+	$(Q)$(OBJCOPY) --wildcard --strip-unneeded-symbol='rbe_*' $(INFER_FUNCTIONS:%=--keep-symbol=%) \
+	    $(INFER_FUNCTIONS:%=--keep-global-symbol=%) $@
+
+$(INFER_STATIC): $(BUILD)/infer/whole.o
+	$(call say,AR,$@)
+	@rm -f $@
+	$(Q)$(AR) rcs $@ $^
+
+$(INFER_SHARED): $(BUILD)/infer/whole.o
+	$(call say,LD,$@)
+	$(Q)$(CC) -shared -Wl,-Bsymbolic -Wl,-soname,librbe_infer.so.$(SOVERSION) $(LDFLAGS) $(SANITIZE) $^ -lm -pthread -o $@
+	@ln -sf $(notdir $@) $(BUILD)/librbe_infer.so.$(SOVERSION)
+	@ln -sf $(notdir $@) $(BUILD)/librbe_infer.so
+
 # ---- programs ----------------------------------------------------------------------------------------------------
 
 examples: $(EXAMPLES)
@@ -117,7 +184,9 @@ $(BUILD)/bench/%: $(BUILD)/tests/bench/%.o $(BENCH_SHARED) $(EXAMPLE_COMMON) $(S
 	$(Q)$(CC) $(LDFLAGS) $(SANITIZE) $^ $(LIBS) -o $@
 
 CHECK_LIBS := $(shell pkg-config --libs check 2>/dev/null)
-$(BUILD)/tests/run: $(TESTS) $(STATIC)
+# The small library's products are tested by themselves; the rest of it is loaded (tests/test_infer.c).
+INFER_PRODUCTS := $(patsubst %.c,$(BUILD)/infer/%.o,$(wildcard src/infer/multiply_*.c))
+$(BUILD)/tests/run: $(TESTS) $(BUILD)/tests/bench/infer_library.o $(INFER_PRODUCTS) $(STATIC) | $(INFER_SHARED)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS) $(SANITIZE) $^ $(CHECK_LIBS) $(LIBS) -o $@
 
@@ -144,7 +213,8 @@ suites:
 	@echo $(SUITES)
 
 # What tests/programs.sh runs.
-PROGRAMS = examples $(BUILD)/bench/bench_linear $(BUILD)/bench/bench_gpt
+PROGRAMS = examples $(BUILD)/bench/bench_linear $(BUILD)/bench/bench_gpt $(BUILD)/bench/bench_infer $(SHARED) $(INFER_SHARED) \
+    $(INFER_STATIC)
 
 check: $(BUILD)/tests/run $(BUILD)/tests/pressure $(PROGRAMS) headers run-suites
 
@@ -222,25 +292,32 @@ bench: $(BUILD)/bench/bench_linear $(BUILD)/bench/bench_gpt
 	OPENBLAS_NUM_THREADS=1 $(BUILD)/bench/bench_gpt
 	OPENBLAS_NUM_THREADS=1 $(BUILD)/bench/bench_gpt --width 512
 
+# The small library against the full one, on MODEL.
+bench-infer: $(BUILD)/bench/bench_infer $(INFER_SHARED)
+	OPENBLAS_NUM_THREADS=1 $< $(MODEL)
+
 bench-codec: $(BUILD)/bench/bench_codec
 	sh scripts/bench_codec.sh $(BUILD)
 
 # ---- installation ------------------------------------------------------------------------------------------------
 
-install: $(STATIC) $(SHARED)
+install: $(STATIC) $(SHARED) $(INFER_STATIC) $(INFER_SHARED)
 	install -d $(DESTDIR)$(PREFIX)/include/rbe $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/share/rbe
 	install -m 644 include/rbe/*.h $(DESTDIR)$(PREFIX)/include/rbe
 	install -m 644 python/rbe_reader.py $(DESTDIR)$(PREFIX)/share/rbe
-	install -m 644 $(STATIC) $(DESTDIR)$(PREFIX)/lib
-	install -m 755 $(SHARED) $(DESTDIR)$(PREFIX)/lib
-	ln -sf $(notdir $(SHARED)) $(DESTDIR)$(PREFIX)/lib/librbe.so.$(SOVERSION)
-	ln -sf $(notdir $(SHARED)) $(DESTDIR)$(PREFIX)/lib/librbe.so
-	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' -e 's|@PACKAGES@|$(PACKAGES)|' scripts/rbe.pc.in \
-	    > $(DESTDIR)$(PREFIX)/lib/pkgconfig/rbe.pc
+	install -m 644 $(STATIC) $(INFER_STATIC) $(DESTDIR)$(PREFIX)/lib
+	install -m 755 $(SHARED) $(INFER_SHARED) $(DESTDIR)$(PREFIX)/lib
+	for l in rbe rbe_infer; do \
+	    ln -sf lib$$l.so.$(VERSION) $(DESTDIR)$(PREFIX)/lib/lib$$l.so.$(SOVERSION); \
+	    ln -sf lib$$l.so.$(VERSION) $(DESTDIR)$(PREFIX)/lib/lib$$l.so; \
+	    sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' -e 's|@PACKAGES@|$(PACKAGES)|' scripts/$$l.pc.in \
+	        > $(DESTDIR)$(PREFIX)/lib/pkgconfig/$$l.pc || exit 1; \
+	done
 
 uninstall:
 	rm -rf $(DESTDIR)$(PREFIX)/include/rbe $(DESTDIR)$(PREFIX)/share/rbe
 	rm -f $(DESTDIR)$(PREFIX)/lib/librbe.* $(DESTDIR)$(PREFIX)/lib/pkgconfig/rbe.pc
+	rm -f $(DESTDIR)$(PREFIX)/lib/librbe_infer.* $(DESTDIR)$(PREFIX)/lib/pkgconfig/rbe_infer.pc
 
 # ---- care of the source --------------------------------------------------------------------------------------------
 
@@ -267,4 +344,4 @@ headers:
 clean:
 	rm -rf $(BUILD)
 
--include $(OBJECTS:.o=.d) $(patsubst %.c,$(BUILD)/%.d,$(wildcard examples/*.c tests/*.c tests/*/*.c))
+-include $(OBJECTS:.o=.d) $(INFER_OBJECTS:.o=.d) $(BUILD)/src/infer/make_tables.d $(patsubst %.c,$(BUILD)/%.d,$(wildcard examples/*.c tests/*.c tests/*/*.c))

@@ -183,7 +183,7 @@ contents take_apart(bytes b) {
     return c;
 }
 
-static bytes put_together(const contents *c) {
+bytes put_together(const contents *c) {
     const rbe_metadata metadata[] = {{"rbe.format", "model"}, {"rbe.version", c->version}, {"rbe.stages", c->stages}};
     const char *path = scratch_path("forged");
     ck_assert_ok(rbe_tensor_file_save(path, c->tensors, c->count, metadata, 3, true));

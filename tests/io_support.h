@@ -62,6 +62,9 @@ void discard(contents *c);
 /* Puts `to` into the place of the first `from` in the stages. */
 void forge(contents *c, const char *from, const char *to);
 
+/* The file that has these contents and right checksums. */
+bytes put_together(const contents *c);
+
 /* The model of the file that has these contents and right checksums; NULL if it is refused. */
 rbe_model *load_contents(const contents *c);
 

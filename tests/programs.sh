@@ -947,6 +947,57 @@ for busy in '' --busy; do
     fi
 done
 
+# ---- the small library -------------------------------------------------------------------------------------------
+
+infer=$build/librbe_infer.so
+nm -D "$infer" > "$work/symbols"
+check "librbe_infer needs no symbol but those of libc and libm" test -z \
+    "$(grep ' [Uw] ' "$work/symbols" | grep -v '@GLIBC_\| __gmon_start__$\| _ITM_[a-z]*TMCloneTable$')"
+check "librbe_infer needs no library but those of libc" test -z \
+    "$(readelf -d "$infer" | grep NEEDED | grep -v '\[\(libc\|libm\|ld-linux-[a-z0-9_-]*\)\.so\.[0-9]\]')"
+sed -n 's/.* T //p' "$work/symbols" | sort > "$work/exported"
+sed -n 's/^    X(\(rbe_[a-z0-9_]*\)).*/\1/p' "$root/include/rbe/infer.h" | sort > "$work/listed"
+check "librbe_infer has the functions of rbe/infer.h and no others" cmp "$work/exported" "$work/listed"
+check "librbe_infer.a: nothing of OpenBLAS, GSL, cJSON and zlib" test -z \
+    "$(nm "$build/librbe_infer.a" | grep -i ' U \(cblas\|openblas\|gsl\|cjson\|crc32\|inflate\|rbe_\)')"
+
+size_of() { # FILE, stripped
+    strip -o "$work/stripped" "$1" && wc -c < "$work/stripped"
+}
+
+most() { # WHAT LIMIT BYTES
+    echo "$1: $3 bytes"
+    check "$1: at most $2 bytes" test "$3" -le "$2"
+}
+
+# A model of about 150 kB in programs: with the small library alone, and with either of the shared ones.
+"$train" --data "$data" --epochs 1 --batch 50 --hidden 300,100 --ratio 7 --threads 1 --out "$work/embedded" > /dev/null 2>&1
+cp "$work/embedded/model.safetensors" "$work/model"
+embed() { # PROGRAM FLAG...
+    program=$1
+    shift
+    # shellcheck disable=SC2086 # a compiler may be two words
+    ${CC:-cc} -std=c11 -O2 -I"$root/include" "$root/tests/infer/embedded.c" "$work/model.o" "$@" -lm -pthread \
+        -o "$work/$program"
+}
+check "a model as an object" sh -c "cd '$work' && ld -r -b binary -z noexecstack model -o model.o"
+check "a static program" embed static "$build/librbe_infer.a" -static
+check "a program with librbe_infer" embed small -L"$build" -lrbe_infer
+check "a program with librbe" embed full -L"$build" -lrbe
+check "it runs, static" "$work/static"
+cp "$work/output" "$work/classes"
+check "its classes differ" test "$(tr ' ' '\n' < "$work/classes" | sort -u | grep -c .)" -gt 2
+for program in small full; do
+    check "it runs with $program" env LD_LIBRARY_PATH="$build" "$work/$program"
+    cp "$work/output" "$work/classes_of_$program"
+    check "the same classes with $program" cmp "$work/classes_of_$program" "$work/classes"
+done
+most "librbe_infer.so, stripped" 700000 "$(size_of "$infer")"
+most "a static program with a model of $(wc -c < "$work/model") bytes" 1600000 "$(size_of "$work/static")"
+
+expect "bench_infer" 0 '^predict a sample  *[0-9.]*  *[0-9.]*  *[0-9.]*  ' "$build/bench/bench_infer" --quick "$work/model"
+expect "bench_infer, not a model" 1 '^bench_infer: BAD_FORMAT: ' "$build/bench/bench_infer" "$work/classes"
+
 # ---- scripts -----------------------------------------------------------------------------------------------------
 
 for script in deps.sh demo.sh bench.sh bench_codec.sh stored_size.sh experiments.sh frontier.sh plot_frontier.sh plot_training.sh \

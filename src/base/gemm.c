@@ -7,10 +7,10 @@
  */
 #include "base/gemm.h"
 
-#include <cblas.h>
 #include <limits.h>
 
 #include "base/blas.h"
+#include "base/multiply.h"
 #include "base/parallel.h"
 #include "base/sizes.h"
 
@@ -41,12 +41,11 @@ static void multiply_tile(const tiling *t, size_t row, size_t column, const floa
     const rbe_products *p = t->products;
     size_t lda = p->transpose_a ? p->m : p->k, ldb = p->transpose_b ? p->k : p->n;
     for (size_t from = 0; from < p->k || from == 0; from += LONGEST_SUM)
-        cblas_sgemm(CblasRowMajor, p->transpose_a ? CblasTrans : CblasNoTrans,
-                    p->transpose_b ? CblasTrans : CblasNoTrans, (int)rbe_at_most(p->m - row, t->rows),
-                    (int)rbe_at_most(p->n - column, t->columns), (int)rbe_at_most(p->k - from, LONGEST_SUM), 1.0f,
-                    a + (p->transpose_a ? from * lda + row : row * lda + from), (int)lda,
-                    b + (p->transpose_b ? column * ldb + from : from * ldb + column), (int)ldb,
-                    add || from > 0 ? 1.0f : 0.0f, c + row * p->n + column, (int)p->n);
+        rbe_multiply(p->transpose_a, p->transpose_b, rbe_at_most(p->m - row, t->rows),
+                     rbe_at_most(p->n - column, t->columns), rbe_at_most(p->k - from, LONGEST_SUM), 1.0f,
+                     a + (p->transpose_a ? from * lda + row : row * lda + from), lda,
+                     b + (p->transpose_b ? column * ldb + from : from * ldb + column), ldb,
+                     add || from > 0 ? 1.0f : 0.0f, c + row * p->n + column, p->n);
 }
 
 static void run_tile(void *context, size_t task, size_t worker) {

@@ -31,8 +31,18 @@ typedef struct rbe_basis {
     double to_orthonormal[RBE_BASIS_COUNT][RBE_BASIS_COUNT];
 } rbe_basis;
 
-/* One piece of memory of the library's allocator; freed by rbe_free. NULL when memory is short. */
+/* Psi_l is made from Phi_{order[l]} and those before it. */
+static const int rbe_basis_order[RBE_BASIS_COUNT] = {0, 3, 4, 5, 6, 7, 2, 1};
+
+/* Where the functions are sampled: in [-1, 1]. */
+static inline double rbe_basis_coordinate(size_t index, size_t block) {
+    return 2.0 * (double)index / (double)(block - 1) - 1.0;
+}
+
+/* One piece of memory of the library's allocator; freed by rbe_free. NULL when memory is short. `bare`: all zeros but for the
+ * block size and where the arrays are. */
 rbe_basis *rbe_basis_new(size_t block);
+rbe_basis *rbe_basis_bare(size_t block);
 
 void rbe_basis_to_orthonormal(const rbe_basis *basis, const double *raw, double *orthonormal);
 void rbe_basis_to_raw(const rbe_basis *basis, const double *orthonormal, double *raw);

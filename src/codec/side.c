@@ -1,12 +1,12 @@
 /* Maps of a side: none, overlapping windowed blocks, the 2-D DCT of an image. */
 #include "codec/side.h"
 
-#include <cblas.h>
 #include <math.h>
 #include <string.h>
 
 #include "base/alloc.h"
 #include "base/assert.h"
+#include "base/multiply.h"
 #include "base/parallel.h"
 #include "base/sizes.h"
 #include "codec/transform.h"
@@ -107,10 +107,10 @@ static size_t chunk_of(size_t rows) { return rbe_at_most(rows, CHUNK); }
 
 static size_t chunks_of(size_t rows) { return rbe_pieces(rows, CHUNK); }
 
-static void multiply(CBLAS_TRANSPOSE ta, CBLAS_TRANSPOSE tb, size_t m, size_t n, size_t k, const float *a,
-                     const float *b, float *c) {
-    cblas_sgemm(CblasRowMajor, ta, tb, (int)m, (int)n, (int)k, 1.0f, a, (int)(ta == CblasTrans ? m : k), b,
-                (int)(tb == CblasTrans ? k : n), 0.0f, c, (int)n);
+/* C = op(A) op(B), all contiguous. */
+static void multiply(bool transpose_a, bool transpose_b, size_t m, size_t n, size_t k, const float *a, const float *b,
+                     float *c) {
+    rbe_multiply(transpose_a, transpose_b, m, n, k, 1.0f, a, transpose_a ? m : k, b, transpose_b ? k : n, 0.0f, c, n);
 }
 
 /* The lines of `count` images lie as [line][image][pixel]: then both passes are one product for all images. */
@@ -118,8 +118,8 @@ static void image_apply(const rbe_side *a, const float *x, size_t count, float *
     size_t h = a->height, w = a->width;
     for (size_t n = 0; n < count; n++)
         for (size_t r = 0; r < h; r++) memcpy(lines + (r * count + n) * w, x + n * h * w + r * w, w * sizeof(float));
-    multiply(CblasNoTrans, CblasTrans, h * count, w, w, lines, a->width_matrix, other);
-    multiply(CblasNoTrans, CblasNoTrans, h, count * w, h, a->height_matrix, other, lines);
+    multiply(false, true, h * count, w, w, lines, a->width_matrix, other);
+    multiply(false, false, h, count * w, h, a->height_matrix, other, lines);
     for (size_t n = 0; n < count; n += FEW) {
         const size_t end = rbe_at_most(count, n + FEW);
         for (size_t k = 0; k < h * w; k++) {
@@ -136,8 +136,8 @@ static void image_adjoint(const rbe_side *a, const float *mapped, size_t count, 
             size_t u = a->order[k].u, v = a->order[k].v;
             lines[(u * count + n) * w + v] = mapped[n * h * w + k];
         }
-    multiply(CblasTrans, CblasNoTrans, h, count * w, h, a->height_matrix, lines, other);
-    multiply(CblasNoTrans, CblasNoTrans, h * count, w, w, other, a->width_matrix, lines);
+    multiply(true, false, h, count * w, h, a->height_matrix, lines, other);
+    multiply(false, false, h * count, w, w, other, a->width_matrix, lines);
     for (size_t n = 0; n < count; n++)
         for (size_t r = 0; r < h; r++)
             for (size_t c = 0; c < w; c++) x[n * h * w + r * w + c] += lines[(r * count + n) * w + c];

@@ -14,9 +14,8 @@
  *
  *   identity
  */
-#include "codec/transform.h"
+#include "codec/filters.h"
 
-#include <gsl/gsl_wavelet.h>
 #include <math.h>
 #include <string.h>
 
@@ -33,17 +32,17 @@ static void fill_dct(const rbe_transform *self, size_t block, double *matrix) {
     for (size_t at = 0; at < block * block; at++) matrix[at] = rbe_dct_value(block, at / block, at % block);
 }
 
-/* The pyramid in place. `taps` may exceed the length of the coarse levels: indices then wrap round more than once.
+/* The pyramid in place. The taps may exceed the length of the coarse levels: indices then wrap round more than once.
  */
-static void pyramid(const double *low, const double *high, size_t taps, size_t length, double *x) {
+static void pyramid(const rbe_filters *f, size_t length, double *x) {
     double level[256];
     for (size_t n = length; n >= 2; n /= 2) {
         for (size_t i = 0; i < n / 2; i++) {
             double average = 0.0, detail = 0.0;
-            for (size_t k = 0; k < taps; k++) {
+            for (size_t k = 0; k < f->taps; k++) {
                 double sample = x[(2 * i + k) % n];
-                average += low[k] * sample;
-                detail += high[k] * sample;
+                average += f->low[k] * sample;
+                detail += f->high[k] * sample;
             }
             level[i] = average;
             level[n / 2 + i] = detail;
@@ -53,46 +52,26 @@ static void pyramid(const double *low, const double *high, size_t taps, size_t l
 }
 
 /* Column n of the matrix is the transform of the n-th unit impulse. */
-static void pyramid_matrix(const double *low, const double *high, size_t taps, size_t block, double *matrix) {
+static void pyramid_matrix(const rbe_filters *f, size_t block, double *matrix) {
     double impulse[256];
     for (size_t n = 0; n < block; n++) {
         memset(impulse, 0, sizeof impulse);
         impulse[n] = 1.0;
-        pyramid(low, high, taps, block, impulse);
+        pyramid(f, block, impulse);
         for (size_t k = 0; k < block; k++) matrix[k * block + n] = impulse[k];
     }
 }
 
-typedef struct filters {
-    const double *low, *high;
-    size_t taps;
-} filters;
-
-/* GSL's filters, by the method itself: gsl_wavelet_alloc would allocate, only to call it. It cannot fail for the
- * members of our table. */
-static void gsl_filters(const gsl_wavelet_type *family, size_t member, filters *analysis, filters *synthesis) {
-    size_t offset;
-    family->init(&analysis->low, &analysis->high, &synthesis->low, &synthesis->high, &analysis->taps, &offset, member);
-    synthesis->taps = analysis->taps;
+static void fill_pyramid(const rbe_transform *self, size_t block, double *matrix) {
+    rbe_filters analysis, synthesis;
+    rbe_transform_filters(self, &analysis, &synthesis);
+    pyramid_matrix(&synthesis, block, matrix);
 }
 
-static void fill_wavelet(const rbe_transform *self, size_t block, double *matrix) {
-    filters f, unused;
-    gsl_filters(self->kind == RBE_TRANSFORM_HAAR ? gsl_wavelet_haar : gsl_wavelet_daubechies, self->member, &f,
-                &unused);
-    pyramid_matrix(f.low, f.high, f.taps, block, matrix);
-}
-
-static void fill_bspline(const rbe_transform *self, size_t block, double *matrix) {
-    filters f, unused;
-    gsl_filters(gsl_wavelet_bspline, self->member, &unused, &f);
-    pyramid_matrix(f.low, f.high, f.taps, block, matrix);
-}
-
-static void fill_bspline_analysis(const rbe_transform *self, size_t block, double *matrix) {
-    filters f, unused;
-    gsl_filters(gsl_wavelet_bspline, self->member, &f, &unused);
-    pyramid_matrix(f.low, f.high, f.taps, block, matrix);
+static void fill_pyramid_analysis(const rbe_transform *self, size_t block, double *matrix) {
+    rbe_filters analysis, synthesis;
+    rbe_transform_filters(self, &analysis, &synthesis);
+    pyramid_matrix(&analysis, block, matrix);
 }
 
 static void fill_walsh(const rbe_transform *self, size_t block, double *matrix) {
@@ -117,29 +96,29 @@ static void fill_identity(const rbe_transform *self, size_t block, double *matri
 
 static const rbe_transform transforms[] = {
     {"dct", RBE_TRANSFORM_DCT, 0, fill_dct, NULL},
-    {"haar", RBE_TRANSFORM_HAAR, 2, fill_wavelet, NULL},
-    {"db4", RBE_TRANSFORM_DAUBECHIES, 4, fill_wavelet, NULL},
-    {"db6", RBE_TRANSFORM_DAUBECHIES, 6, fill_wavelet, NULL},
-    {"db8", RBE_TRANSFORM_DAUBECHIES, 8, fill_wavelet, NULL},
-    {"db10", RBE_TRANSFORM_DAUBECHIES, 10, fill_wavelet, NULL},
-    {"db12", RBE_TRANSFORM_DAUBECHIES, 12, fill_wavelet, NULL},
-    {"db14", RBE_TRANSFORM_DAUBECHIES, 14, fill_wavelet, NULL},
-    {"db16", RBE_TRANSFORM_DAUBECHIES, 16, fill_wavelet, NULL},
-    {"db18", RBE_TRANSFORM_DAUBECHIES, 18, fill_wavelet, NULL},
-    {"db20", RBE_TRANSFORM_DAUBECHIES, 20, fill_wavelet, NULL},
+    {"haar", RBE_TRANSFORM_HAAR, 2, fill_pyramid, NULL},
+    {"db4", RBE_TRANSFORM_DAUBECHIES, 4, fill_pyramid, NULL},
+    {"db6", RBE_TRANSFORM_DAUBECHIES, 6, fill_pyramid, NULL},
+    {"db8", RBE_TRANSFORM_DAUBECHIES, 8, fill_pyramid, NULL},
+    {"db10", RBE_TRANSFORM_DAUBECHIES, 10, fill_pyramid, NULL},
+    {"db12", RBE_TRANSFORM_DAUBECHIES, 12, fill_pyramid, NULL},
+    {"db14", RBE_TRANSFORM_DAUBECHIES, 14, fill_pyramid, NULL},
+    {"db16", RBE_TRANSFORM_DAUBECHIES, 16, fill_pyramid, NULL},
+    {"db18", RBE_TRANSFORM_DAUBECHIES, 18, fill_pyramid, NULL},
+    {"db20", RBE_TRANSFORM_DAUBECHIES, 20, fill_pyramid, NULL},
     {"wht", RBE_TRANSFORM_WALSH, 0, fill_walsh, NULL},
     {"identity", RBE_TRANSFORM_IDENTITY, 0, fill_identity, NULL},
-    {"bspline103", RBE_TRANSFORM_BSPLINE, 103, fill_bspline, fill_bspline_analysis},
-    {"bspline105", RBE_TRANSFORM_BSPLINE, 105, fill_bspline, fill_bspline_analysis},
-    {"bspline202", RBE_TRANSFORM_BSPLINE, 202, fill_bspline, fill_bspline_analysis},
-    {"bspline204", RBE_TRANSFORM_BSPLINE, 204, fill_bspline, fill_bspline_analysis},
-    {"bspline206", RBE_TRANSFORM_BSPLINE, 206, fill_bspline, fill_bspline_analysis},
-    {"bspline208", RBE_TRANSFORM_BSPLINE, 208, fill_bspline, fill_bspline_analysis},
-    {"bspline301", RBE_TRANSFORM_BSPLINE, 301, fill_bspline, fill_bspline_analysis},
-    {"bspline303", RBE_TRANSFORM_BSPLINE, 303, fill_bspline, fill_bspline_analysis},
-    {"bspline305", RBE_TRANSFORM_BSPLINE, 305, fill_bspline, fill_bspline_analysis},
-    {"bspline307", RBE_TRANSFORM_BSPLINE, 307, fill_bspline, fill_bspline_analysis},
-    {"bspline309", RBE_TRANSFORM_BSPLINE, 309, fill_bspline, fill_bspline_analysis},
+    {"bspline103", RBE_TRANSFORM_BSPLINE, 103, fill_pyramid, fill_pyramid_analysis},
+    {"bspline105", RBE_TRANSFORM_BSPLINE, 105, fill_pyramid, fill_pyramid_analysis},
+    {"bspline202", RBE_TRANSFORM_BSPLINE, 202, fill_pyramid, fill_pyramid_analysis},
+    {"bspline204", RBE_TRANSFORM_BSPLINE, 204, fill_pyramid, fill_pyramid_analysis},
+    {"bspline206", RBE_TRANSFORM_BSPLINE, 206, fill_pyramid, fill_pyramid_analysis},
+    {"bspline208", RBE_TRANSFORM_BSPLINE, 208, fill_pyramid, fill_pyramid_analysis},
+    {"bspline301", RBE_TRANSFORM_BSPLINE, 301, fill_pyramid, fill_pyramid_analysis},
+    {"bspline303", RBE_TRANSFORM_BSPLINE, 303, fill_pyramid, fill_pyramid_analysis},
+    {"bspline305", RBE_TRANSFORM_BSPLINE, 305, fill_pyramid, fill_pyramid_analysis},
+    {"bspline307", RBE_TRANSFORM_BSPLINE, 307, fill_pyramid, fill_pyramid_analysis},
+    {"bspline309", RBE_TRANSFORM_BSPLINE, 309, fill_pyramid, fill_pyramid_analysis},
 };
 
 const rbe_transform *rbe_transform_at(size_t n) {

@@ -12,6 +12,8 @@
 
 #include "base/utf8.h"
 
+_Static_assert(sizeof(cJSON) <= RBE_JSON_VALUE, "cJSON's values are no larger");
+
 size_t rbe_utf8_length(const char *text, size_t length) {
     size_t at = 0;
     while (at < length) {
@@ -60,7 +62,7 @@ rbe_status rbe_json_parse(cJSON **root, const char *text, size_t length, int dep
     *root = NULL;
     size_t values = 0;
     RBE_TRY(scan(text, length, depth, name, &values));
-    if (values > room / sizeof(cJSON))
+    if (values > room / RBE_JSON_VALUE)
         return rbe_fail(RBE_BAD_FORMAT, "%s: %zu JSON values are too many for a file of this size", name, values);
     const char *end = text;
     pthread_mutex_lock(&one_at_a_time);

@@ -2,12 +2,19 @@
 #ifndef RBE_IO_JSON_H
 #define RBE_IO_JSON_H
 
+#ifdef RBE_INFER
+#include "infer/cjson.h"
+#else
 #include <cjson/cJSON.h>
+#endif
 
 #include "rbe/io.h"
 
 /* Whole numbers up to here are exact in cJSON's doubles. */
 #define RBE_JSON_MOST (((uint64_t)1 << 53) - 1)
+
+/* Bytes of a value, at most. */
+#define RBE_JSON_VALUE 64
 
 /* Parses an object or array that may be followed by spaces. Before cJSON sees the text it is known to be UTF-8
  * without control characters or escaped zeros in strings, nested `depth` deep at most, and to become values that take

@@ -6,9 +6,9 @@
  */
 #include <stdlib.h>
 #include <string.h>
-#include <zlib.h>
 
 #include "base/alloc.h"
+#include "base/crc.h"
 #include "base/input_file.h"
 #include "io/convert.h"
 #include "io/json.h"
@@ -224,7 +224,7 @@ static bool read_digits(const char *text, uint32_t *value) {
 static rbe_status check_header(rbe_tensor_file *file, const char *header, size_t length) {
     const size_t prefix = sizeof RBE_CHECKSUM_PREFIX - 1, behind = prefix + RBE_CHECKSUM_DIGITS;
     if (length < behind || memcmp(header, RBE_CHECKSUM_PREFIX, prefix) != 0) return RBE_OK;
-    uint32_t expected, found = (uint32_t)crc32_z(0, (const Bytef *)header + behind, length - behind);
+    uint32_t expected, found = rbe_crc32(0, header + behind, length - behind);
     if (!read_digits(header + prefix, &expected) || !checksum_fits(expected, found))
         return rbe_fail(RBE_BAD_FORMAT, "%s: the header is damaged: expected checksum %.8s, found %08x",
                         file->source.name, header + prefix, (unsigned)found);
@@ -362,7 +362,7 @@ rbe_status rbe_tensor_file_read(const rbe_tensor_file *file, size_t n, void *val
     RBE_TRY(check_number(file, n));
     const rbe_tensor_info *info = &file->entries[n].info;
     RBE_TRY(rbe_tensor_entry_read(file, n, 0, values, info->bytes));
-    if (file->checksums) RBE_TRY(rbe_tensor_entry_check(file, n, (uint32_t)crc32_z(0, values, info->bytes)));
+    if (file->checksums) RBE_TRY(rbe_tensor_entry_check(file, n, rbe_crc32(0, values, info->bytes)));
     rbe_swap_little_endian(values, values, info->count, rbe_dtype_bytes(info->dtype));
     return RBE_OK;
 }
@@ -380,7 +380,7 @@ rbe_status rbe_tensor_file_read_f32(const rbe_tensor_file *file, size_t n, float
     for (size_t at = 0; at < info->count; at += piece) {
         if (piece > info->count - at) piece = info->count - at;
         RBE_TRY(rbe_tensor_entry_read(file, n, at * size, chunk, piece * size));
-        crc = (uint32_t)crc32_z(crc, chunk, piece * size);
+        crc = rbe_crc32(crc, chunk, piece * size);
         rbe_swap_little_endian(chunk, chunk, piece, size);
         size_t converted = rbe_convert_to_f32(info->dtype, chunk, piece, values + at);
         if (converted < piece)

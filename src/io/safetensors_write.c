@@ -4,9 +4,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <zlib.h>
 
 #include "base/atomic_file.h"
+#include "base/crc.h"
 #include "io/convert.h"
 #include "io/json.h"
 #include "io/safetensors.h"
@@ -46,7 +46,7 @@ static rbe_status stream(const rbe_stored_tensor *tensor, uint32_t *crc, rbe_ato
             rbe_swap_little_endian(chunk, (const char *)tensor->values + at, piece / size, size);
         else
             RBE_TRY(rbe_tensor_entry_read(tensor->source, tensor->source_index, at, chunk, piece));
-        *crc = (uint32_t)crc32_z(*crc, chunk, piece);
+        *crc = rbe_crc32(*crc, chunk, piece);
         if (file) RBE_TRY(rbe_atomic_write(file, chunk, piece));
     }
     if (tensor->values || bytes == 0) return RBE_OK;
@@ -203,8 +203,7 @@ static rbe_status write_header(rbe_atomic_file *file, char *text, bool checksums
     size_t length = strlen(text), padding = padding_of(length);
     if (checksums) {
         char *digits = text + sizeof RBE_CHECKSUM_PREFIX - 1, *behind = digits + RBE_CHECKSUM_DIGITS;
-        uLong crc = crc32_z(0, (Bytef *)behind, strlen(behind));
-        crc = crc32_z(crc, (const Bytef *)spaces, padding);
+        const uint32_t crc = rbe_crc32(rbe_crc32(0, behind, strlen(behind)), spaces, padding);
         char printed[RBE_CHECKSUM_DIGITS + 1];
         snprintf(printed, sizeof printed, "%08x", (unsigned)crc);
         memcpy(digits, printed, RBE_CHECKSUM_DIGITS);

@@ -1,5 +1,6 @@
 /* Values as floats of 32 or 16 bits, each by itself. */
 #include "base/failure.h"
+#include "base/full.h"
 #include "io/store.h"
 
 static rbe_status pack(const rbe_store_type *type, rbe_pack *to, rbe_owner owner, const char *part, size_t dims,
@@ -24,6 +25,6 @@ static rbe_status unpack(rbe_unpack *u, rbe_part part, const rbe_rows *rows, flo
     return rbe_unpack_floats(u, part, values, NULL);
 }
 
-const rbe_store_type rbe_store_f32 = {"f32", RBE_F32, RBE_F32, pack_exact, unpack};
-const rbe_store_type rbe_store_f16 = {"f16", RBE_F16, RBE_F16, pack, unpack};
-const rbe_store_type rbe_store_bf16 = {"bf16", RBE_BF16, RBE_BF16, pack, unpack};
+const rbe_store_type rbe_store_f32 = {"f32", RBE_F32, RBE_F32, RBE_FULL(pack_exact), unpack};
+const rbe_store_type rbe_store_f16 = {"f16", RBE_F16, RBE_F16, RBE_FULL(pack), unpack};
+const rbe_store_type rbe_store_bf16 = {"bf16", RBE_BF16, RBE_BF16, RBE_FULL(pack), unpack};

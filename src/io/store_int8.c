@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/full.h"
 #include "codec/quantise.h"
 #include "io/convert.h"
 #include "io/store.h"
@@ -60,4 +61,4 @@ static rbe_status unpack(rbe_unpack *u, rbe_part part, const rbe_rows *rows, flo
     return status;
 }
 
-const rbe_store_type rbe_store_int8 = {"int8", RBE_I8, RBE_F16, pack, unpack};
+const rbe_store_type rbe_store_int8 = {"int8", RBE_I8, RBE_F16, RBE_FULL(pack), unpack};

@@ -2,11 +2,11 @@
 #include "kernels/plan.h"
 #include "kernels/kernels.h"
 
-#include <gsl/gsl_wavelet.h>
 #include <math.h>
 #include <string.h>
 
 #include "base/alloc.h"
+#include "codec/filters.h"
 
 /* Without moments the rows of a block would be a power of two, and rows of different blocks would compete for the
  * same few lines of the first-level cache. */
@@ -31,13 +31,12 @@ static rbe_axis_method method_of(const rbe_transform *transform, size_t block) {
 }
 
 static void set_filters(rbe_axis *axis, const rbe_transform *transform) {
-    const gsl_wavelet_type *family = transform->kind == RBE_TRANSFORM_HAAR ? gsl_wavelet_haar : gsl_wavelet_daubechies;
-    const double *low, *high, *synthesis_low, *synthesis_high;
-    size_t offset;
-    family->init(&low, &high, &synthesis_low, &synthesis_high, &axis->taps, &offset, transform->member);
+    rbe_filters filters, synthesis;
+    rbe_transform_filters(transform, &filters, &synthesis);
+    axis->taps = filters.taps;
     for (size_t k = 0; k < axis->taps; k++) {
-        axis->low[k] = (float)low[k];
-        axis->high[k] = (float)high[k];
+        axis->low[k] = (float)filters.low[k];
+        axis->high[k] = (float)filters.high[k];
     }
 }
 

@@ -105,7 +105,7 @@ static size_t attention_tape_bytes(const rbe_layer *layer, size_t rows, size_t c
 const rbe_layer_type rbe_attention_type = {.kind = "attention",
                                            .role = RBE_CONTAINER,
                                            .forward = attention_forward,
-                                           .write = attention_write,
+                                           .write = RBE_FULL(attention_write),
                                            .read = attention_read,
                                            .adopt = attention_adopt,
                                            .tape_bytes = attention_tape_bytes,

@@ -156,7 +156,7 @@ static rbe_layer *repeat_read(const rbe_layer_type *type, rbe_reader *reader) {
 const rbe_layer_type rbe_repeat_type = {.kind = "repeat",
                                         .role = RBE_CONTAINER,
                                         .forward = repeat_forward,
-                                        .write = repeat_write,
+                                        .write = RBE_FULL(repeat_write),
                                         .read = repeat_read,
                                         .adopt = square_adopt,
                                         .tape_bytes = repeat_tape_bytes,

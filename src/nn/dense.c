@@ -42,7 +42,7 @@ static rbe_var *dense_forward(const rbe_layer *layer, rbe_var *x) {
     size_t shape[RBE_MAX_DIMS];
     memcpy(shape, x->value.shape, sizeof shape);
     shape[x->value.dims - 1] = layer->out;
-    rbe_var *y = rbe_node("dense", &x, 1, x->value.dims, shape, dense_backward, 0);
+    rbe_var *y = rbe_node("dense", &x, 1, x->value.dims, shape, RBE_FULL(dense_backward), 0);
     if (!rbe_ok(y)) return y;
     y->context_pointer = layer;
     if (rbe_layer_is_trained(layer)) rbe_node_has_parameters(y);
@@ -74,7 +74,7 @@ static rbe_layer *dense_read(const rbe_layer_type *type, rbe_reader *reader) {
 const rbe_layer_type rbe_dense_type = {.kind = "dense",
                                        .forward = dense_forward,
                                        .destroy = dense_destroy,
-                                       .write = rbe_layer_write_widths,
+                                       .write = RBE_FULL(rbe_layer_write_widths),
                                        .read = dense_read};
 
 /* A layer with uninitialised weights and a bias of zeros. */

@@ -33,7 +33,7 @@ static rbe_layer *dropout_read(const rbe_layer_type *type, rbe_reader *reader) {
 
 const rbe_layer_type rbe_dropout_type = {.kind = "dropout",
                                          .forward = dropout_forward,
-                                         .write = dropout_write,
+                                         .write = RBE_FULL(dropout_write),
                                          .read = dropout_read,
                                          .tape_bytes = dropout_tape_bytes};
 

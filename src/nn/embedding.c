@@ -116,7 +116,7 @@ static size_t embedding_tape_bytes(const rbe_layer *layer, size_t rows, size_t c
 const rbe_layer_type rbe_embedding_type = {.kind = "embedding",
                                            .forward = embedding_forward,
                                            .destroy = table_destroy,
-                                           .write = table_write,
+                                           .write = RBE_FULL(table_write),
                                            .read = embedding_read,
                                            .tape_bytes = embedding_tape_bytes};
 
@@ -149,7 +149,7 @@ static size_t positions_tape_bytes(const rbe_layer *layer, size_t rows, size_t c
 const rbe_layer_type rbe_positions_type = {.kind = "positions",
                                            .forward = positions_forward,
                                            .destroy = table_destroy,
-                                           .write = table_write,
+                                           .write = RBE_FULL(table_write),
                                            .read = positions_read,
                                            .tape_bytes = positions_tape_bytes};
 

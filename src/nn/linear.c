@@ -73,7 +73,7 @@ static rbe_var *linear_forward(const rbe_layer *base, rbe_var *x) {
     size_t shape[RBE_MAX_DIMS], rows = rbe_tensor_rows(&x->value);
     memcpy(shape, x->value.shape, sizeof shape);
     shape[x->value.dims - 1] = base->out;
-    rbe_var *y = rbe_node("rbe", &x, 1, x->value.dims, shape, linear_backward, sizeof(linear_context));
+    rbe_var *y = rbe_node("rbe", &x, 1, x->value.dims, shape, RBE_FULL(linear_backward), sizeof(linear_context));
     if (!rbe_ok(y)) return y;
     y->context_pointer = layer;
     if (rbe_layer_is_trained(base)) rbe_node_has_parameters(y);
@@ -143,7 +143,7 @@ static rbe_layer *linear_read(const rbe_layer_type *type, rbe_reader *reader) {
 const rbe_layer_type rbe_linear_type = {.kind = "rbe",
                                         .forward = linear_forward,
                                         .destroy = linear_destroy,
-                                        .write = rbe_layer_write_widths,
+                                        .write = RBE_FULL(rbe_layer_write_widths),
                                         .read = linear_read,
                                         .cost = linear_cost,
                                         .tape_bytes = linear_tape_bytes,

@@ -84,7 +84,7 @@ static rbe_layer *rms_norm_read(const rbe_layer_type *type, rbe_reader *reader) 
 const rbe_layer_type rbe_rms_norm_type = {.kind = "rms_norm",
                                           .forward = rms_norm_forward,
                                           .destroy = norm_destroy,
-                                          .write = norm_write,
+                                          .write = RBE_FULL(norm_write),
                                           .read = rms_norm_read,
                                           .tape_bytes = norm_tape_bytes};
 
@@ -109,7 +109,7 @@ static rbe_layer *layer_norm_read(const rbe_layer_type *type, rbe_reader *reader
 const rbe_layer_type rbe_layer_norm_type = {.kind = "layer_norm",
                                             .forward = layer_norm_forward,
                                             .destroy = norm_destroy,
-                                            .write = norm_write,
+                                            .write = RBE_FULL(norm_write),
                                             .read = layer_norm_read,
                                             .tape_bytes = norm_tape_bytes};
 

@@ -46,7 +46,7 @@ rbe_var *rbe_parameter(rbe_tape *tape, rbe_param *param, int dims, const size_t 
                              "parameter %s: expected a shape of %zu values, found %s", param->name, param->count,
                              rbe_shape_text(&values, text));
     }
-    rbe_var *var = rbe_node_leaf(tape, "parameter", values, param->frozen ? NULL : parameter_backward);
+    rbe_var *var = rbe_node_leaf(tape, "parameter", values, param->frozen ? NULL : RBE_FULL(parameter_backward));
     if (rbe_ok(var)) var->context_pointer = param;
     return var;
 }

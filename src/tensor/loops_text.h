@@ -1,4 +1,5 @@
 /* The loops of loops.h, for the instruction set that this is compiled for. */
+#include "base/full.h"
 #include "tensor/exponential.h"
 #include "tensor/loops.h"
 
@@ -52,4 +53,4 @@ static void add_scaled(float *restrict y, float factor, const float *restrict x,
 }
 
 #define RBE_LOOPS                                                                                                      \
-    { gelu, gelu_chain, exponentials, dot, add_scaled }
+    { gelu, RBE_FULL(gelu_chain), exponentials, dot, add_scaled }

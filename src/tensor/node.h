@@ -3,6 +3,7 @@
 #define RBE_TENSOR_NODE_H
 
 #include "base/arena.h"
+#include "base/full.h"
 #include "rbe/op.h"
 
 /* What the tape keeps of a variable. Its operands' pointers stand behind it, in the same piece of memory. */

@@ -28,7 +28,7 @@ static void relu_backward_range(void *v, size_t first, size_t count) { rbe_apply
 
 static rbe_status relu_backward(rbe_var *self) { return rbe_elementwise_backward(self, relu_backward_range); }
 
-rbe_var *rbe_relu(rbe_var *x) { return rbe_elementwise("relu", x, relu_forward_range, relu_backward); }
+rbe_var *rbe_relu(rbe_var *x) { return rbe_elementwise("relu", x, relu_forward_range, RBE_FULL(relu_backward)); }
 
 static inline float normal_distribution(float x) { return 0.5f * erfcf(-0.707106781f * x); }
 
@@ -47,7 +47,7 @@ static void gelu_backward_range(void *v, size_t first, size_t count) { rbe_apply
 
 static rbe_status gelu_backward(rbe_var *self) { return rbe_elementwise_backward(self, gelu_backward_range); }
 
-rbe_var *rbe_gelu(rbe_var *x) { return rbe_elementwise("gelu", x, gelu_forward_range, gelu_backward); }
+rbe_var *rbe_gelu(rbe_var *x) { return rbe_elementwise("gelu", x, gelu_forward_range, RBE_FULL(gelu_backward)); }
 
 static void gelu_tanh_forward_range(void *values, size_t first, size_t count) {
     const rbe_values *v = values;
@@ -62,7 +62,7 @@ static void gelu_tanh_backward_range(void *values, size_t first, size_t count) {
 static rbe_status gelu_tanh_backward(rbe_var *self) { return rbe_elementwise_backward(self, gelu_tanh_backward_range); }
 
 rbe_var *rbe_gelu_tanh(rbe_var *x) {
-    return rbe_elementwise("gelu_tanh", x, gelu_tanh_forward_range, gelu_tanh_backward);
+    return rbe_elementwise("gelu_tanh", x, gelu_tanh_forward_range, RBE_FULL(gelu_tanh_backward));
 }
 
 static inline float tanh_chain(float g, float x, float y) {
@@ -76,7 +76,7 @@ static void tanh_backward_range(void *v, size_t first, size_t count) { rbe_apply
 
 static rbe_status tanh_backward(rbe_var *self) { return rbe_elementwise_backward(self, tanh_backward_range); }
 
-rbe_var *rbe_tanh(rbe_var *x) { return rbe_elementwise("tanh", x, tanh_forward_range, tanh_backward); }
+rbe_var *rbe_tanh(rbe_var *x) { return rbe_elementwise("tanh", x, tanh_forward_range, RBE_FULL(tanh_backward)); }
 
 static inline float sigmoid(float x) { return 1.0f / (1.0f + expf(-x)); }
 
@@ -93,4 +93,6 @@ static void sigmoid_backward_range(void *v, size_t first, size_t count) {
 
 static rbe_status sigmoid_backward(rbe_var *self) { return rbe_elementwise_backward(self, sigmoid_backward_range); }
 
-rbe_var *rbe_sigmoid(rbe_var *x) { return rbe_elementwise("sigmoid", x, sigmoid_forward_range, sigmoid_backward); }
+rbe_var *rbe_sigmoid(rbe_var *x) {
+    return rbe_elementwise("sigmoid", x, sigmoid_forward_range, RBE_FULL(sigmoid_backward));
+}

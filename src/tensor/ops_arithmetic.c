@@ -315,16 +315,16 @@ static rbe_var *by_rows(const char *operation, rbe_var *a, rbe_var *b, row_funct
     return c;
 }
 
-rbe_var *rbe_add(rbe_var *a, rbe_var *b) { return by_rows("add", a, b, add_row, 1.0f, sum_backward); }
+rbe_var *rbe_add(rbe_var *a, rbe_var *b) { return by_rows("add", a, b, add_row, 1.0f, RBE_FULL(sum_backward)); }
 
-rbe_var *rbe_sub(rbe_var *a, rbe_var *b) { return by_rows("sub", a, b, add_row, -1.0f, sum_backward); }
+rbe_var *rbe_sub(rbe_var *a, rbe_var *b) { return by_rows("sub", a, b, add_row, -1.0f, RBE_FULL(sum_backward)); }
 
-rbe_var *rbe_mul(rbe_var *a, rbe_var *b) { return by_rows("mul", a, b, mul_row, 1.0f, product_backward); }
+rbe_var *rbe_mul(rbe_var *a, rbe_var *b) { return by_rows("mul", a, b, mul_row, 1.0f, RBE_FULL(product_backward)); }
 
-rbe_var *rbe_div(rbe_var *a, rbe_var *b) { return by_rows("div", a, b, div_row, 1.0f, quotient_backward); }
+rbe_var *rbe_div(rbe_var *a, rbe_var *b) { return by_rows("div", a, b, div_row, 1.0f, RBE_FULL(quotient_backward)); }
 
 rbe_var *rbe_scale(rbe_var *x, float factor) {
-    rbe_var *y = rbe_node_like("scale", x, scale_backward, sizeof(walk));
+    rbe_var *y = rbe_node_like("scale", x, RBE_FULL(scale_backward), sizeof(walk));
     if (!rbe_ok(y)) return y;
     walk *w = y->context;
     *w = (walk){.extent = {1, 1, 1, rbe_tensor_count(&x->value)}, .constant = factor};

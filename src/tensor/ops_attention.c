@@ -13,12 +13,12 @@
  *
  * A task is a head of a sequence. It works on TILE queries and all keys before them at a time, by dense products.
  */
-#include <cblas.h>
 #include <limits.h>
 #include <math.h>
 #include <string.h>
 
 #include "base/blas.h"
+#include "base/multiply.h"
 #include "base/parallel.h"
 #include "base/sizes.h"
 #include "tensor/loops.h"
@@ -62,12 +62,6 @@ static head_view view_of(const attending *t, size_t task) {
                        .place = sequence * a->length * a->width + head * a->head};
 }
 
-static void multiply(bool transpose_a, bool transpose_b, size_t m, size_t n, size_t k, float factor, const float *a,
-                     size_t lda, const float *b, size_t ldb, float keep, float *c, size_t ldc) {
-    cblas_sgemm(CblasRowMajor, transpose_a ? CblasTrans : CblasNoTrans, transpose_b ? CblasTrans : CblasNoTrans, (int)m,
-                (int)n, (int)k, factor, a, (int)lda, b, (int)ldb, keep, c, (int)ldc);
-}
-
 /* The factor of dropout of score (i, j) of a task. */
 static inline float mask_of(const attention *a, size_t task, size_t i, size_t j) {
     return rbe_mask_factor(&a->mask, (task * a->length + i) * a->length + j);
@@ -76,7 +70,7 @@ static inline float mask_of(const attention *a, size_t task, size_t i, size_t j)
 /* Scores of `rows` queries from `first` on: S, rows x keys, keys = first + rows. */
 static void score_tile(const attention *a, const head_view *h, size_t first, size_t rows, float *s) {
     size_t ld = 3 * a->width, keys = first + rows;
-    multiply(false, true, rows, keys, a->head, a->scale, h->q + first * ld, ld, h->k, ld, 0.0f, s, keys);
+    rbe_multiply(false, true, rows, keys, a->head, a->scale, h->q + first * ld, ld, h->k, ld, 0.0f, s, keys);
 }
 
 /* ---- values -------------------------------------------------------------------------------------------------- */
@@ -102,8 +96,8 @@ static void attend_tile(const attending *t, const head_view *h, size_t first, si
         for (size_t j = 0; j <= first + r; j++) row[j] *= inverse;
         for (size_t j = 0; a->drops && j <= first + r; j++) row[j] *= mask_of(a, h->at, first + r, j);
     }
-    multiply(false, false, rows, a->head, keys, 1.0f, s, keys, h->v, ld, 0.0f, t->y + h->place + first * a->width,
-             a->width);
+    rbe_multiply(false, false, rows, a->head, keys, 1.0f, s, keys, h->v, ld, 0.0f, t->y + h->place + first * a->width,
+                 a->width);
 }
 
 static void attend(void *context, size_t task, size_t worker) {
@@ -136,13 +130,13 @@ static void chain_tile(const attending *t, const head_view *h, size_t first, siz
     const float *g = t->g + h->place + first * a->width, *y = t->y_read + h->place + first * a->width;
     float *gq = t->gx + (h->q - t->qkv), *gk = gq + a->width, *gv = gk + a->width;
     score_tile(a, h, first, rows, s);
-    multiply(false, true, rows, keys, d, 1.0f, g, a->width, h->v, ld, 0.0f, ds, keys);
+    rbe_multiply(false, true, rows, keys, d, 1.0f, g, a->width, h->v, ld, 0.0f, ds, keys);
     for (size_t r = 0; r < rows; r++)
         chain_row(a, h->at, first + r, a->log_sums[h->at * a->length + first + r],
                   rbe_loops_here()->dot(g + r * a->width, y + r * a->width, d), s + r * keys, ds + r * keys, keys);
-    multiply(true, false, keys, d, rows, 1.0f, s, keys, g, a->width, 1.0f, gv, ld);
-    multiply(false, false, rows, d, keys, a->scale, ds, keys, h->k, ld, 1.0f, gq + first * ld, ld);
-    multiply(true, false, keys, d, rows, a->scale, ds, keys, h->q + first * ld, ld, 1.0f, gk, ld);
+    rbe_multiply(true, false, keys, d, rows, 1.0f, s, keys, g, a->width, 1.0f, gv, ld);
+    rbe_multiply(false, false, rows, d, keys, a->scale, ds, keys, h->k, ld, 1.0f, gq + first * ld, ld);
+    rbe_multiply(true, false, keys, d, rows, a->scale, ds, keys, h->q + first * ld, ld, 1.0f, gk, ld);
 }
 
 static void chain(void *context, size_t task, size_t worker) {
@@ -203,7 +197,7 @@ rbe_var *rbe_attention(rbe_var *qkv, size_t heads, float dropout) {
     size_t shape[RBE_MAX_DIMS];
     memcpy(shape, x->shape, sizeof shape);
     shape[x->dims - 1] /= 3;
-    rbe_var *y = rbe_node("attention", &qkv, 1, x->dims, shape, attention_backward, sizeof(attention));
+    rbe_var *y = rbe_node("attention", &qkv, 1, x->dims, shape, RBE_FULL(attention_backward), sizeof(attention));
     if (!rbe_ok(y)) return y;
     attention *a = y->context;
     *a = (attention){.length = shape[x->dims - 2], .heads = heads, .width = shape[x->dims - 1]};

@@ -36,7 +36,7 @@ rbe_var *rbe_dropout(rbe_var *x, float probability) {
         return rbe_tape_fail(x, RBE_INVALID_ARGUMENT, "dropout: expected a probability in 0 <= p < 1, found %g",
                              (double)probability);
     if (!x || !rbe_tape_drops(x->tape, probability)) return x;
-    rbe_var *y = rbe_node_like("dropout", x, dropout_backward, sizeof(rbe_mask));
+    rbe_var *y = rbe_node_like("dropout", x, RBE_FULL(dropout_backward), sizeof(rbe_mask));
     if (!rbe_ok(y)) return y;
     const rbe_mask m = rbe_mask_draw(x->tape, probability);
     *(rbe_mask *)y->context = m;

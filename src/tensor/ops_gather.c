@@ -58,7 +58,7 @@ rbe_var *rbe_gather_rows(rbe_var *table, const int32_t *ids, size_t count) {
     size_t shape[RBE_MAX_DIMS];
     memcpy(shape, table->value.shape, sizeof shape);
     shape[0] = count;
-    rbe_var *y = rbe_node("gather_rows", &table, 1, table->value.dims, shape, gather_backward, 0);
+    rbe_var *y = rbe_node("gather_rows", &table, 1, table->value.dims, shape, RBE_FULL(gather_backward), 0);
     if (!rbe_ok(y)) return y;
     y->context_pointer = ids;
     gathering g = {.ids = ids,

@@ -88,7 +88,8 @@ rbe_var *rbe_concatenate(rbe_var *const *parts, int count, int dim) {
     size_t shape[RBE_MAX_DIMS];
     memcpy(shape, parts[0]->value.shape, sizeof shape);
     shape[whole.dim] = whole.extent;
-    rbe_var *y = rbe_node("concatenate", parts, count, parts[0]->value.dims, shape, concatenate_backward, sizeof whole);
+    rbe_var *y = rbe_node("concatenate", parts, count, parts[0]->value.dims, shape, RBE_FULL(concatenate_backward),
+                          sizeof whole);
     if (!rbe_ok(y)) return y;
     *(rbe_along *)y->context = whole;
     float *to = y->value.data;
@@ -139,7 +140,7 @@ rbe_var *rbe_slice(rbe_var *x, int dim, size_t first, size_t count) {
     size_t shape[RBE_MAX_DIMS];
     memcpy(shape, x->value.shape, sizeof shape);
     shape[p.whole.dim] = count;
-    rbe_var *y = rbe_node("slice", &x, 1, x->value.dims, shape, slice_backward, sizeof p);
+    rbe_var *y = rbe_node("slice", &x, 1, x->value.dims, shape, RBE_FULL(slice_backward), sizeof p);
     if (!rbe_ok(y)) return y;
     *(place *)y->context = p;
     copy_runs((copying){.from = x->value.data + first * p.whole.after,

@@ -174,7 +174,8 @@ rbe_var *rbe_matmul(rbe_var *a, bool transpose_a, rbe_var *b, bool transpose_b) 
     for (int d = 0; d < BATCH_DIMS; d++)
         shape[d] = l.c.batch[d] = l.a.batch[d] > l.b.batch[d] ? l.a.batch[d] : l.b.batch[d];
     const int dims = a->value.dims > b->value.dims ? a->value.dims : b->value.dims;
-    rbe_var *c = rbe_node("matmul", operands, 2, dims, shape + RBE_MAX_DIMS - dims, matmul_backward, sizeof l);
+    rbe_var *c =
+        rbe_node("matmul", operands, 2, dims, shape + RBE_MAX_DIMS - dims, RBE_FULL(matmul_backward), sizeof l);
     if (!rbe_ok(c)) return c;
     l.c.data = c->value.data;
     l.c.values = l.m * l.n;

@@ -172,7 +172,7 @@ static rbe_var *normalise(const char *operation, bool centred, rbe_var *x, rbe_v
                              operation, (double)epsilon);
     if (scale && !fits_columns(operation, "scale", x, scale)) return &x->tape->inert;
     if (shift && !fits_columns(operation, "shift", x, shift)) return &x->tape->inert;
-    rbe_var *y = rbe_node(operation, operands, count, x->value.dims, x->value.shape, norm_backward, sizeof c);
+    rbe_var *y = rbe_node(operation, operands, count, x->value.dims, x->value.shape, RBE_FULL(norm_backward), sizeof c);
     if (!rbe_ok(y)) return y;
     if (y->needs_grad) {
         c.rows = rbe_arena_take(rbe_tape_arena(y), rbe_tensor_rows(&x->value), sizeof *c.rows);

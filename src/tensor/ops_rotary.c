@@ -85,7 +85,7 @@ rbe_var *rbe_rotary(rbe_var *qkv, size_t heads, double base, size_t first) {
                              heads, rbe_shape_text(x, shape));
     if (!(base > 1.0 && isfinite(base)))
         return rbe_tape_fail(qkv, RBE_INVALID_ARGUMENT, "rotary: expected a finite base > 1, found %g", base);
-    rbe_var *y = rbe_node_like("rotary", qkv, rotary_backward, sizeof(rotation));
+    rbe_var *y = rbe_node_like("rotary", qkv, RBE_FULL(rotary_backward), sizeof(rotation));
     if (!rbe_ok(y)) return y;
     rotation *r = y->context;
     *r = (rotation){.length = x->shape[x->dims - 2], .heads = heads, .width = columns / 3, .first = first};

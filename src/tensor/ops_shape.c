@@ -35,7 +35,7 @@ rbe_var *rbe_reshape(rbe_var *x, int dims, const size_t *shape) {
                              rbe_shape_text(&x->value, from), rbe_tensor_count(&x->value), rbe_shape_text(&wanted, to),
                              rbe_tensor_count(&wanted));
     }
-    return rbe_node_view("reshape", x, dims, shape, reshape_backward);
+    return rbe_node_view("reshape", x, dims, shape, RBE_FULL(reshape_backward));
 }
 
 /* ---- permute ------------------------------------------------------------------------------------------------- */
@@ -107,7 +107,7 @@ rbe_var *rbe_permute(rbe_var *x, const int *order) {
         seen[order[d]] = true;
         shape[d] = x->value.shape[order[d]];
     }
-    rbe_var *y = rbe_node("permute", &x, 1, dims, shape, permute_backward, RBE_MAX_DIMS * sizeof *order);
+    rbe_var *y = rbe_node("permute", &x, 1, dims, shape, RBE_FULL(permute_backward), RBE_MAX_DIMS * sizeof *order);
     if (!rbe_ok(y)) return y;
     memcpy(y->context, order, (size_t)dims * sizeof *order);
     exchange(&x->value, order, y->value.data, false);

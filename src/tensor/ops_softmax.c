@@ -78,7 +78,7 @@ static void softmax_rows(void *context, size_t first, size_t count) {
 }
 
 rbe_var *rbe_softmax(rbe_var *x) {
-    rbe_var *y = rbe_node_like("softmax", x, softmax_backward, 0);
+    rbe_var *y = rbe_node_like("softmax", x, RBE_FULL(softmax_backward), 0);
     if (!rbe_ok(y)) return y;
     run_rows(x, softmax_rows, &(row_task){.x = x->value.data, .y = y->value.data});
     return y;
@@ -110,7 +110,7 @@ static void log_softmax_rows(void *context, size_t first, size_t count) {
 }
 
 rbe_var *rbe_log_softmax(rbe_var *x) {
-    rbe_var *y = rbe_node_like("log_softmax", x, log_softmax_backward, 0);
+    rbe_var *y = rbe_node_like("log_softmax", x, RBE_FULL(log_softmax_backward), 0);
     if (!rbe_ok(y)) return y;
     run_rows(x, log_softmax_rows, &(row_task){.x = x->value.data, .y = y->value.data});
     return y;
@@ -166,8 +166,8 @@ rbe_var *rbe_cross_entropy(rbe_var *logits, const int32_t *labels) {
             return rbe_tape_fail(logits, RBE_INVALID_ARGUMENT,
                                  "cross_entropy: row %zu: expected a label in 0 .. %zu, found %d", row, n - 1,
                                  (int)labels[row]);
-    rbe_var *loss =
-        rbe_node("cross_entropy", &logits, 1, 1, (const size_t[]){1}, cross_entropy_backward, sizeof(classification));
+    rbe_var *loss = rbe_node("cross_entropy", &logits, 1, 1, (const size_t[]){1}, RBE_FULL(cross_entropy_backward),
+                             sizeof(classification));
     if (!rbe_ok(loss)) return loss;
     rbe_arena *arena = rbe_tape_arena(loss);
     float *softmax = rbe_arena_take(arena, rows * n, sizeof *softmax);

@@ -1,13 +1,12 @@
-/* Checksums of files and data, by zlib's CRC-32. */
+/* Checksums of files and data, by CRC-32. */
 #include "train/checksum.h"
 
-#include <zlib.h>
-
+#include "base/crc.h"
 #include "data/dataset.h"
 #include "io/source.h"
 
 void rbe_checksum_add(rbe_checksum *sum, const void *bytes, size_t count) {
-    sum->crc = (uint32_t)crc32_z(sum->crc, bytes, count);
+    sum->crc = rbe_crc32(sum->crc, bytes, count);
     sum->bytes += count;
 }
 
