@@ -40,6 +40,7 @@ static const struct {
     {"augment", augment_suite},
     {"io", io_suite},
     {"packed", packed_suite},
+    {"export", export_suite},
     {"faults", faults_suite},
     {"train", train_suite},
     {"checkpoint", checkpoint_suite},

@@ -1,0 +1,140 @@
+/* The self-test of an exported file: samples, what the library gives for them, and a program that compares. */
+#include <math.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/failure.h"
+#include "export/exporter.h"
+#include "tensor/node.h"
+
+/* ---- what the library gives ---------------------------------------------------------------------------------- */
+
+static rbe_status evaluate_sample(const rbe_exporter *x, rbe_tape *tape, size_t n, float *y) {
+    /* The tape never writes what it borrows. */
+    rbe_tensor sample = rbe_tensor_2d((float *)x->o.samples + n * x->in, 1, x->in);
+    const rbe_var *output = rbe_model_forward(x->model, rbe_input(tape, sample));
+    RBE_TRY(rbe_tape_status(tape) == RBE_OK ? RBE_OK : rbe_fail(rbe_tape_status(tape), "%s", rbe_tape_error(tape)));
+    const rbe_tensor *value = rbe_value(output);
+    if (rbe_tensor_count(value) != x->out)
+        return rbe_fail(RBE_INPUT_DIMENSION_MISMATCH, "rbe_export_c: expected %zu outputs of sample %zu, found %zu",
+                        x->out, n, rbe_tensor_count(value));
+    memcpy(y, value->data, x->out * sizeof *y);
+    const size_t bad = rbe_first_nonfinite(y, x->out);
+    if (bad < x->out)
+        return rbe_fail(RBE_NUMERICAL_INSTABILITY, "rbe_export_c: output %zu of sample %zu is %g", bad, n,
+                        (double)y[bad]);
+    rbe_tape_reset(tape);
+    return RBE_OK;
+}
+
+rbe_status rbe_export_evaluate(rbe_exporter *x) {
+    const size_t count = x->o.sample_count;
+    if (count == 0) return RBE_OK;
+    if (rbe_product(count, x->in) > PTRDIFF_MAX / sizeof(float) || rbe_product(count, x->out) > PTRDIFF_MAX / 4)
+        return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_export_c: %zu samples are more than can be addressed", count);
+    const size_t bad = rbe_first_nonfinite(x->o.samples, count * x->in);
+    if (bad < count * x->in)
+        return rbe_fail(RBE_NUMERICAL_INSTABILITY, "rbe_export_c: input %zu of sample %zu is %g", bad % x->in,
+                        bad / x->in, (double)x->o.samples[bad]);
+    x->expected = rbe_alloc(count * x->out, sizeof *x->expected);
+    rbe_tape *tape = rbe_tape_new(&(rbe_tape_options){.inference = true});
+    rbe_status status = x->expected && tape ? RBE_OK : RBE_INSUFFICIENT_MEMORY;
+    for (size_t n = 0; n < count && status == RBE_OK; n++)
+        status = evaluate_sample(x, tape, n, x->expected + n * x->out);
+    rbe_tape_free(tape);
+    return status;
+}
+
+/* ---- the program --------------------------------------------------------------------------------------------- */
+
+/* Whether all are pixels, as rbe/data.h makes floats of them; then `pixels` (or NULL) are their bytes. */
+static bool are_pixels(const float *values, size_t count, uint8_t *pixels) {
+    for (size_t n = 0; n < count; n++) {
+        const float pixel = rintf(values[n] * 255.0f);
+        if (!(pixel >= 0.0f && pixel <= 255.0f) || pixel / 255.0f != values[n]) return false;
+        if (pixels) pixels[n] = (uint8_t)pixel;
+    }
+    return true;
+}
+
+/* Returns whether they are bytes. */
+static bool samples(rbe_exporter *x) {
+    const size_t count = x->o.sample_count * x->in;
+    if (!are_pixels(x->o.samples, count, NULL)) {
+        rbe_c_floats(&x->text, "test_inputs", x->o.samples, count);
+        return false;
+    }
+    uint8_t *pixels = rbe_alloc(count, 1);
+    if (pixels) {
+        are_pixels(x->o.samples, count, pixels);
+        rbe_c_bytes(&x->text, "test_inputs", pixels, count);
+    } else
+        rbe_export_fail(x, rbe_last_status());
+    rbe_free(pixels);
+    return true;
+}
+
+void rbe_c_selftest(rbe_exporter *x) {
+    if (x->o.sample_count == 0) return;
+    rbe_c_text *t = &x->text;
+    const size_t data_bytes = t->data_bytes;
+    rbe_c_print(t,
+                "\n/* The test: samples, and what the library gives for them. An output may be off by 1e-5 of the "
+                "largest one of its\n * sample. */\n#ifdef %s_TEST\n#include <stdio.h>\n#include <time.h>\n",
+                x->upper);
+    const bool pixels = samples(x);
+    rbe_c_floats(t, "test_outputs", x->expected, x->o.sample_count * x->out);
+    rbe_c_print(t, "\nenum { SAMPLES = %zu };\n", x->o.sample_count);
+    rbe_c_print(t,
+                "\nstatic int test_sample(size_t n, float *y)\n"
+                "{\n"
+                "    static float x[%s_INPUTS];\n"
+                "    static unsigned char scratch[%s_SCRATCH + 1];\n"
+                "    for (size_t i = 0; i < %s_INPUTS; i++) x[i] = %stest_inputs[n * %s_INPUTS + i]%s;\n"
+                "    return %s_predict(x, y, scratch + 1); /* of any alignment */\n"
+                "}\n",
+                x->upper, x->upper, x->upper, pixels ? "(float)" : "", x->upper, pixels ? " / 255.0f" : "", x->name);
+    rbe_c_put(t, "\n"
+                 "static float size_of(float value) { return value < 0.0f ? -value : value; }\n"
+                 "\n"
+                 "/* The largest error, over the largest output. */\n"
+                 "static float error_of(const float *y, const float *expected, size_t count)\n"
+                 "{\n"
+                 "    float largest = 1e-30f, error = 0.0f;\n"
+                 "    for (size_t i = 0; i < count; i++) {\n"
+                 "        const float off = size_of(y[i] - expected[i]);\n"
+                 "        if (size_of(expected[i]) > largest) largest = size_of(expected[i]);\n"
+                 "        if (!(off <= error)) error = off;\n"
+                 "    }\n"
+                 "    return error / largest;\n"
+                 "}\n");
+    rbe_c_print(t,
+                "\nint main(void)\n"
+                "{\n"
+                "    static float y[%s_OUTPUTS];\n"
+                "    float worst = 0.0f;\n"
+                "    for (size_t n = 0; n < SAMPLES; n++) {\n"
+                "        float error;\n"
+                "        if (test_sample(n, y) != 0) return 1;\n"
+                "        error = error_of(y, test_outputs + n * %s_OUTPUTS, %s_OUTPUTS);\n"
+                "        if (!(error <= worst)) worst = error;\n"
+                "    }\n"
+                "    const clock_t start = clock();\n"
+                "    clock_t now = start;\n"
+                "    unsigned long runs = 0;\n"
+                "    while (now - start < CLOCKS_PER_SEC / 100 && runs < 1000000) {\n"
+                "        for (size_t n = 0; n < SAMPLES; n++, runs++) (void)test_sample(n, y);\n"
+                "        now = clock();\n"
+                "    }\n"
+                "    printf(\"%s: %%d samples, error %%.2g, constants %zu bytes, scratch %%lu bytes, %%.1f us a "
+                "sample\\n\",\n"
+                "           (int)SAMPLES, (double)worst, (unsigned long)%s_SCRATCH,\n"
+                "           1e6 * (double)(now - start) / (double)CLOCKS_PER_SEC / (double)runs);\n"
+                "    if (worst <= 1e-5f) return 0;\n"
+                "    printf(\"%s: expected an error of at most 1e-5\\n\");\n"
+                "    return 1;\n"
+                "}\n"
+                "#endif\n",
+                x->upper, x->upper, x->upper, x->name, data_bytes, x->upper, x->name);
+    t->data_bytes = data_bytes;
+}
