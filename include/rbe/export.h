@@ -11,7 +11,7 @@
  * a few hundred bytes of stack. The function is reentrant. It returns 0, or -1 for a NULL pointer. The file has no
  * malloc, no file, no input or output; it assumes that float is IEEE binary32 in the byte order of uint32_t, and
  * nothing else. Of libm it calls, only where the model has such layers: erff (gelu), expf (gelu_tanh, sigmoid,
- * softmax, log_softmax), tanhf (tanh), logf (log_softmax), sqrtf (norms); and for rotary positions cos and sin.
+ * softmax, log_softmax), tanhf (tanh), logf (log_softmax), sqrtf (norms).
  *
  * Products work on the compressed form: inputs are transformed block by block, lists of positions are decoded on the
  * way, outputs are transformed back. W is nowhere. Outputs differ from those of the library by rounding alone: less
@@ -19,10 +19,11 @@
  *
  * Equal models and options give equal bytes, in any locale.
  *
- * Sequences. A model with an embedding takes ids: one at a time. x[0] is the next id of a sequence, y what the model
- * gives for its place, and -1 is also returned for an id that there is none, and once there are no more places. If it
- * has attention or positions the scratch memory holds what the places before have left, and must stay as it is between
- * the calls; net_begin(scratch) begins a new sequence. NET_PLACES is the most that a sequence may have.
+ * Sequences. A model with an embedding takes ids, one at a time: x[0] is an id, and -1 is also returned for one that there
+ * is not. A model with attention or positions takes a sequence place by place, and y is what it gives for that place. Then
+ * the scratch memory holds what the places before have left, and must stay where and as it is between the calls;
+ * net_begin(scratch) begins a sequence. NET_PLACES is the most that it may have, beyond which -1 is returned. (Of libm
+ * that takes expf and sqrtf, and for rotary positions cos, sin and pow.)
  */
 #ifndef RBE_EXPORT_H
 #define RBE_EXPORT_H
@@ -47,9 +48,9 @@ typedef struct rbe_export_options {
     const char *name; /* what functions and macros are called by; default "net": net_predict, NET_INPUTS. A letter, then
                          letters, digits and single underscores, at most 23; no word of C or C++ */
     rbe_export_values values;
-    bool speed;          /* rather than size: fast transforms, positions in bytes */
-    size_t places;       /* of a sequence, at most; default: as many as the model has positions for */
-    const float *samples; /* the self-test's: sample_count x inputs (of sequences, ids: sample_count x places) */
+    bool speed;           /* rather than size: fast transforms, positions in bytes */
+    size_t places;        /* of a sequence, at most; default: as many as the model has positions for */
+    const float *samples; /* the self-test's: sample_count x places x inputs, see rbe_export_sample */
     size_t sample_count;
 } rbe_export_options;
 
@@ -66,6 +67,15 @@ typedef struct rbe_export_options {
  * attention that runs several times. CORRUPTED_BLOCK, NUMERICAL_INSTABILITY for values that are not finite, or outputs
  * of samples; IO_ERROR, INSUFFICIENT_MEMORY. */
 RBE_API rbe_status rbe_export_c(rbe_model *model, const char *path, const rbe_export_options *options);
+
+/* What a sample of a model is: `places` (1 unless it has attention or positions) of `inputs` values each, which are ids
+ * below `vocabulary` unless that is 0. Of the options, places is used. INVALID_ARGUMENT as above. */
+typedef struct rbe_export_sample_shape {
+    size_t places, inputs, vocabulary;
+} rbe_export_sample_shape;
+
+RBE_API rbe_status rbe_export_sample(const rbe_model *model, const rbe_export_options *options,
+                                     rbe_export_sample_shape *shape);
 
 #ifdef __cplusplus
 }

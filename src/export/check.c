@@ -140,9 +140,10 @@ static rbe_status check_names(rbe_exporter *x, const char *path) {
 /* ---- layers -------------------------------------------------------------------------------------------------- */
 
 static bool is_known(const rbe_layer *layer) {
-    static const rbe_layer_type *const types[] = {&rbe_dense_type,      &rbe_linear_type,    &rbe_dropout_type,
-                                                  &rbe_sequential_type, &rbe_residual_type,  &rbe_repeat_type,
-                                                  &rbe_rms_norm_type,   &rbe_layer_norm_type};
+    static const rbe_layer_type *const types[] = {
+        &rbe_dense_type,  &rbe_linear_type,    &rbe_dropout_type,   &rbe_sequential_type,  &rbe_residual_type,
+        &rbe_repeat_type, &rbe_embedding_type, &rbe_positions_type, &rbe_unembedding_type, &rbe_attention_type,
+        &rbe_block_type,  &rbe_rms_norm_type,  &rbe_layer_norm_type};
     for (size_t n = 0; n < sizeof types / sizeof *types; n++)
         if (layer->type == types[n]) return true;
     for (size_t n = 0; rbe_operation_type(n); n++)
@@ -150,14 +151,21 @@ static bool is_known(const rbe_layer *layer) {
     return false;
 }
 
+/* That it needs. */
+static size_t children_of(const rbe_layer_type *type) {
+    if (type == &rbe_block_type) return 4;
+    if (type == &rbe_attention_type) return 2;
+    return type == &rbe_residual_type || type == &rbe_repeat_type || type == &rbe_unembedding_type;
+}
+
 static rbe_status check_layer(const rbe_layer *layer) {
     const rbe_blocks *blocks = rbe_layer_blocks(layer);
     if (!is_known(layer))
         return rbe_fail(RBE_INVALID_ARGUMENT, "%s: a layer of the kind \"%s\" cannot be exported", layer->path,
                         layer->type->kind);
-    if (layer->type == &rbe_residual_type || layer->type == &rbe_repeat_type)
-        if (layer->child_count == 0)
-            return rbe_fail(RBE_INVALID_ARGUMENT, "%s: expected a layer inside, found none", layer->path);
+    if (layer->child_count < children_of(layer->type))
+        return rbe_fail(RBE_INVALID_ARGUMENT, "%s: expected %zu layers inside, found %zu", layer->path,
+                        children_of(layer->type), layer->child_count);
     if (blocks) RBE_TRY(rbe_blocks_check(blocks));
     for (size_t n = 0; n < layer->param_count; n++) {
         const rbe_param *p = &layer->params[n];
@@ -203,17 +211,63 @@ static rbe_status check_layers(rbe_exporter *x) {
     return s.status;
 }
 
-rbe_status rbe_export_check(rbe_exporter *x, const char *path) {
+/* ---- widths -------------------------------------------------------------------------------------------------- */
+
+/* Notes what makes a model one of sequences. */
+static bool look_for_places(void *user, rbe_layer *layer) {
+    rbe_exporter *x = user;
+    const bool table = layer->type == &rbe_positions_type;
+    if (table && (x->places == 0 || layer->params[0].rows < x->places)) x->places = layer->params[0].rows;
+    if (table || layer->type == &rbe_attention_type) x->remembers = true;
+    return true;
+}
+
+/* Places, and what a place takes. */
+static rbe_status find_widths(rbe_exporter *x) {
+    const rbe_layer *layer;
+    for (size_t n = 0; x->in == 0 && (layer = rbe_model_layer(x->model, n)); n++) {
+        x->in = layer->type == &rbe_embedding_type ? 1 : layer->in;
+        if (layer->type == &rbe_embedding_type) x->vocabulary = layer->params[0].rows;
+    }
+    if (x->in == 0) return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_export_c: the model has no layer with widths");
+    rbe_layer_walk(x->model->root, look_for_places, x);
+    if (!x->remembers) {
+        x->places = 1;
+        return RBE_OK;
+    }
+    const size_t most = x->places ? x->places : RBE_MOST_COLUMNS;
+    if (x->o.places > 0) x->places = x->o.places;
+    if (x->places >= 1 && x->places <= most) return RBE_OK;
+    return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_export_c: places: expected 1 .. %zu, found %zu", most, x->o.places);
+}
+
+static rbe_status check_options(const rbe_exporter *x) {
     RBE_TRY(rbe_model_status(x->model));
-    if (!path) return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_export_c: the path is NULL");
-    RBE_TRY(check_names(x, path));
     if (x->o.values > RBE_EXPORT_INT4)
         return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_export_c: values: %d is not known", (int)x->o.values);
     if (x->o.sample_count > 0 && !x->o.samples)
         return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_export_c: the samples are NULL");
+    return RBE_OK;
+}
+
+rbe_status rbe_export_check(rbe_exporter *x, const char *path) {
+    RBE_TRY(check_options(x));
+    if (!path) return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_export_c: the path is NULL");
+    RBE_TRY(check_names(x, path));
     RBE_TRY(check_layers(x));
-    const rbe_layer *layer;
-    for (size_t n = 0; x->in == 0 && (layer = rbe_model_layer(x->model, n)); n++) x->in = layer->in;
-    if (x->in > 0) return RBE_OK;
-    return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_export_c: the model has no layer with widths");
+    return find_widths(x);
+}
+
+rbe_status rbe_export_sample(const rbe_model *model, const rbe_export_options *options,
+                             rbe_export_sample_shape *shape) {
+    if (!shape) return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_export_sample: the shape is NULL");
+    rbe_exporter *x = rbe_alloc_zeroed(1, sizeof *x);
+    if (!x) return rbe_last_status();
+    x->model = (rbe_model *)model; /* which is only looked at */
+    if (options) x->o = (rbe_export_options){.places = options->places};
+    rbe_status status = check_options(x);
+    if (status == RBE_OK) status = find_widths(x);
+    *shape = (rbe_export_sample_shape){.places = x->places, .inputs = x->in, .vocabulary = x->vocabulary};
+    rbe_free(x);
+    return status;
 }

@@ -31,7 +31,9 @@ const char *rbe_comment(const char *path, char text[64]) {
 
 /* ---- parts of the text --------------------------------------------------------------------------------------- */
 
-static size_t scratch_bytes(const rbe_exporter *x) { return x->peak * sizeof(float) + sizeof(float) - 1; }
+static size_t scratch_bytes(const rbe_exporter *x) {
+    return (x->peak + x->remembered) * sizeof(float) + sizeof(float) - 1;
+}
 
 static void about(rbe_exporter *x, const rbe_exporter *counted) {
     rbe_c_print(
@@ -51,14 +53,26 @@ static void header(rbe_exporter *x, const rbe_exporter *counted) {
     rbe_c_print(t, "#ifndef %s_PREDICT_H\n#define %s_PREDICT_H\n\n", x->upper, x->upper);
     rbe_c_print(t, "#define %s_INPUTS %zu\n#define %s_OUTPUTS %zu\n#define %s_SCRATCH %zu /* bytes */\n", x->upper,
                 counted->in, x->upper, counted->out, x->upper, scratch_bytes(counted));
-    rbe_c_print(
-        t,
-        "\n#ifdef __cplusplus\nextern \"C\" {\n#endif\n"
-        "\n/* y = the outputs for x. scratch: memory of %s_SCRATCH bytes, of any alignment, which holds nothing "
-        "between two calls.\n * Returns 0, or -1 for a NULL pointer. */\n"
-        "int %s_predict(const float *x, float *y, void *scratch);\n"
-        "\n#ifdef __cplusplus\n}\n#endif\n#endif\n",
-        x->upper, x->name);
+    if (x->remembers) rbe_c_print(t, "#define %s_PLACES %zu\n", x->upper, x->places);
+    rbe_c_put(t, "\n#ifdef __cplusplus\nextern \"C\" {\n#endif\n\n");
+    if (x->remembers)
+        rbe_c_print(
+            t,
+            "/* Begins a sequence. scratch: memory of %s_SCRATCH bytes, of any alignment, which stays where and "
+            "as it is as long\n * as the sequence goes on. */\n"
+            "void %s_begin(void *scratch);\n\n"
+            "/* y = the outputs for the next place of the sequence, of which x are the inputs. Returns 0; -1 for "
+            "a NULL pointer%s,\n * or when there is no place left. */\n",
+            x->upper, x->name, x->vocabulary ? ", an id that there is not" : "");
+    else
+        rbe_c_print(t,
+                    "/* y = the outputs for x. scratch: memory of %s_SCRATCH bytes, of any alignment, which holds "
+                    "nothing between two calls.\n * Returns 0; -1 for a NULL pointer%s. */\n",
+                    x->upper, x->vocabulary ? ", or an id that there is not" : "");
+    rbe_c_print(t,
+                "int %s_predict(const float *x, float *y, void *scratch);\n"
+                "\n#ifdef __cplusplus\n}\n#endif\n#endif\n",
+                x->name);
 }
 
 static const char *const snippets[] = {
@@ -76,14 +90,19 @@ static void routines(rbe_exporter *x, const rbe_exporter *counted) {
 }
 
 static void predict(rbe_exporter *x) {
+    static const char aligned[] =
+        "    float *const s = (float *)(((uintptr_t)scratch + sizeof(float) - 1) / sizeof(float) * sizeof(float));\n";
+    if (x->remembers)
+        rbe_c_print(&x->text, "\nvoid %s_begin(void *scratch)\n{\n%s    s[0] = 0.0f; /* places so far */\n}\n", x->name,
+                    aligned);
     rbe_c_print(&x->text,
                 "\nint %s_predict(const float *x, float *y, void *scratch)\n{\n"
-                "    if (!x || !y || !scratch) return -1;\n"
-                "    float *const s = (float *)(((uintptr_t)scratch + sizeof(float) - 1) / sizeof(float) * "
-                "sizeof(float));\n"
-                "    (void)s;\n",
-                x->name);
+                "    if (!x || !y || !scratch) return -1;\n%s    (void)s;\n",
+                x->name, aligned);
+    if (x->remembers)
+        rbe_c_print(&x->text, "    const size_t place = (size_t)s[0];\n    if (place >= %zu) return -1;\n", x->places);
     rbe_c_steps(x);
+    if (x->remembers) rbe_c_put(&x->text, "    s[0] += 1.0f;\n");
     rbe_c_put(&x->text, "    return 0;\n}\n");
 }
 

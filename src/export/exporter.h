@@ -27,8 +27,11 @@ typedef struct rbe_exporter {
     rbe_model *model;
     rbe_export_options o;
     char name[RBE_NAME_MOST + 1], upper[RBE_NAME_MOST + 1];
-    const char *header; /* the last part of its path */
-    size_t in, out;
+    const char *header;       /* the last part of its path */
+    size_t in, out;           /* of a place */
+    size_t places;            /* of a sample; 1 where nothing is remembered */
+    size_t vocabulary;        /* inputs are ids below it; 0: they are not */
+    bool remembers;           /* something of the places before */
     const rbe_layer **layers; /* with parameters: number n is called n + 1 in the file */
     size_t layer_count;
     float *expected; /* of the samples */
@@ -37,9 +40,9 @@ typedef struct rbe_exporter {
     bool needs[RBE_SNIPPET_COUNT];
     rbe_table tables[RBE_MOST_TABLES];
     size_t table_count;
-    size_t peak;  /* floats of scratch memory */
-    size_t state; /* of them: what stays between the calls for a sequence */
-    size_t steps; /* calls in net_predict */
+    size_t peak;       /* floats of scratch memory between layers */
+    size_t remembered; /* of attentions, behind these */
+    size_t steps;      /* layers in net_predict, each as often as it has places */
     double operations;
 } rbe_exporter;
 

@@ -21,8 +21,9 @@ typedef struct walk {
     rbe_exporter *x;
     rbe_c_text *text;
     span spans[MOST_SPANS];
-    size_t loops; /* that are around the present layer */
-    size_t attentions;
+    size_t loops;      /* that are around the present layer */
+    size_t memory;     /* of attentions: where it begins, behind the spans */
+    size_t remembered; /* floats in it */
 } walk;
 
 /* ---- spans --------------------------------------------------------------------------------------------------- */
@@ -38,7 +39,7 @@ static bool is_free(const walk *w, size_t at, size_t count, size_t *behind) {
 }
 
 static size_t take(walk *w, size_t count) {
-    size_t n = 1, at = w->x->state;
+    size_t n = 1, at = w->x->remembers ? 1 : 0;
     while (n < MOST_SPANS && w->spans[n].holders > 0) n++;
     if (n == MOST_SPANS) {
         rbe_export_fail(w->x, rbe_fail(RBE_INVALID_ARGUMENT, "export: layers stand more than %d deep in each other",
@@ -66,9 +67,6 @@ static const char *where(const walk *w, size_t n, char text[32]) {
 static void begin_line(walk *w) {
     rbe_c_put(w->text, "    ");
     for (size_t n = 0; n < w->loops; n++) rbe_c_put(w->text, "    ");
-    if (++w->x->steps == RBE_MOST_STEPS + 1)
-        rbe_export_fail(w->x,
-                        rbe_fail(RBE_INVALID_ARGUMENT, "export: the model takes more than %d steps", RBE_MOST_STEPS));
 }
 
 static void copy(walk *w, size_t to, size_t from) {
@@ -232,9 +230,98 @@ static size_t norm(walk *w, const rbe_layer *l, size_t from) {
     return to;
 }
 
+/* ---- sequences ----------------------------------------------------------------------------------------------- */
+
+/* Row `index` of a table, an expression in C, is added to what is there. */
+static void add_row(walk *w, const rbe_layer *l, size_t to, const char *index) {
+    char a[32];
+    const rbe_param *weight = &l->params[0];
+    const size_t number = rbe_layer_number(w->x, l), width = w->spans[to].count;
+    const unsigned bits = rbe_export_bits(w->x, l, weight);
+    begin_line(w);
+    if (bits) {
+        rbe_need(w->x, RBE_SNIPPET_packed_row);
+        rbe_c_print(w->text, "{ const packed table = {%s_%zu, steps_%zu, %u, 0}; packed_row(table, %s, %s, %zu); }\n",
+                    weight->part, number, number, bits, index, where(w, to, a), width);
+    } else {
+        rbe_need(w->x, RBE_SNIPPET_add);
+        rbe_c_print(w->text, "add(%s, %s_%zu + %s * %zu, %zu);\n", where(w, to, a), weight->part, number, index, width,
+                    width);
+    }
+}
+
+static size_t embedding(walk *w, const rbe_layer *l, size_t from) {
+    char a[32], index[64];
+    if (w->spans[from].count != 1)
+        rbe_export_fail(w->x, rbe_fail(RBE_INPUT_DIMENSION_MISMATCH, "%s: expected one id at a time, found %zu",
+                                       l->path, w->spans[from].count));
+    const size_t to = take(w, l->out);
+    where(w, from, a);
+    begin_line(w);
+    rbe_c_print(w->text,
+                "if (!((%s)[0] >= 0.0f && (%s)[0] < %zu.0f) || (%s)[0] != (float)(size_t)(%s)[0]) return -1;\n", a, a,
+                l->params[0].rows, a, a);
+    each(w, to, "=", l, NULL);
+    snprintf(index, sizeof index, "(size_t)(%s)[0]", a);
+    add_row(w, l, to, index);
+    drop(w, from);
+    return to;
+}
+
+static size_t positions(walk *w, const rbe_layer *l, size_t from) {
+    const size_t to = writable(w, from);
+    add_row(w, l, to, "place");
+    w->x->operations += (double)l->out;
+    return to;
+}
+
+static size_t unembedding(walk *w, const rbe_layer *l, size_t from) {
+    const size_t to = take(w, l->out);
+    each(w, to, "=", l, NULL);
+    product(w, l->children[0], to, from);
+    drop(w, from);
+    return to;
+}
+
+/* Keys and values of all places stand behind everything else, those of one attention after the other. */
+static size_t attention(walk *w, const rbe_layer *l, size_t from) {
+    char a[32], b[32], c[32];
+    const size_t width = l->in, heads = (size_t)rbe_layer_option(l, "heads"), places = w->x->places;
+    const double base = rbe_layer_option(l, "rotary_base");
+    const size_t qkv = layer(w, l->children[0], from), memory = w->memory + w->remembered;
+    if (w->loops > 0)
+        rbe_export_fail(
+            w->x, rbe_fail(RBE_INVALID_ARGUMENT, "%s: attention that runs several times cannot be exported", l->path));
+    if (w->text->status != RBE_OK) return qkv;
+    w->remembered += 2 * places * width;
+    if (base > 0.0) {
+        rbe_need(w->x, RBE_SNIPPET_rotary);
+        begin_line(w);
+        rbe_c_print(w->text, "rotary(%s, %zu, %zu, ", where(w, qkv, a), heads, width / heads);
+        rbe_c_double(w->text, base);
+        rbe_c_put(w->text, ", place);\n");
+    }
+    const size_t y = take(w, width), scores = take(w, places);
+    rbe_need(w->x, RBE_SNIPPET_softmax);
+    rbe_need(w->x, RBE_SNIPPET_attention);
+    begin_line(w);
+    rbe_c_print(w->text, "attention(%s, %zu, %zu, s + %zu, s + %zu, place, %s, %s);\n", where(w, qkv, a), width, heads,
+                memory, memory + places * width, where(w, y, b), where(w, scores, c));
+    w->x->operations += 2.0 * (double)places * (double)width;
+    drop(w, scores);
+    drop(w, qkv);
+    return layer(w, l->children[1], y);
+}
+
 /* ---- any layer ----------------------------------------------------------------------------------------------- */
 
+/* Also whether there have not been too many: what is shared has a call for each of its places. */
 static bool fits(walk *w, const rbe_layer *l, size_t from) {
+    if (++w->x->steps > RBE_MOST_STEPS) {
+        rbe_export_fail(w->x,
+                        rbe_fail(RBE_INVALID_ARGUMENT, "export: the model takes more than %d steps", RBE_MOST_STEPS));
+        return false;
+    }
     const size_t count = w->spans[from].count;
     if (l->in == 0 || l->in == count) return true;
     rbe_export_fail(w->x, rbe_fail(RBE_INPUT_DIMENSION_MISMATCH, "%s: takes %zu columns, the layer before gives %zu",
@@ -252,17 +339,24 @@ static size_t layer(walk *w, const rbe_layer *l, size_t from) {
     if (l->type == &rbe_linear_type) return compressed(w, l, from);
     if (l->type == &rbe_dense_type) return dense(w, l, from);
     if (l->type == &rbe_layer_norm_type || l->type == &rbe_rms_norm_type) return norm(w, l, from);
+    if (l->type == &rbe_embedding_type) return embedding(w, l, from);
+    if (l->type == &rbe_positions_type) return positions(w, l, from);
+    if (l->type == &rbe_unembedding_type) return unembedding(w, l, from);
+    if (l->type == &rbe_attention_type) return attention(w, l, from);
+    if (l->type == &rbe_block_type) return residual(w, l->children + 2, 2, residual(w, l->children, 2, from));
     return from; /* dropout: nothing (check.c knows all kinds) */
 }
 
 void rbe_c_steps(rbe_exporter *x) {
     walk w = {.x = x, .text = &x->text};
     char a[32];
-    x->steps = x->peak = 0;
+    w.memory = x->peak; /* as the first walk has found it */
+    x->steps = 0;
+    x->peak = x->remembers ? 1 : 0; /* the place */
     x->operations = 0.0;
     w.spans[0] = (span){0, x->in, 1};
     const size_t to = sequential(&w, x->model->root, 0);
     x->out = w.spans[to].count;
-    begin_line(&w);
-    rbe_c_print(w.text, "memcpy(y, %s, %zu * sizeof *y);\n", where(&w, to, a), x->out);
+    x->remembered = w.remembered;
+    rbe_c_print(w.text, "    memcpy(y, %s, %zu * sizeof *y);\n", where(&w, to, a), x->out);
 }

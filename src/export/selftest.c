@@ -9,18 +9,29 @@
 
 /* ---- what the library gives ---------------------------------------------------------------------------------- */
 
+/* Values of a sample, and of what the model gives for it. */
+static size_t sample_inputs(const rbe_exporter *x) { return x->places * x->in; }
+
+static size_t sample_outputs(const rbe_exporter *x) { return x->places * x->out; }
+
 static rbe_status evaluate_sample(const rbe_exporter *x, rbe_tape *tape, size_t n, float *y) {
+    const size_t inputs = sample_inputs(x), outputs = sample_outputs(x);
     /* The tape never writes what it borrows. */
-    rbe_tensor sample = rbe_tensor_2d((float *)x->o.samples + n * x->in, 1, x->in);
+    rbe_tensor sample = rbe_tensor_2d((float *)x->o.samples + n * inputs, 1, inputs);
+    if (x->remembers && !x->vocabulary) {
+        sample.dims = 3;
+        sample.shape[1] = x->places;
+        sample.shape[2] = x->in;
+    }
     const rbe_var *output = rbe_model_forward(x->model, rbe_input(tape, sample));
-    RBE_TRY(rbe_tape_status(tape) == RBE_OK ? RBE_OK : rbe_fail(rbe_tape_status(tape), "%s", rbe_tape_error(tape)));
+    RBE_TRY(rbe_tape_report(tape));
     const rbe_tensor *value = rbe_value(output);
-    if (rbe_tensor_count(value) != x->out)
+    if (rbe_tensor_count(value) != outputs)
         return rbe_fail(RBE_INPUT_DIMENSION_MISMATCH, "rbe_export_c: expected %zu outputs of sample %zu, found %zu",
-                        x->out, n, rbe_tensor_count(value));
-    memcpy(y, value->data, x->out * sizeof *y);
-    const size_t bad = rbe_first_nonfinite(y, x->out);
-    if (bad < x->out)
+                        outputs, n, rbe_tensor_count(value));
+    memcpy(y, value->data, outputs * sizeof *y);
+    const size_t bad = rbe_first_nonfinite(y, outputs);
+    if (bad < outputs)
         return rbe_fail(RBE_NUMERICAL_INSTABILITY, "rbe_export_c: output %zu of sample %zu is %g", bad, n,
                         (double)y[bad]);
     rbe_tape_reset(tape);
@@ -28,19 +39,19 @@ static rbe_status evaluate_sample(const rbe_exporter *x, rbe_tape *tape, size_t 
 }
 
 rbe_status rbe_export_evaluate(rbe_exporter *x) {
-    const size_t count = x->o.sample_count;
+    const size_t count = x->o.sample_count, inputs = sample_inputs(x), outputs = sample_outputs(x);
     if (count == 0) return RBE_OK;
-    if (rbe_product(count, x->in) > PTRDIFF_MAX / sizeof(float) || rbe_product(count, x->out) > PTRDIFF_MAX / 4)
+    if (rbe_product(count, inputs) > PTRDIFF_MAX / sizeof(float))
         return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_export_c: %zu samples are more than can be addressed", count);
-    const size_t bad = rbe_first_nonfinite(x->o.samples, count * x->in);
-    if (bad < count * x->in)
-        return rbe_fail(RBE_NUMERICAL_INSTABILITY, "rbe_export_c: input %zu of sample %zu is %g", bad % x->in,
-                        bad / x->in, (double)x->o.samples[bad]);
-    x->expected = rbe_alloc(count * x->out, sizeof *x->expected);
+    const size_t bad = rbe_first_nonfinite(x->o.samples, count * inputs);
+    if (bad < count * inputs)
+        return rbe_fail(RBE_NUMERICAL_INSTABILITY, "rbe_export_c: input %zu of sample %zu is %g", bad % inputs,
+                        bad / inputs, (double)x->o.samples[bad]);
+    x->expected = rbe_alloc(rbe_product(count, outputs), sizeof *x->expected);
     rbe_tape *tape = rbe_tape_new(&(rbe_tape_options){.inference = true});
     rbe_status status = x->expected && tape ? RBE_OK : RBE_INSUFFICIENT_MEMORY;
     for (size_t n = 0; n < count && status == RBE_OK; n++)
-        status = evaluate_sample(x, tape, n, x->expected + n * x->out);
+        status = evaluate_sample(x, tape, n, x->expected + n * outputs);
     rbe_tape_free(tape);
     return status;
 }
@@ -59,7 +70,7 @@ static bool are_pixels(const float *values, size_t count, uint8_t *pixels) {
 
 /* Returns whether they are bytes. */
 static bool samples(rbe_exporter *x) {
-    const size_t count = x->o.sample_count * x->in;
+    const size_t count = x->o.sample_count * sample_inputs(x);
     if (!are_pixels(x->o.samples, count, NULL)) {
         rbe_c_floats(&x->text, "test_inputs", x->o.samples, count);
         return false;
@@ -83,17 +94,23 @@ void rbe_c_selftest(rbe_exporter *x) {
                 "largest one of its\n * sample. */\n#ifdef %s_TEST\n#include <stdio.h>\n#include <time.h>\n",
                 x->upper);
     const bool pixels = samples(x);
-    rbe_c_floats(t, "test_outputs", x->expected, x->o.sample_count * x->out);
-    rbe_c_print(t, "\nenum { SAMPLES = %zu };\n", x->o.sample_count);
+    rbe_c_floats(t, "test_outputs", x->expected, x->o.sample_count * sample_outputs(x));
+    rbe_c_print(t, "\nenum { SAMPLES = %zu, PLACES = %zu };\n", x->o.sample_count, x->places);
     rbe_c_print(t,
                 "\nstatic int test_sample(size_t n, float *y)\n"
                 "{\n"
                 "    static float x[%s_INPUTS];\n"
-                "    static unsigned char scratch[%s_SCRATCH + 1];\n"
-                "    for (size_t i = 0; i < %s_INPUTS; i++) x[i] = %stest_inputs[n * %s_INPUTS + i]%s;\n"
-                "    return %s_predict(x, y, scratch + 1); /* of any alignment */\n"
+                "    static unsigned char scratch[%s_SCRATCH + 1];\n",
+                x->upper, x->upper);
+    if (x->remembers) rbe_c_print(t, "    %s_begin(scratch + 1); /* of any alignment */\n", x->name);
+    rbe_c_print(t,
+                "    for (size_t place = n * PLACES; place < (n + 1) * PLACES; place++, y += %s_OUTPUTS) {\n"
+                "        for (size_t i = 0; i < %s_INPUTS; i++) x[i] = %stest_inputs[place * %s_INPUTS + i]%s;\n"
+                "        if (%s_predict(x, y, scratch + 1) != 0) return -1;\n"
+                "    }\n"
+                "    return 0;\n"
                 "}\n",
-                x->upper, x->upper, x->upper, pixels ? "(float)" : "", x->upper, pixels ? " / 255.0f" : "", x->name);
+                x->upper, x->upper, pixels ? "(float)" : "", x->upper, pixels ? " / 255.0f" : "", x->name);
     rbe_c_put(t, "\n"
                  "static float size_of(float value) { return value < 0.0f ? -value : value; }\n"
                  "\n"
@@ -111,12 +128,12 @@ void rbe_c_selftest(rbe_exporter *x) {
     rbe_c_print(t,
                 "\nint main(void)\n"
                 "{\n"
-                "    static float y[%s_OUTPUTS];\n"
+                "    static float y[PLACES * %s_OUTPUTS];\n"
                 "    float worst = 0.0f;\n"
                 "    for (size_t n = 0; n < SAMPLES; n++) {\n"
                 "        float error;\n"
                 "        if (test_sample(n, y) != 0) return 1;\n"
-                "        error = error_of(y, test_outputs + n * %s_OUTPUTS, %s_OUTPUTS);\n"
+                "        error = error_of(y, test_outputs + n * PLACES * %s_OUTPUTS, PLACES * %s_OUTPUTS);\n"
                 "        if (!(error <= worst)) worst = error;\n"
                 "    }\n"
                 "    const clock_t start = clock();\n"

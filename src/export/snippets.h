@@ -12,9 +12,12 @@
     X(sigmoid)                                                                                                         \
     X(softmax)                                                                                                         \
     X(log_softmax)                                                                                                     \
+    X(rotary)                                                                                                          \
+    X(attention)                                                                                                       \
     X(layer_norm)                                                                                                      \
     X(rms_norm)                                                                                                        \
     X(packed)                                                                                                          \
+    X(packed_row)                                                                                                      \
     X(dense_f32)                                                                                                       \
     X(dense_packed)                                                                                                    \
     X(positions_bits)                                                                                                  \
