@@ -16,11 +16,12 @@ extern char **environ;
 typedef struct settings {
     const char *model, *out, *name, *values, *test;
     size_t count, places;
+    double tolerance;
     bool size, speed;
 } settings;
 
 static settings read_settings(int argc, char **argv) {
-    settings s = {.name = "net", .values = "trained", .count = 10};
+    settings s = {.name = "net", .values = "trained", .count = 10, .tolerance = 1e-5};
     const example_option options[] = {
         {"MODEL", EXAMPLE_FILE, &s.model, NULL, "a model file", 0, 0},
         {"out", EXAMPLE_TEXT, &s.out, "NET.c", "the file; its header NET.h comes beside it", 0, 0},
@@ -33,6 +34,8 @@ static settings read_settings(int argc, char **argv) {
         {"test", EXAMPLE_TEXT, &s.test, "FILE",
          "samples of the file's test: IDX images, plain or .gz, or an array (.npy) (default: random numbers)", 0, 0},
         {"count", EXAMPLE_COUNT, &s.count, "N", "so many samples, the first", 1, 1e6},
+        {"tolerance", EXAMPLE_REAL, &s.tolerance, "T", "how far an output may be off, over the largest of its sample",
+         1e-7, 1},
         {"places", EXAMPLE_COUNT, &s.places, "N", "of a sequence, at most (default: those that the model has)", 1, 1e6},
     };
     example_parse(argc, argv, "A trained model as C, with a test that is run before the file is there.", options,
@@ -148,7 +151,8 @@ static const char *try_out(const workshop *w, const char *name) {
 int main(int argc, char **argv) {
     settings s = read_settings(argc, argv);
     rbe_model *model = example_need(rbe_model_load(s.model));
-    rbe_export_options options = {.name = s.name, .values = values_of(s.values), .speed = s.speed, .places = s.places};
+    rbe_export_options options = {
+        .name = s.name, .values = values_of(s.values), .speed = s.speed, .places = s.places, .tolerance = s.tolerance};
     rbe_export_sample_shape shape;
     example_require(rbe_export_sample(model, &options, &shape));
     const size_t width = shape.places * shape.inputs;

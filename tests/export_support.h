@@ -4,13 +4,17 @@
 
 #include "rbe/export.h"
 
-/* A model of this seed, with values of all kinds; *options (but samples) and the count of inputs belong to it. */
-rbe_model *random_model(uint64_t seed, rbe_export_options *options, size_t *inputs);
+/* A model of this seed, with values of all kinds, and options for it, but samples. */
+rbe_model *random_model(uint64_t seed, rbe_export_options *options);
 
-/* Writes the random model as "mK.c" (K = `number`) with name mK, and a test, into the folder of scratch_path. */
-void export_random(uint64_t seed, size_t number);
+/* Numbers, pixels or ids, as it takes them; to be freed. */
+float *random_samples(const rbe_model *model, const rbe_export_options *options, uint64_t seed, size_t count);
 
-/* Compiles m0.c .. and runs their tests; `seed` is that of m0. */
-void export_compile_and_run(size_t count, uint64_t seed, const char *flags);
+/* Writes the random model as "mK.c" (K = `number`) with name mK, and a test, into the folder of scratch_path. False, and
+ * nothing is written, for a model that makes much of small differences. */
+bool export_random(uint64_t seed, size_t number);
+
+/* Compiles m0.c .. and runs their tests. */
+void export_compile_and_run(const uint64_t *seeds, size_t count, const char *flags);
 
 #endif

@@ -52,6 +52,8 @@ typedef struct rbe_export_options {
     size_t places;        /* of a sequence, at most; default: as many as the model has positions for */
     const float *samples; /* the self-test's: sample_count x places x inputs, see rbe_export_sample */
     size_t sample_count;
+    double tolerance; /* of the test: how far an output may be off, over the largest one of its sample; default 1e-5. A
+                         model that makes more of differences (a norm of values that are nearly alike) may need more */
 } rbe_export_options;
 
 /* Writes PATH, which must end in ".c", and the header beside it, which ends in ".h" instead: both, or neither; how files

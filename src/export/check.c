@@ -247,6 +247,8 @@ static rbe_status check_options(const rbe_exporter *x) {
         return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_export_c: values: %d is not known", (int)x->o.values);
     if (x->o.sample_count > 0 && !x->o.samples)
         return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_export_c: the samples are NULL");
+    if (!(x->o.tolerance >= 0.0 && x->o.tolerance <= 1.0))
+        return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_export_c: tolerance: expected 0 .. 1, found %g", x->o.tolerance);
     return RBE_OK;
 }
 

@@ -150,13 +150,13 @@ static size_t compressed(walk *w, const rbe_layer *l, size_t from) {
     return to;
 }
 
-/* "for (size_t i = 0; i < 300; i++) y[i] OPERATOR value[i];", value a parameter that is no matrix; NULL: 0. */
+/* "for (size_t i = 0; i < 300; i++) s[i] += bias_1[i];", of a parameter that is no matrix; NULL: 0. */
 static void each(walk *w, size_t to, const char *operator, const rbe_layer * l, const rbe_param *value) {
-    char a[32], element[160] = "0.0f";
+    char element[160] = "0.0f";
     if (value) rbe_c_element(w->x, l, value, rbe_layer_number(w->x, l), "i", element);
     begin_line(w);
-    rbe_c_print(w->text, "for (size_t i = 0; i < %zu; i++) (%s)[i] %s %s;\n", w->spans[to].count,
-                where(w, to, a), operator, element);
+    rbe_c_print(w->text, "for (size_t i = 0; i < %zu; i++) s[%zu + i] %s %s;\n", w->spans[to].count,
+                w->spans[to].at, operator, element);
 }
 
 static void product(walk *w, const rbe_layer *owner, size_t to, size_t from) {

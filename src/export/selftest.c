@@ -89,10 +89,14 @@ void rbe_c_selftest(rbe_exporter *x) {
     if (x->o.sample_count == 0) return;
     rbe_c_text *t = &x->text;
     const size_t data_bytes = t->data_bytes;
+    char tolerance[40];
+    rbe_c_float_digits((float)(x->o.tolerance > 0.0 ? x->o.tolerance : 1e-5), tolerance);
     rbe_c_print(t,
-                "\n/* The test: samples, and what the library gives for them. An output may be off by 1e-5 of the "
-                "largest one of its\n * sample. */\n#ifdef %s_TEST\n#include <stdio.h>\n#include <time.h>\n",
-                x->upper);
+                "\n/* The test: samples, and what the library gives for them. */\n#ifdef %s_TEST\n"
+                "#include <stdio.h>\n#include <time.h>\n\n"
+                "/* How far an output may be off, over the largest one of its sample. */\n"
+                "static const float tolerance = %s;\n",
+                x->upper, tolerance);
     const bool pixels = samples(x);
     rbe_c_floats(t, "test_outputs", x->expected, x->o.sample_count * sample_outputs(x));
     rbe_c_print(t, "\nenum { SAMPLES = %zu, PLACES = %zu };\n", x->o.sample_count, x->places);
@@ -147,8 +151,8 @@ void rbe_c_selftest(rbe_exporter *x) {
                 "sample\\n\",\n"
                 "           (int)SAMPLES, (double)worst, (unsigned long)%s_SCRATCH,\n"
                 "           1e6 * (double)(now - start) / (double)CLOCKS_PER_SEC / (double)runs);\n"
-                "    if (worst <= 1e-5f) return 0;\n"
-                "    printf(\"%s: expected an error of at most 1e-5\\n\");\n"
+                "    if (worst <= tolerance) return 0;\n"
+                "    printf(\"%s: expected an error of at most %%g\\n\", (double)tolerance);\n"
                 "    return 1;\n"
                 "}\n"
                 "#endif\n",
