@@ -159,7 +159,7 @@ int main(int argc, char **argv) {
     float *x = s.test ? read_samples(&s, width) : draw_samples(&s, width, shape.vocabulary);
     options.samples = x;
     options.sample_count = s.count;
-    workshop w;
+    workshop w = {.folder = ""};
     open_workshop(&w);
     rbe_status status = rbe_export_c(model, w.source, &options);
     const char *wrong = status == RBE_OK ? try_out(&w, s.name) : NULL;

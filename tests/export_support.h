@@ -2,6 +2,9 @@
 #ifndef RBE_TESTS_EXPORT_SUPPORT_H
 #define RBE_TESTS_EXPORT_SUPPORT_H
 
+#include <check.h>
+#include <stdbool.h>
+
 #include "rbe/export.h"
 
 /* A model of this seed, with values of all kinds, and options for it, but samples. */
@@ -14,7 +17,12 @@ float *random_samples(const rbe_model *model, const rbe_export_options *options,
  * nothing is written, for a model that makes much of small differences. */
 bool export_random(uint64_t seed, size_t number);
 
-/* Compiles m0.c .. and runs their tests. */
-void export_compile_and_run(const uint64_t *seeds, size_t count, const char *flags);
+/* Compiles m0.c .. and runs their tests; compiler: "cc -std=c99 -O1". */
+void export_compile_and_run(const uint64_t *seeds, size_t count, const char *compiler);
+
+/* Whether m0.c compiles and its test passes. */
+bool export_test_passes(void);
+
+TCase *export_failures_case(void);
 
 #endif

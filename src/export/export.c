@@ -20,7 +20,7 @@ size_t rbe_layer_number(const rbe_exporter *x, const rbe_layer *layer) {
 
 const char *rbe_comment(const char *path, char text[64]) {
     size_t n = 0;
-    for (; path[n] && n < 63; n++) {
+    for (; n < 63 && path[n]; n++) {
         const char c = path[n];
         const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
         text[n] = (char)(plain || c == '.' || c == '_' || c == '-' || c == ' ' ? c : '_');

@@ -15,7 +15,7 @@
 enum { RBE_NAME_MOST = 23, RBE_MOST_TABLES = 256, RBE_MOST_STEPS = 100000 };
 
 /* Constants that several layers share. */
-typedef enum rbe_table_kind { RBE_COSINES, RBE_FILTERS, RBE_RAMP, RBE_SMOOTH } rbe_table_kind;
+typedef enum rbe_table_kind { RBE_COSINES, RBE_TURNS, RBE_FILTERS, RBE_RAMP, RBE_SMOOTH } rbe_table_kind;
 
 typedef struct rbe_table {
     rbe_table_kind kind;
@@ -95,7 +95,7 @@ void rbe_c_linear(rbe_exporter *x, const rbe_layer *layer, size_t number);
 size_t rbe_c_linear_work(const rbe_layer *layer);
 
 /* Multiplications and additions of a layer with a matrix, for one row. */
-double rbe_linear_operations(const rbe_layer *layer);
+double rbe_linear_operations(const rbe_layer *layer, bool speed);
 
 /* The body of net_predict. */
 void rbe_c_steps(rbe_exporter *x);

@@ -144,7 +144,7 @@ static size_t compressed(walk *w, const rbe_layer *l, size_t from) {
     begin_line(w);
     rbe_c_print(w->text, "layer_%zu(%s, %s, %s);\n", rbe_layer_number(w->x, l), where(w, from, a), where(w, to, b),
                 where(w, work, c));
-    w->x->operations += rbe_linear_operations(l);
+    w->x->operations += rbe_linear_operations(l, w->x->o.speed);
     drop(w, work);
     drop(w, from);
     return to;

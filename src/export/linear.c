@@ -58,18 +58,28 @@ size_t rbe_c_linear_work(const rbe_layer *layer) {
 
 /* ---- transforms ---------------------------------------------------------------------------------------------- */
 
+static void dct(linear *l, const char *at, bool back) {
+    const size_t block = l->b->block;
+    if (l->x->o.speed) {
+        rbe_need(l->x, RBE_SNIPPET_dct_fast);
+        if (back) rbe_need(l->x, RBE_SNIPPET_dct_fast_back);
+        rbe_need_table(l->x, RBE_TURNS, block, NULL);
+        rbe_c_print(l->text, "dct_halves%s(%s, %zu, turns_%zu, u);\n", back ? "_back" : "", at, block, block);
+        return;
+    }
+    rbe_need(l->x, RBE_SNIPPET_cosine);
+    rbe_need(l->x, back ? RBE_SNIPPET_dct_direct_back : RBE_SNIPPET_dct_direct);
+    rbe_need_table(l->x, RBE_COSINES, block, NULL);
+    rbe_c_print(l->text, "%s(%s, %s%zu, cosines_%zu, u);\n", back ? "dct_back" : "dct", at, back ? "" : "1, ", block,
+                block);
+}
+
 /* A call for the block at `at`. */
 static void transform(linear *l, const rbe_transform *t, const char *at, bool back) {
     const size_t block = l->b->block;
     switch (t->kind) {
     case RBE_TRANSFORM_IDENTITY: return;
-    case RBE_TRANSFORM_DCT:
-        rbe_need(l->x, RBE_SNIPPET_cosine);
-        rbe_need(l->x, back ? RBE_SNIPPET_dct_direct_back : RBE_SNIPPET_dct_direct);
-        rbe_need_table(l->x, RBE_COSINES, block, NULL);
-        rbe_c_print(l->text, "%s(%s, %s%zu, cosines_%zu, u);\n", back ? "dct_back" : "dct", at, back ? "" : "1, ",
-                    block, block);
-        return;
+    case RBE_TRANSFORM_DCT: dct(l, at, back); return;
     case RBE_TRANSFORM_WALSH: {
         char scale[40];
         rbe_need(l->x, RBE_SNIPPET_walsh);
@@ -87,12 +97,12 @@ static void transform(linear *l, const rbe_transform *t, const char *at, bool ba
     }
 }
 
-static double transform_operations(const rbe_transform *t, size_t block) {
+static double transform_operations(const rbe_transform *t, size_t block, bool speed) {
     const double n = (double)block;
     const double *low, *high;
     switch (t->kind) {
     case RBE_TRANSFORM_IDENTITY: return 0.0;
-    case RBE_TRANSFORM_DCT: return n * n;
+    case RBE_TRANSFORM_DCT: return speed ? 3.0 * n * log2(n) : n * n;
     case RBE_TRANSFORM_WALSH: return n * log2(n);
     default: return 2.0 * n * (double)rbe_transform_filters(t, &low, &high);
     }
@@ -290,12 +300,12 @@ void rbe_c_linear(rbe_exporter *x, const rbe_layer *layer, size_t number) {
     rbe_c_put(l.text, "    (void)s;\n}\n");
 }
 
-double rbe_linear_operations(const rbe_layer *layer) {
+double rbe_linear_operations(const rbe_layer *layer, bool speed) {
     const rbe_blocks *b = rbe_layer_blocks(layer);
     const double rows = (double)b->grid_rows, columns = (double)b->grid_cols, functions = (double)functions_of(b);
     const double pixels = (double)(b->input_side.height * b->input_side.width);
-    return (double)b->value_count + columns * transform_operations(b->column_transform, b->block) +
-           rows * transform_operations(b->row_transform, b->block) +
+    return (double)b->value_count + columns * transform_operations(b->column_transform, b->block, speed) +
+           rows * transform_operations(b->row_transform, b->block, speed) +
            pixels * (double)(b->input_side.height + b->input_side.width) +
            functions * ((rows + columns) * (double)b->block + rows * columns);
 }

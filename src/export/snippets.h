@@ -27,6 +27,8 @@
     X(cosine)                                                                                                          \
     X(dct_direct)                                                                                                      \
     X(dct_direct_back)                                                                                                 \
+    X(dct_fast)                                                                                                        \
+    X(dct_fast_back)                                                                                                   \
     X(walsh)                                                                                                           \
     X(wavelet)                                                                                                         \
     X(wavelet_back)                                                                                                    \

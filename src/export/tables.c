@@ -41,6 +41,21 @@ static void cosines(rbe_exporter *x, size_t length) {
     rbe_free(values);
 }
 
+/* Cosines and sines of snippets/dct_fast.c for blocks of this size. */
+static void turns(rbe_exporter *x, size_t block) {
+    char name[40];
+    float values[256];
+    size_t count = 0;
+    for (size_t m = block / 2; m > 1; m /= 2)
+        for (size_t i = 0; i < m / 2; i++) {
+            const double angle = M_PI * (double)(2 * i + 1) / (double)(4 * m);
+            values[count++] = (float)cos(angle);
+            values[count++] = (float)sin(angle);
+        }
+    snprintf(name, sizeof name, "turns_%zu", block);
+    rbe_c_floats(&x->text, name, values, count);
+}
+
 static void filters(rbe_exporter *x, const rbe_transform *transform) {
     char name[40];
     float values[RBE_MOST_TAPS];
@@ -90,6 +105,7 @@ void rbe_c_tables(rbe_exporter *x) {
         const rbe_table *t = &x->tables[n];
         switch (t->kind) {
         case RBE_COSINES: cosines(x, t->size); break;
+        case RBE_TURNS: turns(x, t->size); break;
         case RBE_FILTERS: filters(x, t->transform); break;
         case RBE_RAMP: ramp(x, t->size); break;
         case RBE_SMOOTH: smooth(x, t->size); break;
