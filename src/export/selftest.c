@@ -85,77 +85,45 @@ static bool samples(rbe_exporter *x) {
     return true;
 }
 
+/* "static int test_sample(size_t n, float *y)", which computes sample n; -1 where that fails. */
+static void sample_function(rbe_exporter *x, bool pixels) {
+    rbe_c_text *t = &x->text;
+    rbe_c_put(
+        t,
+        "\nstatic int test_sample(size_t n, float *y)\n"
+        "{\n"
+        "    static float x[INPUTS];\n"
+        "    static unsigned char scratch[SCRATCH + 1]; /* used from the second byte on: any alignment will do */\n");
+    if (x->remembers) rbe_c_print(t, "    %s_begin(scratch + 1);\n", x->name);
+    rbe_c_print(t,
+                "    for (size_t place = n * PLACES; place < (n + 1) * PLACES; place++, y += OUTPUTS) {\n"
+                "        for (size_t i = 0; i < INPUTS; i++) x[i] = %stest_inputs[place * INPUTS + i]%s;\n"
+                "        if (%s_predict(x, y, scratch + 1) != 0) return -1;\n"
+                "    }\n"
+                "    return 0;\n"
+                "}\n\n",
+                pixels ? "(float)" : "", pixels ? " / 255.0f" : "", x->name);
+}
+
 void rbe_c_selftest(rbe_exporter *x) {
     if (x->o.sample_count == 0) return;
     rbe_c_text *t = &x->text;
-    const size_t data_bytes = t->data_bytes;
     char tolerance[40];
     rbe_c_float_digits((float)(x->o.tolerance > 0.0 ? x->o.tolerance : 1e-5), tolerance);
     rbe_c_print(t,
                 "\n/* The test: samples, and what the library gives for them. */\n#ifdef %s_TEST\n"
                 "#include <stdio.h>\n#include <time.h>\n\n"
+                "enum {\n    SAMPLES = %zu,\n    PLACES = %zu,\n    INPUTS = %s_INPUTS,\n    OUTPUTS = %s_OUTPUTS,\n"
+                "    SCRATCH = %s_SCRATCH\n};\n\n"
+                "static const char test_name[] = \"%s\";\n"
+                "static const unsigned long test_constants = %zu; /* bytes */\n\n"
                 "/* How far an output may be off, over the largest one of its sample. */\n"
-                "static const float tolerance = %s;\n",
-                x->upper, tolerance);
+                "static const float test_tolerance = %s;\n",
+                x->upper, x->o.sample_count, x->places, x->upper, x->upper, x->upper, x->name, t->data_bytes,
+                tolerance);
     const bool pixels = samples(x);
     rbe_c_floats(t, "test_outputs", x->expected, x->o.sample_count * sample_outputs(x));
-    rbe_c_print(t, "\nenum { SAMPLES = %zu, PLACES = %zu };\n", x->o.sample_count, x->places);
-    rbe_c_print(t,
-                "\nstatic int test_sample(size_t n, float *y)\n"
-                "{\n"
-                "    static float x[%s_INPUTS];\n"
-                "    static unsigned char scratch[%s_SCRATCH + 1];\n",
-                x->upper, x->upper);
-    if (x->remembers) rbe_c_print(t, "    %s_begin(scratch + 1); /* of any alignment */\n", x->name);
-    rbe_c_print(t,
-                "    for (size_t place = n * PLACES; place < (n + 1) * PLACES; place++, y += %s_OUTPUTS) {\n"
-                "        for (size_t i = 0; i < %s_INPUTS; i++) x[i] = %stest_inputs[place * %s_INPUTS + i]%s;\n"
-                "        if (%s_predict(x, y, scratch + 1) != 0) return -1;\n"
-                "    }\n"
-                "    return 0;\n"
-                "}\n",
-                x->upper, x->upper, pixels ? "(float)" : "", x->upper, pixels ? " / 255.0f" : "", x->name);
-    rbe_c_put(t, "\n"
-                 "static float size_of(float value) { return value < 0.0f ? -value : value; }\n"
-                 "\n"
-                 "/* The largest error, over the largest output. */\n"
-                 "static float error_of(const float *y, const float *expected, size_t count)\n"
-                 "{\n"
-                 "    float largest = 1e-30f, error = 0.0f;\n"
-                 "    for (size_t i = 0; i < count; i++) {\n"
-                 "        const float off = size_of(y[i] - expected[i]);\n"
-                 "        if (size_of(expected[i]) > largest) largest = size_of(expected[i]);\n"
-                 "        if (!(off <= error)) error = off;\n"
-                 "    }\n"
-                 "    return error / largest;\n"
-                 "}\n");
-    rbe_c_print(t,
-                "\nint main(void)\n"
-                "{\n"
-                "    static float y[PLACES * %s_OUTPUTS];\n"
-                "    float worst = 0.0f;\n"
-                "    for (size_t n = 0; n < SAMPLES; n++) {\n"
-                "        float error;\n"
-                "        if (test_sample(n, y) != 0) return 1;\n"
-                "        error = error_of(y, test_outputs + n * PLACES * %s_OUTPUTS, PLACES * %s_OUTPUTS);\n"
-                "        if (!(error <= worst)) worst = error;\n"
-                "    }\n"
-                "    const clock_t start = clock();\n"
-                "    clock_t now = start;\n"
-                "    unsigned long runs = 0;\n"
-                "    while (now - start < CLOCKS_PER_SEC / 100 && runs < 1000000) {\n"
-                "        for (size_t n = 0; n < SAMPLES; n++, runs++) (void)test_sample(n, y);\n"
-                "        now = clock();\n"
-                "    }\n"
-                "    printf(\"%s: %%d samples, error %%.2g, constants %zu bytes, scratch %%lu bytes, %%.1f us a "
-                "sample\\n\",\n"
-                "           (int)SAMPLES, (double)worst, (unsigned long)%s_SCRATCH,\n"
-                "           1e6 * (double)(now - start) / (double)CLOCKS_PER_SEC / (double)runs);\n"
-                "    if (worst <= tolerance) return 0;\n"
-                "    printf(\"%s: expected an error of at most %%g\\n\", (double)tolerance);\n"
-                "    return 1;\n"
-                "}\n"
-                "#endif\n",
-                x->upper, x->upper, x->upper, x->name, data_bytes, x->upper, x->name);
-    t->data_bytes = data_bytes;
+    sample_function(x, pixels);
+    rbe_c_put(t, rbe_snippet_test);
+    rbe_c_put(t, "#endif\n");
 }

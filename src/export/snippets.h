@@ -2,7 +2,7 @@
 #ifndef RBE_EXPORT_SNIPPETS_H
 #define RBE_EXPORT_SNIPPETS_H
 
-/* In an order in which they may stand in a file: what one uses comes before it. */
+/* In an order in which they may stand in a file: what one uses comes before it. The last one belongs to the test. */
 #define RBE_SNIPPETS(X)                                                                                                \
     X(add)                                                                                                             \
     X(relu)                                                                                                            \
@@ -35,7 +35,8 @@
     X(overlap_cut)                                                                                                     \
     X(overlap_paste)                                                                                                   \
     X(image)                                                                                                           \
-    X(smooth)
+    X(smooth)                                                                                                          \
+    X(test)
 
 typedef enum rbe_snippet {
 #define RBE_SNIPPET_ENUM(name) RBE_SNIPPET_##name,
