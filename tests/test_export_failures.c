@@ -322,6 +322,7 @@ END_TEST
 
 TCase *export_failures_case(void) {
     TCase *failures = tcase_create("failures");
+    tcase_set_timeout(failures, 300);
     tcase_add_checked_fixture(failures, scratch_clear, scratch_clear);
     tcase_add_loop_test(failures, options_are_refused, 0, sizeof refusals / sizeof *refusals);
     tcase_add_test(failures, null_is_an_argument);

@@ -36,15 +36,34 @@ static size_t scratch_bytes(const rbe_exporter *x) {
 }
 
 static void about(rbe_exporter *x, const rbe_exporter *counted) {
-    rbe_c_print(
-        &x->text,
-        "/* %s: a neural network of %zu inputs and %zu outputs, written by librbe %s.\n"
-        " *\n"
-        " * %zu bytes of constants, %zu bytes of scratch memory, %.0f multiplications with additions a sample.\n"
-        " *\n"
-        " * float is IEEE binary32, in the byte order of uint32_t. */\n",
-        x->name, counted->in, counted->out, rbe_version(), counted->text.data_bytes, scratch_bytes(counted),
-        counted->operations);
+    rbe_c_print(&x->text,
+                "/* %s: a neural network of %zu inputs and %zu outputs, written by librbe %s.\n"
+                " *\n"
+                " * %zu bytes of constants, %zu bytes of scratch memory, %.0f multiplications with additions a call.\n"
+                " *\n"
+                " * float is IEEE binary32, in the byte order of uint32_t. */\n",
+                x->name, counted->in, counted->out, rbe_version(), counted->text.data_bytes, scratch_bytes(counted),
+                counted->operations);
+}
+
+static void declarations(rbe_exporter *x) {
+    rbe_c_text *t = &x->text;
+    const char *ids = x->vocabulary ? ", an id that there is not" : "";
+    if (x->remembers)
+        rbe_c_print(
+            t,
+            "/* Begins a sequence. scratch: memory of %s_SCRATCH bytes, of any alignment, which stays where and "
+            "as it is\n * as long as the sequence goes on. */\n"
+            "void %s_begin(void *scratch);\n\n"
+            "/* y = the outputs for the next place of the sequence, of which x are the inputs. Returns 0, or "
+            "-1:\n * a NULL pointer%s, no place left. */\n",
+            x->upper, x->name, ids);
+    else
+        rbe_c_print(t,
+                    "/* y = the outputs for x. scratch: memory of %s_SCRATCH bytes, of any alignment, which holds "
+                    "nothing\n * between two calls. Returns 0, or -1: a NULL pointer%s. */\n",
+                    x->upper, ids);
+    rbe_c_print(t, "int %s_predict(const float *x, float *y, void *scratch);\n", x->name);
 }
 
 static void header(rbe_exporter *x, const rbe_exporter *counted) {
@@ -55,24 +74,8 @@ static void header(rbe_exporter *x, const rbe_exporter *counted) {
                 counted->in, x->upper, counted->out, x->upper, scratch_bytes(counted));
     if (x->remembers) rbe_c_print(t, "#define %s_PLACES %zu\n", x->upper, x->places);
     rbe_c_put(t, "\n#ifdef __cplusplus\nextern \"C\" {\n#endif\n\n");
-    if (x->remembers)
-        rbe_c_print(
-            t,
-            "/* Begins a sequence. scratch: memory of %s_SCRATCH bytes, of any alignment, which stays where and "
-            "as it is as long\n * as the sequence goes on. */\n"
-            "void %s_begin(void *scratch);\n\n"
-            "/* y = the outputs for the next place of the sequence, of which x are the inputs. Returns 0; -1 for "
-            "a NULL pointer%s,\n * or when there is no place left. */\n",
-            x->upper, x->name, x->vocabulary ? ", an id that there is not" : "");
-    else
-        rbe_c_print(t,
-                    "/* y = the outputs for x. scratch: memory of %s_SCRATCH bytes, of any alignment, which holds "
-                    "nothing between two calls.\n * Returns 0; -1 for a NULL pointer%s. */\n",
-                    x->upper, x->vocabulary ? ", or an id that there is not" : "");
-    rbe_c_print(t,
-                "int %s_predict(const float *x, float *y, void *scratch);\n"
-                "\n#ifdef __cplusplus\n}\n#endif\n#endif\n",
-                x->name);
+    declarations(x);
+    rbe_c_put(t, "\n#ifdef __cplusplus\n}\n#endif\n#endif\n");
 }
 
 static const char *const snippets[] = {
@@ -93,11 +96,12 @@ static void predict(rbe_exporter *x) {
     static const char aligned[] =
         "    float *const s = (float *)(((uintptr_t)scratch + sizeof(float) - 1) / sizeof(float) * sizeof(float));\n";
     if (x->remembers)
-        rbe_c_print(&x->text, "\nvoid %s_begin(void *scratch)\n{\n%s    s[0] = 0.0f; /* places so far */\n}\n", x->name,
-                    aligned);
+        rbe_c_print(&x->text,
+                    "\nvoid %s_begin(void *scratch)\n{\n%s    if (scratch) s[0] = 0.0f; /* places so far */\n}\n",
+                    x->name, aligned);
     rbe_c_print(&x->text,
                 "\nint %s_predict(const float *x, float *y, void *scratch)\n{\n"
-                "    if (!x || !y || !scratch) return -1;\n%s    (void)s;\n",
+                "    if (!x || !y || !scratch) return -1;\n%s",
                 x->name, aligned);
     if (x->remembers)
         rbe_c_print(&x->text, "    const size_t place = (size_t)s[0];\n    if (place >= %zu) return -1;\n", x->places);

@@ -58,7 +58,8 @@ static void drop(walk *w, size_t n) { w->spans[n].holders--; }
 
 /* "s + 300" */
 static const char *where(const walk *w, size_t n, char text[32]) {
-    snprintf(text, 32, n == 0 ? "x" : "s + %zu", w->spans[n].at);
+    if (n == 0) return "x";
+    snprintf(text, 32, "s + %zu", w->spans[n].at);
     return text;
 }
 
@@ -251,18 +252,20 @@ static void add_row(walk *w, const rbe_layer *l, size_t to, const char *index) {
 }
 
 static size_t embedding(walk *w, const rbe_layer *l, size_t from) {
-    char a[32], index[64];
+    char id[32], index[48];
     if (w->spans[from].count != 1)
         rbe_export_fail(w->x, rbe_fail(RBE_INPUT_DIMENSION_MISMATCH, "%s: expected one id at a time, found %zu",
                                        l->path, w->spans[from].count));
     const size_t to = take(w, l->out);
-    where(w, from, a);
+    if (from == 0)
+        snprintf(id, sizeof id, "x[0]");
+    else
+        snprintf(id, sizeof id, "s[%zu]", w->spans[from].at);
     begin_line(w);
-    rbe_c_print(w->text,
-                "if (!((%s)[0] >= 0.0f && (%s)[0] < %zu.0f) || (%s)[0] != (float)(size_t)(%s)[0]) return -1;\n", a, a,
-                l->params[0].rows, a, a);
+    rbe_c_print(w->text, "if (!(%s >= 0.0f && %s < %zu.0f) || %s != (float)(size_t)%s) return -1;\n", id, id,
+                l->params[0].rows, id, id);
     each(w, to, "=", l, NULL);
-    snprintf(index, sizeof index, "(size_t)(%s)[0]", a);
+    snprintf(index, sizeof index, "(size_t)%s", id);
     add_row(w, l, to, index);
     drop(w, from);
     return to;

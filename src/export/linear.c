@@ -296,8 +296,8 @@ void rbe_c_linear(rbe_exporter *x, const rbe_layer *layer, size_t number) {
     }
     bias(&l);
     if (blocks) groups(&l);
-    if (!blocks) rbe_c_put(l.text, "    (void)x;\n");
-    rbe_c_put(l.text, "    (void)s;\n}\n");
+    if (!blocks) rbe_c_put(l.text, "    (void)x;\n    (void)s;\n");
+    rbe_c_put(l.text, "}\n");
 }
 
 double rbe_linear_operations(const rbe_layer *layer, bool speed) {
