@@ -175,6 +175,16 @@ START_TEST(attention_cannot_run_several_times) {
 }
 END_TEST
 
+START_TEST(scratch_memory_has_an_end) {
+    rbe_model *model = with(attention_of(32));
+    const rbe_export_options options = {.places = (size_t)1 << 24};
+    ck_assert_int_eq(rbe_export_c(model, scratch_path("n.c"), &options), BAD);
+    assert_failed(BAD, "expected less than 2147483647 bytes of scratch memory, found 4");
+    ck_assert_uint_eq(scratch_count(), 0);
+    rbe_model_free(model);
+}
+END_TEST
+
 /* Nobody looks at values that would be too many. */
 START_TEST(huge_models_are_refused) {
     rbe_model *model = small_model(RBE_ALPHA_ON, 2, "dct", "db4");
@@ -328,6 +338,7 @@ TCase *export_failures_case(void) {
     tcase_add_test(failures, null_is_an_argument);
     tcase_add_loop_test(failures, models_are_refused, 0, sizeof bad_models / sizeof *bad_models);
     tcase_add_test(failures, attention_cannot_run_several_times);
+    tcase_add_test(failures, scratch_memory_has_an_end);
     tcase_add_test(failures, huge_models_are_refused);
     tcase_add_test(failures, full_disk_keeps_the_old_files);
     tcase_add_test(failures, disk_errors_keep_the_old_files);

@@ -17,7 +17,8 @@
  * way, outputs are transformed back. W is nowhere. Outputs differ from those of the library by rounding alone: less
  * than 1e-5 of a sample's largest output, unless the model itself makes more of such differences.
  *
- * Equal models and options give equal bytes, in any locale.
+ * Equal models and options give equal bytes, in any locale. (What the test expects, the library's outputs, may differ in
+ * their last bits from one instruction set to another.)
  *
  * Sequences. A model with an embedding takes ids, one at a time: x[0] is an id, and -1 is also returned for one that there
  * is not. A model with attention or positions takes a sequence place by place, and y is what it gives for that place. Then
@@ -64,10 +65,10 @@ typedef struct rbe_export_options {
  * output is too far off. Values that are rounded on the way are so for these outputs, too: `model` is changed while
  * the call runs, and is the same bits when it returns.
  *
- * INVALID_ARGUMENT for NULL, a bad name, path or option, a model without widths, one with more than 2 GB of arrays, one
- * that takes more than 100,000 steps, and, with its path, a layer that cannot be exported: one of a program's own, a bag,
- * attention that runs several times. CORRUPTED_BLOCK, NUMERICAL_INSTABILITY for values that are not finite, or outputs
- * of samples; IO_ERROR, INSUFFICIENT_MEMORY. */
+ * INVALID_ARGUMENT for NULL, a bad name, path or option, a model without widths, one with more than 2 GB of arrays or of
+ * scratch memory, one that takes more than 100,000 steps, and, with its path, a layer that cannot be exported: one of a
+ * program's own, a bag, attention that runs several times. CORRUPTED_BLOCK, NUMERICAL_INSTABILITY for values that are
+ * not finite, or outputs of samples; IO_ERROR, INSUFFICIENT_MEMORY. */
 RBE_API rbe_status rbe_export_c(rbe_model *model, const char *path, const rbe_export_options *options);
 
 /* What a sample of a model is: `places` (1 unless it has attention or positions) of `inputs` values each, which are ids

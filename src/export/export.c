@@ -168,6 +168,9 @@ static rbe_status export_rounded(rbe_exporter *x, const char *path) {
         x->text.data_bytes = 0;
         status = x->text.status;
     }
+    if (status == RBE_OK && scratch_bytes(x) >= INT32_MAX)
+        status = rbe_fail(RBE_INVALID_ARGUMENT, "export: expected less than %d bytes of scratch memory, found %zu",
+                          INT32_MAX, scratch_bytes(x));
     if (status == RBE_OK) status = rbe_export_evaluate(x);
     if (status == RBE_OK) status = write_both(x, counted, path, header_path);
     rbe_free(header_path);
