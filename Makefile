@@ -44,7 +44,7 @@ ALL_CFLAGS = -std=c11 $(WARNINGS) $(CFLAGS) -fopenmp-simd -pthread -fPIC -fvisib
 LIBS = $(PACKAGE_LIBS) -lm -pthread
 
 SOURCES := $(filter-out src/infer/%,$(wildcard src/*/*.c))
-OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o)
+OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o) $(BUILD)/snippets.o
 EXAMPLE_SHARED := $(wildcard examples/common.c examples/openblas.c examples/experiment.c examples/recipe.c examples/budget.c examples/resume.c examples/character.c examples/tensors.c \
                              examples/draw_layer.c examples/gnuplot.c examples/compression.c examples/sweep.c \
                              examples/thresholds.c examples/table.c)
@@ -95,6 +95,18 @@ $(BUILD)/%.o: %.c $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(call say,CC,$<)
 	$(Q)$(CC) $(ALL_CFLAGS) $(ISA_FLAGS) -MMD -MP -c $< -o $@
+
+# The routines of exported files: each text in snippets/ as a string.
+SNIPPETS := $(sort $(wildcard src/export/snippets/*.c))
+$(BUILD)/snippets.c: $(SNIPPETS) Makefile
+	@mkdir -p $(@D)
+	@{ echo '#include "export/snippets.h"'; for f in $(SNIPPETS); do \
+	    echo "const char rbe_snippet_$$(basename $$f .c)[] ="; \
+	    sed -e 's/[\\"]/\\&/g' -e 's/.*/    "&\\n"/' $$f; echo '    ;'; done; } > $@
+
+$(BUILD)/snippets.o: $(BUILD)/snippets.c $(BUILD)/flags
+	$(call say,CC,$<)
+	$(Q)$(CC) $(ALL_CFLAGS) -MMD -MP -c $< -o $@
 
 $(STATIC): $(OBJECTS)
 	$(call say,AR,$@)

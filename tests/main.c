@@ -41,6 +41,7 @@ static const struct {
     {"io", io_suite},
     {"packed", packed_suite},
     {"infer", infer_suite},
+    {"export", export_suite},
     {"faults", faults_suite},
     {"train", train_suite},
     {"checkpoint", checkpoint_suite},

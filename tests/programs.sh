@@ -139,7 +139,7 @@ done
 
 # A default is stated once.
 for program in train_digits frontier growth prune_sweep tune_blocks compress_digits compress_weights import_torch expand classify \
-    make_digits regression autoencoder char_model generate; do
+    make_digits regression autoencoder char_model generate export_c; do
     "$build/examples/$program" --help > "$work/output"
     check "$program --help: one default an option" test "$(grep -c 'default.*default' "$work/output")" -eq 0
 done
@@ -817,6 +817,48 @@ expect "pruned at a threshold of nothing" 0 '^values  *1,930$' tiny --prune-thre
 expect "pruned at a threshold" 0 '^values  *[89][0-9][0-9]$' \
     tiny --prune-threshold 1 --relative --alpha off --group 1 --out "$work/stored"
 check_stored "pruned at a threshold" "$work/stored"
+
+# ---- models as C -------------------------------------------------------------------------------------------------
+
+export_c=$build/examples/export_c
+net=$work/net
+mkdir "$net"
+expect "export_c: a model to export" 0 '' tiny --out "$net/trained"
+for option in '' --speed '--values int8' '--values int4'; do
+    # shellcheck disable=SC2086 # an option and its value
+    expect "export_c $option" 0 '^net: 10 samples, error .*, constants [0-9]* bytes, scratch [0-9]* bytes' \
+        "$export_c" "$net/trained/model.safetensors" -o "$net/net.c" $option
+done
+check "export_c: two files" test "$(ls "$net")" = "net.c
+net.h
+trained"
+expect "export_c: images" 0 '^digits: 7 samples' "$export_c" "$net/trained/model.safetensors" -o "$net/digits.c" \
+    --name digits --test "$data/t10k-images-idx3-ubyte.gz" --count 7
+expect "export_c: pixels are bytes" 0 '^static const uint8_t test_inputs.5488. ' cat "$net/digits.c"
+check "export_c: by hand" sh -c "cc -std=c99 -O1 -DDIGITS_TEST '$net/digits.c' -lm -o '$net/digits' && '$net/digits'"
+expect "export_c: no file" 2 '^export_c: expected --out NET.c' "$export_c" "$net/trained/model.safetensors"
+expect "export_c: both" 2 'exclude each other' "$export_c" "$net/trained/model.safetensors" -o "$net/no.c" --size --speed
+expect "export_c: bad name" 1 'expected as a name' "$export_c" "$net/trained/model.safetensors" -o "$net/no.c" --name 9x
+expect "export_c: bad values" 2 '--values: expected' "$export_c" "$net/trained/model.safetensors" -o "$net/no.c" --values f16
+{
+    printf '\223NUMPY\001\000\166\000'
+    printf "%-117s\n" "{'descr': '<f4', 'fortran_order': False, 'shape': (1, 1), }"
+    printf '\000\000\000\000'
+} > "$net/odd.npy"
+expect "export_c: samples of another width" 1 'expected samples of 784 values' \
+    "$export_c" "$net/trained/model.safetensors" -o "$net/no.c" --test "$net/odd.npy"
+expect "export_c: no such folder" 1 'IO_ERROR' "$export_c" "$net/trained/model.safetensors" -o "$net/none/no.c"
+printf '#!/bin/sh\nexit 1\n' > "$net/refuses"
+# shellcheck disable=SC2016 # for the script that is made
+printf '#!/bin/sh\nprintf "#!/bin/sh\\nexit 1\\n" > "$3"\nchmod +x "$3"\n' > "$net/computes_wrong"
+chmod +x "$net/refuses" "$net/computes_wrong"
+expect "export_c: the compiler refuses" 1 'the compiler has refused .*: nothing has been written' \
+    env CC="$net/refuses" "$export_c" "$net/trained/model.safetensors" -o "$net/no.c"
+expect "export_c: the test fails" 1 'gives other outputs than the library: nothing has been written' \
+    env CC="$net/computes_wrong" "$export_c" "$net/trained/model.safetensors" -o "$net/no.c"
+expect "export_c: no compiler" 0 'has not been tried' \
+    env CC="$net/nobody" "$export_c" "$net/trained/model.safetensors" -o "$net/untried.c"
+check "export_c: nothing is written where it fails" test ! -e "$net/no.c"
 
 # ---- experiments -------------------------------------------------------------------------------------------------
 

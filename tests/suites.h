@@ -42,6 +42,7 @@ Suite *augment_suite(void);
 Suite *io_suite(void);
 Suite *packed_suite(void);
 Suite *infer_suite(void);
+Suite *export_suite(void);
 Suite *faults_suite(void);
 Suite *train_suite(void);
 Suite *checkpoint_suite(void);

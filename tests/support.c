@@ -1,7 +1,10 @@
 #include "support.h"
 
+#include <locale.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 double relative_error(const float *found, const double *expected, size_t count) {
     double error = 0.0, norm = 0.0;
@@ -163,3 +166,38 @@ static rbe_status step_on_a_new_tape(void *user) {
 size_t fail_each_allocation_of_step(rbe_status (*step)(rbe_tape *tape)) {
     return fail_each_allocation(step_on_a_new_tape, &(tape_step){step});
 }
+
+/* ---- a locale ------------------------------------------------------------------------------------------------ */
+
+/* A locale of decimal commas, and the characters that localedef needs for it: a bare Debian has neither. */
+static const char commas[] = "LC_NUMERIC\ndecimal_point \",\"\nthousands_sep \"\"\ngrouping -1\nEND LC_NUMERIC\n";
+static const char ascii[] = "<code_set_name> ASCII\nCHARMAP\n<U0000>..<U007F> \\x00\nEND CHARMAP\n";
+
+static void write_text(const char *folder, const char *name, const char *text) {
+    char path[64];
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    FILE *file = fopen(path, "w");
+    ck_assert_ptr_nonnull(file);
+    ck_assert_int_ge(fputs(text, file), 0);
+    ck_assert_int_eq(fclose(file), 0);
+}
+
+bool use_decimal_commas(void) {
+    if (system("command -v localedef > /dev/null") != 0) return false;
+    char folder[] = "/tmp/rbe_locale_XXXXXX", command[256];
+    ck_assert_ptr_nonnull(mkdtemp(folder));
+    write_text(folder, "commas", commas);
+    write_text(folder, "ascii", ascii);
+    snprintf(command, sizeof command, "cd %s && localedef -c -f ./ascii -i ./commas ./xx_XX 2>/dev/null", folder);
+    int warned = system(command); /* that a locale of numbers has no months */
+    setenv("LOCPATH", folder, 1);
+    const char *set = setlocale(LC_NUMERIC, "xx_XX");
+    snprintf(command, sizeof command, "rm -r %s", folder);
+    ck_assert_int_eq(system(command), 0);
+    ck_assert_msg(set != NULL, "localedef made no locale, and returned %d", warned);
+    snprintf(command, sizeof command, "%.1f", 0.5);
+    ck_assert_str_eq(command, "0,5");
+    return true;
+}
+
+/* Rows have decimal points in the locale of any program. */

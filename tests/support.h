@@ -58,4 +58,7 @@ size_t fail_each_allocation(rbe_status (*run)(void *user), void *user);
 /* The same for a step, on a new tape each time. */
 size_t fail_each_allocation_of_step(rbe_status (*step)(rbe_tape *tape));
 
+/* Makes a locale of decimal commas and sets it; whether there is a localedef to make it with. */
+bool use_decimal_commas(void);
+
 #endif

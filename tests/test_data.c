@@ -135,6 +135,19 @@ START_TEST(plain_files) {
 }
 END_TEST
 
+START_TEST(images_may_come_without_labels) {
+    idx_bytes idx = small_idx();
+    rbe_dataset data;
+    write_both(&idx);
+    ck_assert_msg(rbe_dataset_read_idx(&data, images, NULL, 0) == RBE_OK, "%s", rbe_last_error());
+    ck_assert_uint_eq(data.count, COUNT);
+    ck_assert_mem_eq(data.pixels, idx.image + 16, PIXELS);
+    ck_assert_ptr_null(data.labels);
+    ck_assert_int_eq(data.classes, 0);
+    rbe_dataset_free(&data);
+}
+END_TEST
+
 START_TEST(gzip_files) {
     idx_bytes idx = small_idx();
     write_gz(images, "wb", idx.image, sizeof idx.image);
@@ -784,6 +797,7 @@ Suite *data_suite(void) {
     TCase *files = tcase_create("files");
     tcase_add_checked_fixture(files, make_folder, remove_folder);
     tcase_add_test(files, plain_files);
+    tcase_add_test(files, images_may_come_without_labels);
     tcase_add_test(files, gzip_files);
     tcase_add_test(files, gzip_file_that_grows);
     tcase_add_test(files, folder_names);

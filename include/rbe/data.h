@@ -54,7 +54,7 @@ RBE_API rbe_status rbe_dataset_from_targets(rbe_dataset *data, const float *valu
 RBE_API rbe_status rbe_dataset_split(rbe_dataset *data, size_t count, rbe_dataset *last);
 
 /* Reads an IDX image file (magic 0x00000803, unsigned bytes, count x height x width) and an IDX label file (magic
- * 0x00000801), each plain or gzip-compressed (told by content, not by name). IO_ERROR for what cannot be opened or is
+ * 0x00000801; label_path NULL: none), each plain or gzip-compressed (told by content, not by name). IO_ERROR for what cannot be opened or is
  * not a regular file; BAD_FORMAT, with the file's name and what was expected and found, for a wrong magic number, a
  * truncated or overlong file, counts that differ, or a label out of range. On failure *data is empty.
  *

@@ -7,6 +7,7 @@
 #include "rbe/checkpoint.h"
 #include "rbe/codec.h"
 #include "rbe/data.h"
+#include "rbe/export.h"
 #include "rbe/extend.h"
 #include "rbe/gpt.h"
 #include "rbe/io.h"

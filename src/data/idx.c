@@ -120,7 +120,7 @@ static rbe_status read_both(rbe_dataset *data, const char *image_path, const cha
     RBE_TRY(rbe_reader_open(&reader, image_path));
     rbe_status status = read_images(data, &reader);
     rbe_reader_close(&reader);
-    RBE_TRY(status);
+    if (status != RBE_OK || !label_path) return status;
     RBE_TRY(rbe_reader_open(&reader, label_path));
     status = read_labels(data, &reader, image_path);
     rbe_reader_close(&reader);
@@ -128,11 +128,11 @@ static rbe_status read_both(rbe_dataset *data, const char *image_path, const cha
 }
 
 rbe_status rbe_dataset_read_idx(rbe_dataset *data, const char *image_path, const char *label_path, int32_t classes) {
-    if (!data || !image_path || !label_path)
-        return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_dataset_read_idx: a pointer is NULL");
-    *data = (rbe_dataset){.classes = classes, .owned = true};
+    if (!data || !image_path) return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_dataset_read_idx: a pointer is NULL");
+    *data = (rbe_dataset){.classes = label_path ? classes : 0, .owned = true};
     rbe_status status = RBE_OK;
-    if (classes < 1) status = rbe_fail(RBE_INVALID_ARGUMENT, "expected at least 1 class, found %d", (int)classes);
+    if (label_path && classes < 1)
+        status = rbe_fail(RBE_INVALID_ARGUMENT, "expected at least 1 class, found %d", (int)classes);
     if (status == RBE_OK) status = read_both(data, image_path, label_path);
     if (status != RBE_OK) rbe_dataset_free(data);
     return status;
