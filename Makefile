@@ -19,6 +19,7 @@
 #   make format lint headers   the source: laid out, searched, each public header by itself
 #   make clean          removes BUILD
 #
+# MPI=1 adds ranks that are processes of MPI (rbe/comm.h), of which MPICC=mpicc says where it is.
 # V=1 shows the commands. DEBUG=1 makes another build, in build/debug, that checks its own work (src/base/assert.h) and
 # aborts where it is wrong: make DEBUG=1 check. Everything that is made is in BUILD=build, one folder for each choice of
 # flags; an object is made anew when they change there, and not when this file does.
@@ -38,8 +39,17 @@ OPTIMIZE ?= $(if $(DEBUG),-O1,-O3)
 # -fno-math-errno: without it no compiler vectorises the square roots of Adam.
 CFLAGS ?= $(OPTIMIZE) -g -mtune=generic -fno-math-errno
 ALL_CFLAGS = -std=c11 $(WARNINGS) $(CFLAGS) -fopenmp-simd -pthread -fPIC -fvisibility=hidden -D_GNU_SOURCE \
-             -Iinclude -Isrc $(PACKAGE_CFLAGS) $(SANITIZE) $(if $(DEBUG),-DRBE_DEBUG)
-LIBS = $(PACKAGE_LIBS) -lm -pthread
+             -Iinclude -Isrc $(PACKAGE_CFLAGS) $(MPI_CFLAGS) $(SANITIZE) $(if $(DEBUG),-DRBE_DEBUG)
+LIBS = $(PACKAGE_LIBS) $(MPI_LIBS) -lm -pthread
+
+# What the compiler of MPI would add; its headers are not ours to warn about.
+MPICC ?= mpicc
+ifdef MPI
+MPI_SHOWN := $(shell $(MPICC) -show)
+$(if $(MPI_SHOWN),,$(error MPI=1 needs $(MPICC): scripts/deps.sh --mpi))
+MPI_CFLAGS := -DRBE_MPI $(patsubst -I%,-isystem %,$(filter -I%,$(MPI_SHOWN)))
+MPI_LIBS := $(filter -L% -l% -Wl%,$(MPI_SHOWN))
+endif
 
 SOURCES := $(wildcard src/*/*.c)
 OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o)
