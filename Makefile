@@ -39,7 +39,7 @@ OPTIMIZE ?= $(if $(DEBUG),-O1,-O3)
 # -fno-math-errno: without it no compiler vectorises the square roots of Adam.
 CFLAGS ?= $(OPTIMIZE) -g -mtune=generic -fno-math-errno
 ALL_CFLAGS = -std=c11 $(WARNINGS) $(CFLAGS) -fopenmp-simd -pthread -fPIC -fvisibility=hidden -D_GNU_SOURCE \
-             -Iinclude -Isrc $(PACKAGE_CFLAGS) $(MPI_CFLAGS) $(SANITIZE) $(if $(DEBUG),-DRBE_DEBUG)
+             -Iinclude -Isrc $(PACKAGE_CFLAGS) $(SANITIZE) $(if $(DEBUG),-DRBE_DEBUG)
 LIBS = $(PACKAGE_LIBS) $(MPI_LIBS) -lm -pthread
 
 # What the compiler of MPI would add; its headers are not ours to warn about.
@@ -88,11 +88,12 @@ PLAIN := $(call accepted,-fno-tree-vectorize -fno-tree-pre)
 # Nobody looks at the floating-point exceptions of an operation: so a loop with a choice in it becomes vectors. clang would
 # fuse products with sums where there is an instruction for it: other bits on each machine.
 $(BUILD)/src/tensor/%.o $(BUILD)/src/data/warp_%.o: CFLAGS += -fno-trapping-math -ffp-contract=off
+$(BUILD)/src/comm/mpi.o $(BUILD)/tests/test_ranks_fail.o: CFLAGS += $(MPI_CFLAGS)
 $(BUILD)/src/kernels/methods_%.o: CFLAGS += $(NO_COPIES)
 $(BUILD)/src/kernels/narrow_%.o: CFLAGS += $(PLAIN)
 
 # All that commands are made of; written when it differs from last time.
-FLAGS = $(CC) $(AR) $(ALL_CFLAGS) $(AVX512) $(AVX2) $(NO_COPIES) $(PLAIN) $(INSTRUMENT) $(LDFLAGS) $(LIBS)
+FLAGS = $(CC) $(AR) $(ALL_CFLAGS) $(MPI_CFLAGS) $(AVX512) $(AVX2) $(NO_COPIES) $(PLAIN) $(INSTRUMENT) $(LDFLAGS) $(LIBS)
 $(BUILD)/flags: FORCE
 	@mkdir -p $(@D)
 	@printf '%s\n' '$(subst ','\'',$(FLAGS))' | cmp -s - $@ || printf '%s\n' '$(subst ','\'',$(FLAGS))' > $@
