@@ -178,7 +178,7 @@ sanitize:
 	@$(MAKE) BUILD=$(BUILD)/sanitize OPTIMIZE=-O1 SANITIZE="$(SANITIZERS)" SUITE="$(filter-out programs,$(SUITE))" run-suites
 
 # What the caller's own threads do at once, and the library's. Not "processes": ThreadSanitizer does not follow forks.
-TSAN_SUITE = $(if $(filter command line environment,$(origin SUITE)),$(SUITE),threads parallel predict augment)
+TSAN_SUITE = $(if $(filter command line environment,$(origin SUITE)),$(SUITE),threads parallel predict augment ranks)
 tsan:
 	@TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1 $(MAKE) BUILD=$(BUILD)/tsan OPTIMIZE=-O1 \
 	    SANITIZE="-fsanitize=thread" SUITE="$(TSAN_SUITE)" run-suites

@@ -7,6 +7,7 @@
 #include "codec/blocks.h"
 #include "nn/linear.h"
 #include "rank_support.h"
+#include "rbe/gpt.h"
 #include "support.h"
 
 enum { LOSSES = 100 };
@@ -145,6 +146,99 @@ START_TEST(one_rank_is_none) {
 }
 END_TEST
 
+/* ---- other models and losses ----------------------------------------------------------------------------------- */
+
+static const recipe bare = {
+    .name = "bare", .method = "sgd", .optim = {.lr = 0.05f}, .fit = {.epochs = 10, .batch = 7, .accumulate = 2}};
+
+/* Replaces what a recipe cannot describe. */
+static void use(training *t, rbe_model *model, rbe_optim *optim) {
+    ck_assert_msg(model != NULL && optim != NULL, "%s", rbe_last_error());
+    rbe_optim_free(t->optim);
+    if (model != t->model) rbe_model_free(t->model);
+    t->model = model;
+    t->optim = optim;
+}
+
+enum { IDS = 200, PLACES = 12, WORDS = 7 };
+
+static void use_gpt(training *t) {
+    static int32_t ids[IDS];
+    for (int n = 0; n < IDS; n++) ids[n] = n % 5 == 4 ? n / 5 % WORDS : n % 5;
+    rbe_model *model = rbe_gpt_new(&(rbe_gpt_options){
+        .vocabulary = WORDS, .layers = 2, .heads = 2, .width = 16, .context = PLACES, .block = 8, .dropout = 0.3});
+    use(t, model, rbe_optim_new(rbe_adamw, model, &(rbe_optim_options){.lr = 0.001f}));
+    ck_assert_ok(rbe_dataset_from_windows(&t->train, ids, IDS, PLACES, 5, WORDS));
+}
+
+/* Rows are places of sequences, and scores are dropped too. */
+START_TEST(sequences_are_shared) {
+    static team one, many;
+    team_make(&one, &bare, 1, false);
+    team_make(&many, &bare, sizes[_i], false);
+    use_gpt(&one.ranks[0]);
+    for (size_t n = 0; n < many.size; n++) use_gpt(&many.ranks[n]);
+    team_expect(&one, RBE_OK);
+    team_expect(&many, RBE_OK);
+    assert_near(&one.ranks[0], &many.ranks[0], many.size);
+    team_assert_alike(&many);
+    team_free(&one);
+    team_free(&many);
+}
+END_TEST
+
+/* A loss with a parameter of its own, which is no part of the model. */
+typedef struct warmth {
+    float value;
+    rbe_param param;
+} warmth;
+
+static rbe_var *divided(void *user, rbe_tape *tape, rbe_var *output, const rbe_batch *batch) {
+    const size_t single = 1;
+    warmth *w = user;
+    return rbe_loss_cross_entropy(NULL, tape, rbe_mul(output, rbe_parameter(tape, &w->param, 1, &single)), batch);
+}
+
+static void use_warmth(training *t, warmth *w) {
+    rbe_param *params[40] = {&w->param}, *param;
+    size_t count = 1;
+    *w = (warmth){.value = 1.0f};
+    w->param = (rbe_param){.name = "warmth", .value = &w->value, .count = 1, .lr_scale = 10.0f};
+    while ((param = rbe_model_param(t->model, count - 1))) params[count++] = param;
+    use(t, t->model, rbe_optim_new_for(rbe_sgd, params, count, &t->r.optim));
+    t->options.loss = (rbe_loss){divided, w};
+}
+
+static float trained_warmth(const recipe *r, size_t size) {
+    static team t;
+    warmth warmths[MOST_RANKS];
+    team_make(&t, r, size, false);
+    for (size_t n = 0; n < size; n++) use_warmth(&t.ranks[n], &warmths[n]);
+    team_expect(&t, RBE_OK);
+    for (size_t n = 1; n < size; n++) ck_assert_float_eq(warmths[n].value, warmths[0].value);
+    team_free(&t);
+    for (size_t n = 0; n < size; n++) rbe_param_clear(&warmths[n].param);
+    return warmths[0].value;
+}
+
+/* Its gradient is summed and divided as those of the model are, by ranks and by batches that add up. */
+START_TEST(parameters_beside_the_model_are_shared) {
+    recipe whole = bare;
+    whole.fit.batch = 11;
+    whole.fit.accumulate = 1;
+    const float expected = trained_warmth(&whole, 1);
+    ck_assert_float_gt(fabsf(expected - 1.0f), 0.01f);
+    ck_assert_float_eq_tol(trained_warmth(&whole, 3), expected, 1e-4f);
+    recipe parts = whole;
+    parts.fit.batch = 22;
+    const float of_large = trained_warmth(&parts, 1);
+    parts.fit.batch = 11;
+    parts.fit.accumulate = 2;
+    ck_assert_float_eq_tol(trained_warmth(&parts, 1), of_large, 1e-4f);
+    ck_assert_float_eq_tol(trained_warmth(&parts, 2), of_large, 1e-4f);
+}
+END_TEST
+
 /* ---- growth -------------------------------------------------------------------------------------------------- */
 
 /* One exchange, from gradients that no rounding makes differ in rank: all ranks have the positions of one, also where the
@@ -185,6 +279,8 @@ TCase *ranks_case(void) {
     tcase_add_loop_test(ranks, any_number_of_ranks_has_the_losses_of_one, 0, RECIPES * SIZES);
     tcase_add_loop_test(ranks, the_same_number_of_ranks_gives_the_same_bits, 0, RECIPES);
     tcase_add_loop_test(ranks, one_rank_is_none, 0, RECIPES);
+    tcase_add_loop_test(ranks, sequences_are_shared, 0, SIZES);
+    tcase_add_test(ranks, parameters_beside_the_model_are_shared);
     tcase_add_loop_test(ranks, growth_sees_the_rows_of_all_ranks, 0, 6);
     return ranks;
 }
