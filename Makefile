@@ -155,7 +155,7 @@ suites:
 	@echo $(SUITES)
 
 # What tests/programs.sh runs.
-PROGRAMS = examples $(BUILD)/bench/bench_linear $(BUILD)/bench/bench_gpt
+PROGRAMS = examples $(BUILD)/bench/bench_linear $(BUILD)/bench/bench_gpt $(BUILD)/bench/bench_ranks
 
 check: $(BUILD)/tests/run $(BUILD)/tests/pressure $(PROGRAMS) headers run-suites
 

@@ -239,6 +239,74 @@ START_TEST(parameters_beside_the_model_are_shared) {
 }
 END_TEST
 
+/* ---- bytes on the wire ----------------------------------------------------------------------------------------- */
+
+enum { WIRE_STEPS = 101 };
+
+/* Bytes that this rank has sent, by what rbe/comm.h says of each call. */
+static rbe_comm behind;
+static double sent;
+
+static rbe_status counted_sum(void *user, float *values, size_t count) {
+    sent += 2.0 * (double)(behind.size - 1) / (double)behind.size * sizeof(float) * (double)count;
+    return behind.sum(user, values, count);
+}
+
+static rbe_status counted_gather(void *user, const void *mine, size_t count, void *all) {
+    sent += (double)((behind.size - 1) * count);
+    return behind.gather(user, mine, count, all);
+}
+
+static rbe_layer *wide_layer(size_t in, double ratio) {
+    if (ratio <= 1.0) return rbe_dense_new(in, 1024, &(rbe_dense_options){.seed = in});
+    return rbe_linear_new(in, 1024, &(rbe_linear_options){.ratio = ratio, .seed = in});
+}
+
+/* 784-1024-1024-10. */
+static void use_wide(training *t, double ratio) {
+    static uint8_t pixels[784 * TRAIN_SAMPLES];
+    rbe_model *model = rbe_model_new();
+    rbe_model_add(model, wide_layer(784, ratio));
+    rbe_model_apply(model, rbe_relu);
+    rbe_model_add(model, wide_layer(1024, ratio));
+    rbe_model_apply(model, rbe_relu);
+    rbe_model_add(model, rbe_dense_new(1024, 10, &(rbe_dense_options){.seed = 3}));
+    use(t, model, rbe_optim_new(rbe_sgd, model, NULL));
+    for (size_t n = 0; n < sizeof pixels; n++) pixels[n] = (uint8_t)(n % 7919);
+    t->train.values = NULL;
+    t->train.pixels = pixels;
+    t->train.features = 784;
+    if (ratio <= 1.0) return;
+    t->growth = rbe_growth_new(model, &(rbe_growth_options){.steps = 10 * WIRE_STEPS, .every = 100});
+    t->routines[t->options.routine_count++] = rbe_growth_routine(t->growth);
+}
+
+static double bytes_of_training(double ratio) {
+    static team t;
+    const recipe r = {.name = "wide", .method = "sgd", .fit = {.epochs = WIRE_STEPS, .epoch_batches = 1, .batch = 2}};
+    team_make(&t, &r, 2, false);
+    for (size_t n = 0; n < t.size; n++) use_wide(&t.ranks[n], ratio);
+    behind = t.comms[0];
+    t.comms[0].sum = counted_sum;
+    t.comms[0].gather = counted_gather;
+    sent = 0;
+    team_expect(&t, RBE_OK);
+    if (ratio > 1.0) ck_assert_uint_eq(rbe_growth_count(t.ranks[0].growth).exchanges, 1);
+    team_free(&t);
+    return sent;
+}
+
+/* At a ratio of 16, with meetings, and with an exchange of growth for each 100 steps. */
+START_TEST(a_compressed_training_sends_a_twelfth) {
+    const double dense = bytes_of_training(1.0), compressed = bytes_of_training(16.0);
+    const double gradients = 4.0 * (784 * 1024 + 1024 + 1024 * 1024 + 1024 + 1024 * 10 + 10) * WIRE_STEPS;
+    ck_assert_double_ge(dense, gradients);
+    ck_assert_double_le(dense, 1.001 * gradients);
+    ck_assert_msg(dense >= 12.0 * compressed, "%.0f bytes of %.0f: %.2f times less", compressed, dense,
+                  dense / compressed);
+}
+END_TEST
+
 /* ---- growth -------------------------------------------------------------------------------------------------- */
 
 /* One exchange, from gradients that no rounding makes differ in rank: all ranks have the positions of one, also where the
@@ -281,6 +349,7 @@ TCase *ranks_case(void) {
     tcase_add_loop_test(ranks, one_rank_is_none, 0, RECIPES);
     tcase_add_loop_test(ranks, sequences_are_shared, 0, SIZES);
     tcase_add_test(ranks, parameters_beside_the_model_are_shared);
+    tcase_add_test(ranks, a_compressed_training_sends_a_twelfth);
     tcase_add_loop_test(ranks, growth_sees_the_rows_of_all_ranks, 0, 6);
     return ranks;
 }
