@@ -9,6 +9,7 @@
 #                       (PRESSURE=--short: some of the cases)
 #   make soak           trainings that are killed at random moments, on a disk that is full at times, and resumed
 #                       (SOAK_SECONDS=60; SOAK_SEED=N repeats one)
+#   make soak-ranks     with MPI=1: ranks that are killed, interrupted or different from the others (SOAK_TRIALS=50)
 #   make fuzz           the readers of files against random damage (FUZZ_SECONDS=60 each; needs clang)
 #   make demo           the main job: trains dense and compressed digits classifiers, draws the curves
 #   make experiments    growth, pruning, block sizes: tables and pictures, on DATA=data
@@ -67,7 +68,7 @@ SHARED := $(BUILD)/librbe.so.$(VERSION)
 Q := $(if $(filter 1,$(V)),,@)
 say = @$(if $(Q),printf '  %-3s %s\n' '$(1)' '$(2)',:)
 
-.PHONY: all examples check suites run-suites sanitize tsan pressure soak fuzz run-fuzzers demo experiments bench
+.PHONY: all examples check suites run-suites sanitize tsan pressure soak soak-ranks fuzz run-fuzzers demo experiments bench
 .PHONY: bench-codec install uninstall format lint headers data clean FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
@@ -147,6 +148,11 @@ SOAK_SECONDS ?= 60
 SOAK_SEED ?=
 soak: $(BUILD)/examples/train_digits
 	SOAK_SECONDS=$(SOAK_SECONDS) SOAK_SEED=$(SOAK_SEED) sh tests/soak.sh $(BUILD)
+
+# Ranks that are killed, interrupted or different from the others; needs MPI=1.
+SOAK_TRIALS ?= 50
+soak-ranks: $(BUILD)/examples/train_digits $(BUILD)/examples/make_digits
+	SOAK_TRIALS=$(SOAK_TRIALS) SOAK_SEED=$(SOAK_SEED) sh tests/soak_ranks.sh $(BUILD)
 
 SUITES := programs $(shell sed -n 's/^    {"\([a-z_]*\)", [a-z_]*_suite},$$/\1/p' tests/main.c)
 SUITE ?= $(SUITES)
