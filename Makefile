@@ -252,7 +252,8 @@ install: $(STATIC) $(SHARED)
 	install -m 755 $(SHARED) $(DESTDIR)$(PREFIX)/lib
 	ln -sf $(notdir $(SHARED)) $(DESTDIR)$(PREFIX)/lib/librbe.so.$(SOVERSION)
 	ln -sf $(notdir $(SHARED)) $(DESTDIR)$(PREFIX)/lib/librbe.so
-	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' -e 's|@PACKAGES@|$(PACKAGES)|' scripts/rbe.pc.in \
+	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' -e 's|@PACKAGES@|$(PACKAGES)|' \
+	    -e 's|@MPI_LIBS@|$(MPI_LIBS)|' scripts/rbe.pc.in \
 	    > $(DESTDIR)$(PREFIX)/lib/pkgconfig/rbe.pc
 
 uninstall:

@@ -46,7 +46,18 @@ shift 3
 rank=${OMPI_COMM_WORLD_RANK:-$PMI_RANK}
 [ "$rank" = "$victim" ] || exec "$@"
 case $how in
-KILL | INT | TERM) (sleep "$after"; kill "-$how" $$ 2> /dev/null) & ;;
+KILL | INT | TERM)
+    # Once MPI has begun everywhere: before that mpirun may wait for ever for a rank that has gone.
+    (
+        tries=0
+        until grep -q 'training needs' "$OUTPUT" || [ $tries -eq 200 ]; do
+            sleep 0.1
+            tries=$((tries + 1))
+        done
+        sleep "$after"
+        kill "-$how" $$ 2> /dev/null
+    ) &
+    ;;
 seed) set -- "$@" --seed 7 ;;
 batch) set -- "$@" --batch 31 ;;
 usage) set -- "$@" --what ;;
@@ -59,7 +70,7 @@ run() { # RANKS VICTIM HOW AFTER OPTION...
     number=$1 victim=$2 how=$3 after=$4
     shift 4
     # shellcheck disable=SC2086 # the launcher has options
-    OTHER_DATA=$work/other timeout -k 1 60 $launcher -np "$number" sh "$work/as_one" "$victim" "$how" "$after" \
+    OTHER_DATA=$work/other OUTPUT=$work/output timeout -k 1 60 $launcher -np "$number" sh "$work/as_one" "$victim" "$how" "$after" \
         "$train" --data "$work/data" --hidden 32 --batch 30 --growth --dropout 0.1 --threads 1 --epochs 100000 \
         --log-every 1 --checkpoint "$checkpoint" "$@" > "$work/output" 2>&1 < /dev/null
 }

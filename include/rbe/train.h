@@ -67,7 +67,8 @@ RBE_API rbe_var *rbe_loss_mean_squared_error(void *user, rbe_tape *tape, rbe_var
 
 /* What is reported beside the loss: sums over the batches, and a value made of them. `add` may fail, with a text as a
  * callback of rbe_fit. Both functions are given the sums of all batches since they were zeros; `loss` is the mean of
- * this batch. One of your own is a struct that you fill in; it must live as long as it is used. */
+ * this batch. One of your own is a struct that you fill in; it must live as long as it is used. Where several ranks share
+ * the batches, each adds those of its share to zeros, and the sums of all are merged. */
 typedef struct rbe_metric {
     const char *name; /* in the log's header and the bar: letters, digits, _; at most 47 */
     bool higher_is_better;
