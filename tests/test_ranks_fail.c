@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "codec/blocks.h"
+#include "nn/linear.h"
 #include "rank_support.h"
 #include "support.h"
 
@@ -50,6 +52,18 @@ static rbe_status fail_routine(void *user, size_t step) {
 static rbe_status change_a_value(void *user, const rbe_progress *p) {
     training *t = user;
     if (p->step == 1) rbe_model_param(t->model, 0)->value[3] += 1e-3f;
+    return RBE_OK;
+}
+
+/* Moves an entry to an empty place beside it, with its value. */
+static rbe_status move_an_entry(void *user, const rbe_progress *p) {
+    training *t = user;
+    rbe_blocks *b = rbe_layer_as_linear(rbe_model_layer(t->model, 0))->blocks;
+    for (size_t k = 0; p->step == 1 && k + 1 < b->entries; k++) {
+        if (rbe_column_at(b, k) + 1 >= rbe_column_at(b, k + 1)) continue;
+        rbe_set_column(b, k, rbe_column_at(b, k) + 1);
+        break;
+    }
     return RBE_OK;
 }
 
@@ -102,6 +116,11 @@ static void metric_fails(training *t, bool victim) {
 }
 
 static void value_changes(training *t, bool victim) { t->options.on_step = victim ? change_a_value : do_nothing; }
+
+static void position_changes(training *t, bool victim) {
+    t->options.routine_count = 0; /* growth would move entries, too */
+    t->options.on_step = victim ? move_an_entry : do_nothing;
+}
 
 static void stop_is_asked(training *t, bool victim) {
     if (victim) t->stop_after = 4;
@@ -193,6 +212,7 @@ static const struct fault {
     {"the loss", loss_is_no_number, RBE_NUMERICAL_INSTABILITY, "rank 1: step 3 of 9: "},
     {"the metric", metric_fails, RBE_BAD_FORMAT, "rank 1: not measured"},
     {"a value", value_changes, RBE_INVALID_ARGUMENT, "the parameters of rank 1 are not those of rank 0"},
+    {"a position", position_changes, RBE_INVALID_ARGUMENT, "the parameters of rank 1 are not those of rank 0"},
     {"stop", stop_is_asked, RBE_STOPPED, "the training was asked to stop, after step 4 of 9"},
     {"the log", log_has_no_folder, RBE_IO_ERROR, "rank 0: /nowhere/log.csv: cannot create"},
     {"the best model", best_has_no_folder, RBE_IO_ERROR, "rank 0: /nowhere"},

@@ -140,60 +140,8 @@ static rbe_status call_back(const rbe_training *t, rbe_progress_callback callbac
     return rbe_callback_failed(status, failures, what);
 }
 
-/* ---- several ranks ------------------------------------------------------------------------------------------- */
-
-/* Steps between two comparisons of the parameters. */
+/* Steps between two comparisons of the parameters of all ranks. */
 enum { COMPARE_EVERY = 100 };
-
-static rbe_status count_batch(rbe_training *t) {
-    if (t->idle) return RBE_OK;
-    return rbe_tally_add(&t->of_step, t->step.output, t->batch, t->step.batch_loss);
-}
-
-/* The hook of rbe_train_step: makes the gradients, their weight, and loss and metric of the step those of all ranks. What
- * may fail comes before they meet. */
-static rbe_status on_sum(void *user, rbe_step *step) {
-    rbe_training *t = user;
-    const rbe_fit_options *o = &t->options;
-    rbe_team *team = &t->team;
-    size_t count;
-    RBE_TRY(count_batch(t));
-    float *gradients = rbe_model_gradients(step->model, &count);
-    if (!gradients) return rbe_last_status();
-    RBE_TRY(rbe_tally_join(&t->of_step, team));
-    RBE_TRY(rbe_team_sum(team, gradients, count));
-    rbe_param *param;
-    for (size_t n = 0; (param = rbe_optim_next_beside(step->optim, &n));)
-        RBE_TRY(rbe_team_sum(team, param->grad, param->count));
-    for (size_t n = 0; n < o->routine_count; n++)
-        if (o->routines[n].meet) RBE_TRY(o->routines[n].meet(o->routines[n].user, team->comm));
-    step->weight = t->of_step.weight;
-    return RBE_OK;
-}
-
-static uint32_t parameter_checksum(const rbe_training *t) {
-    rbe_checksum sum = {0};
-    const rbe_param *param;
-    for (size_t n = 0; (param = rbe_model_param(t->step.model, n)); n++)
-        rbe_checksum_add(&sum, param->value, param->count * sizeof *param->value);
-    for (size_t n = 0; n < t->step.optim->count; n++) {
-        param = t->step.optim->slots[n].param;
-        if (!param->grad_shared) rbe_checksum_add(&sum, param->value, param->count * sizeof *param->value);
-    }
-    return sum.crc;
-}
-
-bool rbe_training_is_asked(const rbe_training *t) {
-    return t->team.comm ? t->told.stop : t->options.stop && *t->options.stop;
-}
-
-/* All ranks have done the same, and hear what one of them has been asked. */
-static rbe_status meet(rbe_training *t, bool compare) {
-    if (!t->team.comm) return RBE_OK;
-    t->told = (rbe_note){.stop = t->options.stop && *t->options.stop, .request = rbe_keep_requested(t)};
-    if (compare) t->told.checksum = parameter_checksum(t);
-    return rbe_team_meet(&t->team, RBE_OK, &t->told);
-}
 
 /* ---- one step, one epoch ------------------------------------------------------------------------------------- */
 
@@ -220,7 +168,7 @@ static rbe_status train_batch(rbe_training *t, const rbe_batch *batch, size_t le
     if (status == RBE_NUMERICAL_INSTABILITY && !t->in_callback && !t->team.over)
         return rbe_fail(status, "step %zu of %zu: %s", t->progress.step + 1, t->progress.steps, rbe_last_error());
     if (status != RBE_OK) return status;
-    if (t->team.comm && !step->done) return count_batch(t);
+    if (t->team.comm && !step->done) return rbe_training_count(t);
     if (t->team.comm) {
         rbe_tally_merge(&t->of_epoch, &t->of_step);
         return RBE_OK;
@@ -277,7 +225,7 @@ static rbe_status run_steps(rbe_training *t, rbe_batches *batches) {
         t->steps_done++;
         RBE_TRY(report_step(t));
         RBE_TRY(follow_step(t));
-        RBE_TRY(meet(t, t->steps_done % COMPARE_EVERY == 0));
+        RBE_TRY(rbe_training_meet(t, t->steps_done % COMPARE_EVERY == 0));
         rbe_zero_grad(t->step.model);
         RBE_TRY(rbe_keep_step(t));
         RBE_TRY(stop_if_asked(t));
@@ -333,7 +281,7 @@ static rbe_status run_epochs(rbe_training *t) {
         t->progress.test = NULL;
         RBE_TRY(train_epoch(t));
         RBE_TRY(finish_epoch(t));
-        RBE_TRY(meet(t, true));
+        RBE_TRY(rbe_training_meet(t, true));
         t->progress.epoch++;
         t->batches_done = 0;
         RBE_TRY(rbe_keep_epoch(t));
@@ -400,7 +348,7 @@ static rbe_status begin(rbe_training *t, rbe_model *model, rbe_optim *optim, con
     t->progress.steps = t->options.epochs * rbe_steps_per_epoch(&t->options, train->count);
     t->step =
         (rbe_step){.model = model, .optim = optim, .loss = t->options.loss, .on_backward = on_backward, .user = t};
-    if (t->team.comm) t->step.on_sum = on_sum;
+    if (t->team.comm) t->step.on_sum = rbe_training_join;
     t->best.options = &t->options;
     t->given_base = t->options.schedule.base;
     RBE_TRY(rbe_tally_new(&t->of_step, t->options.metric, train, rbe_team_size(&t->team)));

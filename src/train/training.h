@@ -59,6 +59,19 @@ rbe_routine rbe_training_identity(rbe_training *training);
 /* Whether all ranks train the same: alike.c. They meet. INVALID_ARGUMENT names what differs. */
 rbe_status rbe_training_compare(rbe_training *training);
 
+/* ---- several ranks: fit_ranks.c ------------------------------------------------------------------------------ */
+
+/* Counts training->batch in the means of the step. Fails as the metric does. */
+rbe_status rbe_training_count(rbe_training *training);
+
+/* The hook on_sum of a step: makes the gradients, their weight, and loss and metric of the step those of all ranks, which
+ * meet. */
+rbe_status rbe_training_join(void *training, rbe_step *step);
+
+/* All ranks have done the same, and hear what any of them has been asked. `compare`: their parameters must be the same. One
+ * rank does nothing. */
+rbe_status rbe_training_meet(rbe_training *training, bool compare);
+
 /* Whether any rank has been asked to stop, as far as this one knows. */
 bool rbe_training_is_asked(const rbe_training *training);
 
