@@ -9,6 +9,7 @@
 #                       (PRESSURE=--short: some of the cases)
 #   make soak           trainings that are killed at random moments, on a disk that is full at times, and resumed
 #                       (SOAK_SECONDS=60; SOAK_SEED=N repeats one)
+#   make soak-ranks     with MPI=1: ranks that are killed, interrupted or different from the others (SOAK_TRIALS=50)
 #   make fuzz           the readers of files against random damage (FUZZ_SECONDS=60 each; needs clang)
 #   make demo           the main job: trains dense and compressed digits classifiers, draws the curves
 #   make experiments    growth, pruning, block sizes: tables and pictures, on DATA=data
@@ -20,6 +21,7 @@
 #   make format lint headers   the source: laid out, searched, each public header by itself
 #   make clean          removes BUILD
 #
+# MPI=1 adds ranks that are processes of MPI (rbe/comm.h), of which MPICC=mpicc says where it is.
 # V=1 shows the commands. DEBUG=1 makes another build, in build/debug, that checks its own work (src/base/assert.h) and
 # aborts where it is wrong: make DEBUG=1 check. Everything that is made is in BUILD=build, one folder for each choice of
 # flags; an object is made anew when they change there, and not when this file does.
@@ -41,7 +43,16 @@ OBJCOPY ?= objcopy
 CFLAGS ?= $(OPTIMIZE) -g -mtune=generic -fno-math-errno
 ALL_CFLAGS = -std=c11 $(WARNINGS) $(CFLAGS) -fopenmp-simd -pthread -fPIC -fvisibility=hidden -D_GNU_SOURCE \
              -Iinclude -Isrc $(PACKAGE_CFLAGS) $(SANITIZE) $(if $(DEBUG),-DRBE_DEBUG)
-LIBS = $(PACKAGE_LIBS) -lm -pthread
+LIBS = $(PACKAGE_LIBS) $(MPI_LIBS) -lm -pthread
+
+# What the compiler of MPI would add; its headers are not ours to warn about.
+MPICC ?= mpicc
+ifdef MPI
+MPI_SHOWN := $(shell $(MPICC) -show)
+$(if $(MPI_SHOWN),,$(error MPI=1 needs $(MPICC): scripts/deps.sh --mpi))
+MPI_CFLAGS := -DRBE_MPI $(patsubst -I%,-isystem %,$(filter -I%,$(MPI_SHOWN)))
+MPI_LIBS := $(filter -L% -l% -Wl%,$(MPI_SHOWN))
+endif
 
 SOURCES := $(filter-out src/infer/%,$(wildcard src/*/*.c))
 OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o) $(BUILD)/snippets.o
@@ -61,7 +72,7 @@ INFER_SHARED := $(BUILD)/librbe_infer.so.$(VERSION)
 Q := $(if $(filter 1,$(V)),,@)
 say = @$(if $(Q),printf '  %-3s %s\n' '$(1)' '$(2)',:)
 
-.PHONY: all examples check suites run-suites sanitize tsan pressure soak fuzz run-fuzzers demo experiments bench
+.PHONY: all examples check suites run-suites sanitize tsan pressure soak soak-ranks fuzz run-fuzzers demo experiments bench
 .PHONY: bench-codec bench-infer install uninstall format lint headers data clean FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
@@ -82,11 +93,12 @@ PLAIN := $(call accepted,-fno-tree-vectorize -fno-tree-pre)
 # Nobody looks at the floating-point exceptions of an operation: so a loop with a choice in it becomes vectors. clang would
 # fuse products with sums where there is an instruction for it: other bits on each machine.
 $(BUILD)/src/tensor/%.o $(BUILD)/src/data/warp_%.o: CFLAGS += -fno-trapping-math -ffp-contract=off
+$(BUILD)/src/comm/mpi.o $(BUILD)/tests/test_ranks_fail.o: CFLAGS += $(MPI_CFLAGS)
 $(BUILD)/src/kernels/methods_%.o: CFLAGS += $(NO_COPIES)
 $(BUILD)/src/kernels/narrow_%.o: CFLAGS += $(PLAIN)
 
 # All that commands are made of; written when it differs from last time.
-FLAGS = $(CC) $(AR) $(ALL_CFLAGS) $(AVX512) $(AVX2) $(NO_COPIES) $(PLAIN) $(INSTRUMENT) $(INFER_SPLIT) $(LDFLAGS) $(LIBS)
+FLAGS = $(CC) $(AR) $(ALL_CFLAGS) $(MPI_CFLAGS) $(AVX512) $(AVX2) $(NO_COPIES) $(PLAIN) $(INSTRUMENT) $(INFER_SPLIT) $(LDFLAGS) $(LIBS)
 $(BUILD)/flags: FORCE
 	@mkdir -p $(@D)
 	@printf '%s\n' '$(subst ','\'',$(FLAGS))' | cmp -s - $@ || printf '%s\n' '$(subst ','\'',$(FLAGS))' > $@
@@ -218,6 +230,11 @@ SOAK_SEED ?=
 soak: $(BUILD)/examples/train_digits
 	SOAK_SECONDS=$(SOAK_SECONDS) SOAK_SEED=$(SOAK_SEED) sh tests/soak.sh $(BUILD)
 
+# Ranks that are killed, interrupted or different from the others; needs MPI=1.
+SOAK_TRIALS ?= 50
+soak-ranks: $(BUILD)/examples/train_digits $(BUILD)/examples/make_digits
+	SOAK_TRIALS=$(SOAK_TRIALS) SOAK_SEED=$(SOAK_SEED) sh tests/soak_ranks.sh $(BUILD)
+
 SUITES := programs $(shell sed -n 's/^    {"\([a-z_]*\)", [a-z_]*_suite},$$/\1/p' tests/main.c)
 SUITE ?= $(SUITES)
 
@@ -225,7 +242,7 @@ suites:
 	@echo $(SUITES)
 
 # What tests/programs.sh runs.
-PROGRAMS = examples $(BUILD)/bench/bench_linear $(BUILD)/bench/bench_gpt $(BUILD)/bench/bench_infer $(SHARED) $(INFER_SHARED) \
+PROGRAMS = examples $(BUILD)/bench/bench_linear $(BUILD)/bench/bench_gpt $(BUILD)/bench/bench_ranks $(BUILD)/bench/bench_infer $(SHARED) $(INFER_SHARED) \
     $(INFER_STATIC)
 
 check: $(BUILD)/tests/run $(BUILD)/tests/pressure $(PROGRAMS) headers run-suites
@@ -249,7 +266,7 @@ sanitize:
 	@$(MAKE) BUILD=$(BUILD)/sanitize OPTIMIZE=-O1 SANITIZE="$(SANITIZERS)" SUITE="$(filter-out programs,$(SUITE))" run-suites
 
 # What the caller's own threads do at once, and the library's. Not "processes": ThreadSanitizer does not follow forks.
-TSAN_SUITE = $(if $(filter command line environment,$(origin SUITE)),$(SUITE),threads parallel predict augment)
+TSAN_SUITE = $(if $(filter command line environment,$(origin SUITE)),$(SUITE),threads parallel predict augment ranks)
 tsan:
 	@TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1 $(MAKE) BUILD=$(BUILD)/tsan OPTIMIZE=-O1 \
 	    SANITIZE="-fsanitize=thread" SUITE="$(TSAN_SUITE)" run-suites
@@ -322,7 +339,8 @@ install: $(STATIC) $(SHARED) $(INFER_STATIC) $(INFER_SHARED)
 	for l in rbe rbe_infer; do \
 	    ln -sf lib$$l.so.$(VERSION) $(DESTDIR)$(PREFIX)/lib/lib$$l.so.$(SOVERSION); \
 	    ln -sf lib$$l.so.$(VERSION) $(DESTDIR)$(PREFIX)/lib/lib$$l.so; \
-	    sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' -e 's|@PACKAGES@|$(PACKAGES)|' scripts/$$l.pc.in \
+	    sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' -e 's|@PACKAGES@|$(PACKAGES)|' \
+	        -e 's|@MPI_LIBS@|$(MPI_LIBS)|' scripts/$$l.pc.in \
 	        > $(DESTDIR)$(PREFIX)/lib/pkgconfig/$$l.pc || exit 1; \
 	done
 

@@ -1,4 +1,4 @@
-/* Command lines by a table of options, over getopt_long. */
+/* Command lines by a table of options, over getopt_long; ranks that mpirun starts. */
 #include "common.h"
 
 #include <errno.h>
@@ -49,6 +49,62 @@ static void check_output(void) {
     if (fclose(stdout) == 0 && !lost) return;
     fprintf(stderr, "%s: not everything could be written to the standard output: is the disk full?\n", program);
     _exit(1);
+}
+
+/* ---- ranks --------------------------------------------------------------------------------------------------- */
+
+static rbe_comm *ranks; /* NULL: there are none */
+static bool all_know;   /* that the training has failed: rank 0 says why */
+
+const rbe_comm *example_comm(void) { return ranks; }
+
+void example_fail_together(void) {
+    all_know = true;
+    if (ranks && ranks->rank > 0) exit(1);
+}
+
+/* A rank that fails alone takes the others with it. */
+static void end_ranks(int status, void *unused) {
+    (void)unused;
+    if (status == 0 || all_know)
+        rbe_comm_mpi_free(ranks);
+    else
+        ranks->abort(ranks->user);
+}
+
+/* A number that Open MPI or MPICH gives its processes; 1 without. */
+static size_t number_of(const char *open_mpi, const char *mpich) {
+    const char *text = getenv(open_mpi) ? getenv(open_mpi) : getenv(mpich);
+    return text ? (size_t)strtoul(text, NULL, 10) : 1;
+}
+
+/* Where nothing binds ranks to processors they share those that there are. */
+static void share_processors(void) {
+    const size_t here = number_of("OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS"), threads = (size_t)rbe_threads();
+    if ((long)threads < sysconf(_SC_NPROCESSORS_ONLN) || here < 2) return;
+    example_require(rbe_set_threads(threads > here ? (int)(threads / here) : 1));
+}
+
+/* Before anything can fail: the others would wait for a rank that ends before it has begun. */
+static void start_ranks(void) {
+    if (number_of("OMPI_COMM_WORLD_SIZE", "PMI_SIZE") < 2) return;
+    ranks = example_need(rbe_comm_mpi_new());
+    on_exit(end_ranks, NULL);
+    share_processors();
+}
+
+/* Rank 0 alone has something to say, and files to write. */
+static void be_silent(const example_option *options, size_t count) {
+    if (!ranks || ranks->rank == 0) return;
+    if (!freopen("/dev/null", "w", stdout)) example_fail(1, "/dev/null cannot be opened");
+    for (size_t n = 0; n < count; n++)
+        if (strcmp(options[n].name, "out") == 0) *(const char **)options[n].target = NULL;
+}
+
+static bool trains(const example_option *options, size_t count) {
+    for (size_t n = 0; n < count; n++)
+        if (strcmp(options[n].name, "checkpoint") == 0) return true;
+    return false;
 }
 
 /* ---- help ---------------------------------------------------------------------------------------------------- */
@@ -181,6 +237,7 @@ void example_parse(int argc, char **argv, const char *purpose, const example_opt
     program = slash ? slash + 1 : argv[0];
     example_start_well(program, argv);
     atexit(check_output);
+    if (trains(options, count)) start_ranks();
     size_t max_bytes = 0;
     const example_option limit = {"max-bytes", EXAMPLE_COUNT, &max_bytes, "N", NULL, 1, 1e15};
     struct option table[MAX_OPTIONS + 3] = {{0}}, *next = table;
@@ -211,6 +268,7 @@ void example_parse(int argc, char **argv, const char *purpose, const example_opt
     }
     if (max_bytes > 0) rbe_set_max_read_bytes(max_bytes);
     set_files(argc, argv, options, count);
+    be_silent(options, count);
 }
 
 bool example_given(const char *name) {

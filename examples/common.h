@@ -79,4 +79,10 @@ const char *example_number(size_t value, char text[EXAMPLE_NUMBER_SIZE]);
 /* How `bytes` compare with `before`: "14.0 times smaller", "as large", "1.25 times larger". */
 const char *example_smaller(size_t bytes, size_t before, char text[EXAMPLE_NUMBER_SIZE]);
 
+/* Of a program with an option --checkpoint that mpirun has started several times, this rank; else NULL. Ranks but 0 print
+ * nothing and have no --out; one that ends with a failure ends all, unless example_fail_together says that all ranks
+ * know: it ends the others without a word. MPI ends with the program. */
+const rbe_comm *example_comm(void);
+void example_fail_together(void);
+
 #endif

@@ -87,7 +87,7 @@ _Noreturn static void end(const resume *r, const rbe_model *model, const char *p
         fprintf(stderr, "the model so far is in %s\n", path);
     }
     if (r->checkpoint) fprintf(stderr, "the same command with --resume goes on from %s\n", r->checkpoint);
-    exit(128 + (int)stop);
+    exit(stop ? 128 + (int)stop : 1); /* 0: another rank had the signal */
 }
 
 rbe_fit_result resume_fit(const resume *r, rbe_model *model, rbe_optim *optim, const rbe_dataset *train,
@@ -99,12 +99,14 @@ rbe_fit_result resume_fit(const resume *r, rbe_model *model, rbe_optim *optim, c
     rbe_fit_options options = *fit;
     options.checkpoint = r->checkpoint ? &keep : NULL;
     options.stop = &stop;
+    options.comm = example_comm();
     struct sigaction before[SIGNALS];
     rbe_fit_result result;
     catch_signals(before, r->checkpoint);
     rbe_status status = rbe_fit(model, optim, train, test, &options, &result);
     release_signals(before);
-    if (status == RBE_STOPPED && stop) end(r, model, path, save);
+    if (status != RBE_OK) example_fail_together();
+    if (status == RBE_STOPPED && (stop || options.comm)) end(r, model, path, save);
     example_require(status);
     return result;
 }

@@ -8,13 +8,17 @@ packages="$packages gnuplot-nox fonts-dejavu-core python3-numpy curl ca-certific
 
 developer="clang libclang-rt-dev clang-format cppcheck shellcheck"
 
+mpi="mpich libmpich-dev"
+
 case ${1:-} in
 '') ;;
 --developer) packages="$packages $developer" ;;
+--mpi) packages="$packages $mpi" ;;
 --help)
-    echo "Usage: deps.sh [--developer]"
+    echo "Usage: deps.sh [--developer|--mpi]"
     echo "Installs what is missing of: $packages"
     echo "and with --developer, for make fuzz, format and lint, of: $developer"
+    echo "or with --mpi, for make MPI=1, of: $mpi (Open MPI will do, too)"
     echo "with apt-get, as root or through sudo. Does nothing, and needs no network, if nothing is missing."
     exit 0
     ;;

@@ -9,7 +9,7 @@
 #include "rbe/adapt.h"
 #include "rbe/train.h"
 
-enum { FEATURES = 24, HEIGHT = 4, CLASSES = 3, TARGETS = 2, TRAIN_SAMPLES = 44, TEST_SAMPLES = 16, MOST_STEPS = 64 };
+enum { FEATURES = 24, HEIGHT = 4, CLASSES = 3, TARGETS = 2, TRAIN_SAMPLES = 44, TEST_SAMPLES = 16, MOST_STEPS = 128 };
 
 /* 24 wide inputs; 3 classes or 2 targets. NESTED: residual, repeat, a layer in two places, a container in two places.
  * IMAGE: image, alpha, overlap. */

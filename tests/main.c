@@ -13,6 +13,7 @@ static const struct {
     {"base", base_suite},
     {"parallel", parallel_suite},
     {"processes", processes_suite},
+    {"ranks", ranks_suite},
     {"bits", bits_suite},
     {"tensor", tensor_suite},
     {"operations", operations_suite},

@@ -981,6 +981,8 @@ expect "bench_linear --busy" 2 'busy needs --case scaling' "$bench" --busy
 expect "bench_linear --case augment" 0 '^{"case":"augment",.*"ratio":[0-9.]*,' \
     "$bench" --quick --json --case augment --size 64 --n 64
 expect "bench_linear --case head" 0 "^{\"case\":\"head\"" "$bench" --quick --json --case head --size 64 --n 64
+expect "bench_ranks" 0 '^ranks 2, ratio 16, .* ms a step, .* bytes a step$' \
+    "$build/bench/bench_ranks" --steps 2 --batch 8 --hidden 64 --gbit 10
 for busy in '' --busy; do
     if [ "$(nproc)" -gt 1 ] || [ -z "$busy" ]; then
         # shellcheck disable=SC2086 # an option or none
@@ -1039,6 +1041,89 @@ most "a static program with a model of $(wc -c < "$work/model") bytes" 1600000 "
 
 expect "bench_infer" 0 '^predict a sample  *[0-9.]*  *[0-9.]*  *[0-9.]*  ' "$build/bench/bench_infer" --quick "$work/model"
 expect "bench_infer, not a model" 1 '^bench_infer: BAD_FORMAT: ' "$build/bench/bench_infer" "$work/classes"
+# ---- ranks -------------------------------------------------------------------------------------------------------
+
+# The launcher of the MPI that the programs are linked with; nothing without.
+case $(ldd "$train") in
+*libmpich*) launcher=mpirun.mpich ;;
+*libmpi.so*) launcher=mpirun.openmpi ;;
+*) launcher= ;;
+esac
+
+if [ -z "$launcher" ]; then
+    expect "ranks without MPI" 1 '^train_digits: INVALID_ARGUMENT: .* built without MPI: make MPI=1$' \
+        env OMPI_COMM_WORLD_SIZE=2 OMPI_COMM_WORLD_RANK=0 "$train" --data "$data" --epochs 1
+elif ! command -v "$launcher" > /dev/null; then
+    echo "$launcher is not installed: trainings of several ranks are skipped"
+else
+    cat > "$work/as_one" << 'END'
+# as_one HOW PROGRAM ...: rank 1 does something else
+how=$1
+shift
+[ "${OMPI_COMM_WORLD_RANK:-$PMI_RANK}" = 1 ] || exec "$@"
+case $how in
+option) set -- "$@" --seed 7 ;;
+usage) set -- "$@" --what ;;
+data) set -- "$@" --data "$OTHER_DATA" ;;
+kill) (sleep 1; kill -KILL $$) & ;;
+interrupt) (sleep 1; kill -INT $$) & ;;
+esac
+exec "$@"
+END
+    ranks() { # NUMBER COMMAND...
+        number=$1
+        shift
+        case $launcher in
+        *openmpi) set -- --allow-run-as-root --oversubscribe -np "$number" "$@" ;;
+        *) set -- -np "$number" "$@" ;;
+        esac
+        timeout -k 1 100 "$launcher" "$@"
+    }
+    shared() { # RANKS OUT OPTION...
+        number=$1 out=$2
+        shift 2
+        ranks "$number" "$train" --data "$data" --epochs 2 --batch 50 --hidden 32 --growth --dropout 0.2 --threads 1 \
+            --log-every 1 --out "$out" "$@"
+    }
+    # The numbers of two logs, but for rounding.
+    near() { # LOG LOG
+        paste -d, "$1" "$2" | awk -F, 'NR > 1 { for (n = 4; n <= NF / 2; n++) {
+            d = $n - $(n + NF / 2); if (d > 1e-4 || d < -1e-4) exit 1 } rows++ } END { exit rows < 10 }'
+    }
+    fails() { # RANKS NAME HOW PATTERN OPTION...
+        number=$1 name=$2 how=$3 pattern=$4
+        shift 4
+        OTHER_DATA=$work/other ranks "$number" sh "$work/as_one" "$how" "$train" --data "$data" --hidden 32 --batch 50 \
+            --threads 1 "$@" > "$work/output" 2>&1 < /dev/null
+        found=$?
+        if [ $found -ne 0 ] && [ $found -ne 124 ] && grep -q "$pattern" "$work/output"; then
+            pass
+        else
+            fail "$name: exit code $found, expected another than 0 and 124, and '$pattern'"
+            sed 's/^/    /' "$work/output"
+        fi
+    }
+    expect "one rank" 0 '^test error' shared 1 "$work/rank1"
+    expect "two ranks" 0 '^test error' shared 2 "$work/rank2"
+    check "rank 0 alone prints" test "$(grep -c '^test error' "$work/output")" -eq 1
+    expect "two ranks again" 0 '^test error' shared 2 "$work/rank2_again"
+    expect "four ranks" 0 '^test error' shared 4 "$work/rank4"
+    check "two ranks have the losses of one" near "$work/rank1/log.csv" "$work/rank2/log.csv"
+    check "four ranks have the losses of one" near "$work/rank1/log.csv" "$work/rank4/log.csv"
+    check "two ranks repeat their log" cmp "$work/rank2/log.csv" "$work/rank2_again/log.csv"
+    check "two ranks repeat their model" cmp "$work/rank2/model.safetensors" "$work/rank2_again/model.safetensors"
+
+    "$make_digits" --train 200 --test 100 --seed 9 --out "$work/other" > "$work/output" 2>&1
+    fails 3 "a rank with another option" option 'rank 1: fit: seed: "7" here, "1" on rank 0'
+    fails 3 "a rank with other data" data 'rank 1: fit: train checksum: .* here, .* on rank 0'
+    fails 3 "a rank with an unknown option" usage "Try 'train_digits --help'"
+    fails 3 "a rank that is killed" kill '' --epochs 100000
+    fails 3 "a rank that is interrupted" interrupt '^interrupted: the training was asked to stop' --epochs 100000 \
+        --checkpoint "$work/rank.checkpoint"
+    check "an interrupted rank leaves a checkpoint to rank 0" test -s "$work/rank.checkpoint"
+    fails 2 "two ranks go on where three were" interrupt 'goes on from .*/rank.checkpoint, after step [1-9]' \
+        --epochs 100000 --checkpoint "$work/rank.checkpoint" --resume
+fi
 
 # ---- scripts -----------------------------------------------------------------------------------------------------
 
@@ -1048,6 +1133,7 @@ for script in deps.sh demo.sh bench.sh bench_codec.sh stored_size.sh experiments
 done
 expect "deps.sh --help names the developer's tools" 0 '--developer.*: clang .*shellcheck' \
     sh "$root/scripts/deps.sh" --help
+expect "deps.sh --help names MPI" 0 '--mpi.*: mpich libmpich-dev' sh "$root/scripts/deps.sh" --help
 expect "deps.sh, unknown option" 2 'unexpected argument' sh "$root/scripts/deps.sh" --what
 expect "demo.sh without a build" 1 'run make first' sh "$root/scripts/demo.sh" "$work/nothing"
 expect "plot_training.sh without a log" 2 '^Usage:' sh "$root/scripts/plot_training.sh" "$work/x.png"

@@ -7,6 +7,7 @@
 Suite *base_suite(void);
 Suite *parallel_suite(void);
 Suite *processes_suite(void);
+Suite *ranks_suite(void);
 Suite *bits_suite(void);
 Suite *tensor_suite(void);
 Suite *operations_suite(void);

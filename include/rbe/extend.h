@@ -25,6 +25,7 @@
 #ifndef RBE_EXTEND_H
 #define RBE_EXTEND_H
 
+#include "rbe/comm.h"
 #include "rbe/nn.h"
 #include "rbe/op.h"
 
@@ -84,6 +85,12 @@ typedef struct rbe_routine {
     rbe_status (*write)(void *user, rbe_writer *writer);
     rbe_status (*read)(void *user, rbe_reader *reader);
     void *user;
+
+    /* Of several ranks (rbe_fit_options.comm): after the backward passes of a step, once its gradients have been summed;
+     * NULL: nothing. It makes what a routine has seen of its rank's share of the batch the same on all ranks, by calls of
+     * `comm`, and fails on all of them or on none. It is the only place for such calls: whatever else a routine does it
+     * does on all ranks alike, and there it may fail on one. */
+    rbe_status (*meet)(void *user, const rbe_comm *comm);
 } rbe_routine;
 
 /* ---- the table of methods ------------------------------------------------------------------------------------ */

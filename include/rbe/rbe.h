@@ -6,6 +6,7 @@
 #include "rbe/base.h"
 #include "rbe/checkpoint.h"
 #include "rbe/codec.h"
+#include "rbe/comm.h"
 #include "rbe/data.h"
 #include "rbe/export.h"
 #include "rbe/extend.h"

@@ -30,6 +30,7 @@
 #include <stdio.h>
 
 #include "rbe/checkpoint.h"
+#include "rbe/comm.h"
 #include "rbe/data.h"
 #include "rbe/io.h"
 #include "rbe/optim.h"
@@ -66,7 +67,8 @@ RBE_API rbe_var *rbe_loss_mean_squared_error(void *user, rbe_tape *tape, rbe_var
 
 /* What is reported beside the loss: sums over the batches, and a value made of them. `add` may fail, with a text as a
  * callback of rbe_fit. Both functions are given the sums of all batches since they were zeros; `loss` is the mean of
- * this batch. One of your own is a struct that you fill in; it must live as long as it is used. */
+ * this batch. One of your own is a struct that you fill in; it must live as long as it is used. Where several ranks share
+ * the batches, each adds those of its share to zeros, and the sums of all are merged. */
 typedef struct rbe_metric {
     const char *name; /* in the log's header and the bar: letters, digits, _; at most 47 */
     bool higher_is_better;
@@ -74,6 +76,10 @@ typedef struct rbe_metric {
     rbe_status (*add)(void *user, double *sums, const rbe_tensor *output, const rbe_batch *batch, double loss);
     double (*value)(void *user, const double *sums);
     void *user; /* passed on */
+
+    /* Where several ranks share the batches: adds sums of other batches, perhaps of none, to sums; `count` of each. NULL:
+     * they add up one by one. */
+    void (*merge)(void *user, double *sums, const double *others, size_t count);
 } rbe_metric;
 
 /* error: share of labels at which the row of outputs is not largest, 0 .. 1; the default for samples with labels alone.
@@ -149,7 +155,10 @@ struct rbe_step {
     rbe_optim *optim;
     rbe_tape *tape; /* each call begins by resetting it */
     rbe_loss loss;
-    size_t accumulate;         /* batches of a step; 0 means 1. May change when none waits. */
+    size_t accumulate;    /* batches of a step; 0 means 1. May change when none waits. */
+    rbe_step_hook on_sum; /* when the gradients of the batches' losses, each times its batch's weight, have been added
+                             up, before they are divided by `weight`: it may add those of others, and their weight.
+                             NULL: nothing */
     rbe_step_hook on_backward; /* when the step's gradients are complete, before they are clipped and used */
     rbe_step_hook on_step;     /* after the optimiser; gradients that it does not consume are still there */
     void *user;                /* of the hooks */
@@ -226,6 +235,7 @@ typedef struct rbe_fit_options {
     rbe_progress_callback on_step;     /* after each step and the routines */
     rbe_progress_callback on_epoch;    /* after each epoch, its evaluation, its row in the log and the best model */
     void *user;                        /* of the callbacks */
+    const rbe_comm *comm;              /* of this rank (rbe/comm.h); NULL: there is one */
 } rbe_fit_options;
 
 typedef struct rbe_fit_result {
@@ -260,6 +270,21 @@ typedef struct rbe_fit_result {
  * ends (cosine) more epochs are another schedule.
  *
  * STOPPED, once `stop` is set: the checkpoint, if there is one, and the log are complete up to the last step.
+ *
+ * Several ranks (rbe/comm.h) call it at once, each with data, a model, an optimiser, routines and options of its own that
+ * are made alike: INVALID_ARGUMENT names the first thing that differs from rank 0's - the library's version, the model's
+ * layers or values, the optimiser, routines, samples, options. Every one takes its share of each batch, in the order that
+ * the seed gives the whole batch, and gets the gradients, losses and metrics of all. `batch` is that of all ranks together,
+ * and at least as large as their number (INVALID_ARGUMENT). The test data are shared out in whole batches. Masks of
+ * dropout and augmented images are those of one rank; sums differ from its in their rounding. The same number of ranks
+ * gives the same bits. What uses the gradient at empty positions (growth) sees that of all ranks.
+ *
+ * Rank 0 alone writes: the log, progress, checkpoints, the best model; the others' paths are not used. It reads the
+ * checkpoint, too, and gives it to the others: any number of ranks can go on from it. Callbacks, losses, metrics and
+ * routines run on every rank, and what they change must be changed alike. A rank on which anything fails ends the
+ * training on all of them: each returns that rank's status, with its text after "rank N: ". So does a `stop` on any
+ * rank; a checkpoint's `request` counts on any, too. Checksums of the parameters are compared every 100 steps and after
+ * each epoch: INVALID_ARGUMENT if they differ, which callbacks, or processors that round differently, may cause.
  *
  * The schedule sets the optimiser's rate before each step. A rate that a callback sets (rbe_optim_set_lr) is the
  * schedule's base from the next step on, or from this one if on_backward sets it: the rate is then that base times w

@@ -9,6 +9,9 @@
  * layer's probe; the next backward pass leaves the best empty positions of every list; the call after that
  * exchanges. Buffers are made once.
  *
+ * Where several ranks share the batches, each keeps its share of those rows in the backward pass, and of what they all have
+ * seen every one makes the same choice before the exchange.
+ *
  * What grows starts at zero and is worth something only once it has been trained: a layer that no optimiser
  * trains keeps what it has.
  */
@@ -21,9 +24,11 @@
 #include "adapt/spectrum.h"
 #include "base/alloc.h"
 #include "base/parallel.h"
+#include "base/sizes.h"
 #include "codec/entries.h"
 #include "codec/select.h"
 #include "rbe/adapt.h"
+#include "tensor/node.h"
 
 /* Rows of a batch that the gradient at empty positions is taken from, at most: more cost time and were measured to
  * gain nothing. */
@@ -36,7 +41,9 @@ typedef struct grown_layer {
     rbe_linear_layer *linear;
     double fraction;     /* of the exchange that is due */
     bool seen;           /* candidates are there */
+    bool waits;          /* rows are there, and candidates are still to be chosen */
     bool restored;       /* armed by a checkpoint: buffers are still to be made */
+    float *rows;         /* of several ranks: MOST_ROWS inputs and, behind them, gradients of outputs; NULL: none yet */
     rbe_blocks *next;    /* the lists after an exchange */
     uint32_t *candidate; /* columns where to grow, ascending, each list's at the place of its entries */
     uint32_t *wanted;    /* candidates of each list */
@@ -51,12 +58,14 @@ struct rbe_growth {
     grown_layer *layers;
     size_t count;
     rbe_growth_counters counted;
+    rbe_arena scratch; /* of choices that are not made in a backward pass */
 };
 
 /* ---- buffers ------------------------------------------------------------------------------------------------- */
 
 static void free_buffers(grown_layer *l) {
     rbe_blocks_free(l->next);
+    rbe_free(l->rows);
     rbe_free(l->candidate);
     rbe_free(l->wanted);
     rbe_free(l->score);
@@ -150,15 +159,10 @@ static void add_squares(void *context, size_t first, size_t count) {
     for (size_t n = first; n < first + count; n++) s->score[n] += s->gradient[n] * s->gradient[n];
 }
 
-static rbe_status see_backward(void *user, const rbe_linear_layer *layer, const float *x, const float *dy, size_t rows,
-                               rbe_arena *scratch) {
-    grown_layer *l = user;
-    const rbe_blocks *b = layer->blocks;
-    if (l->restored && !fits(l)) RBE_TRY(make_buffers(l));
-    l->restored = false;
-    if (!fits(l)) return RBE_OK;
+static rbe_status choose(grown_layer *l, const float *x, const float *dy, size_t rows, rbe_arena *scratch) {
+    const rbe_blocks *b = l->linear->blocks;
     rbe_spectrum spectrum;
-    RBE_TRY(rbe_spectrum_open(&spectrum, b, x, dy, rows < MOST_ROWS ? rows : MOST_ROWS, false, scratch));
+    RBE_TRY(rbe_spectrum_open(&spectrum, b, x, dy, rows, false, scratch));
     size_t columns = spectrum.columns, positions = b->block * columns;
     float *score = rbe_arena_take(scratch, positions, sizeof *score);
     if (!score) return rbe_last_status();
@@ -172,6 +176,63 @@ static rbe_status see_backward(void *user, const rbe_linear_layer *layer, const 
         for (size_t i = 0; i < b->block; i++) choose_candidates(l, g * b->block + i, score + i * columns, columns);
     }
     l->seen = true;
+    return RBE_OK;
+}
+
+/* ---- several ranks ------------------------------------------------------------------------------------------- */
+
+static size_t row_floats(const grown_layer *l) { return l->linear->blocks->in + l->linear->blocks->out; }
+
+static float *gradient_rows(const grown_layer *l) { return l->rows + MOST_ROWS * l->linear->blocks->in; }
+
+/* Puts this rank's rows where they stand in the whole batch, with zeros elsewhere. */
+static rbe_status keep_rows(grown_layer *l, const float *x, const float *dy, size_t rows, const rbe_share *share) {
+    const size_t in = l->linear->blocks->in, out = l->linear->blocks->out, floats = MOST_ROWS * row_floats(l);
+    const size_t first = rbe_share_first_row(share, rows);
+    if (!l->rows && !(l->rows = rbe_alloc(floats, sizeof *l->rows))) return RBE_INSUFFICIENT_MEMORY;
+    memset(l->rows, 0, floats * sizeof *l->rows);
+    l->waits = true;
+    if (first >= MOST_ROWS) return RBE_OK;
+    const size_t count = rbe_at_most(rows, MOST_ROWS - first);
+    memcpy(l->rows + first * in, x, count * in * sizeof *x);
+    memcpy(gradient_rows(l) + first * out, dy, count * out * sizeof *dy);
+    return RBE_OK;
+}
+
+/* All ranks have the rows of all. */
+static rbe_status meet_routine(void *user, const rbe_comm *comm) {
+    rbe_growth *growth = user;
+    for (size_t n = 0; n < growth->count; n++) {
+        grown_layer *l = &growth->layers[n];
+        if (l->waits && fits(l)) RBE_TRY(comm->sum(comm->user, l->rows, MOST_ROWS * row_floats(l)));
+    }
+    return RBE_OK;
+}
+
+static rbe_status choose_of_all(rbe_growth *growth) {
+    for (size_t n = 0; n < growth->count; n++) {
+        grown_layer *l = &growth->layers[n];
+        const bool due = l->waits && fits(l);
+        l->waits = false;
+        if (due) RBE_TRY(choose(l, l->rows, gradient_rows(l), MOST_ROWS, &growth->scratch));
+        rbe_arena_reset(&growth->scratch);
+    }
+    return RBE_OK;
+}
+
+/* ---- the backward pass --------------------------------------------------------------------------------------- */
+
+static rbe_status see_backward(void *user, const rbe_linear_layer *layer, const float *x, const float *dy, size_t rows,
+                               rbe_tape *tape) {
+    (void)layer;
+    grown_layer *l = user;
+    if (l->restored && !fits(l)) RBE_TRY(make_buffers(l));
+    l->restored = false;
+    if (!fits(l)) return RBE_OK;
+    if (tape->share.samples > 0)
+        RBE_TRY(keep_rows(l, x, dy, rows, &tape->share));
+    else
+        RBE_TRY(choose(l, x, dy, rbe_at_most(rows, MOST_ROWS), &tape->arena));
     l->linear->probe = (rbe_linear_probe){0};
     return RBE_OK;
 }
@@ -230,7 +291,7 @@ static rbe_status arm(rbe_growth *growth, double fraction) {
                             l->linear->base.name);
         if (!fits(l)) RBE_TRY(make_buffers(l));
         l->fraction = fraction;
-        l->restored = false;
+        l->restored = l->waits = false;
         l->linear->probe = (rbe_linear_probe){see_backward, l};
     }
     return RBE_OK;
@@ -240,6 +301,7 @@ rbe_status rbe_growth_step(rbe_growth *growth, size_t step) {
     if (!growth) return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_growth_step: it is NULL: it could not be made");
     const rbe_growth_options *o = &growth->options;
     bool any = false;
+    RBE_TRY(choose_of_all(growth));
     for (size_t n = 0; n < growth->count; n++) {
         grown_layer *l = &growth->layers[n];
         bool due = l->seen && is_trained(l);
@@ -309,7 +371,7 @@ static void restore(rbe_growth *growth, const double *armed) {
     for (size_t n = 0; n < growth->count; n++) {
         grown_layer *l = &growth->layers[n];
         if (l->linear->probe.user == l) l->linear->probe = (rbe_linear_probe){0};
-        l->seen = false;
+        l->seen = l->waits = false;
         l->fraction = armed[n];
         l->restored = armed[n] > 0.0;
         if (l->restored) l->linear->probe = (rbe_linear_probe){see_backward, l};
@@ -333,8 +395,12 @@ static rbe_status read_state(void *user, rbe_reader *reader) {
 }
 
 rbe_routine rbe_growth_routine(rbe_growth *growth) {
-    return (rbe_routine){
-        .name = "growth", .step = step_routine, .write = write_state, .read = read_state, .user = growth};
+    return (rbe_routine){.name = "growth",
+                         .step = step_routine,
+                         .write = write_state,
+                         .read = read_state,
+                         .user = growth,
+                         .meet = growth ? meet_routine : NULL};
 }
 
 /* ---- making and freeing -------------------------------------------------------------------------------------- */
@@ -394,6 +460,7 @@ void rbe_growth_free(rbe_growth *growth) {
         if (l->linear->probe.user == l) l->linear->probe = (rbe_linear_probe){0};
         free_buffers(l);
     }
+    rbe_arena_free(&growth->scratch);
     rbe_free(growth->layers);
     rbe_free(growth);
 }

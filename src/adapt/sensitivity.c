@@ -19,11 +19,11 @@
 /* ---- a batch ------------------------------------------------------------------------------------------------- */
 
 static rbe_status see_backward(void *user, const rbe_linear_layer *layer, const float *x, const float *dy, size_t rows,
-                               rbe_arena *scratch) {
+                               rbe_tape *tape) {
     rbe_layer_sensitivity *l = user;
     const rbe_blocks *b = layer->blocks;
     rbe_spectrum spectrum;
-    RBE_TRY(rbe_spectrum_open(&spectrum, b, x, dy, rows, true, scratch));
+    RBE_TRY(rbe_spectrum_open(&spectrum, b, x, dy, rows, true, &tape->arena));
     float scale = (float)(l->scale * l->scale);
     for (size_t p = 0; p < b->grid_rows; p++) {
         const float *sums = rbe_spectrum_block_row(&spectrum, p);

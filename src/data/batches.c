@@ -6,6 +6,8 @@
  *
  * It is a function of (seed, e) alone: no generator is kept, and a running epoch allocates nothing. No j is
  * likelier than another by more than a factor of 1 + (i + 1) / 2^32.
+ *
+ * Of S ranks, rank r takes the samples from ceil(r R / S) to ceil((r + 1) R / S) of a batch of R: rank 0 has as many as any.
  */
 #include <string.h>
 
@@ -14,17 +16,20 @@
 #include "base/sizes.h"
 #include "base/splitmix.h"
 #include "data/augment.h"
+#include "data/batches.h"
 #include "data/dataset.h"
 
 struct rbe_batches {
     const rbe_dataset *data;
-    size_t batch;
+    size_t batch; /* of all ranks */
+    size_t rank, ranks;
+    rbe_share share; /* of the batch before */
     size_t epoch;
     size_t next; /* place in the order where the next batch begins */
     uint64_t seed;
     uint32_t *order;          /* count: sample at each place; NULL: as they stand */
     rbe_augmenter *augmenter; /* NULL: images stay as they are */
-    /* Of `batch` rows each; NULL where the data set has none. */
+    /* Of this rank's share of `batch` rows each; NULL where the data set has none. */
     float *x;
     int32_t *tokens, *labels;
     float *targets, *weights;
@@ -34,7 +39,7 @@ struct rbe_batches {
 static void *rows_of(const rbe_batches *batches, bool wanted, size_t width, bool *made) {
     if (!wanted || !*made) return NULL;
     _Static_assert(sizeof(float) == sizeof(int32_t), "one size serves both");
-    void *rows = rbe_alloc(batches->batch * width, sizeof(float));
+    void *rows = rbe_alloc(rbe_pieces(batches->batch, batches->ranks) * width, sizeof(float));
     *made = rows != NULL;
     return rows;
 }
@@ -50,6 +55,11 @@ static bool make_rows(rbe_batches *b, const rbe_dataset *data) {
 }
 
 rbe_batches *rbe_batches_new(const rbe_dataset *data, size_t batch, bool shuffle, uint64_t seed) {
+    return rbe_batches_new_shared(data, batch, shuffle, seed, 0, 1);
+}
+
+rbe_batches *rbe_batches_new_shared(const rbe_dataset *data, size_t batch, bool shuffle, uint64_t seed, size_t rank,
+                                    size_t ranks) {
     if (rbe_dataset_check("rbe_batches_new", data) != RBE_OK) return NULL;
     if (batch < 1 || data->count > UINT32_MAX) {
         rbe_fail(RBE_INVALID_ARGUMENT, "batches need a size of at least 1 and 1 .. 2^32 - 1 samples, found %zu and %zu",
@@ -59,7 +69,7 @@ rbe_batches *rbe_batches_new(const rbe_dataset *data, size_t batch, bool shuffle
     if (batch > data->count) batch = data->count;
     rbe_batches *batches = rbe_alloc_zeroed(1, sizeof(rbe_batches));
     if (!batches) return NULL;
-    *batches = (rbe_batches){.data = data, .batch = batch, .seed = seed};
+    *batches = (rbe_batches){.data = data, .batch = batch, .rank = rank, .ranks = ranks, .seed = seed};
     if (shuffle) batches->order = rbe_alloc(data->count, sizeof(uint32_t));
     if ((shuffle && !batches->order) || !make_rows(batches, data)) {
         rbe_batches_free(batches);
@@ -129,7 +139,7 @@ enum { SAMPLES_OF_A_TASK = 16 };
 
 typedef struct filling {
     const rbe_batches *batches;
-    size_t rows;
+    size_t first, rows; /* place in the order of the first of them */
 } filling;
 
 static void fill_rows(void *context, size_t task, size_t worker) {
@@ -137,7 +147,7 @@ static void fill_rows(void *context, size_t task, size_t worker) {
     const rbe_batches *b = f->batches;
     const size_t first = task * SAMPLES_OF_A_TASK, end = rbe_at_most(first + SAMPLES_OF_A_TASK, f->rows);
     for (size_t r = first; r < end; r++) {
-        const size_t place = b->next + r, sample = b->order ? b->order[place] : place;
+        const size_t place = f->first + r, sample = b->order ? b->order[place] : place;
         copy_sample(b, r, sample);
         if (!b->augmenter) continue;
         float *x = b->x + r * b->data->features;
@@ -145,27 +155,40 @@ static void fill_rows(void *context, size_t task, size_t worker) {
     }
 }
 
-/* The next batch's. */
-static void fill(const rbe_batches *b, size_t rows) {
-    filling f = {b, rows};
+static void fill(const rbe_batches *b, size_t first, size_t rows) {
+    filling f = {b, first, rows};
     size_t threads = (size_t)rbe_threads();
     if (b->augmenter) threads = rbe_at_most(threads, rbe_augmenter_workers(b->augmenter));
     rbe_parallel(threads, rbe_pieces(rows, SAMPLES_OF_A_TASK), fill_rows, &f);
 }
 
+/* This rank's share of `rows` samples. */
+static rbe_share share_of(const rbe_batches *b, size_t rows) {
+    if (b->ranks == 1) return (rbe_share){0};
+    const size_t first = rbe_pieces(b->rank * rows, b->ranks), end = rbe_pieces((b->rank + 1) * rows, b->ranks);
+    if (first == end) return (rbe_share){.first = rows, .samples = 1, .idle = true};
+    return (rbe_share){.first = first, .samples = end - first};
+}
+
+rbe_share rbe_batches_share(const rbe_batches *batches) { return batches->share; }
+
 bool rbe_batches_next(rbe_batches *batches, rbe_batch *batch) {
     if (!batches) return false;
     const rbe_dataset *data = batches->data;
-    size_t left = data->count - batches->next, rows = left < batches->batch ? left : batches->batch;
-    if (rows == 0) return false;
-    fill(batches, rows);
-    batches->next += rows;
+    static const float no_weight = 0.0f;
+    const size_t left = data->count - batches->next, all = rbe_at_most(left, batches->batch);
+    if (all == 0) return false;
+    const rbe_share share = batches->share = share_of(batches, all);
+    const size_t rows = share.samples > 0 ? share.samples : all;
+    fill(batches, batches->next + (share.idle ? 0 : share.first), rows);
+    batches->next += all;
     *batch =
         (rbe_batch){.tokens = batches->tokens, .labels = batches->labels, .weights = batches->weights, .rows = rows};
     if (batches->tokens) batch->token_width = data->features;
     if (batches->x) batch->x = rbe_tensor_2d(batches->x, rows, data->features);
     if (batches->labels) batch->label_width = rbe_label_width(data);
     if (batches->targets) batch->targets = rbe_tensor_2d(batches->targets, rows, data->target_width);
+    if (share.idle) batch->weights = &no_weight;
     return true;
 }
 
@@ -180,7 +203,8 @@ rbe_status rbe_batches_augment(rbe_batches *batches, const rbe_augment_options *
     RBE_TRY(rbe_augment_check("rbe_batches_augment", options, batches->data));
     rbe_augmenter *made = NULL;
     if (rbe_augment_changes(options)) {
-        const size_t tasks = rbe_pieces(batches->batch, SAMPLES_OF_A_TASK);
+        const size_t rows = rbe_pieces(batches->batch, batches->ranks);
+        const size_t tasks = rbe_pieces(rows, SAMPLES_OF_A_TASK);
         made = rbe_augmenter_new(options, rbe_image_shape_of(batches->data), rbe_at_most((size_t)rbe_threads(), tasks));
         if (!made) return rbe_last_status();
     }

@@ -59,8 +59,8 @@ static rbe_status linear_backward(rbe_var *self) {
     gradients.values = gradient_of(&layer->params[0]);
     gradients.alpha = gradient_of(layer->alpha);
     float *bias = gradient_of(layer->bias);
-    rbe_status status = rbe_linear_backward_product(layer, rbe_tape_arena(self), x->value.data, context->cache,
-                                                    self->grad, rows, &gradients, bias);
+    rbe_status status = rbe_linear_backward_product(layer, self->tape, x->value.data, context->cache, self->grad, rows,
+                                                    &gradients, bias);
     /* What failed has written nothing: gradients that were there stay, others stay unset. */
     if (status != RBE_OK && !gradients.add_parameters)
         for (size_t n = 0; n < layer->base.param_count; n++)

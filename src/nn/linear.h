@@ -10,11 +10,12 @@
 
 typedef struct rbe_linear_layer rbe_linear_layer;
 
-/* Watches the backward passes of a layer: sees the rows of the core product's input and of its output's gradient.
+/* Watches the backward passes of a layer: sees the rows of the core product's input and of its output's gradient. The
+ * tape's arena is for scratch.
  */
 typedef struct rbe_linear_probe {
     rbe_status (*see)(void *user, const rbe_linear_layer *layer, const float *x, const float *dy, size_t rows,
-                      rbe_arena *scratch);
+                      rbe_tape *tape);
     void *user;
 } rbe_linear_probe;
 

@@ -8,6 +8,7 @@
 
 #include "base/blas.h"
 #include "base/column_sums.h"
+#include "tensor/node.h"
 
 /* `count` rows of a mapped side and what its map needs beside them; NULL for a side without a map. */
 typedef struct mapped_rows {
@@ -99,10 +100,11 @@ size_t rbe_linear_backward_bytes(const rbe_linear_layer *layer, size_t rows) {
            mapped_bytes(&b->output_side, rows, l.threads);
 }
 
-rbe_status rbe_linear_backward_product(const rbe_linear_layer *layer, rbe_arena *arena, const float *x,
+rbe_status rbe_linear_backward_product(const rbe_linear_layer *layer, rbe_tape *tape, const float *x,
                                        const float *cache, const float *dy, size_t rows, const rbe_gradients *g,
                                        float *bias) {
     const rbe_blocks *b = layer->blocks;
+    rbe_arena *arena = &tape->arena;
     const rbe_layout l = rbe_plan_layout(layer->plan, rows);
     rbe_arena_mark mark = rbe_arena_here(arena);
     mapped_rows in, dx, out;
@@ -121,7 +123,7 @@ rbe_status rbe_linear_backward_product(const rbe_linear_layer *layer, rbe_arena 
     const float *mapped_x = !cache || layer->probe.see ? apply(&in, &t, x) : NULL, *mapped_dy = apply(&out, &t, dy);
     rbe_status status = RBE_OK;
     /* The probe comes first: where it fails, nothing has been written. */
-    if (layer->probe.see) status = layer->probe.see(layer->probe.user, layer, mapped_x, mapped_dy, rows, arena);
+    if (layer->probe.see) status = layer->probe.see(layer->probe.user, layer, mapped_x, mapped_dy, rows, tape);
     if (status == RBE_OK) {
         rbe_plan_backward(layer->plan, b, &l, mapped_x, cache, mapped_dy, &inner, scratch);
         if (bias) rbe_column_sums(dy, rows, b->output_side.length, g->add_parameters, bias);

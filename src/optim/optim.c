@@ -289,3 +289,11 @@ bool rbe_optim_has(const rbe_optim *optim, const rbe_param *param) {
         if (optim->slots[i].param == param) return true;
     return false;
 }
+
+rbe_param *rbe_optim_next_beside(const rbe_optim *optim, size_t *n) {
+    while (*n < optim->count) {
+        rbe_param *param = optim->slots[(*n)++].param;
+        if (!param->grad_shared && param->grad_set && !param->frozen) return param;
+    }
+    return NULL;
+}

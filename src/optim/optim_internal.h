@@ -28,6 +28,10 @@ struct rbe_optim {
 /* Whether the parameter is one of the optimiser's. Either may be NULL: false. */
 bool rbe_optim_has(const rbe_optim *optim, const rbe_param *param);
 
+/* The parameters that are not in the buffer of rbe_model_gradients and have a gradient, one after the other: *n begins as
+ * 0. NULL at the end. */
+rbe_param *rbe_optim_next_beside(const rbe_optim *optim, size_t *n);
+
 /* Sets the rate of the next step, as a schedule has it. What a user sets with rbe_optim_set_lr is told apart by
  * `lr_is_own`. INVALID_ARGUMENT as there. */
 rbe_status rbe_optim_schedule_lr(rbe_optim *optim, float lr);

@@ -5,6 +5,7 @@
 #include "base/arena.h"
 #include "base/full.h"
 #include "rbe/op.h"
+#include "tensor/share.h"
 
 /* What the tape keeps of a variable. Its operands' pointers stand behind it, in the same piece of memory. */
 typedef struct rbe_record {
@@ -31,6 +32,7 @@ struct rbe_tape {
     bool drops_nothing; /* dropout does nothing, as in inference, but gradients are recorded */
     uint64_t seed;
     uint64_t draws;    /* random masks drawn since the tape was made: each has a stream of its own */
+    rbe_share share;   /* of the batch whose samples the tape has: masks are those of the whole batch */
     const char *scope; /* of the layer now being applied */
     /* Told of the input of each layer that is applied; NULL: nobody is. */
     void (*see_layer)(void *user, const struct rbe_layer *layer, rbe_var *x);

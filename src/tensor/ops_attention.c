@@ -205,7 +205,8 @@ rbe_var *rbe_attention(rbe_var *qkv, size_t heads, float dropout) {
     a->sequences = rbe_tensor_count(&y->value) / a->length / a->width;
     a->scale = (float)(1.0 / sqrt((double)a->head));
     a->drops = rbe_tape_drops(y->tape, dropout);
-    if (a->drops) a->mask = rbe_mask_draw(y->tape, dropout);
+    if (a->drops) /* each row of qkv has a row of scores for each head */
+        a->mask = rbe_mask_draw(y->tape, dropout, a->sequences * a->length, heads * a->length);
     if (y->needs_grad && !(a->log_sums = rbe_tape_take(y, a->sequences * heads * a->length, sizeof *a->log_sums)))
         return rbe_tape_fail_last(y);
     attending t = {.a = *a, .qkv = x->data, .y = y->value.data};

@@ -38,7 +38,7 @@ rbe_var *rbe_dropout(rbe_var *x, float probability) {
     if (!x || !rbe_tape_drops(x->tape, probability)) return x;
     rbe_var *y = rbe_node_like("dropout", x, RBE_FULL(dropout_backward), sizeof(rbe_mask));
     if (!rbe_ok(y)) return y;
-    const rbe_mask m = rbe_mask_draw(x->tape, probability);
+    const rbe_mask m = rbe_mask_draw(x->tape, probability, rbe_tensor_rows(&x->value), rbe_tensor_columns(&x->value));
     *(rbe_mask *)y->context = m;
     masking k = {.mask = m, .from = x->value.data, .to = y->value.data};
     rbe_parallel_ranges(rbe_tensor_count(&x->value), RBE_PIECE, mask_range, &k);

@@ -16,6 +16,7 @@
 #include "io/state_code.h"
 #include "nn/model.h"
 #include "optim/optim_internal.h"
+#include "train/checksum.h"
 #include "train/param_code.h"
 #include "train/training.h"
 
@@ -157,6 +158,44 @@ rbe_status rbe_checkpoint_save(const rbe_checkpoint *checkpoint, const char *pat
         status = rbe_tensors_write_keeping(path, c.pack.tensors, c.pack.count, metadata,
                                            sizeof metadata / sizeof *metadata, keep ? keep : 1);
     }
+    contents_free(&c);
+    return status;
+}
+
+/* ---- fingerprints -------------------------------------------------------------------------------------------- */
+
+static size_t tensor_bytes(const rbe_stored_tensor *tensor) {
+    size_t bytes = rbe_dtype_bytes(tensor->dtype);
+    for (size_t n = 0; n < tensor->dims; n++) bytes *= tensor->shape[n];
+    return bytes;
+}
+
+static cJSON *checksums(const rbe_pack *pack) {
+    cJSON *sums = cJSON_CreateObject();
+    for (size_t n = 0; sums && n < pack->count; n++) {
+        const rbe_stored_tensor *tensor = &pack->tensors[n];
+        rbe_checksum sum = {0};
+        rbe_checksum_add(&sum, tensor->values, tensor_bytes(tensor));
+        if (cJSON_AddNumberToObject(sums, tensor->name, (double)sum.crc)) continue;
+        cJSON_Delete(sums);
+        return NULL;
+    }
+    return sums;
+}
+
+rbe_status rbe_checkpoint_fingerprint(const rbe_checkpoint *checkpoint, char **text) {
+    contents c = {0};
+    *text = NULL;
+    rbe_status status = collect(&c, checkpoint);
+    cJSON *all = status == RBE_OK ? cJSON_CreateArray() : NULL, *sums = status == RBE_OK ? checksums(&c.pack) : NULL;
+    if (all && sums && cJSON_AddItemToArray(all, c.layers) && cJSON_AddItemToArray(all, c.beside) &&
+        cJSON_AddItemToArray(all, c.states) && cJSON_AddItemToArray(all, sums)) {
+        c.layers = c.beside = c.states = sums = NULL;
+        *text = cJSON_PrintUnformatted(all);
+    }
+    if (status == RBE_OK && !*text) status = no_memory();
+    cJSON_Delete(all);
+    cJSON_Delete(sums);
     contents_free(&c);
     return status;
 }

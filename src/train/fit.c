@@ -8,6 +8,9 @@
  * as long as an epoch, so that the evaluation after it can use the same memory; the tape is reserved in one piece for the
  * model and a cross-entropy (another loss, and sequences, may take more in the first steps of an epoch), and a step
  * allocates nothing.
+ *
+ * Several ranks meet (team.h) when the sums of a step's gradients are there, after a step with its routines and callbacks,
+ * and after an epoch. Whatever happens between meetings happens on each rank by itself.
  */
 #include <math.h>
 
@@ -15,8 +18,11 @@
 #include "base/failure.h"
 #include "base/sizes.h"
 #include "data/augment.h"
+#include "data/batches.h"
 #include "data/dataset.h"
 #include "optim/optim_internal.h"
+#include "tensor/node.h"
+#include "train/evaluate.h"
 #include "train/forward.h"
 #include "train/memory.h"
 #include "train/step.h"
@@ -96,6 +102,10 @@ static rbe_status check_schedule(const rbe_schedule *s) {
 static rbe_status check_options(rbe_training *t) {
     rbe_fit_options *o = &t->options;
     size_t steps = rbe_steps_per_epoch(o, t->train->count);
+    if (o->batch < rbe_team_size(&t->team))
+        return rbe_fail(RBE_INVALID_ARGUMENT,
+                        "rbe_fit: batch: expected at least a sample for each of %zu ranks, found %zu",
+                        rbe_team_size(&t->team), o->batch);
     if (o->epochs > SIZE_MAX / steps)
         return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_fit: %zu epochs of %zu steps are more steps than can be counted",
                         o->epochs, steps);
@@ -110,7 +120,7 @@ static rbe_status check_options(rbe_training *t) {
     return rbe_metric_choose(&o->metric, t->train);
 }
 
-/* ---- one step, one epoch ------------------------------------------------------------------------------------- */
+/* ---- callbacks ----------------------------------------------------------------------------------------------- */
 
 void rbe_training_take_rate(rbe_training *t) {
     rbe_optim *optim = t->step.optim;
@@ -130,11 +140,17 @@ static rbe_status call_back(const rbe_training *t, rbe_progress_callback callbac
     return rbe_callback_failed(status, failures, what);
 }
 
+/* Steps between two comparisons of the parameters of all ranks. */
+enum { COMPARE_EVERY = 100 };
+
+/* ---- one step, one epoch ------------------------------------------------------------------------------------- */
+
 /* The hook of rbe_train_step. */
 static rbe_status on_backward(void *user, rbe_step *step) {
     rbe_training *t = user;
     rbe_status status = call_back(t, t->options.on_backward);
     t->in_callback = status != RBE_OK;
+    if (status == RBE_OK && t->options.on_backward) status = rbe_team_agree(&t->team, status);
     if (status != RBE_OK) return status;
     rbe_training_take_rate(t);
     return rbe_optim_schedule_lr(step->optim, rbe_schedule_lr(&t->options.schedule, t->progress.step));
@@ -147,10 +163,16 @@ static rbe_status train_batch(rbe_training *t, const rbe_batch *batch, size_t le
         step->accumulate = left < t->options.accumulate ? left : t->options.accumulate;
         rbe_tally_clear(&t->of_step);
     }
+    t->batch = batch;
     rbe_status status = rbe_train_step(step, batch);
-    if (status == RBE_NUMERICAL_INSTABILITY && !t->in_callback)
+    if (status == RBE_NUMERICAL_INSTABILITY && !t->in_callback && !t->team.over)
         return rbe_fail(status, "step %zu of %zu: %s", t->progress.step + 1, t->progress.steps, rbe_last_error());
     if (status != RBE_OK) return status;
+    if (t->team.comm && !step->done) return rbe_training_count(t);
+    if (t->team.comm) {
+        rbe_tally_merge(&t->of_epoch, &t->of_step);
+        return RBE_OK;
+    }
     RBE_TRY(rbe_tally_add(&t->of_step, step->output, batch, step->batch_loss));
     return rbe_tally_add(&t->of_epoch, step->output, batch, step->batch_loss);
 }
@@ -179,14 +201,15 @@ static rbe_status follow_step(rbe_training *t) {
 }
 
 static rbe_status stop_if_asked(rbe_training *t) {
-    if (!t->options.stop || !*t->options.stop) return RBE_OK;
+    if (!rbe_training_is_asked(t)) return RBE_OK;
     RBE_TRY(rbe_keep_last(t));
     return rbe_fail(RBE_STOPPED, "the training was asked to stop, after step %zu of %zu", t->steps_done,
                     t->progress.steps);
 }
 
 static rbe_status run_steps(rbe_training *t, rbe_batches *batches) {
-    RBE_TRY(rbe_step_reserve(t->step.tape, t->step.model, t->train, t->options.batch));
+    const size_t share = rbe_pieces(t->options.batch, rbe_team_size(&t->team));
+    RBE_TRY(rbe_step_reserve(t->step.tape, t->step.model, t->train, share));
     rbe_batch batch;
     rbe_batches_start(batches, t->progress.epoch);
     rbe_batches_skip(batches, t->batches_done);
@@ -194,12 +217,15 @@ static rbe_status run_steps(rbe_training *t, rbe_batches *batches) {
     const size_t all = rbe_epoch_batches(&t->options, t->train->count);
     while (t->batches_done < all && rbe_batches_next(batches, &batch)) {
         t->progress.step = t->steps_done;
+        t->step.tape->share = rbe_batches_share(batches);
+        t->idle = t->step.tape->share.idle;
         RBE_TRY(train_batch(t, &batch, all - t->batches_done));
         t->batches_done++;
         if (!t->step.done) continue;
         t->steps_done++;
         RBE_TRY(report_step(t));
         RBE_TRY(follow_step(t));
+        RBE_TRY(rbe_training_meet(t, t->steps_done % COMPARE_EVERY == 0));
         rbe_zero_grad(t->step.model);
         RBE_TRY(rbe_keep_step(t));
         RBE_TRY(stop_if_asked(t));
@@ -214,7 +240,10 @@ static rbe_status train_epoch(rbe_training *t) {
     if (t->batches_done == 0) rbe_tally_clear(&t->of_epoch);
     /* Dropout draws other masks in each epoch. */
     t->step.tape = rbe_tape_new(&(rbe_tape_options){.seed = o->seed + ((uint64_t)t->progress.epoch << 32)});
-    rbe_batches *batches = t->step.tape ? rbe_batches_new(t->train, o->batch, true, o->seed) : NULL;
+    rbe_batches *batches = NULL;
+    if (t->step.tape)
+        batches =
+            rbe_batches_new_shared(t->train, o->batch, true, o->seed, rbe_team_rank(&t->team), rbe_team_size(&t->team));
     rbe_status status = batches ? rbe_batches_augment(batches, o->augment) : rbe_last_status();
     if (status == RBE_OK) status = run_steps(t, batches);
     rbe_batches_free(batches);
@@ -230,8 +259,8 @@ static rbe_status train_epoch(rbe_training *t) {
 static rbe_status evaluate(rbe_training *t) {
     const rbe_fit_options *o = &t->options;
     const rbe_evaluate_options options = {.batch = o->batch, .loss = o->loss, .metric = o->metric};
-    rbe_status status = rbe_evaluate_with(t->step.model, t->test, &options, &t->last_test);
-    if (status == RBE_NUMERICAL_INSTABILITY)
+    rbe_status status = rbe_evaluate_by(&t->team, t->step.model, t->test, &options, &t->last_test);
+    if (status == RBE_NUMERICAL_INSTABILITY && !t->team.over)
         return rbe_fail(status, "after epoch %zu of %zu: %s", t->progress.epoch + 1, o->epochs, rbe_last_error());
     if (status != RBE_OK) return status;
     t->progress.test = &t->last_test;
@@ -252,6 +281,7 @@ static rbe_status run_epochs(rbe_training *t) {
         t->progress.test = NULL;
         RBE_TRY(train_epoch(t));
         RBE_TRY(finish_epoch(t));
+        RBE_TRY(rbe_training_meet(t, true));
         t->progress.epoch++;
         t->batches_done = 0;
         RBE_TRY(rbe_keep_epoch(t));
@@ -275,7 +305,8 @@ static rbe_status run(rbe_training *t) {
     optim->lr_is_own = false;
     t->start = rbe_seconds();
     rbe_bar_open(&t->bar, o->progress, o->label, o->metric);
-    rbe_status status = rbe_keep_start(t);
+    rbe_status status = rbe_training_compare(t);
+    if (status == RBE_OK) status = rbe_keep_start(t);
     if (status == RBE_OK) status = open_log(t);
     if (status == RBE_OK) status = run_epochs(t);
     if (status != RBE_OK) rbe_zero_grad(t->step.model);
@@ -301,20 +332,38 @@ static rbe_fit_result result_of(const rbe_training *t) {
     return r;
 }
 
+/* Rank 0 alone writes. */
+static void forget_files(rbe_fit_options *o) {
+    o->csv_path = o->best_path = NULL;
+    o->progress = NULL;
+}
+
+static rbe_status begin(rbe_training *t, rbe_model *model, rbe_optim *optim, const rbe_fit_options *options) {
+    const rbe_dataset *train = t->train;
+    RBE_TRY(check_arguments(model, optim, train, t->test));
+    t->options = with_defaults(options, optim, train->count);
+    RBE_TRY(check_options(t));
+    if (!rbe_team_leads(&t->team)) forget_files(&t->options);
+    t->progress.epochs = t->options.epochs;
+    t->progress.steps = t->options.epochs * rbe_steps_per_epoch(&t->options, train->count);
+    t->step =
+        (rbe_step){.model = model, .optim = optim, .loss = t->options.loss, .on_backward = on_backward, .user = t};
+    if (t->team.comm) t->step.on_sum = rbe_training_join;
+    t->best.options = &t->options;
+    t->given_base = t->options.schedule.base;
+    RBE_TRY(rbe_tally_new(&t->of_step, t->options.metric, train, rbe_team_size(&t->team)));
+    return rbe_tally_new(&t->of_epoch, t->options.metric, train, 1);
+}
+
 rbe_status rbe_fit(rbe_model *model, rbe_optim *optim, const rbe_dataset *train, const rbe_dataset *test,
                    const rbe_fit_options *options, rbe_fit_result *result) {
+    const rbe_comm *comm = options ? options->comm : NULL;
     if (result) *result = (rbe_fit_result){0};
-    RBE_TRY(check_arguments(model, optim, train, test));
-    rbe_training t = {.train = train, .test = test, .options = with_defaults(options, optim, train->count)};
-    RBE_TRY(check_options(&t));
-    t.progress.epochs = t.options.epochs;
-    t.progress.steps = t.options.epochs * rbe_steps_per_epoch(&t.options, train->count);
-    t.step = (rbe_step){.model = model, .optim = optim, .loss = t.options.loss, .on_backward = on_backward, .user = &t};
-    t.best.options = &t.options;
-    t.given_base = t.options.schedule.base;
-    rbe_status status = rbe_tally_new(&t.of_step, t.options.metric, train);
-    if (status == RBE_OK) status = rbe_tally_new(&t.of_epoch, t.options.metric, train);
+    RBE_TRY(rbe_team_check(comm));
+    rbe_training t = {.train = train, .test = test, .team.comm = comm && comm->size > 1 ? comm : NULL};
+    rbe_status status = begin(&t, model, optim, options);
     if (status == RBE_OK) status = run(&t);
+    status = rbe_team_agree(&t.team, status);
     if (result && t.of_epoch.metric) *result = result_of(&t);
     rbe_tally_free(&t.of_step);
     rbe_tally_free(&t.of_epoch);

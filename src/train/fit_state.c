@@ -233,6 +233,22 @@ static rbe_status read_state(void *user, rbe_reader *r) {
     return status;
 }
 
+/* What decides when ranks meet stands beside what decides results. */
+static rbe_status write_identity(void *user, rbe_writer *w) {
+    const rbe_training *t = user;
+    const rbe_fit_options *o = &t->options;
+    RBE_TRY(same(t, (rbe_sameness){.writer = w}));
+    RBE_TRY(rbe_write_number(w, "epochs", (double)o->epochs));
+    RBE_TRY(rbe_write_number(w, "patience", (double)o->patience));
+    RBE_TRY(rbe_write_number(w, "on_backward", o->on_backward != NULL));
+    RBE_TRY(rbe_write_number(w, "checkpoint", o->checkpoint != NULL));
+    return rbe_write_number(w, "resume", o->checkpoint && o->checkpoint->resume);
+}
+
+rbe_routine rbe_training_identity(rbe_training *t) {
+    return (rbe_routine){.name = "fit", .write = write_identity, .read = read_state, .user = t};
+}
+
 rbe_routine rbe_training_routine(rbe_training *t) {
     return (rbe_routine){.name = "fit", .write = write_state, .read = read_state, .user = t};
 }

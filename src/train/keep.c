@@ -10,6 +10,7 @@
 #include "base/atomic_file.h"
 #include "base/clock.h"
 #include "base/warning.h"
+#include "io/source.h"
 #include "train/checkpoint.h"
 #include "train/training.h"
 
@@ -47,24 +48,34 @@ static bool is_time(const rbe_training *t, const rbe_checkpoint_options *o) {
     return o->every_minutes > 0 && rbe_seconds() - t->keeper.seconds >= 60.0 * o->every_minutes;
 }
 
+bool rbe_keep_requested(const rbe_training *t) { return t->options.checkpoint && is_requested(t->options.checkpoint); }
+
+/* Of several ranks all have been asked what one has been. */
+static bool is_asked_for(const rbe_training *t) { return t->team.comm ? t->told.request : rbe_keep_requested(t); }
+
+/* NULL: this rank saves nothing. */
+static const rbe_checkpoint_options *options_of(const rbe_training *t) {
+    return rbe_team_leads(&t->team) ? t->options.checkpoint : NULL;
+}
+
 rbe_status rbe_keep_step(rbe_training *t) {
-    const rbe_checkpoint_options *o = t->options.checkpoint;
+    const rbe_checkpoint_options *o = options_of(t);
     if (!o) return RBE_OK;
-    bool due = is_requested(o) || is_time(t, o) || (o->every_steps > 0 && t->steps_done % o->every_steps == 0);
+    bool due = is_asked_for(t) || is_time(t, o) || (o->every_steps > 0 && t->steps_done % o->every_steps == 0);
     return due ? save_if_possible(t) : RBE_OK;
 }
 
 rbe_status rbe_keep_epoch(rbe_training *t) {
-    const rbe_checkpoint_options *o = t->options.checkpoint;
+    const rbe_checkpoint_options *o = options_of(t);
     if (!o) return RBE_OK;
-    bool requested = is_requested(o); /* in any case: one checkpoint answers it */
+    bool requested = is_asked_for(t); /* in any case: one checkpoint answers it */
     bool every_epoch = o->every_epoch || (o->every_steps == 0 && o->every_minutes == 0);
     return requested || every_epoch ? save_if_possible(t) : RBE_OK;
 }
 
 rbe_status rbe_keep_last(rbe_training *t) {
     const rbe_keeper *k = &t->keeper;
-    if (!t->options.checkpoint) return RBE_OK;
+    if (!options_of(t)) return RBE_OK;
     if (k->saved && k->steps == t->steps_done && k->epoch == t->progress.epoch) return RBE_OK;
     return save(t);
 }
@@ -118,9 +129,8 @@ static rbe_status load_newest(const rbe_training *t, size_t *number, char name[P
     return rbe_fail(RBE_IO_ERROR, "%s is missing, but %s is there", o->path, name);
 }
 
-static rbe_status go_on(rbe_training *t) {
+static rbe_status go_on(rbe_training *t, char name[PATH_MAX]) {
     size_t number;
-    char name[PATH_MAX];
     RBE_TRY(load_newest(t, &number, name));
     const bool found = t->resumed > 0; /* steps, of which any checkpoint has some */
     note(t, found ? name : NULL);
@@ -130,6 +140,38 @@ static rbe_status go_on(rbe_training *t) {
     t->keeper.steps = t->steps_done;
     t->keeper.epoch = t->progress.epoch;
     return RBE_OK;
+}
+
+/* ---- several ranks ------------------------------------------------------------------------------------------- */
+
+static rbe_status read_all(const char *name, char **bytes, size_t *count) {
+    rbe_source source;
+    RBE_TRY(rbe_source_open(&source, name));
+    *count = (size_t)source.bytes;
+    *bytes = rbe_alloc(*count, 1);
+    rbe_status status = *bytes ? rbe_source_read(&source, 0, *bytes, *count) : RBE_INSUFFICIENT_MEMORY;
+    rbe_source_close(&source);
+    return status;
+}
+
+static rbe_status load_copy(const rbe_training *t, const char *bytes, size_t count) {
+    rbe_tensor_file *file = rbe_tensor_file_open_memory(bytes, count);
+    rbe_status status = file ? rbe_checkpoint_from_file(&t->keeper.checkpoint, file) : rbe_last_status();
+    rbe_tensor_file_close(file);
+    return status;
+}
+
+/* Rank 0 goes on from a file, and the others from its bytes. */
+static rbe_status go_on_together(rbe_training *t) {
+    char name[PATH_MAX], *bytes = NULL;
+    size_t count = 0;
+    const bool leads = rbe_team_leads(&t->team);
+    rbe_status status = leads ? go_on(t, name) : RBE_OK;
+    if (status == RBE_OK && t->team.comm && t->resumed > 0) status = read_all(name, &bytes, &count);
+    if (t->team.comm) status = rbe_team_share(&t->team, status, &bytes, &count);
+    if (status == RBE_OK && !leads && count > 0) status = load_copy(t, bytes, count);
+    rbe_free(bytes);
+    return status;
 }
 
 /* ---- the beginning and the end ------------------------------------------------------------------------------- */
@@ -168,8 +210,8 @@ rbe_status rbe_keep_start(rbe_training *t) {
     t->train_sum = rbe_checksum_of_data(t->train);
     if (t->test) t->test_sum = rbe_checksum_of_data(t->test);
     RBE_TRY(rbe_checkpoint_check("rbe_fit", &keeper->checkpoint, o->path)); /* and not after hours */
-    RBE_TRY(clean(o->path));
-    return o->resume ? go_on(t) : RBE_OK;
+    if (rbe_team_leads(&t->team)) RBE_TRY(clean(o->path));
+    return o->resume ? go_on_together(t) : RBE_OK;
 }
 
 void rbe_keep_free(rbe_training *t) { rbe_free(t->keeper.routines); }

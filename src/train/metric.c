@@ -78,13 +78,32 @@ static rbe_status add_squares(void *user, double *sums, const rbe_tensor *output
     return RBE_OK;
 }
 
+/* With n and m values of means a and b: sum (t - mean)^2 of all is that of each, and (b - a)^2 n m / (n + m) (Chan et al.
+ * 1983). */
+static void merge_squares(void *user, double *sums, const double *others, size_t count) {
+    (void)user;
+    const double n = sums[SAMPLES], m = others[SAMPLES];
+    if (m == 0) return;
+    for (size_t j = MEANS; j < count; j++) {
+        const double d = others[j] - sums[j];
+        sums[TOTAL] += d * d * n * m / (n + m);
+        sums[j] += d * m / (n + m);
+    }
+    for (size_t j = 0; j < MEANS; j++) sums[j] += others[j];
+}
+
 static double r2_of(void *user, const double *sums) {
     (void)user;
     return sums[TOTAL] > 0 ? 1.0 - sums[RESIDUAL] / sums[TOTAL] : (double)NAN;
 }
 
-const rbe_metric *const rbe_metric_r2 = &(const rbe_metric){
-    .name = "r2", .higher_is_better = true, .sums = MEANS, .target_sums = 1, .add = add_squares, .value = r2_of};
+const rbe_metric *const rbe_metric_r2 = &(const rbe_metric){.name = "r2",
+                                                            .higher_is_better = true,
+                                                            .sums = MEANS,
+                                                            .target_sums = 1,
+                                                            .add = add_squares,
+                                                            .value = r2_of,
+                                                            .merge = merge_squares};
 
 /* ---- perplexity ---------------------------------------------------------------------------------------------- */
 

@@ -1,10 +1,11 @@
 /* One training step:
  *
- *     batch -> model -> loss -> backward -> on_backward -> clip, optimiser -> on_step
+ *     batch -> model -> loss -> backward -> on_sum -> on_backward -> clip, optimiser -> on_step
  *
  * A step of several batches has the gradient of one large batch. With W_b the weight of batch b (its rows, or the sum
  * of their weights) and L_b its mean loss, the large one's loss is sum_b W_b L_b / sum_b W_b: the gradients of W_b L_b
- * add up in the parameters, and are divided by the whole weight before on_backward.
+ * add up in the parameters, and are divided by the whole weight before on_backward. So it is, too, where on_sum adds the
+ * gradients of other ranks.
  */
 #include "train/step.h"
 
@@ -12,6 +13,7 @@
 
 #include "base/failure.h"
 #include "nn/param.h"
+#include "optim/optim_internal.h"
 #include "tensor/node.h"
 #include "train/forward.h"
 
@@ -46,11 +48,16 @@ static rbe_status locate_instability(rbe_tape *tape) {
 
 /* ---- gradients of several batches ---------------------------------------------------------------------------- */
 
-static rbe_status scale_gradients(rbe_model *model, double factor) {
+static bool adds_up(const rbe_step *step) { return step->accumulate > 1 || step->on_sum; }
+
+static rbe_status scale_gradients(rbe_step *step, double factor) {
     size_t count;
-    float *gradients = rbe_model_gradients(model, &count);
+    float *gradients = rbe_model_gradients(step->model, &count);
     if (!gradients) return rbe_last_status();
     rbe_gradient_scale(gradients, count, (float)factor);
+    rbe_param *param;
+    for (size_t n = 0; (param = rbe_optim_next_beside(step->optim, &n));)
+        rbe_gradient_scale(param->grad, param->count, (float)factor);
     return RBE_OK;
 }
 
@@ -58,12 +65,11 @@ static rbe_status scale_gradients(rbe_model *model, double factor) {
 
 /* Adds the gradients of one batch to those that wait. */
 static rbe_status add_batch(rbe_step *step, const rbe_batch *batch) {
-    const bool several = step->accumulate > 1;
     double weight = rbe_batch_weight(batch);
     rbe_var *loss;
     RBE_TRY(rbe_batch_forward(step->model, step->tape, batch, &step->loss, &step->output, &loss));
     step->batch_loss = (double)rbe_item(loss);
-    if (several) loss = rbe_scale(loss, (float)weight);
+    if (adds_up(step)) loss = rbe_scale(loss, (float)weight);
     RBE_TRY(rbe_backward_frugal(loss));
     if (!isfinite(step->batch_loss)) return locate_instability(step->tape);
     step->waiting++;
@@ -72,7 +78,8 @@ static rbe_status add_batch(rbe_step *step, const rbe_batch *batch) {
 }
 
 static rbe_status take_step(rbe_step *step) {
-    if (step->accumulate > 1) RBE_TRY(scale_gradients(step->model, step->weight > 0 ? 1.0 / step->weight : 0.0));
+    RBE_TRY(call_hook(step, step->on_sum));
+    if (adds_up(step)) RBE_TRY(scale_gradients(step, step->weight > 0 ? 1.0 / step->weight : 0.0));
     step->waiting = 0;
     step->weight = 0;
     RBE_TRY(call_hook(step, step->on_backward));

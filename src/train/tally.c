@@ -41,16 +41,20 @@ static size_t sums_of(const rbe_metric *m, size_t target_width) {
     return m->sums + m->target_sums * target_width;
 }
 
-rbe_status rbe_tally_new(rbe_tally *tally, const rbe_metric *metric, const rbe_dataset *data) {
+rbe_status rbe_tally_new(rbe_tally *tally, const rbe_metric *metric, const rbe_dataset *data, size_t ranks) {
     *tally = (rbe_tally){.metric = metric, .sum_count = sums_of(metric, data->target_width)};
     if (data->labels) tally->label_width = rbe_label_width(data);
-    if (tally->sum_count > 0) tally->sums = rbe_alloc_zeroed(tally->sum_count, sizeof *tally->sums);
-    return tally->sums || tally->sum_count == 0 ? RBE_OK : RBE_INSUFFICIENT_MEMORY;
+    if (tally->sum_count == 0) return RBE_OK;
+    tally->sums = rbe_alloc_zeroed(tally->sum_count, sizeof *tally->sums);
+    if (!tally->sums) return RBE_INSUFFICIENT_MEMORY;
+    if (ranks > 1) tally->of_ranks = rbe_alloc(tally->sum_count, ranks * sizeof *tally->of_ranks);
+    return tally->of_ranks || ranks == 1 ? RBE_OK : RBE_INSUFFICIENT_MEMORY;
 }
 
 void rbe_tally_free(rbe_tally *tally) {
     rbe_free(tally->sums);
-    tally->sums = NULL;
+    rbe_free(tally->of_ranks);
+    tally->sums = tally->of_ranks = NULL;
 }
 
 void rbe_tally_clear(rbe_tally *tally) {
@@ -68,6 +72,34 @@ rbe_status rbe_tally_add(rbe_tally *tally, const rbe_var *output, const rbe_batc
     size_t failures = rbe_failure_count();
     rbe_status status = m->add ? m->add(m->user, tally->sums, rbe_value(output), batch, loss) : RBE_OK;
     return status == RBE_OK ? RBE_OK : rbe_callback_failed(status, failures, "the metric failed");
+}
+
+static void merge_sums(rbe_tally *tally, const double *others) {
+    const rbe_metric *m = tally->metric;
+    if (m->merge)
+        m->merge(m->user, tally->sums, others, tally->sum_count);
+    else
+        for (size_t n = 0; n < tally->sum_count; n++) tally->sums[n] += others[n];
+}
+
+void rbe_tally_merge(rbe_tally *tally, const rbe_tally *other) {
+    tally->loss += other->loss;
+    tally->weight += other->weight;
+    tally->count += other->count;
+    if (tally->sum_count > 0) merge_sums(tally, other->sums);
+}
+
+rbe_status rbe_tally_join(rbe_tally *tally, rbe_team *team) {
+    rbe_note note = {.loss = tally->loss, .weight = tally->weight, .count = tally->count};
+    RBE_TRY(rbe_team_meet(team, RBE_OK, &note));
+    tally->loss = note.loss;
+    tally->weight = note.weight;
+    tally->count = (size_t)note.count;
+    if (!team->comm || tally->sum_count == 0) return RBE_OK;
+    RBE_TRY(rbe_team_gather(team, tally->sums, tally->sum_count * sizeof *tally->sums, tally->of_ranks));
+    memcpy(tally->sums, tally->of_ranks, tally->sum_count * sizeof *tally->sums);
+    for (size_t n = 1; n < team->comm->size; n++) merge_sums(tally, tally->of_ranks + n * tally->sum_count);
+    return RBE_OK;
 }
 
 rbe_evaluation rbe_tally_result(const rbe_tally *tally) {

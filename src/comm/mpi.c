@@ -1,0 +1,145 @@
+/* Ranks that are processes of MPI. Without make MPI=1 there are none, and no header of MPI is read.
+ *
+ * MPI_Allreduce may add in any order. Here each rank gets a slice of all ranks' values, adds them in the order of ranks,
+ * and hands the sum to all: as many bytes as the best algorithms for large messages move, and the same bits on all
+ * ranks, on any MPI, and with threads (threads.c).
+ */
+#include "rbe/comm.h"
+
+#ifndef RBE_MPI
+
+rbe_comm *rbe_comm_mpi_new(void) {
+    rbe_fail(RBE_INVALID_ARGUMENT, "this library has been built without MPI: make MPI=1");
+    return NULL;
+}
+
+void rbe_comm_mpi_free(rbe_comm *comm) { (void)comm; }
+
+#else
+
+#include <mpi.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/alloc.h"
+#include "base/sizes.h"
+
+/* Floats of a sum that are exchanged at a time, and bytes of a broadcast. */
+enum { PIECE = 1 << 20 };
+
+typedef struct world {
+    rbe_comm comm;
+    MPI_Comm mpi;
+    bool begun;           /* MPI_Init was called here */
+    float *received;      /* slices of all ranks */
+    int *counts, *places; /* of the slices of a piece; behind them those of what is received, each `size` */
+} world;
+
+static rbe_status check(int code, const char *what) {
+    if (code == MPI_SUCCESS) return RBE_OK;
+    char text[MPI_MAX_ERROR_STRING] = "";
+    int length;
+    MPI_Error_string(code, text, &length);
+    return rbe_fail(RBE_IO_ERROR, "MPI: %s: %s", what, text);
+}
+
+/* Cuts a piece into slices; all that is received are slices of this rank's. */
+static void cut(const world *w, size_t count) {
+    const size_t size = w->comm.size, rank = w->comm.rank;
+    const size_t own = (rank + 1) * count / size - rank * count / size;
+    for (size_t n = 0; n < size; n++) {
+        w->places[n] = (int)(n * count / size);
+        w->counts[n] = (int)((n + 1) * count / size) - w->places[n];
+        w->places[size + n] = (int)(n * own);
+        w->counts[size + n] = (int)own;
+    }
+}
+
+static rbe_status sum_piece(const world *w, float *values, size_t count) {
+    const size_t size = w->comm.size, rank = w->comm.rank;
+    cut(w, count);
+    RBE_TRY(check(MPI_Alltoallv(values, w->counts, w->places, MPI_FLOAT, w->received, w->counts + size,
+                                w->places + size, MPI_FLOAT, w->mpi),
+                  "slices of a sum"));
+    const size_t own = (size_t)w->counts[rank];
+    float *slice = values + w->places[rank];
+    for (size_t i = 0; i < own; i++) slice[i] = w->received[i];
+    for (size_t n = 1; n < size; n++)
+        for (size_t i = 0; i < own; i++) slice[i] += w->received[n * own + i];
+    return check(MPI_Allgatherv(MPI_IN_PLACE, 0, MPI_DATATYPE_NULL, values, w->counts, w->places, MPI_FLOAT, w->mpi),
+                 "a sum");
+}
+
+static rbe_status sum(void *user, float *values, size_t count) {
+    for (size_t first = 0; first < count; first += PIECE)
+        RBE_TRY(sum_piece(user, values + first, rbe_at_most(count - first, PIECE)));
+    return RBE_OK;
+}
+
+static rbe_status broadcast(void *user, size_t root, void *bytes, size_t count) {
+    const world *w = user;
+    for (size_t first = 0; first < count; first += PIECE)
+        RBE_TRY(
+            check(MPI_Bcast((char *)bytes + first, (int)rbe_at_most(count - first, PIECE), MPI_BYTE, (int)root, w->mpi),
+                  "a broadcast"));
+    return RBE_OK;
+}
+
+static rbe_status gather(void *user, const void *mine, size_t count, void *all) {
+    const world *w = user;
+    if (count > INT32_MAX / w->comm.size)
+        return rbe_fail(RBE_INVALID_ARGUMENT, "gather: %zu bytes of each rank are too many", count);
+    return check(MPI_Allgather(mine, (int)count, MPI_BYTE, all, (int)count, MPI_BYTE, w->mpi), "a gather");
+}
+
+static void abort_world(void *user) { MPI_Abort(((const world *)user)->mpi, 1); }
+
+/* ---- making and freeing -------------------------------------------------------------------------------------- */
+
+static rbe_status begin(world *w) {
+    int begun, rank, size;
+    RBE_TRY(check(MPI_Initialized(&begun), "MPI_Initialized"));
+    if (!begun) RBE_TRY(check(MPI_Init(NULL, NULL), "MPI_Init"));
+    w->begun = !begun;
+    RBE_TRY(check(MPI_Comm_dup(MPI_COMM_WORLD, &w->mpi), "MPI_Comm_dup"));
+    MPI_Comm_set_errhandler(w->mpi, MPI_ERRORS_RETURN);
+    MPI_Comm_rank(w->mpi, &rank);
+    MPI_Comm_size(w->mpi, &size);
+    w->comm = (rbe_comm){.rank = (size_t)rank,
+                         .size = (size_t)size,
+                         .sum = sum,
+                         .broadcast = broadcast,
+                         .gather = gather,
+                         .abort = abort_world,
+                         .user = w};
+    /* A slice is at most one float longer than the others. */
+    w->received = rbe_alloc(PIECE + w->comm.size, sizeof *w->received);
+    w->counts = rbe_alloc(4 * w->comm.size, sizeof *w->counts);
+    if (!w->received || !w->counts) return RBE_INSUFFICIENT_MEMORY;
+    w->places = w->counts + 2 * w->comm.size;
+    return RBE_OK;
+}
+
+rbe_comm *rbe_comm_mpi_new(void) {
+    world *w = rbe_alloc_zeroed(1, sizeof *w);
+    if (!w) return NULL;
+    w->mpi = MPI_COMM_NULL;
+    if (begin(w) == RBE_OK) return &w->comm;
+    if (w->mpi != MPI_COMM_NULL) MPI_Abort(w->mpi, 1); /* the others have it, and would wait */
+    rbe_free(w->received);
+    rbe_free(w->counts);
+    rbe_free(w);
+    return NULL;
+}
+
+void rbe_comm_mpi_free(rbe_comm *comm) {
+    if (!comm) return;
+    world *w = comm->user;
+    MPI_Comm_free(&w->mpi);
+    if (w->begun) MPI_Finalize();
+    rbe_free(w->received);
+    rbe_free(w->counts);
+    rbe_free(w);
+}
+
+#endif
