@@ -5,6 +5,7 @@
 #include "codec/transform.h"
 
 /* Averages and details: `taps` values each. */
+#define RBE_MOST_TAPS 32
 typedef struct rbe_filters {
     const double *low, *high;
     size_t taps;

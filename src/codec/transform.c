@@ -74,18 +74,6 @@ static void fill_pyramid_analysis(const rbe_transform *self, size_t block, doubl
     pyramid_matrix(&analysis, block, matrix);
 }
 
-size_t rbe_transform_filters(const rbe_transform *transform, const double **low, const double **high) {
-    const gsl_wavelet_type *family = transform->kind == RBE_TRANSFORM_HAAR         ? gsl_wavelet_haar
-                                     : transform->kind == RBE_TRANSFORM_DAUBECHIES ? gsl_wavelet_daubechies
-                                     : transform->kind == RBE_TRANSFORM_BSPLINE    ? gsl_wavelet_bspline
-                                                                                   : NULL;
-    filters f = {0}, unused;
-    if (family) gsl_filters(family, transform->member, &unused, &f);
-    *low = f.low;
-    *high = f.high;
-    return f.taps;
-}
-
 static void fill_walsh(const rbe_transform *self, size_t block, double *matrix) {
     (void)self;
     unsigned bits = 0;

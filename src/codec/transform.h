@@ -22,11 +22,6 @@ struct rbe_transform {
     void (*fill_analysis)(const rbe_transform *self, size_t block, double *matrix);
 };
 
-/* The filters of a wavelet's synthesis, the averages' and the details', and how many taps both have; 0 for another
- * transform. */
-#define RBE_MOST_TAPS 32
-size_t rbe_transform_filters(const rbe_transform *transform, const double **low, const double **high);
-
 /* The DCT-II of any length: atom k at sample n. */
 double rbe_dct_value(size_t length, size_t k, size_t n);
 

@@ -6,7 +6,7 @@
 
 #include "base/alloc.h"
 #include "codec/blocks.h"
-#include "codec/transform.h"
+#include "codec/filters.h"
 #include "export/exporter.h"
 
 void rbe_need_table(rbe_exporter *x, rbe_table_kind kind, size_t size, const rbe_transform *transform) {
@@ -59,12 +59,13 @@ static void turns(rbe_exporter *x, size_t block) {
 static void filters(rbe_exporter *x, const rbe_transform *transform) {
     char name[40];
     float values[RBE_MOST_TAPS];
-    const double *pair[2];
-    const size_t taps = rbe_transform_filters(transform, &pair[0], &pair[1]);
+    rbe_filters analysis, synthesis;
+    rbe_transform_filters(transform, &analysis, &synthesis);
     for (size_t f = 0; f < 2; f++) {
-        for (size_t k = 0; k < taps; k++) values[k] = (float)pair[f][k];
+        const double *filter = f ? synthesis.high : synthesis.low;
+        for (size_t k = 0; k < synthesis.taps; k++) values[k] = (float)filter[k];
         snprintf(name, sizeof name, "%s_%s", transform->name, f ? "high" : "low");
-        rbe_c_floats(&x->text, name, values, taps);
+        rbe_c_floats(&x->text, name, values, synthesis.taps);
     }
 }
 
