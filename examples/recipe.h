@@ -56,15 +56,15 @@ rbe_optim_options recipe_optim_options(const recipe *r);
 typedef struct training {
     rbe_model *model;
     rbe_optim *optim;
-    rbe_growth *growth;       /* NULL: none */
-    rbe_gradual *gradual;     /* NULL: none */
-    rbe_quantiser *quantiser; /* NULL: none */
-    rbe_routine routines[4];  /* of the program, fit.routine_count, to which those above are added */
-    size_t steps;             /* of the whole training */
+    rbe_growth *growth;          /* NULL: none */
+    rbe_gradual *gradual;        /* NULL: none */
+    rbe_quantiser *quantiser;    /* NULL: none */
+    rbe_routine routines[4];     /* of the program, fit.routine_count, to which those above are added */
+    size_t steps;                /* of the whole training */
     rbe_augment_options augment; /* the fit's */
     rbe_fit_options fit;         /* silent, without a log */
-    resume resume;       /* no checkpoints */
-    const char *path;    /* where the model so far goes if the program is interrupted, and how; NULL: nowhere */
+    resume resume;               /* no checkpoints */
+    const char *path;            /* where the model so far goes if the program is interrupted, and how; NULL: nowhere */
     rbe_save_options save;
 } training;
 

@@ -1153,7 +1153,9 @@ if command -v gnuplot > /dev/null; then
     expect "frontier.sh" 0 '^augmented: test error .* bytes$' frontier
     check "its picture" test -s "$work/frontier/frontier.png" -a -s "$work/frontier/frontier.svg"
     check "two seeds for each of four points" test "$(wc -l < "$work/frontier/frontier.csv")" -eq 9
+    # shellcheck disable=SC2016 # awk's own fields
     check "no file is larger than wanted" awk -F, 'NR > 1 && $10 > $2 { exit 1 }' "$work/frontier/frontier.csv"
+    # shellcheck disable=SC2016
     check "the usual choice and some of its eight neighbours" awk -F, 'NR > 1 { n[$1, $2]++ }
         END { for (point in n) if (n[point] < 6 || n[point] > 9) exit 1 }' "$work/frontier/choices.csv"
     cp "$work/frontier/frontier.csv" "$work/frontier.csv"
