@@ -68,6 +68,8 @@ void budget_fit(recipe *r, const rbe_dataset *data, rbe_store store, size_t byte
     example_require(rbe_budget_fit(bytes, least, recipe_dense_values(r, data), expected_bytes, &m, &r->values));
 }
 
+/* ---- in the training ----------------------------------------------------------------------------------------- */
+
 static size_t coefficients(const rbe_model *model) {
     size_t count = 0;
     const rbe_layer *layer;
@@ -75,8 +77,6 @@ static size_t coefficients(const rbe_model *model) {
         count += rbe_blocks_describe(rbe_linear_blocks(layer)).coefficients;
     return count;
 }
-
-/* ---- in the training ----------------------------------------------------------------------------------------- */
 
 /* Prunes what a file of that size has no room for. */
 static size_t trim(rbe_model *model, const rbe_save_options *save, size_t bytes) {

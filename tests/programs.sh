@@ -138,8 +138,8 @@ for option in --growth --image '--budget 100000' '--prune-schedule 0.5' '--prune
 done
 
 # A default is stated once.
-for program in train_digits frontier growth prune_sweep tune_blocks compress_digits compress_weights import_torch expand classify \
-    make_digits regression autoencoder char_model generate; do
+for program in train_digits frontier growth prune_sweep tune_blocks compress_digits compress_weights import_torch expand \
+    classify make_digits regression autoencoder char_model generate; do
     "$build/examples/$program" --help > "$work/output"
     check "$program --help: one default an option" test "$(grep -c 'default.*default' "$work/output")" -eq 0
 done
@@ -949,8 +949,8 @@ done
 
 # ---- scripts -----------------------------------------------------------------------------------------------------
 
-for script in deps.sh demo.sh bench.sh bench_codec.sh stored_size.sh experiments.sh frontier.sh plot_frontier.sh plot_training.sh \
-    plot_adapt.sh plot_samples.sh; do
+for script in deps.sh demo.sh bench.sh bench_codec.sh stored_size.sh experiments.sh frontier.sh \
+    plot_training.sh plot_adapt.sh plot_samples.sh; do
     expect "$script --help" 0 "^Usage: $script" sh "$root/scripts/$script" --help
 done
 expect "deps.sh --help names the developer's tools" 0 '--developer.*: clang .*shellcheck' \
@@ -965,8 +965,8 @@ expect "plot_adapt.sh, another file" 1 'another first line' \
     sh "$root/scripts/plot_adapt.sh" growth "$work/file" "$work/x.png"
 expect "experiments.sh without a build" 1 'run make first' sh "$root/scripts/experiments.sh" "$work/nothing"
 expect "frontier.sh without a build" 1 'run make first' sh "$root/scripts/frontier.sh" "$work/nothing"
-expect "plot_frontier.sh, another table" 1 'another first line' \
-    sh "$root/scripts/plot_frontier.sh" "$work/experiments/growth.csv" "$work/plot/frontier.png"
+expect "plot_adapt.sh frontier, another table" 1 'another first line' \
+    sh "$root/scripts/plot_adapt.sh" frontier "$work/experiments/growth.csv" "$work/plot/frontier.png"
 if command -v gnuplot > /dev/null; then
     frontier() {
         BUDGETS="1500 2500" OPTIONS="--epochs 1 --seeds 2" sh "$root/scripts/frontier.sh" "$build" "$work/frontier" "$data"
