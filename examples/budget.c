@@ -103,10 +103,23 @@ static rbe_status trim_at_step(void *user, size_t step) {
     return RBE_OK;
 }
 
+static rbe_status write_trimming(void *user, rbe_writer *writer) {
+    const trimming *t = user;
+    const rbe_status status = rbe_write_number(writer, "bytes", (double)t->bytes);
+    return status == RBE_OK ? rbe_write_number(writer, "trimmed", (double)t->trimmed) : status;
+}
+
+static rbe_status read_trimming(void *user, rbe_reader *reader) {
+    trimming *t = user;
+    const rbe_status status = rbe_read_same_number(reader, "bytes", (double)t->bytes);
+    return status == RBE_OK ? rbe_read_count(reader, "trimmed", 0, SIZE_MAX / 2, &t->trimmed) : status;
+}
+
 rbe_fit_result budget_train(training *t, size_t bytes, const rbe_dataset *train, const rbe_dataset *test,
                             size_t *trimmed) {
     trimming state = {.training = t, .bytes = bytes, .step = t->steps * 4 / 5};
-    t->routines[t->fit.routine_count++] = (rbe_routine){.name = "budget", .step = trim_at_step, .user = &state};
+    t->routines[t->fit.routine_count++] = (rbe_routine){
+        .name = "budget", .step = trim_at_step, .write = write_trimming, .read = read_trimming, .user = &state};
     rbe_fit_result result = training_finish(t, train, test);
     *trimmed = state.trimmed + trim(t->model, &t->save, bytes);
     return result;

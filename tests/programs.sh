@@ -806,6 +806,14 @@ for options in '' '--no-growth --store f32' --no-image '--no-growth --prune-sche
             "$(wc -c < "$work/budget/model.safetensors")" -ge $((budget * 19 / 20))
     done
 done
+tiny --budget 3500 --batch 10 --growth --image --checkpoint "$work/budget.checkpoint" --epochs 5 --out "$work/budget" \
+    > "$work/trimmed" 2>&1
+check "values go from the budget" grep -q "pruned for the budget" "$work/trimmed"
+expect "a resumed one tells how many went before" 0 "$(sed -n 's/^values.*(\(.* pruned for the budget\))$/\1/p' "$work/trimmed")" \
+    tiny --budget 3500 --batch 10 --growth --image --checkpoint "$work/budget.checkpoint" --epochs 5 --out "$work/budget" \
+    --resume
+expect "a checkpoint of another budget" 1 'bytes' tiny --budget 3600 --batch 10 --growth --image \
+    --checkpoint "$work/budget.checkpoint" --epochs 5 --resume
 expect "budget that no model fits" 1 'INSUFFICIENT_COMPRESSION: budget: 600 bytes' tiny --budget 600
 expect "budget beyond a model" 0 'test error' tiny --budget 1000000000 --alpha off
 expect "pruned to nothing" 0 '^values  *362$' tiny --prune-schedule 1 --alpha off --out "$work/stored"
