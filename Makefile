@@ -56,7 +56,8 @@ endif
 
 SOURCES := $(filter-out src/infer/%,$(wildcard src/*/*.c))
 OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o) $(BUILD)/snippets.o
-EXAMPLE_SHARED := $(wildcard examples/common.c examples/openblas.c examples/experiment.c examples/recipe.c examples/budget.c examples/resume.c examples/character.c examples/tensors.c \
+EXAMPLE_SHARED := $(wildcard examples/common.c examples/openblas.c examples/experiment.c examples/recipe.c \
+                             examples/budget.c examples/resume.c examples/character.c examples/tensors.c \
                              examples/draw_layer.c examples/gnuplot.c examples/compression.c examples/sweep.c \
                              examples/thresholds.c examples/table.c)
 EXAMPLES := $(patsubst examples/%.c,$(BUILD)/examples/%,$(filter-out $(EXAMPLE_SHARED),$(wildcard examples/*.c)))

@@ -68,6 +68,8 @@ void budget_fit(recipe *r, const rbe_dataset *data, rbe_store store, size_t byte
     example_require(rbe_budget_fit(bytes, least, recipe_dense_values(r, data), expected_bytes, &m, &r->values));
 }
 
+/* ---- in the training ----------------------------------------------------------------------------------------- */
+
 static size_t coefficients(const rbe_model *model) {
     size_t count = 0;
     const rbe_layer *layer;
@@ -75,8 +77,6 @@ static size_t coefficients(const rbe_model *model) {
         count += rbe_blocks_describe(rbe_linear_blocks(layer)).coefficients;
     return count;
 }
-
-/* ---- in the training ----------------------------------------------------------------------------------------- */
 
 /* Prunes what a file of that size has no room for. */
 static size_t trim(rbe_model *model, const rbe_save_options *save, size_t bytes) {
@@ -103,10 +103,23 @@ static rbe_status trim_at_step(void *user, size_t step) {
     return RBE_OK;
 }
 
+static rbe_status write_trimming(void *user, rbe_writer *writer) {
+    const trimming *t = user;
+    const rbe_status status = rbe_write_number(writer, "bytes", (double)t->bytes);
+    return status == RBE_OK ? rbe_write_number(writer, "trimmed", (double)t->trimmed) : status;
+}
+
+static rbe_status read_trimming(void *user, rbe_reader *reader) {
+    trimming *t = user;
+    const rbe_status status = rbe_read_same_number(reader, "bytes", (double)t->bytes);
+    return status == RBE_OK ? rbe_read_count(reader, "trimmed", 0, SIZE_MAX / 2, &t->trimmed) : status;
+}
+
 rbe_fit_result budget_train(training *t, size_t bytes, const rbe_dataset *train, const rbe_dataset *test,
                             size_t *trimmed) {
     trimming state = {.training = t, .bytes = bytes, .step = t->steps * 4 / 5};
-    t->routines[t->fit.routine_count++] = (rbe_routine){.name = "budget", .step = trim_at_step, .user = &state};
+    t->routines[t->fit.routine_count++] = (rbe_routine){
+        .name = "budget", .step = trim_at_step, .write = write_trimming, .read = read_trimming, .user = &state};
     rbe_fit_result result = training_finish(t, train, test);
     *trimmed = state.trimmed + trim(t->model, &t->save, bytes);
     return result;

@@ -24,14 +24,14 @@ mkdir -p "$out/points" || exit 1
 export build out data OPENBLAS_NUM_THREADS=1
 export OPTIONS="${OPTIONS:-}"
 
-# One point; its folder has its name once it is complete.
+# One point; its folder gets its name once it is complete.
 # shellcheck disable=SC2016 # expanded by the shell that runs it
 point='name=$(echo "$1" | tr -d " ")
 [ -d "$out/points/$name" ] && exit 0
-rm -rf "$out/points/$name.part"
-"$build/examples/frontier" --data "$data" --threads 1 --quiet --out "$out/points/$name.part" --budget $1 $OPTIONS \
+rm -rf "$out/points/.$name"
+"$build/examples/frontier" --data "$data" --threads 1 --quiet --out "$out/points/.$name" --budget $1 $OPTIONS \
     > "$out/points/$name.txt" || exit 255
-mv "$out/points/$name.part" "$out/points/$name"
+mv "$out/points/.$name" "$out/points/$name"
 tail -n 1 "$out/points/$name.txt"'
 
 for bytes in ${BUDGETS:-12608 7500 6100 3100 200000 40000 1100}; do
@@ -46,4 +46,4 @@ for table in frontier choices; do
         tail -q -n +2 "$out"/points/*/$table.csv | sort -s -t , -k 1,1 -k 2,2n
     } > "$out/$table.csv"
 done
-sh "$(dirname "$0")/plot_frontier.sh" "$out/frontier.csv" "$out/frontier.png"
+sh "$(dirname "$0")/plot_adapt.sh" frontier "$out/frontier.csv" "$out/frontier.png"

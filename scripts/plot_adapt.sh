@@ -1,11 +1,12 @@
 #!/bin/sh
-# Draws what the experiments growth, prune_sweep and tune_blocks measured, as PNG and as SVG beside it. The pictures
+# Draws what the experiments growth, frontier, prune_sweep and tune_blocks measured, as PNG and as SVG beside it. The pictures
 # are to be read at 600 pixels.
 set -eu
 
 usage() {
-    echo "Usage: plot_adapt.sh growth|prune_sweep|prune_thresholds|tune_blocks RESULTS.csv OUT.png"
+    echo "Usage: plot_adapt.sh growth|frontier|prune_sweep|prune_thresholds|tune_blocks RESULTS.csv OUT.png"
     echo "growth:           test error against the file's size, of all kinds of models, mean and spread over the seeds;"
+    echo "frontier:         the same of digits classifiers, beside published ones;"
     echo "prune_sweep:      points of error lost by every score (absorbed into alpha), at once and fine-tuned;"
     echo "prune_thresholds: test error and coefficients kept against the threshold, with the knee;"
     echo "tune_blocks:      the scores of every candidate. Needs gnuplot, no display."
@@ -78,12 +79,11 @@ end_plot() {
     echo "    1/0 notitle"
 }
 
-growth() {
-    expect_header method,ratio,seed,test_error,values,memory_bytes,file_bytes,seconds_per_epoch
-    # Method, bytes, mean error, its spread.
-    awk -F, 'NR > 1 {
+# $work/means: the first column, bytes, mean error and its spread, of rows that are equal in the first two columns.
+means() { # BYTES_COLUMN ERROR_COLUMN
+    awk -F, -v size="$1" -v error="$2" 'NR > 1 {
         key = $1 "," $2
-        bytes[key] = $7; n[key]++; sum[key] += $4; square[key] += $4 * $4
+        bytes[key] = $size; n[key]++; sum[key] += $error; square[key] += $error * $error
     }
     END {
         for (key in n) {
@@ -93,6 +93,11 @@ growth() {
             print part[1], bytes[key], mean, sqrt(variance > 0 ? variance : 0)
         }
     }' "$results" | sort -k 1,1 -k 2,2n > "$work/means"
+}
+
+growth() {
+    expect_header method,ratio,seed,test_error,values,memory_bytes,file_bytes,seconds_per_epoch
+    means 7 4
     for method in static grown identity narrow dense; do
         sed -n "s/^$method //p" "$work/means" > "$work/$method"
     done
@@ -113,6 +118,37 @@ END
     curve static 2 'compressed, static positions'
     curve grown 1 'compressed, grown positions'
     curve dense 5 dense 'pt 5 ps 2'
+    end_plot
+}
+
+# What others published, as they count: those of BitNetMCU that were not augmented are a range of both.
+frontier() {
+    expect_header augmented,budget,width,bits,group,strength,epochs,seed,test_error,file_bytes,seconds
+    means 10 9
+    for augmented in 0 1; do sed -n "s/^$augmented //p" "$work/means" > "$work/$augmented"; done
+    printf '%s\n' '1100 5.78' '3100 3.21' '6100 1.87' '7500 1.48' '12600 0.99' > "$work/connected"
+    echo '11700 1.65 11700 17000 1.65 1.84' > "$work/plain"
+    echo '27000 1.58' > "$work/deep"
+    printf '%s\n' '3200 1.08' '5400 0.94' '7300 0.72' '13000 0.42' > "$work/convolutions"
+    cat << END
+set title 'MNIST: test error against the size of the file'
+set logscale xy
+set xlabel 'bytes of the file, everything counted'
+set format x '%.0s %cB'
+set xrange [900:260000]
+set xtics (1e3, 2e3, 5e3, 1e4, 2e4, 5e4, 1e5, 2e5)
+set ylabel 'test error [%]'
+set yrange [0.38:8]
+set ytics (0.4, 0.5, 0.7, 1, 1.5, 2, 3, 5, 7)
+END
+    plot
+    curve 0 1 'librbe'
+    curve 1 2 'librbe, augmented'
+    echo "'$work/plain' using 1:2:3:4:5:6 with boxxyerror lc rgb '$(color 1)' lw 2 fs empty title 'BitNetMCU', \\"
+    echo "'$work/connected' with points lc rgb '$(color 2)' lw 2 pt 4 ps 1.5 title 'BitNetMCU, augmented', \\"
+    echo "'$work/convolutions' with points lc rgb '$(color 3)' lw 2 pt 6 ps 1.5 \\"
+    echo "    title 'BitNetMCU, augmented, convolutions', \\"
+    echo "'$work/deep' with points lc rgb '$(color 4)' lw 2 pt 8 ps 1.6 title 'Deep Compression', \\"
     end_plot
 }
 
@@ -263,8 +299,8 @@ END
 }
 
 case $kind in
-growth | prune_sweep | prune_thresholds | tune_blocks) "$kind" > "$work/plot" ;;
-*) fail "expected growth, prune_sweep, prune_thresholds or tune_blocks, found '$kind'" ;;
+growth | frontier | prune_sweep | prune_thresholds | tune_blocks) "$kind" > "$work/plot" ;;
+*) fail "expected growth, frontier, prune_sweep, prune_thresholds or tune_blocks, found '$kind'" ;;
 esac
 
 draw() { # TERMINAL FILE

@@ -138,8 +138,8 @@ for option in --growth --image '--budget 100000' '--prune-schedule 0.5' '--prune
 done
 
 # A default is stated once.
-for program in train_digits frontier growth prune_sweep tune_blocks compress_digits compress_weights import_torch expand classify \
-    make_digits regression autoencoder char_model generate export_c; do
+for program in train_digits frontier growth prune_sweep tune_blocks compress_digits compress_weights import_torch expand \
+    classify make_digits regression autoencoder char_model generate export_c; do
     "$build/examples/$program" --help > "$work/output"
     check "$program --help: one default an option" test "$(grep -c 'default.*default' "$work/output")" -eq 0
 done
@@ -806,6 +806,14 @@ for options in '' '--no-growth --store f32' --no-image '--no-growth --prune-sche
             "$(wc -c < "$work/budget/model.safetensors")" -ge $((budget * 19 / 20))
     done
 done
+tiny --budget 3500 --batch 10 --growth --image --checkpoint "$work/budget.checkpoint" --epochs 5 --out "$work/budget" \
+    > "$work/trimmed" 2>&1
+check "values go from the budget" grep -q "pruned for the budget" "$work/trimmed"
+expect "a resumed one tells how many went before" 0 "$(sed -n 's/^values.*(\(.* pruned for the budget\))$/\1/p' "$work/trimmed")" \
+    tiny --budget 3500 --batch 10 --growth --image --checkpoint "$work/budget.checkpoint" --epochs 5 --out "$work/budget" \
+    --resume
+expect "a checkpoint of another budget" 1 'bytes' tiny --budget 3600 --batch 10 --growth --image \
+    --checkpoint "$work/budget.checkpoint" --epochs 5 --resume
 expect "budget that no model fits" 1 'INSUFFICIENT_COMPRESSION: budget: 600 bytes' tiny --budget 600
 expect "budget beyond a model" 0 'test error' tiny --budget 1000000000 --alpha off
 expect "pruned to nothing" 0 '^values  *362$' tiny --prune-schedule 1 --alpha off --out "$work/stored"
@@ -1127,8 +1135,8 @@ fi
 
 # ---- scripts -----------------------------------------------------------------------------------------------------
 
-for script in deps.sh demo.sh bench.sh bench_codec.sh stored_size.sh experiments.sh frontier.sh plot_frontier.sh plot_training.sh \
-    plot_adapt.sh plot_samples.sh; do
+for script in deps.sh demo.sh bench.sh bench_codec.sh stored_size.sh experiments.sh frontier.sh \
+    plot_training.sh plot_adapt.sh plot_samples.sh; do
     expect "$script --help" 0 "^Usage: $script" sh "$root/scripts/$script" --help
 done
 expect "deps.sh --help names the developer's tools" 0 '--developer.*: clang .*shellcheck' \
@@ -1144,8 +1152,8 @@ expect "plot_adapt.sh, another file" 1 'another first line' \
     sh "$root/scripts/plot_adapt.sh" growth "$work/file" "$work/x.png"
 expect "experiments.sh without a build" 1 'run make first' sh "$root/scripts/experiments.sh" "$work/nothing"
 expect "frontier.sh without a build" 1 'run make first' sh "$root/scripts/frontier.sh" "$work/nothing"
-expect "plot_frontier.sh, another table" 1 'another first line' \
-    sh "$root/scripts/plot_frontier.sh" "$work/experiments/growth.csv" "$work/plot/frontier.png"
+expect "plot_adapt.sh frontier, another table" 1 'another first line' \
+    sh "$root/scripts/plot_adapt.sh" frontier "$work/experiments/growth.csv" "$work/plot/frontier.png"
 if command -v gnuplot > /dev/null; then
     frontier() {
         BUDGETS="1500 2500" OPTIONS="--epochs 1 --seeds 2" sh "$root/scripts/frontier.sh" "$build" "$work/frontier" "$data"
