@@ -64,3 +64,11 @@ void team_assert_alike(team *t) {
     }
     free(first.data);
 }
+
+void training_use(training *t, rbe_model *model, rbe_optim *optim) {
+    ck_assert_msg(model != NULL && optim != NULL, "%s", rbe_last_error());
+    rbe_optim_free(t->optim);
+    if (model != t->model) rbe_model_free(t->model);
+    t->model = model;
+    t->optim = optim;
+}

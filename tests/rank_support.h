@@ -28,9 +28,13 @@ void team_expect(team *t, rbe_status status);
 /* The test fails unless all ranks have the same bits that go on deciding. */
 void team_assert_alike(team *t);
 
+/* Replaces what a recipe cannot describe. */
+void training_use(training *t, rbe_model *model, rbe_optim *optim);
+
 TCase *comm_case(void);
 TCase *ranks_case(void);
 TCase *ranks_fail_case(void);
+TCase *ranks_overlap_case(void);
 TCase *ranks_resume_case(void);
 
 #endif

@@ -159,6 +159,7 @@ Suite *ranks_suite(void) {
     suite_add_tcase(suite, comm_case());
     suite_add_tcase(suite, ranks_case());
     suite_add_tcase(suite, ranks_fail_case());
+    suite_add_tcase(suite, ranks_overlap_case());
     suite_add_tcase(suite, ranks_resume_case());
     return suite;
 }

@@ -151,15 +151,6 @@ END_TEST
 static const recipe bare = {
     .name = "bare", .method = "sgd", .optim = {.lr = 0.05f}, .fit = {.epochs = 10, .batch = 7, .accumulate = 2}};
 
-/* Replaces what a recipe cannot describe. */
-static void use(training *t, rbe_model *model, rbe_optim *optim) {
-    ck_assert_msg(model != NULL && optim != NULL, "%s", rbe_last_error());
-    rbe_optim_free(t->optim);
-    if (model != t->model) rbe_model_free(t->model);
-    t->model = model;
-    t->optim = optim;
-}
-
 enum { IDS = 200, PLACES = 12, WORDS = 7 };
 
 static void use_gpt(training *t) {
@@ -167,7 +158,7 @@ static void use_gpt(training *t) {
     for (int n = 0; n < IDS; n++) ids[n] = n % 5 == 4 ? n / 5 % WORDS : n % 5;
     rbe_model *model = rbe_gpt_new(&(rbe_gpt_options){
         .vocabulary = WORDS, .layers = 2, .heads = 2, .width = 16, .context = PLACES, .block = 8, .dropout = 0.3});
-    use(t, model, rbe_optim_new(rbe_adamw, model, &(rbe_optim_options){.lr = 0.001f}));
+    training_use(t, model, rbe_optim_new(rbe_adamw, model, &(rbe_optim_options){.lr = 0.001f}));
     ck_assert_ok(rbe_dataset_from_windows(&t->train, ids, IDS, PLACES, 5, WORDS));
 }
 
@@ -205,7 +196,7 @@ static void use_warmth(training *t, warmth *w) {
     *w = (warmth){.value = 1.0f};
     w->param = (rbe_param){.name = "warmth", .value = &w->value, .count = 1, .lr_scale = 10.0f};
     while ((param = rbe_model_param(t->model, count - 1))) params[count++] = param;
-    use(t, t->model, rbe_optim_new_for(rbe_sgd, params, count, &t->r.optim));
+    training_use(t, t->model, rbe_optim_new_for(rbe_sgd, params, count, &t->r.optim));
     t->options.loss = (rbe_loss){divided, w};
 }
 
@@ -271,7 +262,7 @@ static void use_wide(training *t, double ratio) {
     rbe_model_add(model, wide_layer(1024, ratio));
     rbe_model_apply(model, rbe_relu);
     rbe_model_add(model, rbe_dense_new(1024, 10, &(rbe_dense_options){.seed = 3}));
-    use(t, model, rbe_optim_new(rbe_sgd, model, NULL));
+    training_use(t, model, rbe_optim_new(rbe_sgd, model, NULL));
     for (size_t n = 0; n < sizeof pixels; n++) pixels[n] = (uint8_t)(n % 7919);
     t->train.values = NULL;
     t->train.pixels = pixels;

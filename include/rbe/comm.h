@@ -15,6 +15,8 @@
 #ifndef RBE_COMM_H
 #define RBE_COMM_H
 
+#include <stdbool.h>
+
 #include "rbe/base.h"
 
 #ifdef __cplusplus
@@ -47,6 +49,11 @@ typedef struct rbe_comm {
      * collective, from any thread, as often as one likes. rbe_fit does not call it: failures inside of it are agreed
      * upon. It is for a program that fails before or after. */
     void (*abort)(void *user);
+
+    /* `sum` may be called from a thread of rbe_fit's own, for some of the gradients while the rank computes others: still
+     * one call of the table at a time, with all that was written before it seen by it. Of no consequence but speed; ranks
+     * may differ in it. false: only the thread that has called rbe_fit calls. */
+    bool background;
 
     void *user; /* passed on */
 } rbe_comm;

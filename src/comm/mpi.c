@@ -3,6 +3,9 @@
  * MPI_Allreduce may add in any order. Here each rank gets a slice of all ranks' values, adds them in the order of ranks,
  * and hands the sum to all: as many bytes as the best algorithms for large messages move, and the same bits on all
  * ranks, on any MPI, and with threads (threads.c).
+ *
+ * MPI's own calls wait by asking again and again, and take the processor from those who compute meanwhile: this rank, when
+ * a thread of its own sums gradients, and others on the same machine. So calls are begun, and asked for now and then.
  */
 #include "rbe/comm.h"
 
@@ -18,8 +21,10 @@ void rbe_comm_mpi_free(rbe_comm *comm) { (void)comm; }
 #else
 
 #include <mpi.h>
+#include <sched.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <time.h>
 
 #include "base/alloc.h"
 #include "base/sizes.h"
@@ -43,6 +48,21 @@ static rbe_status check(int code, const char *what) {
     return rbe_fail(RBE_IO_ERROR, "MPI: %s: %s", what, text);
 }
 
+enum { EAGER_TRIES = 100, PAUSE_NS = 20000 };
+
+/* Waits for a call that has been begun with the result `code`. */
+static rbe_status complete(int code, MPI_Request *request, const char *what) {
+    int done = 0;
+    for (int tries = 0; code == MPI_SUCCESS && !done; tries++) {
+        if (tries > EAGER_TRIES)
+            nanosleep(&(struct timespec){.tv_nsec = PAUSE_NS}, NULL);
+        else if (tries > 0)
+            sched_yield();
+        code = MPI_Test(request, &done, MPI_STATUS_IGNORE);
+    }
+    return check(code, what);
+}
+
 /* Cuts a piece into slices; all that is received are slices of this rank's. */
 static void cut(const world *w, size_t count) {
     const size_t size = w->comm.size, rank = w->comm.rank;
@@ -57,17 +77,19 @@ static void cut(const world *w, size_t count) {
 
 static rbe_status sum_piece(const world *w, float *values, size_t count) {
     const size_t size = w->comm.size, rank = w->comm.rank;
+    MPI_Request request;
     cut(w, count);
-    RBE_TRY(check(MPI_Alltoallv(values, w->counts, w->places, MPI_FLOAT, w->received, w->counts + size,
-                                w->places + size, MPI_FLOAT, w->mpi),
-                  "slices of a sum"));
+    RBE_TRY(complete(MPI_Ialltoallv(values, w->counts, w->places, MPI_FLOAT, w->received, w->counts + size,
+                                    w->places + size, MPI_FLOAT, w->mpi, &request),
+                     &request, "slices of a sum"));
     const size_t own = (size_t)w->counts[rank];
     float *slice = values + w->places[rank];
     for (size_t i = 0; i < own; i++) slice[i] = w->received[i];
     for (size_t n = 1; n < size; n++)
         for (size_t i = 0; i < own; i++) slice[i] += w->received[n * own + i];
-    return check(MPI_Allgatherv(MPI_IN_PLACE, 0, MPI_DATATYPE_NULL, values, w->counts, w->places, MPI_FLOAT, w->mpi),
-                 "a sum");
+    return complete(
+        MPI_Iallgatherv(MPI_IN_PLACE, 0, MPI_DATATYPE_NULL, values, w->counts, w->places, MPI_FLOAT, w->mpi, &request),
+        &request, "a sum");
 }
 
 static rbe_status sum(void *user, float *values, size_t count) {
@@ -78,10 +100,11 @@ static rbe_status sum(void *user, float *values, size_t count) {
 
 static rbe_status broadcast(void *user, size_t root, void *bytes, size_t count) {
     const world *w = user;
+    MPI_Request request;
     for (size_t first = 0; first < count; first += PIECE)
-        RBE_TRY(
-            check(MPI_Bcast((char *)bytes + first, (int)rbe_at_most(count - first, PIECE), MPI_BYTE, (int)root, w->mpi),
-                  "a broadcast"));
+        RBE_TRY(complete(MPI_Ibcast((char *)bytes + first, (int)rbe_at_most(count - first, PIECE), MPI_BYTE, (int)root,
+                                    w->mpi, &request),
+                         &request, "a broadcast"));
     return RBE_OK;
 }
 
@@ -89,7 +112,9 @@ static rbe_status gather(void *user, const void *mine, size_t count, void *all) 
     const world *w = user;
     if (count > INT32_MAX / w->comm.size)
         return rbe_fail(RBE_INVALID_ARGUMENT, "gather: %zu bytes of each rank are too many", count);
-    return check(MPI_Allgather(mine, (int)count, MPI_BYTE, all, (int)count, MPI_BYTE, w->mpi), "a gather");
+    MPI_Request request;
+    return complete(MPI_Iallgather(mine, (int)count, MPI_BYTE, all, (int)count, MPI_BYTE, w->mpi, &request), &request,
+                    "a gather");
 }
 
 static void abort_world(void *user) { MPI_Abort(((const world *)user)->mpi, 1); }
@@ -97,9 +122,10 @@ static void abort_world(void *user) { MPI_Abort(((const world *)user)->mpi, 1); 
 /* ---- making and freeing -------------------------------------------------------------------------------------- */
 
 static rbe_status begin(world *w) {
-    int begun, rank, size;
+    int begun, threads, rank, size;
     RBE_TRY(check(MPI_Initialized(&begun), "MPI_Initialized"));
-    if (!begun) RBE_TRY(check(MPI_Init(NULL, NULL), "MPI_Init"));
+    if (!begun) RBE_TRY(check(MPI_Init_thread(NULL, NULL, MPI_THREAD_SERIALIZED, &threads), "MPI_Init_thread"));
+    RBE_TRY(check(MPI_Query_thread(&threads), "MPI_Query_thread"));
     w->begun = !begun;
     RBE_TRY(check(MPI_Comm_dup(MPI_COMM_WORLD, &w->mpi), "MPI_Comm_dup"));
     MPI_Comm_set_errhandler(w->mpi, MPI_ERRORS_RETURN);
@@ -111,6 +137,7 @@ static rbe_status begin(world *w) {
                          .broadcast = broadcast,
                          .gather = gather,
                          .abort = abort_world,
+                         .background = threads >= MPI_THREAD_SERIALIZED,
                          .user = w};
     /* A slice is at most one float longer than the others. */
     w->received = rbe_alloc(PIECE + w->comm.size, sizeof *w->received);

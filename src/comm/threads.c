@@ -149,6 +149,7 @@ rbe_comm *rbe_comm_threads_new(size_t size) {
                               .broadcast = broadcast,
                               .gather = gather,
                               .abort = abort_group,
+                              .background = true,
                               .user = &members[n]};
     }
     return comms;

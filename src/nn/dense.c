@@ -45,7 +45,7 @@ static rbe_var *dense_forward(const rbe_layer *layer, rbe_var *x) {
     rbe_var *y = rbe_node("dense", &x, 1, x->value.dims, shape, RBE_FULL(dense_backward), 0);
     if (!rbe_ok(y)) return y;
     y->context_pointer = layer;
-    if (rbe_layer_is_trained(layer)) rbe_node_has_parameters(y);
+    if (rbe_layer_is_trained(layer)) rbe_node_writes_before(y, rbe_layer_gradient_end(layer));
     size_t rows = rbe_tensor_rows(&x->value);
     if (rbe_layer_has_bias(layer))
         for (size_t n = 0; n < rows; n++)

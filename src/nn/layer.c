@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "nn/param.h"
 #include "tensor/node.h"
 
 /* ---- making and freeing -------------------------------------------------------------------------------------- */
@@ -111,6 +112,15 @@ rbe_status rbe_layer_require_grads(const rbe_layer *layer) {
     for (size_t n = 0; n < layer->param_count; n++)
         if (!layer->params[n].frozen) RBE_TRY(rbe_param_require_grad(&layer->params[n]));
     return RBE_OK;
+}
+
+uintptr_t rbe_layer_gradient_end(const rbe_layer *layer) {
+    uintptr_t last = 0;
+    for (size_t n = 0; n < layer->param_count; n++) {
+        const uintptr_t end = rbe_param_gradient_end(&layer->params[n]);
+        if (end > last) last = end;
+    }
+    return last;
 }
 
 bool rbe_layer_is_trained(const rbe_layer *layer) {

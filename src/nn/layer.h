@@ -35,6 +35,9 @@ size_t rbe_layer_table_bytes(const rbe_layer *layer);
 /* Allocates the gradients of all parameters that are trained and have none yet. */
 rbe_status rbe_layer_require_grads(const rbe_layer *layer);
 
+/* Where the last of its gradients in the buffer of the model ends; 0 if there is none. */
+uintptr_t rbe_layer_gradient_end(const rbe_layer *layer);
+
 /* Whether any parameter is not frozen: only then does the layer take part in a backward pass for its own sake. */
 bool rbe_layer_is_trained(const rbe_layer *layer);
 

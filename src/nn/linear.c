@@ -76,7 +76,7 @@ static rbe_var *linear_forward(const rbe_layer *base, rbe_var *x) {
     rbe_var *y = rbe_node("rbe", &x, 1, x->value.dims, shape, RBE_FULL(linear_backward), sizeof(linear_context));
     if (!rbe_ok(y)) return y;
     y->context_pointer = layer;
-    if (rbe_layer_is_trained(base)) rbe_node_has_parameters(y);
+    if (rbe_layer_is_trained(base)) rbe_node_writes_before(y, rbe_layer_gradient_end(base));
     rbe_arena *arena = rbe_tape_arena(y);
     linear_context *context = y->context;
     context->generation = layer->generation;

@@ -176,7 +176,7 @@ static size_t input_columns(const rbe_model *model) {
 size_t rbe_model_tape_bytes(const rbe_model *model, size_t rows) {
     if (rows > INT32_MAX) return PTRDIFF_MAX; /* no product takes so many; nothing below overflows */
     size_t columns = input_columns(model);
-    size_t bytes = rbe_aligned(sizeof(rbe_var)); /* the input */
+    size_t bytes = rbe_node_bytes(0, false); /* the input */
     if (model) bytes += rbe_layer_tape_bytes(model->root, rows, &columns) + rbe_layer_scratch_bytes(model->root, rows);
     /* The loss, what it remembers, and the softmax it keeps for its backward. */
     return bytes + rbe_node_bytes(1, true) + RBE_ALIGNMENT + rbe_aligned(rows * columns * sizeof(float));

@@ -170,18 +170,33 @@ void rbe_model_arrange_gradients(rbe_model *model, float *buffer) {
     model->gradients = buffer;
 }
 
-float *rbe_model_gradients(rbe_model *model, size_t *count) {
-    if (rbe_model_status(model) != RBE_OK) return NULL;
-    rbe_param *param;
+uintptr_t rbe_param_gradient_end(const rbe_param *param) {
+    return param->grad_shared ? (uintptr_t)(param->grad + param->count) : 0;
+}
+
+rbe_status rbe_model_require_gradients(rbe_model *model, size_t *count) {
+    RBE_TRY(rbe_model_status(model));
+    const rbe_param *param;
     size_t total = 0;
     for (size_t n = 0; (param = rbe_model_param(model, n)); n++) total += rbe_gradient_floats(param, param->count);
     if (!is_arranged(model, total)) {
         float *buffer = rbe_alloc_zeroed(total, sizeof *buffer);
-        if (!buffer) return NULL;
+        if (!buffer) return rbe_last_status();
         rbe_model_arrange_gradients(model, buffer);
     }
-    for (size_t n = 0; (param = rbe_model_param(model, n)); n++)
-        if (!param->frozen && !param->grad_set) memset(param->grad, 0, param->count * sizeof(float));
+    *count = total;
+    return RBE_OK;
+}
+
+void rbe_param_clear_unset(const rbe_param *param) {
+    if (!param->frozen && !param->grad_set) memset(param->grad, 0, param->count * sizeof(float));
+}
+
+float *rbe_model_gradients(rbe_model *model, size_t *count) {
+    const rbe_param *param;
+    size_t total;
+    if (rbe_model_require_gradients(model, &total) != RBE_OK) return NULL;
+    for (size_t n = 0; (param = rbe_model_param(model, n)); n++) rbe_param_clear_unset(param);
     if (count) *count = total;
     return model->gradients;
 }

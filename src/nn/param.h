@@ -2,6 +2,8 @@
 #ifndef RBE_NN_PARAM_H
 #define RBE_NN_PARAM_H
 
+#include <stdint.h>
+
 #include "rbe/nn.h"
 
 /* An array of a parameter's layout beside its value and gradient. */
@@ -35,6 +37,16 @@ void rbe_gradient_scale(float *values, size_t count, float factor);
 /* Floats that a gradient of `count` values takes in the buffer of its model: whole lines of the cache, and none of what
  * is frozen. */
 size_t rbe_gradient_floats(const rbe_param *param, size_t count);
+
+/* Where its gradient in the buffer of its model ends; 0 if it has none there. */
+uintptr_t rbe_param_gradient_end(const rbe_param *param);
+
+/* Sees to it that all gradients of the model that are not frozen are in its buffer, which rbe_model_gradients gives, but
+ * leaves those that are not set as they are. */
+rbe_status rbe_model_require_gradients(rbe_model *model, size_t *count);
+
+/* Makes the gradient zeros where it is not set; it is there, or frozen. */
+void rbe_param_clear_unset(const rbe_param *param);
 
 /* Moves all gradients into `buffer`, zeroed memory of the library for the present counts, which becomes the model's. */
 void rbe_model_arrange_gradients(rbe_model *model, float *buffer);

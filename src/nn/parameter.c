@@ -1,6 +1,7 @@
 /* A parameter as a variable: p = the values, and dL/dp is added to the parameter's gradient. */
 #include "base/parallel.h"
 #include "nn/layer.h"
+#include "nn/param.h"
 #include "tensor/node.h"
 
 /* sum = g, or added to it. */
@@ -46,7 +47,8 @@ rbe_var *rbe_parameter(rbe_tape *tape, rbe_param *param, int dims, const size_t 
                              "parameter %s: expected a shape of %zu values, found %s", param->name, param->count,
                              rbe_shape_text(&values, text));
     }
-    rbe_var *var = rbe_node_leaf(tape, "parameter", values, param->frozen ? NULL : RBE_FULL(parameter_backward));
+    rbe_var *var = rbe_node_leaf_before(tape, "parameter", values, param->frozen ? NULL : RBE_FULL(parameter_backward),
+                                        rbe_param_gradient_end(param));
     if (rbe_ok(var)) var->context_pointer = param;
     return var;
 }

@@ -2,6 +2,8 @@
 #ifndef RBE_TENSOR_NODE_H
 #define RBE_TENSOR_NODE_H
 
+#include <stdint.h>
+
 #include "base/arena.h"
 #include "base/full.h"
 #include "rbe/op.h"
@@ -13,8 +15,17 @@ typedef struct rbe_record {
     struct rbe_record *previous;    /* made before this one */
     const char *scope;              /* name of the layer that made it, or "" */
     rbe_backward_function backward; /* NULL for leaves */
+    uintptr_t reach;                /* end of all gradients of parameters that its backward, or one that runs later, may
+                                       write to */
     rbe_var *parents[];
 } rbe_record;
+
+/* Somebody who is told how far a backward pass has come: as it begins, and whenever there are more gradients of parameters
+ * that nothing will be added to, those from the address `reach` on. The pass ends with its failure. */
+typedef struct rbe_watch {
+    rbe_status (*see)(void *user, uintptr_t reach); /* NULL: nobody */
+    void *user;
+} rbe_watch;
 
 struct rbe_layer;   /* of rbe/nn.h */
 struct rbe_context; /* of tensor/context.h */
@@ -37,12 +48,19 @@ struct rbe_tape {
     /* Told of the input of each layer that is applied; NULL: nobody is. */
     void (*see_layer)(void *user, const struct rbe_layer *layer, rbe_var *x);
     void *see_user;
+    rbe_watch watch;
     struct rbe_context *context; /* of a text that is read piece by piece; NULL: none */
     rbe_var inert;               /* what a failed operation returns */
 };
 
 /* RBE_OK, or fails with the tape's own error, so that what rbe_last_error says is the first one. */
 rbe_status rbe_tape_report(const rbe_tape *tape);
+
+/* rbe_node_has_parameters of an operation of which it is known that it writes to gradients before `end` only; those of
+ * others may be anywhere. Likewise rbe_node_leaf. */
+void rbe_node_writes_before(rbe_var *var, uintptr_t end);
+rbe_var *rbe_node_leaf_before(rbe_tape *tape, const char *operation, rbe_tensor x, rbe_backward_function backward,
+                              uintptr_t end);
 
 /* rbe_backward, after which the gradients of leaves alone are there: it takes half the memory. */
 rbe_status rbe_backward_frugal(rbe_var *loss);

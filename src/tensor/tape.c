@@ -124,6 +124,7 @@ static rbe_var *push(rbe_tape *tape, const char *operation, rbe_tensor value, rb
         .var = {.tape = tape, .operation = operation, .value = value, .parent_count = parent_count},
         .previous = tape->newest,
         .scope = tape->scope,
+        .reach = tape->newest ? tape->newest->reach : 0,
     };
     record->var.parents = record->parents;
     if (parent_count > 0) memcpy(record->parents, parents, pointers);
@@ -132,7 +133,15 @@ static rbe_var *push(rbe_tape *tape, const char *operation, rbe_tensor value, rb
     return &record->var;
 }
 
-rbe_var *rbe_node_leaf(rbe_tape *tape, const char *operation, rbe_tensor x, rbe_backward_function backward) {
+/* Those that have been made since then run before it. */
+static void extend_reach(rbe_var *var, uintptr_t end) {
+    const rbe_record *last = record_of(var)->previous;
+    for (rbe_record *record = var->tape->newest; record != last; record = record->previous)
+        if (record->reach < end) record->reach = end;
+}
+
+rbe_var *rbe_node_leaf_before(rbe_tape *tape, const char *operation, rbe_tensor x, rbe_backward_function backward,
+                              uintptr_t end) {
     if (!tape) return NULL;
     if (tape->status != RBE_OK) return &tape->inert;
     if (rbe_tensor_check_shape(x.dims, x.shape) != RBE_OK) return rbe_tape_fail_last(&tape->inert);
@@ -141,7 +150,12 @@ rbe_var *rbe_node_leaf(rbe_tape *tape, const char *operation, rbe_tensor x, rbe_
     if (!rbe_ok(var)) return var;
     record_of(var)->backward = backward;
     var->needs_grad = backward && !tape->inference;
+    if (backward) extend_reach(var, end);
     return var;
+}
+
+rbe_var *rbe_node_leaf(rbe_tape *tape, const char *operation, rbe_tensor x, rbe_backward_function backward) {
+    return rbe_node_leaf_before(tape, operation, x, backward, UINTPTR_MAX);
 }
 
 rbe_var *rbe_input(rbe_tape *tape, rbe_tensor x) { return rbe_node_leaf(tape, "input", x, NULL); }
@@ -160,7 +174,9 @@ static rbe_status variable_backward(rbe_var *self) {
     return RBE_OK;
 }
 
-rbe_var *rbe_variable(rbe_tape *tape, rbe_tensor x) { return rbe_node_leaf(tape, "variable", x, variable_backward); }
+rbe_var *rbe_variable(rbe_tape *tape, rbe_tensor x) {
+    return rbe_node_leaf_before(tape, "variable", x, variable_backward, 0);
+}
 
 bool rbe_operands_ok(const char *operation, rbe_var *const *operands, int count, rbe_var **failed) {
     *failed = NULL;
@@ -226,9 +242,13 @@ rbe_var *rbe_node_view(const char *operation, rbe_var *parent, int dims, const s
     return var;
 }
 
-void rbe_node_has_parameters(rbe_var *var) {
-    if (rbe_ok(var)) var->needs_grad = !var->tape->inference;
+void rbe_node_writes_before(rbe_var *var, uintptr_t end) {
+    if (!rbe_ok(var)) return;
+    var->needs_grad = !var->tape->inference;
+    extend_reach(var, end);
 }
+
+void rbe_node_has_parameters(rbe_var *var) { rbe_node_writes_before(var, UINTPTR_MAX); }
 
 size_t rbe_node_bytes(size_t count, bool with_grad) {
     return rbe_aligned(sizeof(rbe_record) + 3 * sizeof(rbe_var *)) +
@@ -294,6 +314,13 @@ float *rbe_grad_zeroed(rbe_var *var) {
     return grad;
 }
 
+/* What comes before `record` has been done; `told` is what the watch knows. */
+static rbe_status tell_watch(const rbe_tape *tape, const rbe_record *record, const rbe_record **told) {
+    if (!tape->watch.see || (*told && (*told)->reach == record->reach)) return RBE_OK;
+    *told = record;
+    return tape->watch.see(tape->watch.user, record->reach);
+}
+
 /* A backward of somebody else's may forget to record its failure. */
 static rbe_status run_backward(rbe_record *record) {
     const size_t failures = rbe_failure_count();
@@ -325,7 +352,9 @@ rbe_status rbe_backward(rbe_var *loss) {
         return rbe_tape_report(tape);
     }
     seed[0] = 1.0f;
+    const rbe_record *told = NULL;
     for (rbe_record *record = record_of(loss); record; record = record->previous) {
+        RBE_TRY(tell_watch(tape, record, &told));
         if (!record->var.grad || !record->var.needs_grad || !record->backward) continue;
         tape->scope = record->scope;
         if (run_backward(record) != RBE_OK) {

@@ -164,6 +164,7 @@ static rbe_status train_batch(rbe_training *t, const rbe_batch *batch, size_t le
         rbe_tally_clear(&t->of_step);
     }
     t->batch = batch;
+    if (t->team.comm && step->waiting + 1 >= step->accumulate) RBE_TRY(rbe_training_watch(t));
     rbe_status status = rbe_train_step(step, batch);
     if (status == RBE_NUMERICAL_INSTABILITY && !t->in_callback && !t->team.over)
         return rbe_fail(status, "step %zu of %zu: %s", t->progress.step + 1, t->progress.steps, rbe_last_error());
@@ -361,9 +362,11 @@ rbe_status rbe_fit(rbe_model *model, rbe_optim *optim, const rbe_dataset *train,
     if (result) *result = (rbe_fit_result){0};
     RBE_TRY(rbe_team_check(comm));
     rbe_training t = {.train = train, .test = test, .team.comm = comm && comm->size > 1 ? comm : NULL};
+    rbe_exchange_make(&t.exchange, t.team.comm);
     rbe_status status = begin(&t, model, optim, options);
     if (status == RBE_OK) status = run(&t);
     status = rbe_team_agree(&t.team, status);
+    rbe_exchange_free(&t.exchange);
     if (result && t.of_epoch.metric) *result = result_of(&t);
     rbe_tally_free(&t.of_step);
     rbe_tally_free(&t.of_epoch);

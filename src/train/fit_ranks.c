@@ -4,6 +4,7 @@
 #include "codec/blocks.h"
 #include "nn/linear.h"
 #include "optim/optim_internal.h"
+#include "tensor/node.h"
 #include "train/training.h"
 
 rbe_status rbe_training_count(rbe_training *t) {
@@ -11,17 +12,28 @@ rbe_status rbe_training_count(rbe_training *t) {
     return rbe_tally_add(&t->of_step, t->step.output, t->batch, t->step.batch_loss);
 }
 
-/* What may fail comes before the ranks meet. */
+/* The ranks meet at the beginning of the backward pass. */
+static rbe_status see_backward(void *user, uintptr_t reach) {
+    rbe_training *t = user;
+    if (!t->team.open) RBE_TRY(rbe_team_begin_exchange(&t->team, &t->exchange));
+    rbe_exchange_advance(&t->exchange, reach);
+    return RBE_OK;
+}
+
+rbe_status rbe_training_watch(rbe_training *t) {
+    RBE_TRY(rbe_exchange_prepare(&t->exchange, t->step.model));
+    t->step.tape->watch = (rbe_watch){see_backward, t};
+    return RBE_OK;
+}
+
+/* What may fail comes before the ranks meet; then the gradients are those of all. */
 rbe_status rbe_training_join(void *user, rbe_step *step) {
     rbe_training *t = user;
     const rbe_fit_options *o = &t->options;
     rbe_team *team = &t->team;
-    size_t count;
+    step->tape->watch = (rbe_watch){0};
     RBE_TRY(rbe_training_count(t));
-    float *gradients = rbe_model_gradients(step->model, &count);
-    if (!gradients) return rbe_last_status();
     RBE_TRY(rbe_tally_join(&t->of_step, team));
-    RBE_TRY(rbe_team_sum(team, gradients, count));
     rbe_param *param;
     for (size_t n = 0; (param = rbe_optim_next_beside(step->optim, &n));)
         RBE_TRY(rbe_team_sum(team, param->grad, param->count));

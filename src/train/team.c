@@ -75,13 +75,20 @@ static rbe_status join(rbe_note *note, const rbe_note *notes, size_t size) {
     return RBE_OK;
 }
 
+static rbe_status end_exchange(rbe_team *team) {
+    rbe_exchange *open = team->open;
+    team->open = NULL;
+    return open ? ended_unless(team, rbe_exchange_finish(open)) : RBE_OK;
+}
+
 rbe_status rbe_team_meet(rbe_team *team, rbe_status status, rbe_note *note) {
     if (!team->comm || team->over) return status;
     rbe_note notes[RBE_COMM_MOST_RANKS];
     const size_t size = team->comm->size;
     size_t count;
     note->status = (int32_t)status;
-    rbe_status heard = rbe_team_gather(team, note, sizeof *note, notes);
+    rbe_status heard = end_exchange(team);
+    if (heard == RBE_OK) heard = rbe_team_gather(team, note, sizeof *note, notes);
     if (heard != RBE_OK) return status == RBE_OK ? heard : status;
     const size_t failed = find_failure(notes, size, &count);
     if (failed == size) return ended_unless(team, join(note, notes, size));
@@ -90,6 +97,12 @@ rbe_status rbe_team_meet(rbe_team *team, rbe_status status, rbe_note *note) {
 }
 
 rbe_status rbe_team_agree(rbe_team *team, rbe_status status) { return rbe_team_meet(team, status, &(rbe_note){0}); }
+
+rbe_status rbe_team_begin_exchange(rbe_team *team, rbe_exchange *exchange) {
+    RBE_TRY(rbe_team_agree(team, RBE_OK));
+    team->open = exchange;
+    return RBE_OK;
+}
 
 rbe_status rbe_team_share(rbe_team *team, rbe_status status, char **bytes, size_t *count) {
     uint64_t length = *count;

@@ -2,16 +2,18 @@
  *
  * What may fail on one rank alone happens between meetings. A rank on which something has failed goes straight to the
  * next meeting, whichever it is for the others, and says so: then all know, and the training is over on all. Between a
- * meeting that went well and the other calls that follow it nothing may fail on one rank alone.
+ * meeting that went well and the other calls that follow it nothing may fail on one rank alone; but a rank that fails while
+ * gradients are exchanged takes part in the rest of that, with whatever it has, and then goes to the next meeting.
  */
 #ifndef RBE_TRAIN_TEAM_H
 #define RBE_TRAIN_TEAM_H
 
-#include "rbe/train.h"
+#include "train/exchange.h"
 
 typedef struct rbe_team {
     const rbe_comm *comm; /* NULL: one rank, for which nothing below does anything */
     bool over;            /* all ranks know that the training has ended */
+    rbe_exchange *open;   /* of gradients, which a backward pass goes on with; NULL: none */
 } rbe_team;
 
 /* What a rank says at a meeting, and what comes of it. */
@@ -31,6 +33,9 @@ rbe_status rbe_team_meet(rbe_team *team, rbe_status status, rbe_note *note);
 
 /* The same without anything to say. */
 rbe_status rbe_team_agree(rbe_team *team, rbe_status status);
+
+/* A meeting, from which on gradients are exchanged: rbe_exchange_prepare has been called. The next meeting ends it. */
+rbe_status rbe_team_begin_exchange(rbe_team *team, rbe_exchange *exchange);
 
 /* Calls of the transport, which fail on all ranks. */
 rbe_status rbe_team_sum(rbe_team *team, float *values, size_t count);

@@ -20,6 +20,7 @@ typedef struct rbe_keeper {
 
 typedef struct rbe_training {
     rbe_team team;
+    rbe_exchange exchange;
     rbe_note told;          /* what came of the last meeting after a step or an epoch */
     rbe_step step;          /* step.tape is NULL between epochs */
     const rbe_batch *batch; /* that the step works on */
@@ -63,6 +64,9 @@ rbe_status rbe_training_compare(rbe_training *training);
 
 /* Counts training->batch in the means of the step. Fails as the metric does. */
 rbe_status rbe_training_count(rbe_training *training);
+
+/* Before the last batch of a step: what happens in its backward pass. */
+rbe_status rbe_training_watch(rbe_training *training);
 
 /* The hook on_sum of a step: makes the gradients, their weight, and loss and metric of the step those of all ranks, which
  * meet. */
