@@ -989,8 +989,11 @@ expect "bench_linear --busy" 2 'busy needs --case scaling' "$bench" --busy
 expect "bench_linear --case augment" 0 '^{"case":"augment",.*"ratio":[0-9.]*,' \
     "$bench" --quick --json --case augment --size 64 --n 64
 expect "bench_linear --case head" 0 "^{\"case\":\"head\"" "$bench" --quick --json --case head --size 64 --n 64
-expect "bench_ranks" 0 '^ranks 2, ratio 16, .* ms a step, .* bytes a step$' \
-    "$build/bench/bench_ranks" --steps 2 --batch 8 --hidden 64 --gbit 10
+for others in '' --alone; do
+    # shellcheck disable=SC2086 # an option or none
+    expect "bench_ranks $others" 0 '^digits, ratio 16, batch 8 a rank in 1, 2 ranks, 10 Gbit/s, overlapped: .* bytes$' \
+        "$build/bench/bench_ranks" --steps 2 --turns 1 --batch 8 --hidden 64 --gbit 10 --slices 2 $others
+done
 for busy in '' --busy; do
     if [ "$(nproc)" -gt 1 ] || [ -z "$busy" ]; then
         # shellcheck disable=SC2086 # an option or none

@@ -44,7 +44,6 @@ static rbe_status linear_backward(rbe_var *self) {
     const rbe_linear_layer *layer = self->context_pointer;
     const linear_context *context = self->context;
     rbe_var *x = self->parents[0];
-    size_t rows = rbe_tensor_rows(&x->value);
     if (context->generation != layer->generation)
         return rbe_fail(RBE_INVALID_ARGUMENT,
                         "%s: its positions have changed since the forward product, expected a new forward pass",
@@ -59,8 +58,7 @@ static rbe_status linear_backward(rbe_var *self) {
     gradients.values = gradient_of(&layer->params[0]);
     gradients.alpha = gradient_of(layer->alpha);
     float *bias = gradient_of(layer->bias);
-    rbe_status status = rbe_linear_backward_product(layer, self->tape, x->value.data, context->cache, self->grad, rows,
-                                                    &gradients, bias);
+    rbe_status status = rbe_linear_backward_product(layer, self, context->cache, &gradients, bias);
     /* What failed has written nothing: gradients that were there stay, others stay unset. */
     if (status != RBE_OK && !gradients.add_parameters)
         for (size_t n = 0; n < layer->base.param_count; n++)

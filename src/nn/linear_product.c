@@ -100,11 +100,27 @@ size_t rbe_linear_backward_bytes(const rbe_linear_layer *layer, size_t rows) {
            mapped_bytes(&b->output_side, rows, l.threads);
 }
 
-rbe_status rbe_linear_backward_product(const rbe_linear_layer *layer, rbe_tape *tape, const float *x,
-                                       const float *cache, const float *dy, size_t rows, const rbe_gradients *g,
-                                       float *bias) {
+/* Where somebody waits for the gradients they come before dX, though dY is transformed twice then. The bits are the same. */
+static void backward(const rbe_linear_layer *layer, rbe_var *self, const rbe_layout *l, const float *x,
+                     const float *cache, const float *dy, const rbe_gradients *g, void *scratch) {
+    rbe_gradients rest = *g;
+    if (rbe_node_is_watched(self) && g->dx && (g->values || g->alpha)) {
+        rbe_gradients sums = *g;
+        sums.dx = NULL;
+        rest.values = rest.alpha = NULL;
+        rbe_plan_backward(layer->plan, layer->blocks, l, x, cache, dy, &sums, scratch);
+        rbe_node_has_written(self);
+    }
+    rbe_plan_backward(layer->plan, layer->blocks, l, x, cache, dy, &rest, scratch);
+}
+
+rbe_status rbe_linear_backward_product(const rbe_linear_layer *layer, rbe_var *self, const float *cache,
+                                       const rbe_gradients *g, float *bias) {
     const rbe_blocks *b = layer->blocks;
+    rbe_tape *tape = self->tape;
     rbe_arena *arena = &tape->arena;
+    const float *x = self->parents[0]->value.data, *dy = self->grad;
+    const size_t rows = rbe_tensor_rows(&self->value);
     const rbe_layout l = rbe_plan_layout(layer->plan, rows);
     rbe_arena_mark mark = rbe_arena_here(arena);
     mapped_rows in, dx, out;
@@ -125,8 +141,8 @@ rbe_status rbe_linear_backward_product(const rbe_linear_layer *layer, rbe_tape *
     /* The probe comes first: where it fails, nothing has been written. */
     if (layer->probe.see) status = layer->probe.see(layer->probe.user, layer, mapped_x, mapped_dy, rows, tape);
     if (status == RBE_OK) {
-        rbe_plan_backward(layer->plan, b, &l, mapped_x, cache, mapped_dy, &inner, scratch);
         if (bias) rbe_column_sums(dy, rows, b->output_side.length, g->add_parameters, bias);
+        backward(layer, self, &l, mapped_x, cache, mapped_dy, &inner, scratch);
         if (dx.rows && g->dx) adjoint(&dx, &t, NULL, g->add_dx, g->dx);
         count_products(layer, rows, g->dx ? 2 : 1);
     }

@@ -13,9 +13,9 @@ rbe_status rbe_linear_forward_product(const rbe_linear_layer *layer, rbe_arena *
                                       float *y, float *cache);
 
 /* What rbe_plan_backward gives, dx in the layer's width; the gradient of the bias (NULL: not wanted); and the probe's
- * view. x is read also with a cache, if there is a probe. A call that fails has written nothing. */
-rbe_status rbe_linear_backward_product(const rbe_linear_layer *layer, rbe_tape *tape, const float *x,
-                                       const float *cache, const float *dy, size_t rows, const rbe_gradients *g,
-                                       float *bias);
+ * view. x is read also with a cache, if there is a probe. A call that fails has written nothing. `self`: whose backward it
+ * is; x and dY are its own. */
+rbe_status rbe_linear_backward_product(const rbe_linear_layer *layer, rbe_var *self, const float *cache,
+                                       const rbe_gradients *g, float *bias);
 
 #endif

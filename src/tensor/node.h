@@ -20,10 +20,11 @@ typedef struct rbe_record {
     rbe_var *parents[];
 } rbe_record;
 
-/* Somebody who is told how far a backward pass has come: as it begins, and whenever there are more gradients of parameters
- * that nothing will be added to, those from the address `reach` on. The pass ends with its failure. */
+/* Somebody who is told how far a backward pass has come: that it begins, which ends it if that fails, and whenever there are
+ * more gradients of parameters that nothing will be added to, those from the address `reach` on. */
 typedef struct rbe_watch {
-    rbe_status (*see)(void *user, uintptr_t reach); /* NULL: nobody */
+    rbe_status (*begin)(void *user); /* NULL: nobody is told */
+    void (*see)(void *user, uintptr_t reach);
     void *user;
 } rbe_watch;
 
@@ -49,6 +50,7 @@ struct rbe_tape {
     void (*see_layer)(void *user, const struct rbe_layer *layer, rbe_var *x);
     void *see_user;
     rbe_watch watch;
+    uintptr_t told;              /* what it was told last */
     struct rbe_context *context; /* of a text that is read piece by piece; NULL: none */
     rbe_var inert;               /* what a failed operation returns */
 };
@@ -61,6 +63,10 @@ rbe_status rbe_tape_report(const rbe_tape *tape);
 void rbe_node_writes_before(rbe_var *var, uintptr_t end);
 rbe_var *rbe_node_leaf_before(rbe_tape *tape, const char *operation, rbe_tensor x, rbe_backward_function backward,
                               uintptr_t end);
+
+/* For a backward that somebody watches: it will not write to gradients of parameters any more, though it goes on. */
+static inline bool rbe_node_is_watched(const rbe_var *var) { return var->tape->watch.begin != NULL; }
+void rbe_node_has_written(rbe_var *var);
 
 /* rbe_backward, after which the gradients of leaves alone are there: it takes half the memory. */
 rbe_status rbe_backward_frugal(rbe_var *loss);

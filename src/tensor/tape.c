@@ -314,11 +314,15 @@ float *rbe_grad_zeroed(rbe_var *var) {
     return grad;
 }
 
-/* What comes before `record` has been done; `told` is what the watch knows. */
-static rbe_status tell_watch(const rbe_tape *tape, const rbe_record *record, const rbe_record **told) {
-    if (!tape->watch.see || (*told && (*told)->reach == record->reach)) return RBE_OK;
-    *told = record;
-    return tape->watch.see(tape->watch.user, record->reach);
+static void tell_watch(rbe_tape *tape, uintptr_t reach) {
+    if (!tape->watch.begin || reach >= tape->told) return;
+    tape->told = reach;
+    tape->watch.see(tape->watch.user, reach);
+}
+
+void rbe_node_has_written(rbe_var *var) {
+    const rbe_record *next = record_of(var)->previous;
+    tell_watch(var->tape, next ? next->reach : 0);
 }
 
 /* A backward of somebody else's may forget to record its failure. */
@@ -352,9 +356,10 @@ rbe_status rbe_backward(rbe_var *loss) {
         return rbe_tape_report(tape);
     }
     seed[0] = 1.0f;
-    const rbe_record *told = NULL;
+    tape->told = UINTPTR_MAX;
+    if (tape->watch.begin) RBE_TRY(tape->watch.begin(tape->watch.user));
     for (rbe_record *record = record_of(loss); record; record = record->previous) {
-        RBE_TRY(tell_watch(tape, record, &told));
+        tell_watch(tape, record->reach);
         if (!record->var.grad || !record->var.needs_grad || !record->backward) continue;
         tape->scope = record->scope;
         if (run_backward(record) != RBE_OK) {

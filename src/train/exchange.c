@@ -7,9 +7,9 @@
 #include "nn/model.h"
 #include "nn/param.h"
 
-/* A piece has at least so many floats if there are as many: 64 kB, which take a wire of 1 Gbit/s ten times as long as its
+/* A piece has at least so many floats if there are as many: 32 kB, which take a wire of 1 Gbit/s five times as long as its
  * two rounds. */
-enum { LEAST_FLOATS = 1 << 14 };
+enum { LEAST_FLOATS = 1 << 13 };
 
 /* ---- sums ---------------------------------------------------------------------------------------------------- */
 

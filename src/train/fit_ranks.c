@@ -12,17 +12,19 @@ rbe_status rbe_training_count(rbe_training *t) {
     return rbe_tally_add(&t->of_step, t->step.output, t->batch, t->step.batch_loss);
 }
 
-/* The ranks meet at the beginning of the backward pass. */
-static rbe_status see_backward(void *user, uintptr_t reach) {
+/* Of the backward pass. */
+static rbe_status begin_exchange(void *user) {
     rbe_training *t = user;
-    if (!t->team.open) RBE_TRY(rbe_team_begin_exchange(&t->team, &t->exchange));
-    rbe_exchange_advance(&t->exchange, reach);
-    return RBE_OK;
+    return rbe_team_begin_exchange(&t->team, &t->exchange);
+}
+
+static void advance_exchange(void *user, uintptr_t reach) {
+    rbe_exchange_advance(&((rbe_training *)user)->exchange, reach);
 }
 
 rbe_status rbe_training_watch(rbe_training *t) {
     RBE_TRY(rbe_exchange_prepare(&t->exchange, t->step.model));
-    t->step.tape->watch = (rbe_watch){see_backward, t};
+    t->step.tape->watch = (rbe_watch){begin_exchange, advance_exchange, t};
     return RBE_OK;
 }
 
