@@ -5,6 +5,7 @@
 #include <getopt.h>
 #include <inttypes.h>
 #include <math.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -85,10 +86,23 @@ static void share_processors(void) {
     example_require(rbe_set_threads(threads > here ? (int)(threads / here) : 1));
 }
 
-/* Before anything can fail: the others would wait for a rank that ends before it has begun. */
+/* A handler of signals: nothing else is safe in it. */
+static void give_up_waiting(int signal) {
+    static const char text[] = ": the other ranks have not begun within a minute\n";
+    (void)signal;
+    if (write(STDERR_FILENO, program, strlen(program)) < 0 || write(STDERR_FILENO, text, sizeof text - 1) < 0) _exit(2);
+    _exit(1);
+}
+
+/* Before anything can fail. Some launchers do not end the others when a rank ends before it has begun: they would wait for it
+ * for ever. */
 static void start_ranks(void) {
     if (number_of("OMPI_COMM_WORLD_SIZE", "PMI_SIZE") < 2) return;
+    signal(SIGALRM, give_up_waiting);
+    alarm(60);
     ranks = example_need(rbe_comm_mpi_new());
+    alarm(0);
+    signal(SIGALRM, SIG_DFL);
     on_exit(end_ranks, NULL);
     share_processors();
 }

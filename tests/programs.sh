@@ -1071,8 +1071,12 @@ else
 # as_one HOW PROGRAM ...: rank 1 does something else
 how=$1
 shift
+# For a rank that goes before it begins all wait, under some launchers, until their alarm clocks ring.
+[ "$how" = absent ] && { [ "${OMPI_COMM_WORLD_RANK:-$PMI_RANK}" = 1 ] && exit 0; (sleep 2; kill -ALRM $$ 2> /dev/null) & exec "$@"; }
 [ "${OMPI_COMM_WORLD_RANK:-$PMI_RANK}" = 1 ] || exec "$@"
 case $how in
+early) kill -KILL $$ ;;
+starting) (sleep 0.05; kill -KILL $$) & ;;
 option) set -- "$@" --seed 7 ;;
 usage) set -- "$@" --what ;;
 data) set -- "$@" --data "$OTHER_DATA" ;;
@@ -1129,6 +1133,15 @@ END
     fails 3 "a rank with other data" data 'rank 1: fit: train checksum: .* here, .* on rank 0'
     fails 3 "a rank with an unknown option" usage "Try 'train_digits --help'"
     fails 3 "a rank that is killed" kill '' --epochs 100000
+    fails 3 "a rank that is killed before MPI begins" early '' --epochs 100000
+    fails 3 "a rank that is killed while MPI begins" starting '' --epochs 100000
+    fails 3 "a rank that ends before MPI begins" absent 'the other ranks have not begun within a minute' --epochs 100000
+    if [ -w /dev/full ]; then
+        mkdir -p "$work/full"
+        ln -s /dev/full "$work/full/log.csv"
+        fails 2 "rank 0's disk is full" disk 'IO_ERROR: .*log.csv: cannot write: No space left on device' \
+            --out "$work/full" --log-every 1 --epochs 100000
+    fi
     fails 3 "a rank that is interrupted" interrupt '^interrupted: the training was asked to stop' --epochs 100000 \
         --checkpoint "$work/rank.checkpoint"
     check "an interrupted rank leaves a checkpoint to rank 0" test -s "$work/rank.checkpoint"

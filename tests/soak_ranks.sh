@@ -47,7 +47,7 @@ rank=${OMPI_COMM_WORLD_RANK:-$PMI_RANK}
 [ "$rank" = "$victim" ] || exec "$@"
 case $how in
 KILL | INT | TERM)
-    # Once MPI has begun everywhere: before that mpirun may wait for ever for a rank that has gone.
+    # In the training, which begins once MPI has begun everywhere.
     (
         tries=0
         until grep -q 'training needs' "$OUTPUT" || [ $tries -eq 200 ]; do
@@ -58,6 +58,7 @@ KILL | INT | TERM)
         kill "-$how" $$ 2> /dev/null
     ) &
     ;;
+early) (sleep "$after"; kill -KILL $$ 2> /dev/null) & ;; # while MPI begins, or before
 seed) set -- "$@" --seed 7 ;;
 batch) set -- "$@" --batch 31 ;;
 usage) set -- "$@" --what ;;
@@ -83,7 +84,7 @@ give_up() { # WHAT
 
 trial=1
 while [ "$trial" -le "$trials" ]; do
-    below 9
+    below 10
     case $drawn in
     0 | 1 | 2) how=KILL ;;
     3) how=INT ;;
@@ -92,6 +93,7 @@ while [ "$trial" -le "$trials" ]; do
     6) how=data ;;
     7) how=usage ;;
     8) how=disk ;;
+    9) how=early ;;
     esac
     below 3
     number=$((drawn + 2))

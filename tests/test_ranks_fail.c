@@ -131,6 +131,12 @@ static void log_has_no_folder(training *t, bool victim) {
     (void)victim;
 }
 
+static void checkpoint_has_no_folder(training *t, bool victim) {
+    (void)victim;
+    t->options.checkpoint = &t->keep;
+    t->keep.path = "/nowhere/checkpoint";
+}
+
 static void best_has_no_folder(training *t, bool victim) {
     t->options.best_path = "/nowhere/best";
     (void)victim;
@@ -216,6 +222,7 @@ static const struct fault {
     {"stop", stop_is_asked, RBE_STOPPED, "the training was asked to stop, after step 4 of 9"},
     {"the log", log_has_no_folder, RBE_IO_ERROR, "rank 0: /nowhere/log.csv: cannot create"},
     {"the best model", best_has_no_folder, RBE_IO_ERROR, "rank 0: /nowhere"},
+    {"the checkpoint", checkpoint_has_no_folder, RBE_IO_ERROR, "rank 0: /nowhere/checkpoint"},
     {"no optimiser", no_model, RBE_INVALID_ARGUMENT, "rank 1: rbe_fit: the optimiser is NULL"},
     {"too few samples", batch_too_small, RBE_INVALID_ARGUMENT, "a sample for each of 3 ranks, found 2"},
     {"batch", other_batch, RBE_INVALID_ARGUMENT, "rank 1: fit: batch: 9 here, 8 on rank 0"},
