@@ -24,6 +24,7 @@ void rbe_comm_mpi_free(rbe_comm *comm) { (void)comm; }
 #include <sched.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <string.h>
 #include <time.h>
 
 #include "base/alloc.h"
@@ -38,6 +39,7 @@ typedef struct world {
     bool begun;           /* MPI_Init was called here */
     float *received;      /* slices of all ranks */
     int *counts, *places; /* of the slices of a piece; behind them those of what is received, each `size` */
+    int *sent;            /* counts of the slices that go to others */
 } world;
 
 static rbe_status check(int code, const char *what) {
@@ -63,7 +65,8 @@ static rbe_status complete(int code, MPI_Request *request, const char *what) {
     return check(code, what);
 }
 
-/* Cuts a piece into slices; all that is received are slices of this rank's. */
+/* Cuts a piece into slices; all that is received are slices of this rank's. Its own one stays: some MPIs would send it over
+ * the wire. */
 static void cut(const world *w, size_t count) {
     const size_t size = w->comm.size, rank = w->comm.rank;
     const size_t own = (rank + 1) * count / size - rank * count / size;
@@ -71,7 +74,8 @@ static void cut(const world *w, size_t count) {
         w->places[n] = (int)(n * count / size);
         w->counts[n] = (int)((n + 1) * count / size) - w->places[n];
         w->places[size + n] = (int)(n * own);
-        w->counts[size + n] = (int)own;
+        w->counts[size + n] = n == rank ? 0 : (int)own;
+        w->sent[n] = n == rank ? 0 : w->counts[n];
     }
 }
 
@@ -79,12 +83,13 @@ static rbe_status sum_piece(const world *w, float *values, size_t count) {
     const size_t size = w->comm.size, rank = w->comm.rank;
     MPI_Request request;
     cut(w, count);
-    RBE_TRY(complete(MPI_Ialltoallv(values, w->counts, w->places, MPI_FLOAT, w->received, w->counts + size,
+    RBE_TRY(complete(MPI_Ialltoallv(values, w->sent, w->places, MPI_FLOAT, w->received, w->counts + size,
                                     w->places + size, MPI_FLOAT, w->mpi, &request),
                      &request, "slices of a sum"));
     const size_t own = (size_t)w->counts[rank];
     float *slice = values + w->places[rank];
-    for (size_t i = 0; i < own; i++) slice[i] = w->received[i];
+    memcpy(w->received + rank * own, slice, own * sizeof *slice);
+    memcpy(slice, w->received, own * sizeof *slice);
     for (size_t n = 1; n < size; n++)
         for (size_t i = 0; i < own; i++) slice[i] += w->received[n * own + i];
     return complete(
@@ -141,9 +146,10 @@ static rbe_status begin(world *w) {
                          .user = w};
     /* A slice is at most one float longer than the others. */
     w->received = rbe_alloc(PIECE + w->comm.size, sizeof *w->received);
-    w->counts = rbe_alloc(4 * w->comm.size, sizeof *w->counts);
+    w->counts = rbe_alloc(5 * w->comm.size, sizeof *w->counts);
     if (!w->received || !w->counts) return RBE_INSUFFICIENT_MEMORY;
     w->places = w->counts + 2 * w->comm.size;
+    w->sent = w->counts + 4 * w->comm.size;
     return RBE_OK;
 }
 
