@@ -93,10 +93,13 @@ wire() {
     [ -n "$launcher" ] || { echo "wire: not a build with MPI=1: skipped"; return; }
     unshare -n tc qdisc show > /dev/null 2>&1 || { echo "wire: needs root, and tc: skipped"; return; }
     "$build/examples/make_digits" --train 10240 --test 100 --out "$work/digits" > /dev/null
-    echo layer,mbit,step_ms,model_ms,bytes > "$out/wire.csv"
+    echo layer,ranks,mbit,step_ms,model_ms,bytes > "$out/wire.csv"
     for layer in rbe dense; do
         layers=51200+66560+10250
         [ $layer = dense ] && layers=803840+1049600+10250
+        "$train" --data "$work/digits" --layer $layer --hidden 1024,1024 --batch 256 --epochs 1 --threads 1 > "$work/output" 2>&1
+        awk -v layer=$layer '/^seconds per epoch/ { printf "%s,1,0,%.2f,,0\n", layer, 1000 * $4 / 40 }' "$work/output" \
+            >> "$out/wire.csv"
         for mbit in 0 1000 300 100; do
             # shellcheck disable=SC2046 # two words
             set -- $(over_tcp $mbit "$train" --data "$work/digits" --layer $layer --hidden 1024,1024 --batch 512 \
@@ -104,7 +107,7 @@ wire() {
             [ $mbit = 0 ] && unlimited=$1 model=
             [ $mbit != 0 ] && model=$(printf 'net,ratio,step_ms,layers\ndigits,16,%s,%s\n' "$unlimited" $layers |
                 awk -v ranks=2 -v gbits="$(awk "BEGIN { print $mbit / 1000 }")" -f "$here/scaling.awk" | tail -n 1 | cut -d , -f 6)
-            echo "$layer,$mbit,$1,$model,$2" >> "$out/wire.csv"
+            echo "$layer,2,$mbit,$1,$model,$2" >> "$out/wire.csv"
         done
     done
     cat "$out/wire.csv"
@@ -154,7 +157,6 @@ model() {
                 echo "set lmargin at screen $left; set rmargin at screen $right"
                 echo "set tmargin at screen 0.84; set bmargin at screen 0.14"
                 echo "set title '$title'"
-                if [ $panel = 0 ]; then echo "set ylabel 'a step, ms'"; else echo "unset ylabel"; fi
                 plot=
                 color=1
                 for gbit in 1 10 100; do
@@ -171,9 +173,9 @@ model() {
                 echo "plot $plot"
                 panel=$((panel + 1))
             done
-            echo "unset title; unset xlabel; unset ylabel; unset tics; unset border; unset grid; unset logscale"
+            echo "unset title; unset xlabel; unset tics; unset border; unset grid; unset logscale"
             echo "set lmargin at screen 0.03; set rmargin at screen 0.97; set tmargin at screen 0.995; set bmargin at screen 0.86"
-            echo "set xrange [0:1]; set yrange [0:1]; set key at screen 0.97,0.985 horizontal maxcols 5 samplen 2.5 width 1"
+            echo "set label 'a step, ms' at screen 0.015, 0.962; set xrange [0:1]; set yrange [0:1]; set key at screen 0.97,0.985 horizontal maxcols 5 samplen 2.5 width 1"
             echo "plot NaN with lines lc rgb '#D55E00' lw 3 title '1 Gbit/s', NaN with lines lc rgb '#0072B2' lw 3 title '10', \\"
             echo "    NaN with lines lc rgb '#009E73' lw 3 title '100', \\"
             echo "    NaN with lines lc rgb '#444444' lw 3 title 'ratio 16', NaN with lines lc rgb '#444444' lw 3 dt (6,4) title 'dense'"
