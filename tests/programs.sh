@@ -1151,7 +1151,7 @@ fi
 
 # ---- scripts -----------------------------------------------------------------------------------------------------
 
-for script in deps.sh demo.sh bench.sh bench_codec.sh stored_size.sh experiments.sh frontier.sh \
+for script in deps.sh demo.sh bench.sh bench_codec.sh stored_size.sh experiments.sh frontier.sh scaling.sh \
     plot_training.sh plot_adapt.sh plot_samples.sh; do
     expect "$script --help" 0 "^Usage: $script" sh "$root/scripts/$script" --help
 done
@@ -1199,6 +1199,18 @@ if command -v gnuplot > /dev/null; then
     expect "plot_samples.sh, augmented" 0 "$work/plot/augmented.png" \
         env BUILD="$build" sh "$root/scripts/plot_samples.sh" "$data" "$work/plot/augmented.png" 0.5 0.8
     check "picture of samples" test -s "$work/plot/augmented.png"
+    mkdir -p "$work/scaling"
+    printf 'net,ratio,step_ms,layers\ndigits,16,5,51200+66560+10250\ndigits,1,35,803840+1049600+10250\n' > "$work/scaling/steps.csv"
+    expect "scaling.sh, the model" 0 "$work/scaling/scaling.png" sh "$root/scripts/scaling.sh" "$build" "$work/scaling" model
+    check "its picture" test -s "$work/scaling/scaling.png" -a -s "$work/scaling/scaling.svg"
+    # The bytes are 2 (p - 1) / p times 4 for each value; the step is one that waits for its first layer's gradient.
+    # shellcheck disable=SC2016 # awk's own fields
+    check "its bytes and steps" awk -F, '
+        $1 == "digits" && $3 == 1 { one[$2] = $6 }
+        $1 == "digits" && $3 == 4 { layer = $2 == 16 ? 51200 : 803840; all = $2 == 16 ? 128010 : 1863690
+            if ($5 != 6 * all || $6 < one[$2] || $6 < one[$2] + 8e-6 * 6 * layer / $4 || $6 > one[$2] + 8e-6 * $5 / $4 + 1) exit 1
+            rows++ }
+        END { exit rows != 6 }' "$work/scaling/scaling.csv"
 fi
 
 echo "$passed passed, $failed failed"
