@@ -6,8 +6,8 @@ set -eu
 if [ "${1:-}" = --help ] || [ $# -lt 3 ]; then
     echo "Usage: deploy.sh BUILD DATA \"MODEL [OPTION...]\"..."
     echo "Exports each model with these options of export_c, compiles it at -Os for a Cortex-M4 and a Cortex-M0+, and"
-    echo "runs it over the test images of DATA: all of them on this computer, IMAGES=1000 on a BOARDS=\"cortex-m4"
-    echo "cortex-m0plus\" in qemu. A line for each has"
+    echo "runs it over the test images of DATA: all of them on this computer, IMAGES=1000 in qemu, for"
+    echo "BOARDS=\"cortex-m4 cortex-m0plus\". A line for each has"
     echo "  text, rodata  bytes of the file, compiled"
     echo "  linked        the same with all that it calls of libm and the compiler's own library"
     echo "  ram           bytes of scratch memory, input, output, variables of libm, and stack, which is also told apart"
@@ -26,7 +26,8 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 board=$root/examples/cortex_m
 boards=${BOARDS-cortex-m4 cortex-m0plus}
 
-for program in "$build/examples/export_c" "$build/examples/classify" arm-none-eabi-gcc qemu-system-arm; do
+# shellcheck disable=SC2086 # a list, of nothing without boards
+for program in "$build/examples/export_c" "$build/examples/classify" ${boards:+arm-none-eabi-gcc qemu-system-arm}; do
     command -v "$program" > /dev/null || { echo "deploy.sh: $program is not there" >&2; exit 1; }
 done
 
