@@ -5,7 +5,7 @@ set -eu
 
 if [ "${1:-}" = --help ] || [ $# -lt 3 ]; then
     echo "Usage: deploy.sh BUILD DATA \"MODEL [OPTION...]\"..."
-    echo "Exports each model with these options of export_c, compiles it at -Os for a Cortex-M4 and a Cortex-M0+, and"
+    echo "Exports each model with these options of export_c and the test images, compiles it at -Os for a Cortex-M4 and a Cortex-M0+, and"
     echo "runs it over the test images of DATA: all of them on this computer, IMAGES=1000 in qemu, for"
     echo "BOARDS=\"cortex-m4 cortex-m0plus\". A line for each has"
     echo "  text, rodata  bytes of the file, compiled"
@@ -135,7 +135,8 @@ for what in "$@"; do
     name=$(basename "$(dirname "$model")")
     export=$(echo "${options:- as trained}" | sed 's/^ *//; s/ /+/g')
     # shellcheck disable=SC2086 # a list
-    "$build/examples/export_c" "$model" --out "$work/net.c" $options > "$work/log" 2>&1 || { cat "$work/log" >&2; exit 1; }
+    "$build/examples/export_c" "$model" --out "$work/net.c" --test "$work/all/images" $options > "$work/log" 2>&1 ||
+        { cat "$work/log" >&2; exit 1; }
     types=$(sed -n 's/.*_predict(const \([a-z0-9_]*\) \*x, \([a-z0-9_]*\) \*y.*/-DINPUT=\1 -DOUTPUT=\2/p' "$work/net.h")
     [ "${types%% *}" != -DINPUT=float ] || types=
     "$build/examples/classify" "$model" --data "$data" --classes "$work/all/classes" > /dev/null

@@ -136,6 +136,33 @@ START_TEST(sequences_are_told_apart) {
 }
 END_TEST
 
+/* A clock that knows no time, and is asked in vain again and again. */
+static const char clock_program[] = "#include <stdlib.h>\n"
+                                    "#include <time.h>\n"
+                                    "clock_t no_clock(void);\n"
+                                    "clock_t no_clock(void)\n"
+                                    "{\n"
+                                    "    static int calls;\n"
+                                    "    if (++calls > 3) abort();\n"
+                                    "    return (clock_t)-1;\n"
+                                    "}\n";
+
+START_TEST(a_machine_may_have_no_clock) {
+    static const float x[3] = {0.5f, -1.0f, 2.0f};
+    char command[600];
+    rbe_model *model = rbe_model_new();
+    ck_assert_ok(rbe_model_add(model, rbe_dense_new(3, 2, NULL)));
+    ck_assert_ok(rbe_export_c(model, scratch_path("m0.c"),
+                              &(rbe_export_options){.name = "m0", .samples = x, .sample_count = 1}));
+    write_whole(scratch_path("clock.c"), (bytes){(uint8_t *)clock_program, sizeof clock_program - 1});
+    snprintf(command, sizeof command,
+             "cd '%.300s' && cc -std=c99 -DM0_TEST -Dclock=no_clock m0.c clock.c -lm -o m0 && ./m0 > log",
+             scratch_path("."));
+    ck_assert_int_eq(system(command), 0);
+    rbe_model_free(model);
+}
+END_TEST
+
 Suite *export_suite(void) {
     Suite *suite = suite_create("export");
     TCase *random = tcase_create("random");
@@ -145,6 +172,7 @@ Suite *export_suite(void) {
     tcase_add_test(random, any_compiler_takes_them);
     tcase_add_test(random, pruned_models_give_the_same_outputs);
     tcase_add_test(random, sequences_are_told_apart);
+    tcase_add_test(random, a_machine_may_have_no_clock);
     suite_add_tcase(suite, random);
     suite_add_tcase(suite, export_kinds_case());
     suite_add_tcase(suite, export_failures_case());
