@@ -73,6 +73,12 @@ static int largest(const float *y, size_t count) {
     return (int)best;
 }
 
+static FILE *created(const char *path) {
+    FILE *file = fopen(path, "wb");
+    if (!file) example_fail(1, "%s cannot be written", path);
+    return file;
+}
+
 /* An IDX file of labels, without compression. */
 static void write_classes(const rbe_model *model, const rbe_dataset *data, const char *path) {
     const size_t outputs = (size_t)data->classes;
@@ -85,16 +91,14 @@ static void write_classes(const rbe_model *model, const rbe_dataset *data, const
                                (uint8_t)(data->count >> 8),
                                (uint8_t)data->count};
     float *x = example_take(data->features, sizeof *x), *y = example_take(outputs, sizeof *y);
-    FILE *file = fopen(path, "wb");
-    if (!file) example_fail(1, "%s cannot be written", path);
+    FILE *file = created(path);
     fwrite(header, 1, sizeof header, file);
     for (size_t n = 0; n < data->count; n++) {
         for (size_t i = 0; i < data->features; i++) x[i] = (float)data->pixels[n * data->features + i] / 255.0f;
         example_require(rbe_predict(model, x, 1, y));
         fputc(largest(y, outputs), file);
     }
-    const bool failed = ferror(file) != 0;
-    if (fclose(file) != 0 || failed) example_fail(1, "%s cannot be written", path);
+    experiment_close(file);
     free(x);
     free(y);
 }

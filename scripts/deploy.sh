@@ -5,9 +5,9 @@ set -eu
 
 if [ "${1:-}" = --help ] || [ $# -lt 3 ]; then
     echo "Usage: deploy.sh BUILD DATA \"MODEL [OPTION...]\"..."
-    echo "Exports each model with these options of export_c and the test images, compiles it at -Os for a Cortex-M4 and a Cortex-M0+, and"
-    echo "runs it over the test images of DATA: all of them on this computer, IMAGES=1000 in qemu, for"
-    echo "BOARDS=\"cortex-m4 cortex-m0plus\". A line for each has"
+    echo "Exports each model with these options of export_c and the test images of DATA, compiles it at -Os for a"
+    echo "Cortex-M4 and a Cortex-M0+, and runs it over the images: all of them on this computer, IMAGES=1000 in qemu."
+    echo "BOARDS=\"cortex-m4 cortex-m0plus\" says which. A line for each has"
     echo "  text, rodata  bytes of the file, compiled"
     echo "  linked        the same with all that it calls of libm and the compiler's own library"
     echo "  ram           bytes of scratch memory, input, output, variables of libm, and stack, which is also told apart"

@@ -8,7 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-extern char data_start[], data_end[], data_image[], bss_start[], bss_end[], stack_top[];
+/* Addresses of the linker script; that of a size is the number itself. */
+extern char data_start[], data_image[], data_size[], bss_start[], bss_size[], stack_top[];
 extern void initialise_monitor_handles(void);
 extern int main(void);
 
@@ -19,8 +20,8 @@ void reset(void) {
     REGISTER(0xE000ED88) |= 0xFu << 20; /* the floating-point unit may be used */
     __asm volatile("dsb\n isb");
 #endif
-    memcpy(data_start, data_image, (size_t)(data_end - data_start));
-    memset(bss_start, 0, (size_t)(bss_end - bss_start));
+    memcpy(data_start, data_image, (size_t)data_size);
+    memset(bss_start, 0, (size_t)bss_size);
     initialise_monitor_handles();
     const int status = main();
     fflush(NULL);
