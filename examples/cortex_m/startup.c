@@ -38,7 +38,7 @@ __attribute__((section(".vectors"), used)) static void (*const vectors[16])(void
 
 enum {
     PAINTED = 4096, /* bytes of stack that are looked at */
-    SPARED = 128,   /* of them those that belong to these functions themselves */
+    SPARED = 16,    /* of them those that these functions use themselves */
     PER_TICK = 40,  /* instructions while the timer of qemu's board goes on by one, with -icount shift=0 */
     TIMER = 0xFFFFFF
 };
