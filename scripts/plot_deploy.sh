@@ -43,8 +43,9 @@ for export in $(cut -d ' ' -f 1 "$work/points" | uniq); do
     number=$((number + 1))
     awk -v export="$export" '$1 == export { print $2, $3, $4 }' "$work/points" > "$work/$number"
     title=$(echo "$export" | tr '+' ' ')
+    above=$((number == 1 ? 1 : -1)) # names of points of other curves stand below
     curves="$curves '$work/$number' using 1:2 with linespoints lc rgb '$color' lw 3 pt 7 ps 1.2 title '$title',"
-    curves="$curves '' using 1:2:3 with labels noenhanced offset 0,0.9 tc rgb '$color' notitle,"
+    curves="$curves '' using 1:2:3 with labels noenhanced offset 0,$above tc rgb '$color' notitle,"
 done
 
 draw() { # TERMINAL FILE
@@ -58,7 +59,9 @@ set grid lc rgb '#dddddd' lt 1
 set border 3 lc rgb '#444444'
 set tics nomirror textcolor rgb '#222222'
 set key top right noenhanced
-set offsets graph 0.08, graph 0.08, graph 0.15, graph 0.08
+set offsets graph 0.08, graph 0.08, graph 0.15, 0
+set xrange [0:*]
+set yrange [0:*]
 plot $curves 1/0 notitle
 END
 }

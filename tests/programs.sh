@@ -1163,7 +1163,16 @@ expect "experiments.sh without a build" 1 'run make first' sh "$root/scripts/exp
 expect "frontier.sh without a build" 1 'run make first' sh "$root/scripts/frontier.sh" "$work/nothing"
 expect "plot_adapt.sh frontier, another table" 1 'another first line' \
     sh "$root/scripts/plot_adapt.sh" frontier "$work/experiments/growth.csv" "$work/plot/frontier.png"
+expect "plot_deploy.sh, another file" 1 'no lines of deploy.sh' \
+    sh "$root/scripts/plot_deploy.sh" "$work/file" "$work/deploy.png"
 if command -v gnuplot > /dev/null; then
+    {
+        echo 'small as+trained host - - - - - - - - 100 3 0'
+        echo 'small as+trained cortex-m4 1 2 3000 4 5 6 7 8 10 1 0'
+    } > "$work/deploy"
+    expect "plot_deploy.sh" 0 'deploy.png and .*deploy.svg are written' \
+        sh "$root/scripts/plot_deploy.sh" "$work/deploy" "$work/deploy.png"
+    check "plot_deploy.sh: the picture" test -s "$work/deploy.png" -a -s "$work/deploy.svg"
     frontier() {
         BUDGETS="1500 2500" OPTIONS="--epochs 1 --seeds 2" sh "$root/scripts/frontier.sh" "$build" "$work/frontier" "$data"
     }

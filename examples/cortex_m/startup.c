@@ -9,7 +9,8 @@
 #include <string.h>
 
 /* Addresses of the linker script; that of a size is the number itself. */
-extern char data_start[], data_image[], data_size[], bss_start[], bss_size[], stack_top[];
+extern char data_start[], data_image[], data_size[], bss_start[], bss_size[];
+extern void stack_top(void); /* an address, too, of the type of the other vectors */
 extern void initialise_monitor_handles(void);
 extern int main(void);
 
@@ -31,8 +32,8 @@ void reset(void) {
 /* A fault ends the program; nothing else interrupts it. */
 static void fault(void) { _Exit(70); }
 
-__attribute__((section(".vectors"), used)) static void (*const vectors[16])(void) = {
-    (void (*)(void))stack_top, reset, fault, fault, fault, fault, fault};
+__attribute__((section(".vectors"), used)) static void (*const vectors[16])(void) = {stack_top, reset, fault, fault,
+                                                                                     fault,     fault, fault};
 
 /* ---- what a call takes --------------------------------------------------------------------------------------------- */
 
