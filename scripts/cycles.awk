@@ -4,13 +4,18 @@
 # Cortex-M0+: the table of its Technical Reference Manual, with the fast multiplier. Cortex-M4: the most that its manual
 # says; loads that follow each other are faster, and so are most branches. Memory has no wait states.
 
-function registers(operands) { return gsub(/,/, ",", operands) + 1 }
+# Words of a list: "r4, r5, lr" or "d8-d9".
+function words(list, ends) {
+    if (list !~ /-/) return gsub(/,/, ",", list) + 1
+    split(list, ends, /[sd}-]+/)
+    return (ends[3] - ends[2] + 1) * (list ~ /d/ ? 2 : 1)
+}
 
 # Of an instruction behind which the next one comes.
 function cost(name, operands) {
     if (name ~ /^(v?push|v?pop|v?ldm|v?stm)/) {
         sub(/.*\{/, "", operands)
-        return 1 + registers(operands)
+        return 1 + words(operands)
     }
     if (name ~ /^(ldrd|strd)/) return 3
     if (name ~ /^v?(ldr|str)/) return 2
