@@ -7,6 +7,8 @@
 #   make tsan           suites in which threads meet, "threads" and "parallel" first, under ThreadSanitizer (SUITE too)
 #   make pressure       the library when memory is short: requests that fail, a limited address space
 #                       (PRESSURE=--short: some of the cases)
+#   make targets        exported models (rbe/export.h) for other machines: compilers, sizes, their tests in qemu
+#                       (TARGETS="cortex-m4 s390x": only these)
 #   make soak           trainings that are killed at random moments, on a disk that is full at times, and resumed
 #                       (SOAK_SECONDS=60; SOAK_SEED=N repeats one)
 #   make soak-ranks     with MPI=1: ranks that are killed, interrupted or different from the others (SOAK_TRIALS=50)
@@ -73,7 +75,7 @@ INFER_SHARED := $(BUILD)/librbe_infer.so.$(VERSION)
 Q := $(if $(filter 1,$(V)),,@)
 say = @$(if $(Q),printf '  %-3s %s\n' '$(1)' '$(2)',:)
 
-.PHONY: all examples check suites run-suites sanitize tsan pressure soak soak-ranks fuzz run-fuzzers demo experiments bench
+.PHONY: all examples check suites run-suites sanitize tsan pressure targets soak soak-ranks fuzz run-fuzzers demo experiments bench
 .PHONY: bench-codec bench-infer install uninstall format lint headers data clean FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
@@ -225,6 +227,15 @@ $(BUILD)/tests/pressure: $(PRESSURE_OBJECTS) $(STATIC)
 pressure: $(BUILD)/tests/pressure
 	$< $(PRESSURE)
 
+# Exported models on other machines: tests/targets.sh, which says what it needs.
+TARGETS ?=
+$(BUILD)/tests/make_models: $(BUILD)/tests/targets/make_models.o $(STATIC)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(LDFLAGS) $(SANITIZE) $^ $(LIBS) -o $@
+
+targets: $(BUILD)/tests/make_models $(BUILD)/examples/export_c $(BUILD)/examples/train_digits
+	sh tests/targets.sh $(BUILD) $(TARGETS)
+
 # Kills, full disks and resumes: the bytes of trainings that nothing happened to; SOAK_SEED repeats a run.
 SOAK_SECONDS ?= 60
 SOAK_SEED ?=
@@ -352,7 +363,7 @@ uninstall:
 
 # ---- care of the source --------------------------------------------------------------------------------------------
 
-C_FILES := $(wildcard include/rbe/*.h src/*/*.[ch] examples/*.[ch] tests/*.[ch] tests/*/*.[ch])
+C_FILES := $(wildcard include/rbe/*.h src/*/*.[ch] examples/*.[ch] examples/*/*.[ch] tests/*.[ch] tests/*/*.[ch])
 
 format:
 	clang-format -i $(C_FILES)

@@ -9,7 +9,7 @@
 #include "rbe/io.h"
 
 typedef struct settings {
-    const char *model, *data;
+    const char *model, *data, *classes;
     size_t batch, threads;
     bool train, stores, json;
 } settings;
@@ -22,6 +22,7 @@ static settings read_settings(int argc, char **argv) {
         {"train", EXAMPLE_FLAG, &s.train, NULL, "the training data instead of the test data", 0, 0},
         {"batch", EXAMPLE_COUNT, &s.batch, "N", "samples at a time", 1, 1000000},
         {"threads", EXAMPLE_COUNT, &s.threads, "N", "threads (default: one per processor)", 1, RBE_MAX_THREADS},
+        {"classes", EXAMPLE_TEXT, &s.classes, "FILE", "write the class that each sample is given, as IDX labels", 0, 0},
         {"stores", EXAMPLE_FLAG, &s.stores, NULL, "compare the types of stored values", 0, 0},
         {"json", EXAMPLE_FLAG, &s.json, NULL, "end with one line of JSON", 0, 0},
     };
@@ -63,6 +64,45 @@ static void compare_stores(const rbe_model *model, const rbe_dataset *data, size
     rmdir(folder);
 }
 
+/* ---- classes ------------------------------------------------------------------------------------------------- */
+
+static int largest(const float *y, size_t count) {
+    size_t best = 0;
+    for (size_t n = 1; n < count; n++)
+        if (y[n] > y[best]) best = n;
+    return (int)best;
+}
+
+static FILE *created(const char *path) {
+    FILE *file = fopen(path, "wb");
+    if (!file) example_fail(1, "%s cannot be written", path);
+    return file;
+}
+
+/* An IDX file of labels, without compression. */
+static void write_classes(const rbe_model *model, const rbe_dataset *data, const char *path) {
+    const size_t outputs = (size_t)data->classes;
+    const uint8_t header[8] = {0,
+                               0,
+                               8,
+                               1,
+                               (uint8_t)(data->count >> 24),
+                               (uint8_t)(data->count >> 16),
+                               (uint8_t)(data->count >> 8),
+                               (uint8_t)data->count};
+    float *x = example_take(data->features, sizeof *x), *y = example_take(outputs, sizeof *y);
+    FILE *file = created(path);
+    fwrite(header, 1, sizeof header, file);
+    for (size_t n = 0; n < data->count; n++) {
+        for (size_t i = 0; i < data->features; i++) x[i] = (float)data->pixels[n * data->features + i] / 255.0f;
+        example_require(rbe_predict(model, x, 1, y));
+        fputc(largest(y, outputs), file);
+    }
+    experiment_close(file);
+    free(x);
+    free(y);
+}
+
 int main(int argc, char **argv) {
     settings s = read_settings(argc, argv);
     if (s.threads > 0) example_require(rbe_set_threads((int)s.threads));
@@ -79,6 +119,7 @@ int main(int argc, char **argv) {
     printf("%-10s %.2f +- %.2f %%\n", "error", 100 * found.error, 100 * found.error_uncertainty);
     printf("%-10s %.4f\n", "loss", found.loss);
     printf("%-10s %.3f s, %.0f samples/s\n", "time", seconds, (double)found.count / seconds);
+    if (s.classes) write_classes(model, &data, s.classes);
     if (s.stores) compare_stores(model, &data, s.batch, found.error);
     if (s.json)
         printf("{\"program\":\"classify\",\"error\":%.4f,\"error_uncertainty\":%.4f,\"loss\":%.6f,\"samples\":%zu}\n",

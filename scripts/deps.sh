@@ -10,15 +10,22 @@ developer="clang libclang-rt-dev clang-format cppcheck shellcheck"
 
 mpi="mpich libmpich-dev"
 
+# Compilers for other machines, their C libraries, and qemu, which runs what they make.
+targets="gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm qemu-user"
+targets="$targets gcc-aarch64-linux-gnu libc6-dev-arm64-cross gcc-arm-linux-gnueabihf libc6-dev-armhf-cross"
+targets="$targets gcc-riscv64-linux-gnu libc6-dev-riscv64-cross gcc-s390x-linux-gnu libc6-dev-s390x-cross"
+
 case ${1:-} in
 '') ;;
 --developer) packages="$packages $developer" ;;
 --mpi) packages="$packages $mpi" ;;
+--targets) packages="$packages $targets" ;;
 --help)
-    echo "Usage: deps.sh [--developer|--mpi]"
+    echo "Usage: deps.sh [--developer|--mpi|--targets]"
     echo "Installs what is missing of: $packages"
     echo "and with --developer, for make fuzz, format and lint, of: $developer"
     echo "or with --mpi, for make MPI=1, of: $mpi (Open MPI will do, too)"
+    echo "or with --targets, for make targets, of: $targets (260 MB)"
     echo "with apt-get, as root or through sudo. Does nothing, and needs no network, if nothing is missing."
     exit 0
     ;;

@@ -352,6 +352,12 @@ expect "classify --stores" 0 '^int8  *[0-9]* .* [-+][0-9]*\.[0-9][0-9]$' \
     "$classify" "$work/model.safetensors" --data "$data" --threads 1 --stores
 expect "classify, json" 0 '^{"program":"classify","error":[0-9.]*,.*"samples":200}' \
     "$classify" "$work/model.safetensors" --data "$data" --train --json
+expect "classify --classes" 0 '' "$classify" "$work/model.safetensors" --data "$data" --classes "$work/classes"
+wrong=$(sed -n 's/^error *\([0-9]*\)\.00 .*/\1/p' "$work/output")
+different=$(gzip -dc "$data/t10k-labels-idx1-ubyte.gz" | cmp -l - "$work/classes" | wc -l)
+check "classify --classes: of 100 classes as many are wrong as it says" test "$wrong" = "$different"
+expect "classify --classes, no such folder" 1 'cannot be written' \
+    "$classify" "$work/model.safetensors" --data "$data" --classes "$work/none/classes"
 expect "classify without a model" 2 'expected a model file' "$classify" --data "$data"
 expect "classify, options first" 0 '^accuracy .*(100 test samples)' \
     "$classify" --data "$data" --threads 1 "$work/model.safetensors"
@@ -844,6 +850,8 @@ expect "export_c: images" 0 '^digits: 7 samples' "$export_c" "$net/trained/model
     --name digits --test "$data/t10k-images-idx3-ubyte.gz" --count 7
 expect "export_c: pixels are bytes" 0 '^static const uint8_t test_inputs.5488. ' cat "$net/digits.c"
 check "export_c: by hand" sh -c "cc -std=c99 -O1 -DDIGITS_TEST '$net/digits.c' -lm -o '$net/digits' && '$net/digits'"
+expect "deploy.sh, on this computer" 0 '^trained  *--values+int8  *host .* 100  *[0-9]*  *[0-3]$' \
+    env BOARDS= sh "$root/scripts/deploy.sh" "$build" "$data" "$net/trained/model.safetensors --values int8"
 expect "export_c: no file" 2 '^export_c: expected --out NET.c' "$export_c" "$net/trained/model.safetensors"
 expect "export_c: both" 2 'exclude each other' "$export_c" "$net/trained/model.safetensors" -o "$net/no.c" --size --speed
 expect "export_c: bad name" 1 'expected as a name' "$export_c" "$net/trained/model.safetensors" -o "$net/no.c" --name 9x
@@ -1151,13 +1159,14 @@ fi
 
 # ---- scripts -----------------------------------------------------------------------------------------------------
 
-for script in deps.sh demo.sh bench.sh bench_codec.sh stored_size.sh experiments.sh frontier.sh scaling.sh \
-    plot_training.sh plot_adapt.sh plot_samples.sh; do
+for script in deps.sh demo.sh bench.sh bench_codec.sh stored_size.sh experiments.sh frontier.sh scaling.sh deploy.sh \
+    plot_training.sh plot_adapt.sh plot_samples.sh plot_deploy.sh; do
     expect "$script --help" 0 "^Usage: $script" sh "$root/scripts/$script" --help
 done
 expect "deps.sh --help names the developer's tools" 0 '--developer.*: clang .*shellcheck' \
     sh "$root/scripts/deps.sh" --help
 expect "deps.sh --help names MPI" 0 '--mpi.*: mpich libmpich-dev' sh "$root/scripts/deps.sh" --help
+expect "deps.sh --help names other machines" 0 '--targets.*: gcc-arm-none-eabi ' sh "$root/scripts/deps.sh" --help
 expect "deps.sh, unknown option" 2 'unexpected argument' sh "$root/scripts/deps.sh" --what
 expect "demo.sh without a build" 1 'run make first' sh "$root/scripts/demo.sh" "$work/nothing"
 expect "plot_training.sh without a log" 2 '^Usage:' sh "$root/scripts/plot_training.sh" "$work/x.png"
@@ -1170,7 +1179,16 @@ expect "experiments.sh without a build" 1 'run make first' sh "$root/scripts/exp
 expect "frontier.sh without a build" 1 'run make first' sh "$root/scripts/frontier.sh" "$work/nothing"
 expect "plot_adapt.sh frontier, another table" 1 'another first line' \
     sh "$root/scripts/plot_adapt.sh" frontier "$work/experiments/growth.csv" "$work/plot/frontier.png"
+expect "plot_deploy.sh, another file" 1 'no lines of deploy.sh' \
+    sh "$root/scripts/plot_deploy.sh" "$work/file" "$work/deploy.png"
 if command -v gnuplot > /dev/null; then
+    {
+        echo 'small as+trained host - - - - - - - - 100 3 0'
+        echo 'small as+trained cortex-m4 1 2 3000 4 5 6 7 8 10 1 0'
+    } > "$work/deploy"
+    expect "plot_deploy.sh" 0 'deploy.png and .*deploy.svg are written' \
+        sh "$root/scripts/plot_deploy.sh" "$work/deploy" "$work/deploy.png"
+    check "plot_deploy.sh: the picture" test -s "$work/deploy.png" -a -s "$work/deploy.svg"
     frontier() {
         BUDGETS="1500 2500" OPTIONS="--epochs 1 --seeds 2" sh "$root/scripts/frontier.sh" "$build" "$work/frontier" "$data"
     }
