@@ -1,6 +1,6 @@
 # librbe: neural networks whose linear layers are trained, stored and run in compressed form.
 #
-#   make                static and shared libraries, librbe and librbe_infer (include/rbe/infer.h), examples
+#   make                static and shared libraries, librbe and librbe_infer (include/rbe/infer.h), examples, rbe
 #   make check          all tests, several at a time (as -j says, or one for each processor): the suites of tests/main.c
 #                       and "programs", the command lines; of these SUITE="name ..." runs some, make suites lists them
 #   make sanitize       the suites under ASan and UBSan            (SUITE too)
@@ -62,6 +62,7 @@ EXAMPLE_SHARED := $(wildcard examples/common.c examples/openblas.c examples/expe
                              examples/thresholds.c examples/table.c)
 EXAMPLES := $(patsubst examples/%.c,$(BUILD)/examples/%,$(filter-out $(EXAMPLE_SHARED),$(wildcard examples/*.c)))
 EXAMPLE_COMMON := $(EXAMPLE_SHARED:%.c=$(BUILD)/%.o)
+COMMANDS := $(shell sed -n 's/^    X("[a-z-]*", \([a-z_]*\), ".*").*/\1/p' tools/rbe.c)
 TESTS := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/*.c))
 BENCH_SHARED := $(patsubst %.c,$(BUILD)/%.o,$(filter-out tests/bench/bench_%,$(wildcard tests/bench/*.c)))
 STATIC := $(BUILD)/librbe.a
@@ -78,7 +79,7 @@ say = @$(if $(Q),printf '  %-3s %s\n' '$(1)' '$(2)',:)
 .DELETE_ON_ERROR:
 .SECONDARY:
 
-all: $(STATIC) $(SHARED) $(INFER_STATIC) $(INFER_SHARED) examples
+all: $(STATIC) $(SHARED) $(INFER_STATIC) $(INFER_SHARED) examples $(BUILD)/rbe
 
 # ---- the library -------------------------------------------------------------------------------------------------
 
@@ -203,6 +204,15 @@ $(BUILD)/examples/%: $(BUILD)/examples/%.o $(EXAMPLE_COMMON) $(STATIC)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS) $(SANITIZE) $^ $(LIBS) -o $@
 
+# The examples as commands of one program (tools/rbe.c): their objects, in which main has another name.
+$(BUILD)/commands/%.o: $(BUILD)/examples/%.o
+	@mkdir -p $(@D)
+	$(Q)$(OBJCOPY) --redefine-sym main=$*_main $< $@
+
+$(BUILD)/rbe: $(BUILD)/tools/rbe.o $(COMMANDS:%=$(BUILD)/commands/%.o) $(EXAMPLE_COMMON) $(STATIC)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(LDFLAGS) $(SANITIZE) $^ $(LIBS) -o $@
+
 $(BUILD)/bench/%: $(BUILD)/tests/bench/%.o $(BENCH_SHARED) $(EXAMPLE_COMMON) $(STATIC)
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
@@ -243,7 +253,7 @@ suites:
 	@echo $(SUITES)
 
 # What tests/programs.sh runs.
-PROGRAMS = examples $(BUILD)/bench/bench_linear $(BUILD)/bench/bench_gpt $(BUILD)/bench/bench_ranks $(BUILD)/bench/bench_infer $(SHARED) $(INFER_SHARED) \
+PROGRAMS = examples $(BUILD)/rbe $(BUILD)/bench/bench_linear $(BUILD)/bench/bench_gpt $(BUILD)/bench/bench_ranks $(BUILD)/bench/bench_infer $(SHARED) $(INFER_SHARED) \
     $(INFER_STATIC)
 
 check: $(BUILD)/tests/run $(BUILD)/tests/pressure $(PROGRAMS) headers run-suites
@@ -352,7 +362,7 @@ uninstall:
 
 # ---- care of the source --------------------------------------------------------------------------------------------
 
-C_FILES := $(wildcard include/rbe/*.h src/*/*.[ch] examples/*.[ch] tests/*.[ch] tests/*/*.[ch])
+C_FILES := $(wildcard include/rbe/*.h src/*/*.[ch] examples/*.[ch] tools/*.[ch] tests/*.[ch] tests/*/*.[ch])
 
 format:
 	clang-format -i $(C_FILES)
@@ -360,7 +370,7 @@ format:
 lint:
 	clang-format --dry-run -Werror $(C_FILES)
 	cppcheck --quiet --std=c11 --error-exitcode=1 --inline-suppr --enable=warning,portability \
-	    --suppress=missingIncludeSystem -Iinclude -Isrc src examples
+	    --suppress=missingIncludeSystem -Iinclude -Isrc src examples tools
 	shellcheck -x scripts/*.sh tests/*.sh .ci/run
 
 # Every public header compiles by itself, as C11 and as C++11; so does an operation of a user's own. A program that adds
@@ -375,4 +385,4 @@ headers:
 clean:
 	rm -rf $(BUILD)
 
--include $(OBJECTS:.o=.d) $(INFER_OBJECTS:.o=.d) $(BUILD)/src/infer/make_tables.d $(patsubst %.c,$(BUILD)/%.d,$(wildcard examples/*.c tests/*.c tests/*/*.c))
+-include $(OBJECTS:.o=.d) $(INFER_OBJECTS:.o=.d) $(BUILD)/src/infer/make_tables.d $(patsubst %.c,$(BUILD)/%.d,$(wildcard examples/*.c tools/*.c tests/*.c tests/*/*.c))
