@@ -17,8 +17,10 @@
 #   make bench-codec    compression: memory, accuracy, speed
 #   make bench-infer    librbe_infer against librbe: loading MODEL=file, a sample at a time
 #   make install        into PREFIX=/usr/local, below DESTDIR=; make uninstall
+#   make deb            Debian packages of the same, in BUILD/deb
 #   make data           the digits in data/, made again
 #   make format lint headers   the source: laid out, searched, each public header by itself
+#   make exports        the names that the shared libraries export are those of src/*.symbols; make symbols writes these
 #   make clean          removes BUILD
 #
 # MPI=1 adds ranks that are processes of MPI (rbe/comm.h), of which MPICC=mpicc says where it is.
@@ -26,7 +28,6 @@
 # aborts where it is wrong: make DEBUG=1 check. Everything that is made is in BUILD=build, one folder for each choice of
 # flags; an object is made anew when they change there, and not when this file does.
 
-PREFIX ?= /usr/local
 BUILD ?= $(if $(DEBUG),build/debug,build)
 VERSION := $(shell sed -n 's/^\#define RBE_VERSION_[A-Z]* //p' include/rbe/base.h | paste -sd.)
 SOVERSION := $(shell sed -n 's/^\#define RBE_VERSION_MAJOR //p' include/rbe/base.h)
@@ -75,7 +76,7 @@ Q := $(if $(filter 1,$(V)),,@)
 say = @$(if $(Q),printf '  %-3s %s\n' '$(1)' '$(2)',:)
 
 .PHONY: all examples check suites run-suites sanitize tsan pressure soak soak-ranks fuzz run-fuzzers demo experiments bench
-.PHONY: bench-codec bench-infer install uninstall format lint headers data clean FORCE
+.PHONY: bench-codec bench-infer install uninstall deb format lint headers exports symbols data clean FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -256,7 +257,7 @@ suites:
 PROGRAMS = examples $(BUILD)/rbe $(BUILD)/bench/bench_linear $(BUILD)/bench/bench_gpt $(BUILD)/bench/bench_ranks $(BUILD)/bench/bench_infer $(SHARED) $(INFER_SHARED) \
     $(INFER_STATIC)
 
-check: $(BUILD)/tests/run $(BUILD)/tests/pressure $(PROGRAMS) headers run-suites
+check: $(BUILD)/tests/run $(BUILD)/tests/pressure $(PROGRAMS) headers exports run-suites
 
 # Several at a time, each with its output in one piece; at the end the sum of what they counted.
 SUITE_LOGS = $(SUITE:%=$(BUILD)/check/%.log)
@@ -341,24 +342,57 @@ bench-codec: $(BUILD)/bench/bench_codec
 
 # ---- installation ------------------------------------------------------------------------------------------------
 
-install: $(STATIC) $(SHARED) $(INFER_STATIC) $(INFER_SHARED)
-	install -d $(DESTDIR)$(PREFIX)/include/rbe $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/share/rbe
-	install -m 644 include/rbe/*.h $(DESTDIR)$(PREFIX)/include/rbe
-	install -m 644 python/rbe_reader.py $(DESTDIR)$(PREFIX)/share/rbe
-	install -m 644 $(STATIC) $(INFER_STATIC) $(DESTDIR)$(PREFIX)/lib
-	install -m 755 $(SHARED) $(INFER_SHARED) $(DESTDIR)$(PREFIX)/lib
-	for l in rbe rbe_infer; do \
-	    ln -sf lib$$l.so.$(VERSION) $(DESTDIR)$(PREFIX)/lib/lib$$l.so.$(SOVERSION); \
-	    ln -sf lib$$l.so.$(VERSION) $(DESTDIR)$(PREFIX)/lib/lib$$l.so; \
-	    sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' -e 's|@PACKAGES@|$(PACKAGES)|' \
-	        -e 's|@MPI_LIBS@|$(MPI_LIBS)|' scripts/$$l.pc.in \
-	        > $(DESTDIR)$(PREFIX)/lib/pkgconfig/$$l.pc || exit 1; \
+PREFIX ?= /usr/local
+BINDIR ?= $(PREFIX)/bin
+LIBDIR ?= $(PREFIX)/lib
+INCLUDEDIR ?= $(PREFIX)/include
+MANDIR ?= $(PREFIX)/share/man
+DOCDIR ?= $(PREFIX)/share/doc/rbe
+STRIP ?= strip
+
+# What @NAMES@ stand for in scripts/*.in; the CMake files find the headers from where they are.
+FILL = sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' -e 's|@SOVERSION@|$(SOVERSION)|' \
+    -e 's|@LIBDIR@|$(LIBDIR:$(PREFIX)/%=$${prefix}/%)|' -e 's|@INCLUDEDIR@|$(INCLUDEDIR:$(PREFIX)/%=$${prefix}/%)|' \
+    -e 's|@PACKAGES@|$(PACKAGES)|' -e 's|@MPI_LIBS@|$(MPI_LIBS)|' \
+    -e "s|@INCLUDE_FROM_CMAKE@|$$(realpath -m --relative-to=$(LIBDIR)/cmake/rbe $(INCLUDEDIR))|"
+
+$(BUILD)/man/rbe.1: $(BUILD)/rbe scripts/manpages.sh scripts/manpages.awk
+	$(Q)sh scripts/manpages.sh $< $(@D)
+
+install: $(STATIC) $(SHARED) $(INFER_STATIC) $(INFER_SHARED) $(BUILD)/rbe $(BUILD)/man/rbe.1
+	install -d $(addprefix $(DESTDIR),$(BINDIR) $(LIBDIR)/pkgconfig $(LIBDIR)/cmake/rbe $(INCLUDEDIR)/rbe $(MANDIR)/man1 \
+	    $(DOCDIR)/examples $(PREFIX)/share/rbe)
+	install -m 755 -s --strip-program=$(STRIP) $(BUILD)/rbe $(DESTDIR)$(BINDIR)
+	install -m 644 include/rbe/*.h $(DESTDIR)$(INCLUDEDIR)/rbe
+	install -m 644 $(STATIC) $(INFER_STATIC) $(SHARED) $(INFER_SHARED) $(DESTDIR)$(LIBDIR)
+	cd $(DESTDIR)$(LIBDIR) && $(STRIP) --strip-debug librbe.a librbe_infer.a && \
+	    $(STRIP) --strip-unneeded $(notdir $(SHARED) $(INFER_SHARED))
+	for l in librbe librbe_infer; do \
+	    ln -sf $$l.so.$(VERSION) $(DESTDIR)$(LIBDIR)/$$l.so.$(SOVERSION) && \
+	    ln -sf $$l.so.$(SOVERSION) $(DESTDIR)$(LIBDIR)/$$l.so || exit 1; \
 	done
+	for f in pkgconfig/rbe.pc pkgconfig/rbe_infer.pc cmake/rbe/rbe-config.cmake cmake/rbe/rbe-config-version.cmake; do \
+	    $(FILL) scripts/$${f##*/}.in > $(DESTDIR)$(LIBDIR)/$$f || exit 1; \
+	done
+	install -m 644 $(BUILD)/man/rbe*.1 $(DESTDIR)$(MANDIR)/man1
+	install -m 644 python/rbe_reader.py $(DESTDIR)$(PREFIX)/share/rbe
+	install -m 644 $(wildcard *.md src/io/FORMAT.md) LICENSE $(DESTDIR)$(DOCDIR)
+	cd docs && find . -type f -exec install -D -m 644 {} $(abspath $(DESTDIR)$(DOCDIR))/{} \;
+	install -m 644 examples/*.[ch] $(DESTDIR)$(DOCDIR)/examples
+	@$(if $(DESTDIR),:,ldconfig -p 2> /dev/null | grep -q '=> $(LIBDIR)/librbe\.so\.$(SOVERSION)$$' || \
+	    echo "Programs find $(LIBDIR)/librbe.so.$(SOVERSION) after ldconfig (as root), or with LD_LIBRARY_PATH=$(LIBDIR)")
 
 uninstall:
-	rm -rf $(DESTDIR)$(PREFIX)/include/rbe $(DESTDIR)$(PREFIX)/share/rbe
-	rm -f $(DESTDIR)$(PREFIX)/lib/librbe.* $(DESTDIR)$(PREFIX)/lib/pkgconfig/rbe.pc
-	rm -f $(DESTDIR)$(PREFIX)/lib/librbe_infer.* $(DESTDIR)$(PREFIX)/lib/pkgconfig/rbe_infer.pc
+	rm -rf $(addprefix $(DESTDIR),$(INCLUDEDIR)/rbe $(PREFIX)/share/rbe $(DOCDIR) $(LIBDIR)/cmake/rbe)
+	rm -f $(addprefix $(DESTDIR)$(LIBDIR)/,librbe.* librbe_infer.* pkgconfig/rbe.pc pkgconfig/rbe_infer.pc)
+	rm -f $(DESTDIR)$(BINDIR)/rbe $(DESTDIR)$(MANDIR)/man1/rbe.1 $(DESTDIR)$(MANDIR)/man1/rbe-*.1
+
+DEB_LIBDIR = /usr/lib/$(shell dpkg-architecture -qDEB_HOST_MULTIARCH)
+deb:
+	rm -rf $(BUILD)/deb
+	$(Q)$(MAKE) --no-print-directory install DESTDIR=$(abspath $(BUILD)/deb/all) PREFIX=/usr LIBDIR=$(DEB_LIBDIR) \
+	    DOCDIR=/usr/share/doc/librbe-dev > $(BUILD)/deb.log
+	$(Q)sh scripts/deb.sh $(BUILD)
 
 # ---- care of the source --------------------------------------------------------------------------------------------
 
@@ -381,6 +415,16 @@ headers:
 	    echo "#include \"$${h#include/}\"" | $(CXX) -std=c++11 -Wall -Wextra -Wpedantic -Werror -Iinclude -I. -fsyntax-only -x c++ - \
 	    || exit 1; done
 	@$(CC) -std=c11 -Wall -Wextra -Wpedantic -Werror -Iinclude -fsyntax-only examples/extend.c
+
+# What programs may be linked with (versions: include/rbe/base.h).
+NAMES = LC_ALL=C nm -D --defined-only --format=posix $(1) | cut -d ' ' -f 1 | LC_ALL=C sort
+exports: $(SHARED) $(INFER_SHARED)
+	@for l in librbe librbe_infer; do \
+	    $(call NAMES,$(BUILD)/$$l.so) | diff -U 0 src/$$l.symbols - || \
+	    { echo "$$l.so exports other names than src/$$l.symbols; if that is meant: make symbols" >&2; exit 1; }; done
+
+symbols: $(SHARED) $(INFER_SHARED)
+	@for l in librbe librbe_infer; do $(call NAMES,$(BUILD)/$$l.so) > src/$$l.symbols; done
 
 clean:
 	rm -rf $(BUILD)

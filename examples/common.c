@@ -162,7 +162,7 @@ static void print_option(const example_option *o) {
     char text[400], usual[300];
     int width =
         o->kind == EXAMPLE_FILE ? printf("  %s", o->name) : printf("  %s--%s %s", short_form, o->name, argument);
-    if (width >= HELP_COLUMN) width = printf("\n") - 1;
+    if (width > HELP_COLUMN - 2) width = printf("\n") - 1;
     default_text(o, usual, sizeof usual);
     snprintf(text, sizeof text, "%s%s", o->help, usual);
     print_words(width, text);

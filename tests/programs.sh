@@ -160,6 +160,14 @@ tiny --seed 3 --out "$work/program" > "$work/output" 2>&1
 "$rbe" train --data "$data" --epochs 1 --batch 50 --hidden 32 --threads 1 --seed 3 --out "$work/command" > "$work/output" 2>&1
 check "rbe train is train_digits" cmp "$work/program/log.csv" "$work/command/log.csv"
 
+# Manual pages: one for each command, with all of its options.
+check "manpages.sh" sh "$root/scripts/manpages.sh" "$rbe" "$work/man"
+for command in train compress-digits generate; do
+    check "rbe-$command.1: every option" test "$(grep -c '^\.B .*\\-\\-' "$work/man/rbe-$command.1")" -eq \
+        "$("$rbe" help "$command" | grep -c '^  --\|^  -[oh], --')"
+    expect "rbe-$command.1: its name" 0 "^rbe-$command \\\\- [a-z]" cat "$work/man/rbe-$command.1"
+done
+
 # All programs with options are commands; each names itself, in lines of at most 80, with one default an option.
 for option in --help -h help; do
     expect "rbe $option" 0 '^Usage: rbe COMMAND' "$rbe" $option
@@ -1173,13 +1181,15 @@ fi
 
 # ---- scripts -----------------------------------------------------------------------------------------------------
 
-for script in deps.sh demo.sh bench.sh bench_codec.sh stored_size.sh experiments.sh frontier.sh \
+for script in deps.sh demo.sh bench.sh bench_codec.sh stored_size.sh experiments.sh frontier.sh manpages.sh deb.sh \
     plot_training.sh plot_adapt.sh plot_samples.sh; do
     expect "$script --help" 0 "^Usage: $script" sh "$root/scripts/$script" --help
 done
 expect "deps.sh --help names the developer's tools" 0 '--developer.*: clang .*shellcheck' \
     sh "$root/scripts/deps.sh" --help
 expect "deps.sh --help names MPI" 0 '--mpi.*: mpich libmpich-dev' sh "$root/scripts/deps.sh" --help
+expect "newcomer.sh --help" 0 '^Usage: newcomer.sh FOLDER' bash "$root/scripts/newcomer.sh" --help
+expect "newcomer.sh without a folder" 2 '^Usage: newcomer.sh FOLDER' bash "$root/scripts/newcomer.sh"
 expect "deps.sh, unknown option" 2 'unexpected argument' sh "$root/scripts/deps.sh" --what
 expect "demo.sh without a build" 1 'run make first' sh "$root/scripts/demo.sh" "$work/nothing"
 expect "plot_training.sh without a log" 2 '^Usage:' sh "$root/scripts/plot_training.sh" "$work/x.png"
