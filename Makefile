@@ -1,6 +1,6 @@
 # librbe: neural networks whose linear layers are trained, stored and run in compressed form.
 #
-#   make                static and shared libraries, librbe and librbe_infer (include/rbe/infer.h), examples
+#   make                static and shared libraries, librbe and librbe_infer (include/rbe/infer.h), examples, rbe
 #   make check          all tests, several at a time (as -j says, or one for each processor): the suites of tests/main.c
 #                       and "programs", the command lines; of these SUITE="name ..." runs some, make suites lists them
 #   make sanitize       the suites under ASan and UBSan            (SUITE too)
@@ -19,8 +19,10 @@
 #   make bench-codec    compression: memory, accuracy, speed
 #   make bench-infer    librbe_infer against librbe: loading MODEL=file, a sample at a time
 #   make install        into PREFIX=/usr/local, below DESTDIR=; make uninstall
+#   make deb            Debian packages of the same, in BUILD/deb
 #   make data           the digits in data/, made again
 #   make format lint headers   the source: laid out, searched, each public header by itself
+#   make exports        the names that the shared libraries export are those of src/*.symbols; make symbols writes these
 #   make clean          removes BUILD
 #
 # MPI=1 adds ranks that are processes of MPI (rbe/comm.h), of which MPICC=mpicc says where it is.
@@ -28,7 +30,6 @@
 # aborts where it is wrong: make DEBUG=1 check. Everything that is made is in BUILD=build, one folder for each choice of
 # flags; an object is made anew when they change there, and not when this file does.
 
-PREFIX ?= /usr/local
 BUILD ?= $(if $(DEBUG),build/debug,build)
 VERSION := $(shell sed -n 's/^\#define RBE_VERSION_[A-Z]* //p' include/rbe/base.h | paste -sd.)
 SOVERSION := $(shell sed -n 's/^\#define RBE_VERSION_MAJOR //p' include/rbe/base.h)
@@ -64,6 +65,7 @@ EXAMPLE_SHARED := $(wildcard examples/common.c examples/openblas.c examples/expe
                              examples/thresholds.c examples/table.c)
 EXAMPLES := $(patsubst examples/%.c,$(BUILD)/examples/%,$(filter-out $(EXAMPLE_SHARED),$(wildcard examples/*.c)))
 EXAMPLE_COMMON := $(EXAMPLE_SHARED:%.c=$(BUILD)/%.o)
+COMMANDS := $(shell sed -n 's/^    X("[a-z-]*", \([a-z_]*\), ".*").*/\1/p' tools/rbe.c)
 TESTS := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/*.c))
 BENCH_SHARED := $(patsubst %.c,$(BUILD)/%.o,$(filter-out tests/bench/bench_%,$(wildcard tests/bench/*.c)))
 STATIC := $(BUILD)/librbe.a
@@ -75,12 +77,13 @@ INFER_SHARED := $(BUILD)/librbe_infer.so.$(VERSION)
 Q := $(if $(filter 1,$(V)),,@)
 say = @$(if $(Q),printf '  %-3s %s\n' '$(1)' '$(2)',:)
 
-.PHONY: all examples check suites run-suites sanitize tsan pressure targets soak soak-ranks fuzz run-fuzzers demo experiments bench
-.PHONY: bench-codec bench-infer install uninstall format lint headers data clean FORCE
+.PHONY: all examples check suites run-suites sanitize tsan pressure targets soak soak-ranks fuzz run-fuzzers demo
+.PHONY: experiments bench bench-codec bench-infer install uninstall deb format lint headers exports symbols data clean
+.PHONY: FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
 
-all: $(STATIC) $(SHARED) $(INFER_STATIC) $(INFER_SHARED) examples
+all: $(STATIC) $(SHARED) $(INFER_STATIC) $(INFER_SHARED) examples $(BUILD)/rbe
 
 # ---- the library -------------------------------------------------------------------------------------------------
 
@@ -205,6 +208,15 @@ $(BUILD)/examples/%: $(BUILD)/examples/%.o $(EXAMPLE_COMMON) $(STATIC)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS) $(SANITIZE) $^ $(LIBS) -o $@
 
+# The examples as commands of one program (tools/rbe.c): their objects, in which main has another name.
+$(BUILD)/commands/%.o: $(BUILD)/examples/%.o
+	@mkdir -p $(@D)
+	$(Q)$(OBJCOPY) --redefine-sym main=$*_main $< $@
+
+$(BUILD)/rbe: $(BUILD)/tools/rbe.o $(COMMANDS:%=$(BUILD)/commands/%.o) $(EXAMPLE_COMMON) $(STATIC)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(LDFLAGS) $(SANITIZE) $^ $(LIBS) -o $@
+
 $(BUILD)/bench/%: $(BUILD)/tests/bench/%.o $(BENCH_SHARED) $(EXAMPLE_COMMON) $(STATIC)
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
@@ -254,10 +266,10 @@ suites:
 	@echo $(SUITES)
 
 # What tests/programs.sh runs.
-PROGRAMS = examples $(BUILD)/bench/bench_linear $(BUILD)/bench/bench_gpt $(BUILD)/bench/bench_ranks $(BUILD)/bench/bench_infer $(SHARED) $(INFER_SHARED) \
+PROGRAMS = examples $(BUILD)/rbe $(BUILD)/bench/bench_linear $(BUILD)/bench/bench_gpt $(BUILD)/bench/bench_ranks $(BUILD)/bench/bench_infer $(SHARED) $(INFER_SHARED) \
     $(INFER_STATIC)
 
-check: $(BUILD)/tests/run $(BUILD)/tests/pressure $(PROGRAMS) headers run-suites
+check: $(BUILD)/tests/run $(BUILD)/tests/pressure $(PROGRAMS) headers exports run-suites
 
 # Several at a time, each with its output in one piece; at the end the sum of what they counted.
 SUITE_LOGS = $(SUITE:%=$(BUILD)/check/%.log)
@@ -342,28 +354,62 @@ bench-codec: $(BUILD)/bench/bench_codec
 
 # ---- installation ------------------------------------------------------------------------------------------------
 
-install: $(STATIC) $(SHARED) $(INFER_STATIC) $(INFER_SHARED)
-	install -d $(DESTDIR)$(PREFIX)/include/rbe $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/share/rbe
-	install -m 644 include/rbe/*.h $(DESTDIR)$(PREFIX)/include/rbe
-	install -m 644 python/rbe_reader.py $(DESTDIR)$(PREFIX)/share/rbe
-	install -m 644 $(STATIC) $(INFER_STATIC) $(DESTDIR)$(PREFIX)/lib
-	install -m 755 $(SHARED) $(INFER_SHARED) $(DESTDIR)$(PREFIX)/lib
-	for l in rbe rbe_infer; do \
-	    ln -sf lib$$l.so.$(VERSION) $(DESTDIR)$(PREFIX)/lib/lib$$l.so.$(SOVERSION); \
-	    ln -sf lib$$l.so.$(VERSION) $(DESTDIR)$(PREFIX)/lib/lib$$l.so; \
-	    sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' -e 's|@PACKAGES@|$(PACKAGES)|' \
-	        -e 's|@MPI_LIBS@|$(MPI_LIBS)|' scripts/$$l.pc.in \
-	        > $(DESTDIR)$(PREFIX)/lib/pkgconfig/$$l.pc || exit 1; \
+PREFIX ?= /usr/local
+BINDIR ?= $(PREFIX)/bin
+LIBDIR ?= $(PREFIX)/lib
+INCLUDEDIR ?= $(PREFIX)/include
+MANDIR ?= $(PREFIX)/share/man
+DOCDIR ?= $(PREFIX)/share/doc/rbe
+STRIP ?= strip
+
+# What @NAMES@ stand for in scripts/*.in; the CMake files find the headers from where they are.
+FILL = sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' -e 's|@SOVERSION@|$(SOVERSION)|' \
+    -e 's|@LIBDIR@|$(LIBDIR:$(PREFIX)/%=$${prefix}/%)|' -e 's|@INCLUDEDIR@|$(INCLUDEDIR:$(PREFIX)/%=$${prefix}/%)|' \
+    -e 's|@PACKAGES@|$(PACKAGES)|' -e 's|@MPI_LIBS@|$(MPI_LIBS)|' \
+    -e "s|@INCLUDE_FROM_CMAKE@|$$(realpath -m --relative-to=$(LIBDIR)/cmake/rbe $(INCLUDEDIR))|"
+
+$(BUILD)/man/rbe.1: $(BUILD)/rbe scripts/manpages.sh scripts/manpages.awk
+	$(Q)sh scripts/manpages.sh $< $(@D)
+
+install: $(STATIC) $(SHARED) $(INFER_STATIC) $(INFER_SHARED) $(BUILD)/rbe $(BUILD)/man/rbe.1
+	install -d $(addprefix $(DESTDIR),$(BINDIR) $(LIBDIR)/pkgconfig $(LIBDIR)/cmake/rbe $(INCLUDEDIR)/rbe $(MANDIR)/man1 \
+	    $(DOCDIR)/examples $(PREFIX)/share/rbe)
+	install -m 755 -s --strip-program=$(STRIP) $(BUILD)/rbe $(DESTDIR)$(BINDIR)
+	install -m 644 include/rbe/*.h $(DESTDIR)$(INCLUDEDIR)/rbe
+	install -m 644 $(STATIC) $(INFER_STATIC) $(SHARED) $(INFER_SHARED) $(DESTDIR)$(LIBDIR)
+	cd $(DESTDIR)$(LIBDIR) && $(STRIP) --strip-debug librbe.a librbe_infer.a && \
+	    $(STRIP) --strip-unneeded $(notdir $(SHARED) $(INFER_SHARED))
+	for l in librbe librbe_infer; do \
+	    ln -sf $$l.so.$(VERSION) $(DESTDIR)$(LIBDIR)/$$l.so.$(SOVERSION) && \
+	    ln -sf $$l.so.$(SOVERSION) $(DESTDIR)$(LIBDIR)/$$l.so || exit 1; \
 	done
+	for f in pkgconfig/rbe.pc pkgconfig/rbe_infer.pc cmake/rbe/rbe-config.cmake cmake/rbe/rbe-config-version.cmake; do \
+	    $(FILL) scripts/$${f##*/}.in > $(DESTDIR)$(LIBDIR)/$$f || exit 1; \
+	done
+	install -m 644 $(BUILD)/man/rbe*.1 $(DESTDIR)$(MANDIR)/man1
+	install -m 644 python/rbe_reader.py $(DESTDIR)$(PREFIX)/share/rbe
+	install -m 644 $(wildcard *.md src/io/FORMAT.md) LICENSE $(DESTDIR)$(DOCDIR)
+	cd docs && find . -type f -exec install -D -m 644 {} $(abspath $(DESTDIR)$(DOCDIR))/{} \;
+	install -m 644 examples/*.[ch] $(DESTDIR)$(DOCDIR)/examples
+	@$(if $(DESTDIR),:,ldconfig -p 2> /dev/null | grep -q '=> $(LIBDIR)/librbe\.so\.$(SOVERSION)$$' || \
+	    echo "Programs find $(LIBDIR)/librbe.so.$(SOVERSION) after ldconfig (as root), or with LD_LIBRARY_PATH=$(LIBDIR)")
 
 uninstall:
-	rm -rf $(DESTDIR)$(PREFIX)/include/rbe $(DESTDIR)$(PREFIX)/share/rbe
-	rm -f $(DESTDIR)$(PREFIX)/lib/librbe.* $(DESTDIR)$(PREFIX)/lib/pkgconfig/rbe.pc
-	rm -f $(DESTDIR)$(PREFIX)/lib/librbe_infer.* $(DESTDIR)$(PREFIX)/lib/pkgconfig/rbe_infer.pc
+	rm -rf $(addprefix $(DESTDIR),$(INCLUDEDIR)/rbe $(PREFIX)/share/rbe $(DOCDIR) $(LIBDIR)/cmake/rbe)
+	rm -f $(addprefix $(DESTDIR)$(LIBDIR)/,librbe.* librbe_infer.* pkgconfig/rbe.pc pkgconfig/rbe_infer.pc)
+	rm -f $(DESTDIR)$(BINDIR)/rbe $(DESTDIR)$(MANDIR)/man1/rbe.1 $(DESTDIR)$(MANDIR)/man1/rbe-*.1
+
+DEB_LIBDIR = /usr/lib/$(shell dpkg-architecture -qDEB_HOST_MULTIARCH)
+deb:
+	rm -rf $(BUILD)/deb
+	$(Q)$(MAKE) --no-print-directory install DESTDIR=$(abspath $(BUILD)/deb/all) PREFIX=/usr LIBDIR=$(DEB_LIBDIR) \
+	    DOCDIR=/usr/share/doc/librbe-dev > $(BUILD)/deb.log
+	$(Q)sh scripts/deb.sh $(BUILD)
 
 # ---- care of the source --------------------------------------------------------------------------------------------
 
-C_FILES := $(wildcard include/rbe/*.h src/*/*.[ch] examples/*.[ch] examples/*/*.[ch] tests/*.[ch] tests/*/*.[ch])
+C_FILES := $(wildcard include/rbe/*.h src/*/*.[ch] examples/*.[ch] examples/*/*.[ch] tools/*.[ch] tests/*.[ch] \
+    tests/*/*.[ch])
 
 format:
 	clang-format -i $(C_FILES)
@@ -371,7 +417,7 @@ format:
 lint:
 	clang-format --dry-run -Werror $(C_FILES)
 	cppcheck --quiet --std=c11 --error-exitcode=1 --inline-suppr --enable=warning,portability \
-	    --suppress=missingIncludeSystem -Iinclude -Isrc src examples
+	    --suppress=missingIncludeSystem -Iinclude -Isrc src examples tools
 	shellcheck -x scripts/*.sh tests/*.sh .ci/run
 
 # Every public header compiles by itself, as C11 and as C++11; so does an operation of a user's own. A program that adds
@@ -383,7 +429,17 @@ headers:
 	    || exit 1; done
 	@$(CC) -std=c11 -Wall -Wextra -Wpedantic -Werror -Iinclude -fsyntax-only examples/extend.c
 
+# What programs may be linked with (versions: include/rbe/base.h).
+NAMES = LC_ALL=C nm -D --defined-only --format=posix $(1) | cut -d ' ' -f 1 | LC_ALL=C sort
+exports: $(SHARED) $(INFER_SHARED)
+	@for l in librbe librbe_infer; do \
+	    $(call NAMES,$(BUILD)/$$l.so) | diff -U 0 src/$$l.symbols - || \
+	    { echo "$$l.so exports other names than src/$$l.symbols; if that is meant: make symbols" >&2; exit 1; }; done
+
+symbols: $(SHARED) $(INFER_SHARED)
+	@for l in librbe librbe_infer; do $(call NAMES,$(BUILD)/$$l.so) > src/$$l.symbols; done
+
 clean:
 	rm -rf $(BUILD)
 
--include $(OBJECTS:.o=.d) $(INFER_OBJECTS:.o=.d) $(BUILD)/src/infer/make_tables.d $(patsubst %.c,$(BUILD)/%.d,$(wildcard examples/*.c tests/*.c tests/*/*.c))
+-include $(OBJECTS:.o=.d) $(INFER_OBJECTS:.o=.d) $(BUILD)/src/infer/make_tables.d $(patsubst %.c,$(BUILD)/%.d,$(wildcard examples/*.c tools/*.c tests/*.c tests/*/*.c))

@@ -24,7 +24,7 @@ rbe_vocabulary *character_vocabulary(const rbe_model *model, size_t *context) {
     static const char mark[] = "characters:";
     *context = number ? strtoull(number, NULL, 10) : 0;
     if (!text || *context == 0) {
-        example_fail(1, "the model is none of char_model: its file has no vocabulary");
+        example_fail(1, "expected a model of characters, but the file has no vocabulary");
         return NULL;
     }
     const bool bytes = strcmp(text, BYTES) == 0;
@@ -35,8 +35,8 @@ rbe_vocabulary *character_vocabulary(const rbe_model *model, size_t *context) {
     const rbe_param *table = rbe_model_find_param(model, "transformer.wte.weight");
     const size_t rows = table ? table->rows : 0, size = rbe_vocabulary_size(vocabulary);
     if (rows != size)
-        example_fail(1, "the model is none of char_model: its vocabulary has %zu characters, its table %zu rows", size,
-                     rows);
+        example_fail(1, "expected a model of characters, but the vocabulary has %zu of them and the table %zu rows",
+                     size, rows);
     return vocabulary;
 }
 

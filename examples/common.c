@@ -15,7 +15,7 @@
 
 #include "openblas.h"
 
-enum { MAX_OPTIONS = 50, HELP_COLUMN = 28, LONG = 256 /* getopt's code of option n is LONG + n */ };
+enum { MAX_OPTIONS = 50, HELP_COLUMN = 28, HELP_WIDTH = 80, LONG = 256 /* getopt's code of option n is LONG + n */ };
 
 static const char *program = "example";
 static const char *given[MAX_OPTIONS]; /* names of the options that the command line has, NULL for the others */
@@ -30,6 +30,15 @@ void example_fail(int exit_code, const char *format, ...) {
     if (exit_code == 2) fprintf(stderr, "Try '%s --help'.\n", program);
     va_end(args);
     exit(exit_code);
+}
+
+void example_warn(const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    fprintf(stderr, "%s: warning: ", program);
+    vfprintf(stderr, format, args);
+    fputc('\n', stderr);
+    va_end(args);
 }
 
 void example_require(rbe_status status) {
@@ -123,40 +132,54 @@ static bool trains(const example_option *options, size_t count) {
 
 /* ---- help ---------------------------------------------------------------------------------------------------- */
 
-static void print_default(const example_option *o) {
+/* " (default 16)", or "" where the default is 0, none or said by the help. */
+static void default_text(const example_option *o, char *text, size_t size) {
+    *text = '\0';
     switch (o->kind) {
     case EXAMPLE_FLAG:
     case EXAMPLE_FILE: break;
     case EXAMPLE_COUNT:
-        if (*(size_t *)o->target > 0) printf(" (default %zu)", *(size_t *)o->target);
+        if (*(size_t *)o->target > 0) snprintf(text, size, " (default %zu)", *(size_t *)o->target);
         break;
-    case EXAMPLE_SEED: printf(" (default %llu)", (unsigned long long)*(uint64_t *)o->target); break;
+    case EXAMPLE_SEED: snprintf(text, size, " (default %" PRIu64 ")", *(uint64_t *)o->target); break;
     case EXAMPLE_REAL:
-        if (*(double *)o->target != 0) printf(" (default %g)", *(double *)o->target);
+        if (*(double *)o->target != 0) snprintf(text, size, " (default %g)", *(double *)o->target);
         break;
     case EXAMPLE_TEXT:
-        if (*(const char **)o->target) printf(" (default %s)", *(const char **)o->target);
+        if (*(const char **)o->target) snprintf(text, size, " (default %s)", *(const char **)o->target);
         break;
     case EXAMPLE_SIZES: {
         const example_sizes *sizes = o->target;
-        for (size_t i = 0; i < sizes->count; i++) printf("%s%zu", i ? "," : " (default ", sizes->value[i]);
-        printf(")");
+        size_t length = 0;
+        for (size_t i = 0; i < sizes->count; i++)
+            length += (size_t)snprintf(text + length, size - length, "%s%zu", i ? "," : " (default ", sizes->value[i]);
+        if (sizes->count > 0) snprintf(text + length, size - length, ")");
         break;
     }
     }
 }
 
+/* Words from column `at` on, in lines that begin at HELP_COLUMN. */
+static void print_words(int at, const char *text) {
+    for (int column = at; *text; text += strspn(text, " ")) {
+        const int length = (int)strcspn(text, " ");
+        if (column > HELP_COLUMN && column + 1 + length > HELP_WIDTH) column = printf("\n") - 1;
+        column += column < HELP_COLUMN ? printf("%*s", HELP_COLUMN - column, "") : printf(" ");
+        column += printf("%.*s", length, text);
+        text += length;
+    }
+    printf("\n");
+}
+
 static void print_option(const example_option *o) {
     const char *argument = o->argument ? o->argument : "", *short_form = strcmp(o->name, "out") == 0 ? "-o, " : "";
+    char text[400], usual[300];
     int width =
         o->kind == EXAMPLE_FILE ? printf("  %s", o->name) : printf("  %s--%s %s", short_form, o->name, argument);
-    if (width >= HELP_COLUMN) {
-        printf("\n");
-        width = 0;
-    }
-    printf("%*s%s", HELP_COLUMN - width, "", o->help);
-    print_default(o);
-    printf("\n");
+    if (width > HELP_COLUMN - 2) width = printf("\n") - 1;
+    default_text(o, usual, sizeof usual);
+    snprintf(text, sizeof text, "%s%s", o->help, usual);
+    print_words(width, text);
 }
 
 _Noreturn static void print_help(const char *purpose, const example_option *options, size_t count) {
@@ -165,9 +188,8 @@ _Noreturn static void print_help(const char *purpose, const example_option *opti
         if (options[n].kind == EXAMPLE_FILE) printf(" %s", options[n].name);
     printf("\n%s\n\n", purpose);
     for (size_t n = 0; n < count; n++) print_option(&options[n]);
-    printf("  %-*s%s\n", HELP_COLUMN - 2, "--max-bytes N",
-           "most memory for the content of a file (default: a multiple of its size)");
-    printf("  %-*s%s\n", HELP_COLUMN - 2, "-h, --help", "print this and exit");
+    print_words(printf("  --max-bytes N"), "most memory for the content of a file (default: a multiple of its size)");
+    print_words(printf("  -h, --help"), "print this and exit");
     exit(0);
 }
 

@@ -60,6 +60,9 @@ rbe_alpha_mode example_alpha(const char *name);
 /* "program: message", and the end with that exit code; 2 adds a hint at --help. */
 _Noreturn void example_fail(int exit_code, const char *format, ...) RBE_PRINTF(2, 3);
 
+/* "program: warning: message" */
+void example_warn(const char *format, ...) RBE_PRINTF(1, 2);
+
 /* Ends the program with 1 and the library's message unless the status is RBE_OK. */
 void example_require(rbe_status status);
 

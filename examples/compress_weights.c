@@ -197,7 +197,7 @@ static void refuse_own_file(const settings *s, const char *format) {
     if (strcmp(format, "model") == 0)
         example_fail(1,
                      "%s: expected plain matrices, found a model of this library: expand makes matrices of it, "
-                     "compress_digits compresses a model of digits",
+                     "and compress-digits (the example compress_digits) compresses a model of digits",
                      s->in);
     example_fail(1, "%s: its matrices are compressed already: expand makes them dense again", s->in);
 }
@@ -242,13 +242,11 @@ static void save(const settings *s, const rbe_tensor_file *file, const rbe_store
 static void judge(const progress *p) {
     static const char advice[] =
         "trained weights hardly compress by themselves; fit them to their inputs (--calibrate), "
-        "or train in compressed form (train_digits, rbe_linear_new)";
+        "or train in compressed form (rbe_linear_new)";
     if (p->compressed == 0) example_fail(1, "no matrix was compressed, nothing is written: %s", advice);
     if (p->harmed > 0)
-        fprintf(stderr,
-                "compress_weights: warning: %zu of %zu matrices have a relative error above %g, a network's answers "
-                "will change: %s\n",
-                p->harmed, p->compressed, COMPRESSION_SAFE_ERROR, advice);
+        example_warn("%zu of %zu matrices have a relative error above %g, a network's answers will change: %s",
+                     p->harmed, p->compressed, COMPRESSION_SAFE_ERROR, advice);
 }
 
 static void compress_file(const settings *s, const rbe_tensor_file *file, const rbe_tensor *samples) {

@@ -11,7 +11,7 @@ int main(int argc, char **argv) {
     uint64_t seed = 1;
     rbe_sample_options sample = {.temperature = 0.8};
     const example_option options[] = {
-        {"MODEL", EXAMPLE_FILE, &path, NULL, "a file of char_model", 0, 0},
+        {"MODEL", EXAMPLE_FILE, &path, NULL, "a model of characters", 0, 0},
         {"prompt", EXAMPLE_TEXT, &prompt, "TEXT", "what it goes on from (default: a new line, if the model knows it)",
          0, 0},
         {"length", EXAMPLE_COUNT, &length, "N", "characters", 1, 1e9},

@@ -200,8 +200,7 @@ static rbe_layer *compress(const settings *s, const rbe_tensor_file *file, const
         print_compressed(layer, &report, bytes, dense_bytes, samples->data);
         double error = samples->data ? report.output_error : report.relative_error;
         if (s->compression.target_error == 0 && error > COMPRESSION_SAFE_ERROR)
-            fprintf(stderr, "import_torch: warning: %s has an error above %g: the network's answers will change\n",
-                    name, COMPRESSION_SAFE_ERROR);
+            example_warn("%s has an error above %g: the network's answers will change", name, COMPRESSION_SAFE_ERROR);
         return layer;
     }
     if (layer)

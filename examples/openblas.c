@@ -28,6 +28,9 @@ static bool address_space_is_limited(void) {
 }
 
 void example_start_well(const char *program, char **argv) {
+    static bool done;
+    if (done) return;
+    done = true;
     rbe_set_warning_handler(print_warning, (void *)(uintptr_t)program);
     if (getenv(STARTED_AGAIN)) {
         unsetenv(STARTED_AGAIN);

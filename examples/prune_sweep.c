@@ -67,9 +67,8 @@ static settings read_settings(int argc, char **argv) {
     example_option options[RECIPE_OPTIONS + OWN];
     memcpy(options, own, sizeof own);
     recipe_options(&w->recipe, options + OWN);
-    example_parse(argc, argv,
-                  "Prunes a trained digits classifier by every score, or at thresholds, and measures what is left.",
-                  options, sizeof options / sizeof *options);
+    example_parse(argc, argv, "Prunes a digits classifier by every score, or at thresholds.", options,
+                  sizeof options / sizeof *options);
     check_settings(&s, threshold);
     return s;
 }

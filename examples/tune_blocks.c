@@ -51,8 +51,8 @@ static settings read_settings(int argc, char **argv) {
         {"out", EXAMPLE_TEXT, &s.out, "DIR", "folder for tune_blocks.csv; created", 0, 0},
         {"json", EXAMPLE_FLAG, &s.json, NULL, "a line of JSON per candidate instead of the table", 0, 0},
     };
-    example_parse(argc, argv, "Chooses the block size of a compressed matrix by memory, measured speed and accuracy.",
-                  options, sizeof options / sizeof *options);
+    example_parse(argc, argv, "Chooses a block size by memory, measured speed and accuracy.", options,
+                  sizeof options / sizeof *options);
     example_transform("row", s.row_transform, s.transform);
     example_transform("column", s.column_transform, s.transform);
     return s;

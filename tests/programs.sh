@@ -137,11 +137,54 @@ for option in --growth --image '--budget 100000' '--prune-schedule 0.5' '--prune
     expect "dense $option" 2 "^train_digits: ${option%% *} needs --layer rbe" "$train" --layer dense $option
 done
 
-# A default is stated once.
-for program in train_digits frontier growth prune_sweep tune_blocks compress_digits compress_weights import_torch expand \
-    classify make_digits regression autoencoder char_model generate export_c; do
-    "$build/examples/$program" --help > "$work/output"
-    check "$program --help: one default an option" test "$(grep -c 'default.*default' "$work/output")" -eq 0
+# ---- rbe: the programs as commands -------------------------------------------------------------------------------
+
+rbe=$build/rbe
+
+expect "rbe without a command" 2 '^rbe: expected a command$' "$rbe"
+expect "rbe, unknown command" 2 '^rbe: unknown command "nonsense"$' "$rbe" nonsense --epochs 1
+expect "rbe, unknown command's help" 2 '^rbe: unknown command "nonsense"$' "$rbe" help nonsense
+expect "rbe, unknown option" 2 '^rbe: unknown option "--what"$' "$rbe" --what
+expect "rbe help of two commands" 2 '^rbe: unexpected argument "growth"$' "$rbe" help train growth
+expect "rbe, unknown option of a command" 2 "^Try 'rbe train --help'" "$rbe" train --what
+expect "rbe, a wrong value" 2 '^rbe train: --epochs: expected a whole number' "$rbe" train --epochs ten
+expect "rbe, options in any place" 1 "^rbe inspect: IO_ERROR: .*$work/none" "$rbe" inspect "$work/none" --max-bytes 9
+version=$(sed -n 's/^#define RBE_VERSION_[A-Z]* //p' "$root/include/rbe/base.h" | paste -sd.)
+expect "rbe --version" 0 "^rbe $version\$" "$rbe" --version
+if [ -w /dev/full ]; then
+    for option in --help --version help 'help train'; do
+        expect "rbe $option > /dev/full" 1 '^rbe.*: .*output' sh -c "'$rbe' $option > /dev/full"
+    done
+fi
+tiny --seed 3 --out "$work/program" > "$work/output" 2>&1
+"$rbe" train --data "$data" --epochs 1 --batch 50 --hidden 32 --threads 1 --seed 3 --out "$work/command" > "$work/output" 2>&1
+check "rbe train is train_digits" cmp "$work/program/log.csv" "$work/command/log.csv"
+
+# Manual pages: one for each command, with all of its options.
+check "manpages.sh" sh "$root/scripts/manpages.sh" "$rbe" "$work/man"
+for command in train compress-digits generate; do
+    check "rbe-$command.1: every option" test "$(grep -c '^\.B .*\\-\\-' "$work/man/rbe-$command.1")" -eq \
+        "$("$rbe" help "$command" | grep -c '^  --\|^  -[oh], --')"
+    expect "rbe-$command.1: its name" 0 "^rbe-$command \\\\- [a-z]" cat "$work/man/rbe-$command.1"
+done
+
+# All programs with options are commands; each names itself, in lines of at most 80, with one default an option.
+for option in --help -h help; do
+    expect "rbe $option" 0 '^Usage: rbe COMMAND' "$rbe" $option
+    cp "$work/output" "$work/rbe-$option"
+done
+check "rbe -h, rbe help: the same" sh -c "cmp '$work/rbe---help' '$work/rbe--h' && cmp '$work/rbe---help' '$work/rbe-help'"
+commands=$(sed -n '4,/^$/s/^  \([a-z-]*\)  .*/\1/p' "$work/rbe---help")
+check "rbe has every program with options" test "$(echo "$commands" | wc -l)" -eq \
+    "$(grep -l '^    example_parse(' "$root"/examples/*.c | wc -l)"
+for command in $commands; do
+    expect "rbe help $command" 0 "^Usage: rbe $command \\[options\\]" "$rbe" help "$command"
+    # The lines of an option, joined.
+    cp "$work/output" "$work/help"
+    sed -e ':more' -e 'N;s/\n \{20,\}/ /;t more' -e 'P;D' "$work/help" > "$work/joined"
+    check "rbe $command --help: at most 80 columns" test "$(wc -L < "$work/help")" -le 80
+    check "rbe $command --help: one default an option" test "$(grep -c 'default.*default\|))$' "$work/joined")" -eq 0
+    check "rbe $command --help: -h has a line" grep -q '^  -h, --help  *print this and exit$' "$work/joined"
 done
 
 # ---- output ------------------------------------------------------------------------------------------------------
@@ -259,6 +302,9 @@ if grep -q avx2 /proc/cpuinfo &&
         env OPENBLAS_CORETYPE=Prescott RBE_EXAMPLE_STARTED_AGAIN=1 \
         "$train" --data "$data" --epochs 1 --hidden 32 --layer dense
     check "the warning comes once" test "$(grep -c OpenBLAS "$work/output")" -eq 1
+    expect "rbe with older kernels: started again" 0 '^rbe train: OpenBLAS chose its kernels for Prescott' \
+        env OPENBLAS_CORETYPE=Prescott "$rbe" train --data "$data" --epochs 1 --hidden 32 --layer dense
+    check "rbe says it once" test "$(grep -c OpenBLAS "$work/output")" -eq 1
     expect "benchmark with older kernels: started again" 0 '^B=64 .*; dense: OpenBLAS for [A-OQ-Z]' \
         env OPENBLAS_CORETYPE=Prescott "$build/bench/bench_linear" --quick --case matvec --size 64
     check "it says so" test "$(grep -c '^bench_linear: OpenBLAS chose its kernels for Prescott' "$work/output")" -eq 1
@@ -633,7 +679,7 @@ expect "char_model --help" 0 '^  --rotary' "$char_model" --help
 expect "generate --help" 0 '^  --repetition-penalty R' "$generate" --help
 expect "char_model, unknown option" 2 "Try 'char_model --help'" "$char_model" --what
 expect "generate, unknown option" 2 "Try 'generate --help'" "$generate" --what
-expect "generate without a model" 2 'expected a file of char_model, MODEL' "$generate"
+expect "generate without a model" 2 'expected a model of characters, MODEL' "$generate"
 expect "char_model, an argument" 2 'unexpected argument' "$char_model" "$work/text"
 for option in '--ratio 8' '--transform dct' '--group 2' --growth; do
     # shellcheck disable=SC2086 # an option and its value
@@ -718,7 +764,7 @@ expect "generate, no prompt" 1 'prompt of at least one character' \
     "$generate" --prompt '' "$work/speaker/model.safetensors"
 expect "generate, a prompt that is no text" 1 '^generate: BAD_FORMAT: .*byte 1, ff' \
     "$generate" --prompt "$(printf 'a\377')" "$work/speaker/model.safetensors"
-expect "generate, another model" 1 'none of char_model' "$generate" "$work/whole/model.safetensors"
+expect "generate, another model" 1 'expected a model of characters, but' "$generate" "$work/whole/model.safetensors"
 expect "generate, no file" 1 '^generate: IO_ERROR: .*none' "$generate" "$work/none.safetensors"
 
 # Other texts.
@@ -1160,13 +1206,15 @@ fi
 # ---- scripts -----------------------------------------------------------------------------------------------------
 
 for script in deps.sh demo.sh bench.sh bench_codec.sh stored_size.sh experiments.sh frontier.sh scaling.sh deploy.sh \
-    plot_training.sh plot_adapt.sh plot_samples.sh plot_deploy.sh; do
+    manpages.sh deb.sh plot_training.sh plot_adapt.sh plot_samples.sh plot_deploy.sh; do
     expect "$script --help" 0 "^Usage: $script" sh "$root/scripts/$script" --help
 done
 expect "deps.sh --help names the developer's tools" 0 '--developer.*: clang .*shellcheck' \
     sh "$root/scripts/deps.sh" --help
 expect "deps.sh --help names MPI" 0 '--mpi.*: mpich libmpich-dev' sh "$root/scripts/deps.sh" --help
 expect "deps.sh --help names other machines" 0 '--targets.*: gcc-arm-none-eabi ' sh "$root/scripts/deps.sh" --help
+expect "newcomer.sh --help" 0 '^Usage: newcomer.sh FOLDER' bash "$root/scripts/newcomer.sh" --help
+expect "newcomer.sh without a folder" 2 '^Usage: newcomer.sh FOLDER' bash "$root/scripts/newcomer.sh"
 expect "deps.sh, unknown option" 2 'unexpected argument' sh "$root/scripts/deps.sh" --what
 expect "demo.sh without a build" 1 'run make first' sh "$root/scripts/demo.sh" "$work/nothing"
 expect "plot_training.sh without a log" 2 '^Usage:' sh "$root/scripts/plot_training.sh" "$work/x.png"
