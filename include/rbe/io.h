@@ -4,7 +4,7 @@
  *     rbe_model *again = rbe_model_load("model.safetensors");
  *     if (!again) puts(rbe_last_error());
  *
- * A model file is a safetensors file: a Python user opens it with json and numpy. src/io/FORMAT.md describes it,
+ * A model file is a safetensors file: a Python user opens it with json and numpy. docs/format.md describes it,
  * enough to write a reader. Files are little-endian on every host.
  *
  * Writing. A file is written under a temporary name (rbe-..tmp) in the same folder, brought to the disk and renamed:

@@ -1,4 +1,4 @@
-/* Compressed matrices among the tensors of a safetensors file: FORMAT.md, section 9.
+/* Compressed matrices among the tensors of a safetensors file: docs/format.md, section 9.
  *
  * A matrix called NAME becomes the tensors NAME.values, NAME.alpha, .., as a layer of a model does, and a text in the
  * metadata, under rbe.matrix.NAME, that describes it.

@@ -1,4 +1,4 @@
-/* Models into safetensors files: FORMAT.md. The stages, as JSON text in the metadata, say what the tensors mean. */
+/* Models into safetensors files: docs/format.md. The stages, as JSON text in the metadata, say what the tensors mean. */
 #include <stdio.h>
 #include <string.h>
 
