@@ -124,7 +124,7 @@ RBE_API rbe_layer *rbe_dense_from_weights(size_t in, size_t out, const float *we
 /* Zeros (and NULL) mean the defaults.
  *
  * What to choose: test error in % on the last 10,000 training images of MNIST, held out (784-300-100-10, 8 epochs; means
- * of five seeds, which deviate by 0.1 or so), and seconds of training at ratio 16, grown. docs/performance.md has the
+ * of five seeds, which deviate by 0.1 or so), and seconds of training at ratio 16, grown. docs/results.md has the
  * commands.
  *
  *     along outputs, inputs             ratio 16      64    16 grown    64 grown     seconds
