@@ -19,6 +19,10 @@
 #   make install        into PREFIX=/usr/local, below DESTDIR=; make uninstall
 #   make data           the digits in data/, made again
 #   make format lint headers   the source: laid out, searched, each public header by itself
+#   make docs-check     runs every command and program of README.md and docs/, compares outputs, checks links and spelling,
+#                       and that each public name has a text
+#   make reference      BUILD/reference.html, made from the headers
+#   make guide          the programs of docs/guide.md, in BUILD/guide
 #   make clean          removes BUILD
 #
 # MPI=1 adds ranks that are processes of MPI (rbe/comm.h), of which MPICC=mpicc says where it is.
@@ -74,7 +78,7 @@ Q := $(if $(filter 1,$(V)),,@)
 say = @$(if $(Q),printf '  %-3s %s\n' '$(1)' '$(2)',:)
 
 .PHONY: all examples check suites run-suites sanitize tsan pressure soak soak-ranks fuzz run-fuzzers demo experiments bench
-.PHONY: bench-codec bench-infer install uninstall format lint headers data clean FORCE
+.PHONY: bench-codec bench-infer install uninstall format lint headers docs-check reference guide data clean FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -371,6 +375,19 @@ headers:
 	    echo "#include \"$${h#include/}\"" | $(CXX) -std=c++11 -Wall -Wextra -Wpedantic -Werror -Iinclude -I. -fsyntax-only -x c++ - \
 	    || exit 1; done
 	@$(CC) -std=c11 -Wall -Wextra -Wpedantic -Werror -Iinclude -fsyntax-only examples/extend.c
+
+# ---- documents -----------------------------------------------------------------------------------------------------
+
+docs-check: $(STATIC) $(SHARED) $(INFER_STATIC) $(INFER_SHARED) examples $(BUILD)/bench/bench_linear \
+    $(BUILD)/bench/bench_codec $(BUILD)/bench/bench_gpt
+	python3 scripts/reference.py --check
+	python3 scripts/docs_check.py --build $(BUILD)
+
+reference:
+	python3 scripts/reference.py $(BUILD)/reference.html
+
+guide:
+	python3 scripts/docs_check.py --extract docs/guide.md $(BUILD)/guide
 
 clean:
 	rm -rf $(BUILD)

@@ -6,7 +6,7 @@ set -eu
 packages="build-essential pkg-config libgsl-dev libopenblas-dev zlib1g-dev libcjson-dev check"
 packages="$packages gnuplot-nox fonts-dejavu-core python3-numpy curl ca-certificates"
 
-developer="clang libclang-rt-dev clang-format cppcheck shellcheck"
+developer="clang libclang-rt-dev clang-format codespell cppcheck shellcheck"
 
 mpi="mpich libmpich-dev"
 
@@ -17,7 +17,7 @@ case ${1:-} in
 --help)
     echo "Usage: deps.sh [--developer|--mpi]"
     echo "Installs what is missing of: $packages"
-    echo "and with --developer, for make fuzz, format and lint, of: $developer"
+    echo "and with --developer, for make docs-check, fuzz, format and lint, of: $developer"
     echo "or with --mpi, for make MPI=1, of: $mpi (Open MPI will do, too)"
     echo "with apt-get, as root or through sudo. Does nothing, and needs no network, if nothing is missing."
     exit 0

@@ -79,8 +79,6 @@ def parse(path):
     text = open(path, encoding="utf-8").read()
     begin = re.match(r"/\*.*?\*/\n", text, re.S).end()
     introduction = plain(text[:begin])
-    body = re.sub(r'#ifdef __cplusplus\n.*?#endif\n|#if defined.*?#endif\n|#include .*\n|#ifndef .*\n|#endif\n|#undef .*\n', "",
-                  text[begin:], flags=re.S if False else 0)
     body = re.sub(r'#ifdef __cplusplus\n(?:.*\n)*?#endif\n|#if defined(?:.*\n)*?#endif\n', "", text[begin:])
     body = re.sub(r"^#(?:include|ifndef|endif|undef).*\n|^#define RBE_\w+_H\n", "", body, flags=re.M)
     sections, comment, group = [Section("", [])], "", []
@@ -139,7 +137,7 @@ def page(headers):
             for group in section.groups:
                 ids = "".join(f'<a id="{name}"></a>' for names, _ in group.declarations for name in names)
                 code = "".join(text for _, text in group.declarations).replace("RBE_API ", "")
-                out.append(f"{ids}<pre>{marked(code.rstrip(), known - {''})}</pre>")
+                out.append(f"{ids}<pre>{marked(code.rstrip(), known)}</pre>")
                 out.append(f'<div class="text">{marked(group.text, known)}</div>' if group.text.strip() else "")
     out.append("<h2>All names</h2><ul id=\"index\">")
     out += [f'<li><a href="#{name}">{name}</a></li>' for name in sorted(known)]

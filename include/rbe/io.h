@@ -138,6 +138,7 @@ RBE_API const rbe_metadata *rbe_model_metadata_at(const rbe_model *model, size_t
     X(U8, 1)                                                                                                           \
     X(BOOL, 1)
 
+/* The type of a tensor's values: RBE_F64, RBE_F32, .. */
 typedef enum rbe_dtype {
 #define RBE_DTYPE_ENUM(name, bytes) RBE_##name,
     RBE_DTYPE_TABLE(RBE_DTYPE_ENUM)
@@ -148,6 +149,7 @@ typedef enum rbe_dtype {
 RBE_API const char *rbe_dtype_name(rbe_dtype dtype);
 RBE_API size_t rbe_dtype_bytes(rbe_dtype dtype);
 
+/* The most dimensions of a tensor in a file. */
 #define RBE_FILE_MAX_DIMS 8
 
 /* A tensor of a file. dims 0: a single value. */
@@ -160,6 +162,7 @@ typedef struct rbe_tensor_info {
     size_t bytes;
 } rbe_tensor_info;
 
+/* An open file of tensors. */
 typedef struct rbe_tensor_file rbe_tensor_file;
 
 /* Opens a safetensors file and reads and checks its header. NULL on failure. A file that is open may be read by

@@ -67,15 +67,17 @@ RBE_API void rbe_param_clear(rbe_param *param);
 
 /* ---- layers -------------------------------------------------------------------------------------------------- */
 
+/* A part of a network: parameters, and how outputs are computed from inputs. */
 typedef struct rbe_layer rbe_layer;
 
 /* y = layer(x): the last dimension of x is the layer's input width, the others are kept. */
 RBE_API rbe_var *rbe_layer_forward(const rbe_layer *layer, rbe_var *x);
 
-/* NULL is allowed. A layer that a model owns is left to the model. */
+/* NULL is allowed. Do not free a layer that a model owns: the model does. */
 RBE_API void rbe_layer_free(rbe_layer *layer);
 
-RBE_API const char *rbe_layer_name(const rbe_layer *layer);
+/* Names and kinds are static strings or live as long as the layer. */
+RBE_API const char *rbe_layer_name(const rbe_layer *layer);          /* "fc1": within its model or container */
 RBE_API void rbe_layer_set_name(rbe_layer *layer, const char *name); /* a model keeps it; NULL changes nothing */
 RBE_API const char *rbe_layer_path(const rbe_layer *layer);          /* "blocks.3.query": the names from the model on */
 RBE_API const char *rbe_layer_kind(const rbe_layer *layer);          /* "dense", "rbe", ... */
@@ -102,6 +104,7 @@ typedef struct rbe_layer_cost {
     size_t dense_bytes;
 } rbe_layer_cost;
 
+/* Zeros for NULL. */
 RBE_API rbe_layer_cost rbe_layer_describe_cost(const rbe_layer *layer);
 
 /* ---- the dense layer: y = x W^T + b -------------------------------------------------------------------------- */
@@ -112,6 +115,7 @@ typedef struct rbe_dense_options {
     uint64_t seed; /* of the initial weights: W ~ N(0, 2 / in), b = 0 */
 } rbe_dense_options;
 
+/* y = x W^T + b. NULL on failure. */
 RBE_API rbe_layer *rbe_dense_new(size_t in, size_t out, const rbe_dense_options *options);
 
 /* A layer with copies of given weights (out x in, row-major) and bias (out values; NULL for none). name NULL: none.
@@ -123,8 +127,8 @@ RBE_API rbe_layer *rbe_dense_from_weights(size_t in, size_t out, const float *we
 
 /* Zeros (and NULL) mean the defaults.
  *
- * What to choose: test error in % on the last 10,000 training images of MNIST, held out (784-300-100-10, 8 epochs; means
- * of five seeds, which deviate by 0.1 or so), and seconds of training at ratio 16, grown. docs/results.md has the
+ * What to choose: error in % on the last 10,000 training images of MNIST, which are held out (784-300-100-10, 8 epochs;
+ * means of five seeds, which deviate by about 0.1), and seconds of training at ratio 16, grown. docs/results.md has the
  * commands.
  *
  *     along outputs, inputs             ratio 16      64    16 grown    64 grown     seconds
@@ -133,9 +137,9 @@ RBE_API rbe_layer *rbe_dense_from_weights(size_t in, size_t out, const float *we
  *     identity, dct                         2.31    3.58        2.12        2.85         2.4
  *     identity, identity                    2.91    6.08        2.30        3.85         2.4
  *
- * Alpha belongs to smooth matrices: in training it takes time, and wins only at ratio 64 with positions that stay. The
- * dct belongs to axes whose neighbours are alike, such as pixels. Outputs and hidden units have no such neighbours: the
- * identity there is faster and as good at ratio 16, but worse by 0.24 points at ratio 64. */
+ * Alpha is for smooth matrices. In training it takes time, and helps only at ratio 64 with positions that stay. The dct is
+ * for axes whose neighbours are alike, such as pixels. Outputs and hidden units have no such neighbours: there the
+ * identity is faster and about as good at ratio 16, but worse by 0.24 points at ratio 64. */
 typedef struct rbe_linear_options {
     const char *name;                      /* default "rbe" */
     size_t block;                          /* B: a power of two, 8 .. 256; default 32 */
@@ -154,10 +158,11 @@ typedef struct rbe_linear_options {
     uint64_t seed;          /* of positions and values */
 } rbe_linear_options;
 
-/* A layer with random positions: in every row of S the same number of columns (to one), drawn without replacement
- * with probability ~ 1 / (1 + frequency), of an image 1 / (B + place in the zigzag order), with the identity along
- * the inputs, which has no frequencies, the same for each input; the same seed gives the same positions on every
- * machine. NUMERICAL_INSTABILITY if init_scale makes coefficients too large for a float. */
+/* A layer with random positions. Every row of S has the same number of columns, give or take one, drawn without
+ * replacement. The probability of a column is proportional to 1 / (1 + frequency); for an image to 1 / (B + place in the
+ * zigzag order); with the identity along the inputs, which has no frequencies, it is the same for each. The same seed
+ * gives the same positions on every machine. NUMERICAL_INSTABILITY if init_scale makes coefficients too large for a
+ * float. */
 RBE_API rbe_layer *rbe_linear_new(size_t in, size_t out, const rbe_linear_options *options);
 
 /* A layer from a compressed matrix, which it takes over (also when it fails: the matrix is freed then). `bias` is
@@ -182,6 +187,7 @@ typedef struct rbe_linear_counters {
     uint64_t fallback_count; /* of rbe_linear_forward_safe */
 } rbe_linear_counters;
 
+/* Zeros for another kind of layer. */
 RBE_API rbe_linear_counters rbe_linear_count(const rbe_layer *layer);
 
 /* ---- safe inference ------------------------------------------------------------------------------------------ */
@@ -196,15 +202,16 @@ typedef struct rbe_safe_options {
 
 /* y = layer(x) for a compressed layer, without a tape, everything checked: shapes (INPUT_DIMENSION_MISMATCH),
  * inputs (NUMERICAL_INSTABILITY with index and value), the memory it takes (INSUFFICIENT_MEMORY with both numbers
- * in MB), the compressed matrix (CORRUPTED_BLOCK with index and reason), outputs. If the compressed product fails,
- * or gives values that are not finite, the matrix is decompressed a block row at a time and multiplied by BLAS, if
- * the memory suffices for that; it is counted and `warn` is told. y->data is the caller's; it holds no result unless
- * RBE_OK is returned. */
+ * in MB), the compressed matrix (CORRUPTED_BLOCK with index and reason), outputs. If the compressed product fails
+ * or gives values that are not finite, the matrix is decompressed one block row at a time and multiplied by BLAS, if there
+ * is enough memory for that; the fallback is counted, and `warn` is told. y->data is the caller's; it holds no result
+ * unless RBE_OK is returned. */
 RBE_API rbe_status rbe_linear_forward_safe(const rbe_layer *layer, const rbe_tensor *x, rbe_tensor *y,
                                            const rbe_safe_options *options);
 
 /* ---- dropout as a layer -------------------------------------------------------------------------------------- */
 
+/* rbe_dropout (rbe/tensor.h) with this probability, 0 <= p < 1. */
 RBE_API rbe_layer *rbe_dropout_new(float probability);
 
 /* ---- normalisation as a layer -------------------------------------------------------------------------------- */
@@ -221,8 +228,8 @@ RBE_API rbe_layer *rbe_layer_norm_new(size_t width, float epsilon, bool no_bias,
 
 /* A vector of `width` trained values for each id below `vocabulary`: (.., places) becomes (.., places, width). Ids enter
  * as floats, in which whole numbers below 2^24 are exact: a batch of tokens does. INVALID_ARGUMENT names the first that
- * is none. Values begin as N(0, 0.02^2). A step of an optimiser goes through the whole table: averages and decay change rows
- * that no id has chosen, too. With tens of thousands of rows that takes as long as the layers behind it
+ * is none. Values begin as N(0, 0.02^2). A step of an optimiser goes through the whole table, since averages and decay
+ * change rows that no id has chosen, too. With tens of thousands of rows that takes as long as the layers behind it
  * (docs/performance.md). */
 RBE_API rbe_layer *rbe_embedding_new(size_t vocabulary, size_t width, uint64_t seed, const char *name);
 
@@ -242,6 +249,7 @@ typedef struct rbe_attention_options {
     double rotary_base;
 } rbe_attention_options;
 
+/* NULL on failure. */
 RBE_API rbe_layer *rbe_attention_new(rbe_layer *qkv, rbe_layer *project, const rbe_attention_options *options,
                                      const char *name);
 
@@ -288,8 +296,10 @@ RBE_API rbe_layer *rbe_layer_child(const rbe_layer *layer, size_t n);
 
 /* ---- models: layers and operations in a row ------------------------------------------------------------------ */
 
+/* A sequence of layers and operations, which it owns. */
 typedef struct rbe_model rbe_model;
 
+/* An empty one; NULL when memory is short. */
 RBE_API rbe_model *rbe_model_new(void);
 RBE_API void rbe_model_free(rbe_model *model); /* and its layers; NULL is allowed */
 

@@ -41,7 +41,7 @@ extern "C" {
 
 /* ---- losses -------------------------------------------------------------------------------------------------- */
 
-/* What training makes small: a variable of one value on `tape`, the mean of the losses of the batch's samples. With
+/* What training minimises: a variable of one value on `tape`, the mean of the losses of the batch's samples. With
  * batch->weights it is sum_i w_i l_i / sum_i w_i: a sample of weight 2 counts as two samples, one of weight 0 as none.
  * `output` is what the model gave for the batch. NULL, after rbe_fail or a call that failed, ends the training with
  * that failure, as a failure of the tape does. */
@@ -143,6 +143,7 @@ RBE_API size_t rbe_training_bytes(const rbe_model *model, const rbe_optim_method
 
 /* ---- one step ------------------------------------------------------------------------------------------------ */
 
+/* A training step, see below. */
 typedef struct rbe_step rbe_step;
 
 /* Any status but RBE_OK ends the step, with the text that the hook recorded for it (rbe_fail, or a call of the library
