@@ -18,8 +18,8 @@ extern "C" {
 typedef struct rbe_dataset {
     size_t count;
     size_t features;      /* values of a sample, or the length of its sequence */
-    size_t height, width; /* of an image: height * width = features, or features of each of several channels that stand
-                             one after the other; else 0 */
+    size_t height, width; /* of an image: height * width = features, or features of each of several channels, one after
+                             the other; else 0 */
     int32_t classes;      /* labels are 0 .. classes - 1; 0 without labels */
     uint8_t *pixels;      /* count x features, 0 .. 255; a batch holds pixel / 255 */
     float *values;        /* count x features */
@@ -29,8 +29,8 @@ typedef struct rbe_dataset {
     float *targets;       /* count x target_width, finite; NULL: none */
     size_t target_width;  /* numbers of a target; 0 without targets */
     float *weights;       /* count, >= 0: how much a sample's loss counts; NULL: all the same */
-    size_t stride;        /* tokens and labels of a sample begin so many places behind those of the one before: windows
-                             of one text, which may overlap. 0: samples stand one after the other */
+    size_t stride;        /* how many places the tokens and labels of a sample begin behind those of the one before:
+                             windows of one text, which may overlap. 0: samples do not overlap */
     bool owned;           /* the arrays are the library's: set by the functions that fill a data set, else false */
 } rbe_dataset;
 
@@ -148,7 +148,7 @@ typedef struct rbe_augment_options {
     uint64_t seed;
 } rbe_augment_options;
 
-/* Of one image: channels stand one after the other, each height x width, row-major. */
+/* The shape of one image: channels, one after the other, each height x width, row-major. */
 typedef struct rbe_image_shape {
     size_t channels, height, width;
 } rbe_image_shape;
@@ -165,7 +165,7 @@ RBE_API rbe_status rbe_augment_images(const rbe_augment_options *options, rbe_im
 /* ---- batches ------------------------------------------------------------------------------------------------- */
 
 /* The samples in a seeded random order, `batch` at a time; the last batch of an epoch may be smaller. A new one
- * stands at the beginning of epoch 0. */
+ * is at the beginning of epoch 0. */
 typedef struct rbe_batches rbe_batches;
 
 /* What the data set has; the rest is NULL, and of a tensor its data. */
@@ -192,7 +192,7 @@ RBE_API void rbe_batches_start(rbe_batches *batches, size_t epoch);
 /* The next batch of the epoch; false at its end. */
 RBE_API bool rbe_batches_next(rbe_batches *batches, rbe_batch *batch);
 
-/* Passes over the next `count` batches, as if they had been taken: to go on in the middle of an epoch. */
+/* Skips the next `count` batches, as if they had been taken: to go on in the middle of an epoch. */
 RBE_API void rbe_batches_skip(rbe_batches *batches, size_t count);
 
 /* Batches hold augmented images from now on; options NULL, or zeros: the images as they are. A sample's number is its

@@ -142,7 +142,8 @@ struct rbe_layer_type {
 
 /* ---- layers -------------------------------------------------------------------------------------------------- */
 
-/* The beginning of every layer's struct. A constructor fills in what stands above the line; the rest is the library's. */
+/* The beginning of every layer's struct. A constructor fills in the members above the line; the library fills in the
+ * others. */
 struct rbe_layer {
     const rbe_layer_type *type;
     size_t in, out;    /* widths; 0: any */

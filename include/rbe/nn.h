@@ -30,18 +30,17 @@ extern "C" {
 
 /* ---- parameters ---------------------------------------------------------------------------------------------- */
 
-/* A flat array of trained values and all that belongs to them: a gradient, and companions, arrays of the same layout that
- * are kept beside them - an optimiser's state, an average of the values. Whatever moves values (growth, pruning) moves
- * all of it. A layer's parameters are owned by the layer. One of your own is a struct that you fill in: value, count,
- * lr_scale, and zeros else. */
+/* A flat array of trained values and what belongs to them: a gradient, and companions, which are arrays of the same layout,
+ * such as an optimiser's state or an average of the values. Whatever moves values (growth, pruning) moves all of it. A
+ * layer owns its parameters. For a parameter of your own, fill in value, count and lr_scale; all else is zero. */
 typedef struct rbe_param {
     char name[RBE_PATH_SIZE]; /* "fc1.coefficients": the path of its layer, and its part */
     const char *part;         /* "coefficients": what it is within its layer */
     float *value;
     float *grad; /* NULL until the first backward or optimiser; `count` floats */
     size_t count;
-    size_t rows;      /* of a matrix, row after row; 0: it is none */
-    unsigned bits;    /* 2 .. 8: files hold its values in so many bits each (rbe_layer_set_bits); 0: as floats */
+    size_t rows;      /* of a matrix, row after row; 0: it is not a matrix */
+    unsigned bits;    /* 2 .. 8: bits of a value in files (rbe_layer_set_bits); 0: values are floats */
     bool grad_set;    /* grad holds a gradient that no optimiser's step has consumed yet */
     bool grad_shared; /* grad is a part of the buffer of rbe_model_gradients */
     bool decays;      /* weight decay applies */
@@ -89,10 +88,10 @@ RBE_API size_t rbe_layer_outputs(const rbe_layer *layer);
 /* The n-th parameter, NULL past the last. */
 RBE_API rbe_param *rbe_layer_param(const rbe_layer *layer, size_t n);
 
-/* Says with how many bits, 2 .. 8, a layer's matrix is to be stored: as whole numbers of steps, with a step for each output
- * (dense) or each row of S (compressed), largest value / (2^(bits - 1) - 1). What is no matrix, a bias or alphas, gets 8
- * bits and one step. 0: floats again. Nothing is rounded by this: rbe_quantiser_new (rbe/adapt.h) trains values that are
- * whole steps, and files (rbe/io.h) round what is not. INVALID_ARGUMENT for other numbers, and NULL. */
+/* Sets the bits, 2 .. 8, of each value of a layer's matrix in files. Values are whole numbers of steps, with a step for each
+ * output (dense) or each row of S (compressed): largest value / (2^(bits - 1) - 1). Biases and alphas get 8 bits and one
+ * step. 0: floats again. This call rounds nothing: rbe_quantiser_new (rbe/adapt.h) trains values that are whole steps, and
+ * files (rbe/io.h) round all others. INVALID_ARGUMENT for other numbers, and NULL. */
 RBE_API rbe_status rbe_layer_set_bits(rbe_layer *layer, unsigned bits);
 
 /* What a layer's parameters cost: trained values, and all bytes they need in memory - values, positions, list
@@ -241,7 +240,7 @@ RBE_API rbe_layer *rbe_positions_new(size_t places, size_t width, uint64_t seed,
 RBE_API rbe_layer *rbe_unembedding_new(rbe_layer *embedding, const char *name);
 
 /* y = project(attention(qkv(x))), see rbe_attention: qkv has three times as many outputs as inputs, project as many. Both
- * may be of any kind, and are taken over also when it fails. rotary_base > 0: queries and keys are turned by their places
+ * may be of any kind; the new layer takes them over, also when the call fails. rotary_base > 0: rotary positions
  * (rbe_rotary; 10000 is usual). */
 typedef struct rbe_attention_options {
     size_t heads;
@@ -253,8 +252,8 @@ typedef struct rbe_attention_options {
 RBE_API rbe_layer *rbe_attention_new(rbe_layer *qkv, rbe_layer *project, const rbe_attention_options *options,
                                      const char *name);
 
-/* A block of a transformer: x1 = x + attention(norm_1(x)), y = x1 + feed(norm_2(x1)). All four keep the width, and are
- * taken over also when it fails. */
+/* A block of a transformer: x1 = x + attention(norm_1(x)), y = x1 + feed(norm_2(x1)). All four layers keep the width. The
+ * block takes them over, also when the call fails. */
 RBE_API rbe_layer *rbe_block_new(rbe_layer *norm_1, rbe_layer *attention, rbe_layer *norm_2, rbe_layer *feed,
                                  const char *name);
 
@@ -262,8 +261,8 @@ RBE_API rbe_layer *rbe_block_new(rbe_layer *norm_1, rbe_layer *attention, rbe_la
 
 /* A container owns the layers that are added to it, also when adding them fails. A layer may be added in several places
  * of one model: its weights are shared, trained, counted, stored and freed once. NULL layers are INVALID_ARGUMENT with
- * the thread's last error, which says why if a constructor has just failed. name NULL: its place, until it has one of
- * its own. */
+ * the thread's last error, which says why if a constructor has just failed. name NULL: a layer is named by its place until
+ * it gets a name. */
 
 /* One after the other: y = layers[n - 1](... layers[0](x)). A width that does not fit the layer before is refused. */
 RBE_API rbe_layer *rbe_sequential_new(const char *name);
@@ -350,13 +349,13 @@ RBE_API float *rbe_model_gradients(rbe_model *model, size_t *count);
 RBE_API rbe_layer_cost rbe_model_describe_cost(const rbe_model *model);
 
 /* Bytes of temporaries that one training step with `rows` input rows takes from a tape, with the input and a
- * cross-entropy loss: the argument of rbe_tape_reserve. PTRDIFF_MAX, which nobody has, for more than 2^31 - 1 rows. */
+ * cross-entropy loss: the argument of rbe_tape_reserve. PTRDIFF_MAX for more than 2^31 - 1 rows. */
 RBE_API size_t rbe_model_tape_bytes(const rbe_model *model, size_t rows);
 
 /* ---- layers made of operations ------------------------------------------------------------------------------- */
 
-/* The values of a parameter as a variable of the given shape, which has param->count values: so a layer of your own is
- * made of operations. rbe_backward adds the gradient to param->grad, which it makes if there is none, as it does for
+/* The values of a parameter as a variable of the given shape, which has param->count values. With it you make a layer of
+ * your own from operations. rbe_backward adds the gradient to param->grad, which it makes if there is none, as it does for
  * the parameters of layers; of several uses on one tape the sum. Values are borrowed until the reset, and the parameter
  * stays where it is. In inference, and of a frozen parameter, no gradient is computed. NULL tape gives NULL; INVALID_ARGUMENT for no parameter or
  * one without values, INPUT_DIMENSION_MISMATCH for a shape of another count. */
