@@ -122,7 +122,8 @@ static rbe_status make_from(rbe_unpack *u, const char *kind, rbe_layer **made) {
     if (!name) return rbe_last_status();
     json_reader reader = {{read_number, read_text, read_values, read_matrix, read_blocks, read_repeats, read_fail}, u};
     rbe_layer *layer = type->read(type, &reader.base);
-    if (!layer) return rbe_last_status() != RBE_OK ? rbe_last_status() : rbe_unpack_fail(u, "it could not be made");
+    if (!layer)
+        return rbe_last_status() != RBE_OK ? rbe_last_status() : rbe_unpack_fail(u, "its layer could not be created");
     if (type->role != RBE_OPERATION) rbe_layer_set_name(layer, name);
     rbe_status status = fill_params(u, layer);
     if (status != RBE_OK) {
@@ -247,5 +248,5 @@ rbe_status rbe_unpack_layer(rbe_unpack *u, rbe_tree *tree) {
     if (!kind) return rbe_unpack_fail(u, "its kind is missing");
     RBE_TRY(strcmp(kind, "shared") == 0 ? add_shared(u, tree) : add_new(u, tree, kind));
     if (u->members == cJSON_GetArraySize(u->json)) return RBE_OK;
-    return rbe_unpack_fail(u, "its description has a member that is unknown or stands twice");
+    return rbe_unpack_fail(u, "its description has a member that is unknown or occurs twice");
 }

@@ -101,7 +101,7 @@ static rbe_status check_names(const char *what, const char *const *first, size_t
     if (status == RBE_OK) qsort(names, count, sizeof *names, by_text);
     for (size_t n = 1; n < count && status == RBE_OK; n++)
         if (strcmp(names[n - 1], names[n]) == 0)
-            status = rbe_fail(RBE_INVALID_ARGUMENT, "%s %s stands twice", what, names[n]);
+            status = rbe_fail(RBE_INVALID_ARGUMENT, "%s %s occurs twice", what, names[n]);
     rbe_free(names);
     return status;
 }

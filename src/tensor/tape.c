@@ -170,7 +170,7 @@ bool rbe_operands_ok(const char *operation, rbe_var *const *operands, int count,
     *failed = &tape->inert;
     for (int i = 0; i < count; i++) {
         if (operands[i]->tape != tape) {
-            rbe_tape_fail(&tape->inert, RBE_INVALID_ARGUMENT, "%s: the operands stand on different tapes", operation);
+            rbe_tape_fail(&tape->inert, RBE_INVALID_ARGUMENT, "%s: the operands are on different tapes", operation);
             return false;
         }
         if (!rbe_ok(operands[i])) return false;
