@@ -380,7 +380,7 @@ headers:
 
 docs-check: $(STATIC) $(SHARED) $(INFER_STATIC) $(INFER_SHARED) examples $(BUILD)/bench/bench_linear \
     $(BUILD)/bench/bench_codec $(BUILD)/bench/bench_gpt
-	python3 scripts/reference.py --check
+	python3 scripts/reference.py --check $(SHARED)
 	python3 scripts/docs_check.py --build $(BUILD)
 
 reference:

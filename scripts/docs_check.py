@@ -14,9 +14,11 @@ Every code block has a fence, and the word behind the fence says what happens to
     output about  The same, but numbers with a decimal point may be off by TOLERANCE or LEAST: the processor decides.
     text          Not checked.
 
-Documents in SHORT hold experiments of hours. There the programs run for one epoch with one seed (SHORTER), DIR has the
-first digits of data/, and loops over seeds have one round; of benchmarks only the options are checked. Links, anchors, names of files between backticks, and the spelling
-(codespell) are checked in all documents.
+Documents in SHORT describe experiments that take hours. There the programs run for one epoch with one seed (SHORTER), DIR
+has the first digits of data/, and loops over numbers have one round; of benchmarks only the options are checked.
+
+In all documents links, anchors, names of files between backticks and the spelling (codespell) are checked. Run it by make
+docs-check: it installs the library into a temporary folder, with the flags of that make.
 """
 import argparse
 import collections
@@ -186,8 +188,8 @@ def make_sandbox(folder, build, short):
 
 
 def shorter(kind, program):
-    """A script in the place of a program: it makes the work small by those options of SHORTER that the program has. What
-    is named like a benchmark does not run: its options must be among those that it knows."""
+    """A script in the place of a program: it makes the work small by those options of SHORTER that the program has. A
+    benchmark does not run: its options must be among those that it knows."""
     usage = subprocess.run([program, "--help"], capture_output=True, text=True, check=False).stdout
     known = re.findall(r"^ +(?:-\w, )?(--[\w-]+)", usage, re.M)
     if kind == "bench":

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """The API reference, made from the public headers, which are the manual: a page of HTML that can be searched and linked.
 
-    reference.py OUT.html       writes it
-    reference.py --check        only fails, with a list, if a public name has no text
+    reference.py OUT.html           writes it
+    reference.py --check LIBRARY    only fails, with a list, if a public name has no text, or a name that the shared
+                                    library exports is not in it
 
 A header is a comment, then groups. A group is one comment and the declarations that follow it without an empty line; a
 declaration may also have a comment of its own, behind it or inside. What has neither is undocumented.
@@ -12,6 +13,7 @@ import glob
 import html
 import os
 import re
+import subprocess
 import sys
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -123,9 +125,13 @@ def marked(text, known):
                   else m.group(), html.escape(text, quote=False))
 
 
+def names_in(headers):
+    return {name for _, (_, sections) in headers for section in sections for group in section.groups
+            for names, _ in group.declarations for name in names}
+
+
 def page(headers):
-    known = {name for _, (_, sections) in headers for section in sections for group in section.groups
-             for names, _ in group.declarations for name in names}
+    known = names_in(headers)
     out = [f'<!DOCTYPE html>\n<html lang="en"><meta charset="utf-8"><title>librbe reference</title><style>{STYLE}</style>',
            "<h1>librbe reference</h1>", "<ul>"]
     out += [f'<li><a href="#{name}">rbe/{name}</a></li>' for name, _ in headers]
@@ -144,17 +150,26 @@ def page(headers):
     return "\n".join(out + ["</ul></html>"]) + "\n"
 
 
+def not_in(headers, library):
+    """The names that the library exports, without those in the headers."""
+    known = names_in(headers)
+    symbols = subprocess.run(["nm", "-D", "--defined-only", "-P", library], capture_output=True, text=True, check=True).stdout
+    return [f"{library}: {name} is in no header" for name in re.findall(r"^(rbe_\w+) ", symbols, re.M) if name not in known]
+
+
 def main():
-    if len(sys.argv) != 2 or sys.argv[1] in ("-h", "--help"):
+    checks = len(sys.argv) == 3 and sys.argv[1] == "--check"
+    if not checks and (len(sys.argv) != 2 or sys.argv[1].startswith("-")):
         print(__doc__)
-        return 0 if len(sys.argv) == 2 else 2
+        return 0 if sys.argv[1:] in (["-h"], ["--help"]) else 2
     found = {os.path.basename(path)[:-2] for path in glob.glob(os.path.join(ROOT, "include/rbe/*.h"))} - {"rbe"}
     headers = [(f"{name}.h", parse(os.path.join(ROOT, "include/rbe", name + ".h")))
                for name in [n for n in ORDER if n in found] + sorted(found - set(ORDER))]
     missing = [line for header, (_, sections) in headers for line in undocumented(header, sections)]
+    missing += not_in(headers, sys.argv[2]) if checks else []
     for line in missing:
         print(line)
-    if sys.argv[1] != "--check" and not missing:
+    if not checks and not missing:
         os.makedirs(os.path.dirname(sys.argv[1]) or ".", exist_ok=True)
         with open(sys.argv[1], "w", encoding="utf-8") as file:
             file.write(page(headers))
