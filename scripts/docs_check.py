@@ -34,7 +34,7 @@ import sys
 import tempfile
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-SHORT = {"docs/results.md", "docs/performance.md"}
+SHORT = {"docs/results.md", "docs/performance.md", "docs/deploy.md", "docs/scaling.md"}
 SHORTER = {"--epochs": "1", "--seeds": "1", "--steps": "5"}
 DIGITS = {"train": 600, "t10k": 100}
 LINKED = ["data", "docs", "examples", "include", "python", "scripts", "src", "tests", "Makefile", "README.md", "LICENSE"]
@@ -48,9 +48,9 @@ set -eu
 export OPENBLAS_NUM_THREADS=1
 checked() { echo "docs_check: not run: $*" >&2; }
 make() { checked make "$@"; command make --no-print-directory -n "$@" > /dev/null; }
-sudo() { checked sudo "$@"; }
-git() { checked git "$@"; }
-mpirun() { checked mpirun "$@"; }
+for tool in sudo git mpirun arm-none-eabi-gcc arm-none-eabi-size qemu-arm; do
+    eval "$tool() { checked $tool \"\$@\"; }"
+done
 sh() { # a script: those that draw run, of others the syntax is checked, and that they know --help
     case $1 in
         scripts/plot_*) command sh "$@" ;;

@@ -89,7 +89,7 @@ END_TEST
 static const struct {
     const char *from, *to, *reason;
 } forgeries[] = {
-    {INNER, SHARED("0.0.2"), "stage 0.0.2: of: expected the way to a layer before it"}, /* itself */
+    {INNER, SHARED("0.0.2"), "stage 0.0.2: of: expected the path of an earlier layer"}, /* itself */
     {INNER, SHARED("0.0"), "stage 0.0.2: of: expected the way"},                        /* what holds it */
     {INNER, SHARED("0"), "stage 0.0.2: of: expected the way"},
     {INNER, SHARED("0.0.3"), "stage 0.0.2: of: expected the way"}, /* what comes later */

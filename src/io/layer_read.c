@@ -183,7 +183,7 @@ static rbe_status add_children(rbe_unpack *u, rbe_tree *tree, rbe_layer *layer) 
     cJSON_ArrayForEach(json, list) {
         char way[RBE_PATH_SIZE];
         if ((size_t)snprintf(way, sizeof way, "%s.%zu", u->owner.name, number++) >= sizeof way)
-            status = rbe_unpack_fail(u, "expected a way of fewer than %d bytes to each layer inside", RBE_PATH_SIZE);
+            status = rbe_unpack_fail(u, "expected a path of fewer than %d bytes to each layer inside", RBE_PATH_SIZE);
         rbe_unpack child = *u;
         child.owner.name = way;
         child.json = json;
@@ -224,7 +224,7 @@ enum { LAYER_BYTES = 1024 /* of any layer, apart from matrices */, RUN_BYTES = 1
 static rbe_status add_shared(rbe_unpack *u, rbe_tree *tree) {
     const char *way = rbe_json_string(rbe_unpack_member(u, "of"));
     rbe_layer *layer = way ? follow(tree, way) : NULL;
-    if (!layer) return rbe_unpack_fail(u, "of: expected the way to a layer before it");
+    if (!layer) return rbe_unpack_fail(u, "of: expected the path of an earlier layer");
     RBE_TRY(rbe_unpack_take(u, (rbe_room){LAYER_BYTES, sample_of(tree, layer)}));
     return adopt(u, tree->open[tree->depth], layer);
 }

@@ -205,8 +205,8 @@ static rbe_status read_values(const npy *n, rbe_tensor *tensor) {
             rbe_swap_little_endian(chunk, chunk, piece, size);
         size_t converted = rbe_convert_to_f32(n->dtype, chunk, piece, floats);
         if (converted < piece)
-            return rbe_fail(RBE_NUMERICAL_INSTABILITY, "%s: value %zu is not one that a float can hold",
-                            n->source->name, at + converted);
+            return rbe_fail(RBE_NUMERICAL_INSTABILITY, "%s: value %zu cannot be held by a float", n->source->name,
+                            at + converted);
         place(n, at, floats, piece, tensor);
     }
     return RBE_OK;

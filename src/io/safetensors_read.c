@@ -259,7 +259,7 @@ static rbe_status read_header(rbe_tensor_file *file, char **header) {
     uint64_t length;
     const char *name = file->source.name;
     if (file->source.bytes < sizeof length)
-        return rbe_fail(RBE_BAD_FORMAT, "%s: %llu bytes are no safetensors file", name,
+        return rbe_fail(RBE_BAD_FORMAT, "%s: %llu bytes are too few for a safetensors file", name,
                         (unsigned long long)file->source.bytes);
     RBE_TRY(rbe_source_read(&file->source, 0, &length, sizeof length));
     rbe_swap_little_endian(&length, &length, 1, sizeof length);

@@ -81,7 +81,7 @@ static rbe_status write_tensor(rbe_atomic_file *file, const layout *l, size_t n)
     uint32_t crc;
     RBE_TRY(stream(&l->tensors[n], &crc, file));
     if (!l->crcs || l->crcs[n] == crc) return RBE_OK;
-    return rbe_fail(RBE_IO_ERROR, "%s: tensor %s has changed while it was written", file->path, l->tensors[n].name);
+    return rbe_fail(RBE_IO_ERROR, "%s: tensor %s changed while it was being written", file->path, l->tensors[n].name);
 }
 
 /* ---- checks -------------------------------------------------------------------------------------------------- */

@@ -303,7 +303,7 @@ static rbe_status run_backward(rbe_record *record) {
 }
 
 rbe_status rbe_backward(rbe_var *loss) {
-    if (!loss) return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_backward: the loss is NULL (was the tape made?)");
+    if (!loss) return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_backward: the loss is NULL (did rbe_tape_new fail?)");
     rbe_tape *tape = loss->tape;
     if (tape->status != RBE_OK) return rbe_tape_report(tape);
     if (rbe_tensor_count(&loss->value) != 1) {
