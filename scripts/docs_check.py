@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Checks README.md, CONTRIBUTING.md, CHANGELOG.md and docs/*.md: runs what they tell a reader to run.
+"""Checks README.md, CONTRIBUTING.md, CHANGELOG.md, data/README.md and docs/*.md: runs what they tell a reader to run.
 
     docs_check.py [--build DIR] [FILE ...]      default: build, and all of them
     docs_check.py --extract FILE OUT            writes the C programs of FILE into the folder OUT
@@ -344,7 +344,7 @@ def main():
         extract(*options.extract)
         return 0
     os.chdir(ROOT)
-    documents = options.files or [f for f in ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"] + sorted(glob.glob("docs/*.md"))]
+    documents = options.files or ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "data/README.md"] + sorted(glob.glob("docs/*.md"))
     good = check_spelling() if not options.files else True
     with tempfile.TemporaryDirectory(prefix="docs_check.") as folder, \
             concurrent.futures.ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
