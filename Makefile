@@ -23,6 +23,10 @@
 #   make data           the digits in data/, made again
 #   make format lint headers   the source: laid out, searched, each public header by itself
 #   make exports        the names that the shared libraries export are those of src/*.symbols; make symbols writes these
+#   make docs-check     runs every command and program of README.md and docs/, compares outputs, checks links and spelling,
+#                       and that each public name has a text
+#   make reference      BUILD/reference.html, made from the headers
+#   make guide          the programs of docs/guide.md, in BUILD/guide
 #   make clean          removes BUILD
 #
 # MPI=1 adds ranks that are processes of MPI (rbe/comm.h), of which MPICC=mpicc says where it is.
@@ -78,8 +82,8 @@ Q := $(if $(filter 1,$(V)),,@)
 say = @$(if $(Q),printf '  %-3s %s\n' '$(1)' '$(2)',:)
 
 .PHONY: all examples check suites run-suites sanitize tsan pressure targets soak soak-ranks fuzz run-fuzzers demo
-.PHONY: experiments bench bench-codec bench-infer install uninstall deb format lint headers exports symbols data clean
-.PHONY: FORCE
+.PHONY: experiments bench bench-codec bench-infer install uninstall deb format lint headers exports symbols docs-check
+.PHONY: reference guide data clean FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -438,6 +442,19 @@ exports: $(SHARED) $(INFER_SHARED)
 
 symbols: $(SHARED) $(INFER_SHARED)
 	@for l in librbe librbe_infer; do $(call NAMES,$(BUILD)/$$l.so) > src/$$l.symbols; done
+
+# ---- documents -----------------------------------------------------------------------------------------------------
+
+docs-check: $(STATIC) $(SHARED) $(INFER_STATIC) $(INFER_SHARED) examples $(BUILD)/bench/bench_linear \
+    $(BUILD)/bench/bench_codec $(BUILD)/bench/bench_gpt
+	python3 scripts/reference.py --check $(SHARED)
+	python3 scripts/docs_check.py --build $(BUILD)
+
+reference:
+	python3 scripts/reference.py $(BUILD)/reference.html
+
+guide:
+	python3 scripts/docs_check.py --extract docs/guide.md $(BUILD)/guide
 
 clean:
 	rm -rf $(BUILD)

@@ -33,7 +33,8 @@ static settings read_settings(int argc, char **argv) {
                   .seed = 1};
     const example_option options[] = {
         {"data", EXAMPLE_TEXT, &s.data, "DIR", "folder with the four IDX files, plain or .gz", 0, 0},
-        {"model", EXAMPLE_TEXT, &s.model, "FILE", "the dense model; trained and written there if there is none", 0, 0},
+        {"model", EXAMPLE_TEXT, &s.model, "FILE",
+         "the dense model; if there is no such file, it is trained and written there", 0, 0},
         {"hidden", EXAMPLE_SIZES, &s.hidden, "N,N,..", "widths of the hidden layers", 1, 65536},
         {"epochs", EXAMPLE_COUNT, &s.epochs, "N", "of training the dense model", 1, 1000000},
         {"lr", EXAMPLE_REAL, &s.lr, "R", "learning rate of the dense model", 1e-9, 1e3},
@@ -48,10 +49,10 @@ static settings read_settings(int argc, char **argv) {
         {"alpha", EXAMPLE_TEXT, &s.alpha, "on|off|auto", "the smooth part of each block", 0, 0},
         {"overlap", EXAMPLE_COUNT, &s.overlap, "N", "rows and columns by which blocks overlap", 0, 128},
         {"image", EXAMPLE_FLAG, &s.image, NULL, "take the inputs of the first layer as an image", 0, 0},
-        {"no-order", EXAMPLE_FLAG, &s.no_order, NULL, "leave hidden units where they are; else put alike ones together",
-         0, 0},
+        {"no-order", EXAMPLE_FLAG, &s.no_order, NULL, "do not sort hidden units so that similar ones are neighbours", 0,
+         0},
         {"samples", EXAMPLE_COUNT, &s.samples, "N", "training images to fit to", 2, 60000},
-        {"plain", EXAMPLE_FLAG, &s.plain, NULL, "keep the largest coefficients, without a fit", 0, 0},
+        {"plain", EXAMPLE_FLAG, &s.plain, NULL, "keep the largest coefficients, and do not fit them", 0, 0},
         {"fine-tune", EXAMPLE_COUNT, &s.fine_tune, "N", "epochs of training after compression", 0, 1000},
         {"fine-tune-lr", EXAMPLE_REAL, &s.fine_tune_lr, "R", "and their learning rate", 1e-9, 1e3},
         {"seed", EXAMPLE_SEED, &s.seed, "N", "of weights and order", 0, 0},

@@ -1,5 +1,5 @@
 /* Compresses the matrices of a safetensors file, from PyTorch say, and copies everything else through. The library
- * reads them back by rbe_tensor_file_read_blocks, `inspect` shows them, `expand` makes them dense; src/io/FORMAT.md,
+ * reads them back by rbe_tensor_file_read_blocks, `inspect` shows them, `expand` makes them dense; docs/format.md,
  * section 9, says how they are stored.
  *
  * The defaults do no harm: a matrix gets the fewest values that keep its relative error at 0.1, and stays dense if

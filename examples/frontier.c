@@ -25,8 +25,8 @@ static settings read_settings(int argc, char **argv) {
     settings s = {.data = "data", .budget = 12608, .seeds = 5, .seed = 1};
     const example_option options[] = {
         {"data", EXAMPLE_TEXT, &s.data, "DIR", "folder with the four IDX files, plain or .gz", 0, 0},
-        {"budget", EXAMPLE_COUNT, &s.budget, "BYTES", "of the file, everything counted", 1, 1e12},
-        {"augment", EXAMPLE_FLAG, &s.augment, NULL, "train on images that change in each epoch", 0, 0},
+        {"budget", EXAMPLE_COUNT, &s.budget, "BYTES", "the most bytes of the file", 1, 1e12},
+        {"augment", EXAMPLE_FLAG, &s.augment, NULL, "train on images that are changed in each epoch", 0, 0},
         {"epochs", EXAMPLE_COUNT, &s.epochs, "N",
          "of the last trainings (default: 30, augmented 200; fewer above 30 kB)", 1, 1000000},
         {"seeds", EXAMPLE_COUNT, &s.seeds, "N", "models, of seeds one after the other", 1, MAX_SEEDS},

@@ -87,7 +87,7 @@ int main(int argc, char **argv) {
          "with --dump: a sample of each class and nine variants, turned, "
          "scaled, sheared and shifted that strongly",
          0, 10},
-        {"elastic", EXAMPLE_REAL, &augment.elastic, "E", "the same, bent that strongly", 0, 10},
+        {"elastic", EXAMPLE_REAL, &augment.elastic, "E", "the same, bent with this strength", 0, 10},
     };
     example_parse(argc, argv, "Generates handwritten-looking digits as four gzip-compressed IDX files.", options,
                   sizeof options / sizeof *options);

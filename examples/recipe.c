@@ -44,7 +44,7 @@ size_t recipe_options(recipe *r, example_option options[RECIPE_OPTIONS]) {
         {"dropout", EXAMPLE_REAL, &r->dropout, "P", "of the inputs and of every hidden layer", 0, 0.99},
         {"epochs", EXAMPLE_COUNT, &r->epochs, "N", "passes over the training data", 1, 1000000},
         {"batch", EXAMPLE_COUNT, &r->batch, "N", "samples per step", 1, 1000000},
-        {"lr", EXAMPLE_REAL, &r->lr, "R", "learning rate (default: what does best for the layers)", 1e-9, 1e3},
+        {"lr", EXAMPLE_REAL, &r->lr, "R", "learning rate (default: depends on the layers)", 1e-9, 1e3},
         {"weight-decay", EXAMPLE_REAL, &r->decay, "D", "of the optimizer, per step and rate", 0, 1e3},
         {"schedule", EXAMPLE_TEXT, &r->schedule, "constant|cosine", "of the learning rate", 0, 0},
         {"optimizer", EXAMPLE_TEXT, &r->optimizer, "sgd|adam|adamw", "sgd has a momentum of 0.9", 0, 0},

@@ -12,7 +12,7 @@
 size_t resume_options(resume *r, example_option options[RESUME_OPTIONS]) {
     const example_option own[RESUME_OPTIONS] = {
         {"checkpoint", EXAMPLE_TEXT, &r->checkpoint, "FILE",
-         "save all that decides how training goes on, also when interrupted", 0, 0},
+         "save all that a training needs to go on, also when it is interrupted", 0, 0},
         {"every", EXAMPLE_TEXT, &r->every, "N[m]",
          "how often: after N steps, or, 10m, N minutes (default: after each epoch)", 0, 0},
         {"keep", EXAMPLE_COUNT, &r->keep, "N", "checkpoints: FILE, and those before it, FILE.1 ..", 1, 1000},

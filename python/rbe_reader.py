@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Files of librbe without librbe: models and compressed matrices as dense NumPy arrays. src/io/FORMAT.md of the
+"""Files of librbe without librbe: models and compressed matrices as dense NumPy arrays. docs/format.md of the
 library describes them; this needs one file, Python 3.8 and NumPy.
 
     import rbe_reader
@@ -31,7 +31,7 @@ PREFIX = b'{"__metadata__":{"rbe.crc32":"'
 File = namedtuple("File", "arrays stages texts")
 
 
-# ---- the container: FORMAT.md, section 1
+# ---- the container: docs/format.md, section 1
 
 
 def require(condition, text):

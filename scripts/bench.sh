@@ -125,42 +125,62 @@ curves() { # NAME
         echo "'$work/$1-crossings' with points lc rgb 'black' lw 2 pt 6 ps 2 title 'crossover', \\"
     fi
     echo "'$work/$1-share' using 1:(1/\$2) with lines lc rgb '#444444' dt 3 lw 2 \\"
-    echo "title 'dense at the peak, $largest x $largest', \\"
-    echo "1 with lines lc rgb '#444444' dt (6,4) lw 2 title 'dense OpenBLAS'"
+    echo "title 'dense at its peak', \\"
+    echo "1 with lines lc rgb '#444444' dt (6,4) lw 2 title 'OpenBLAS, dense'"
 }
 
 draw() { # TERMINAL FILE
     cat << END
 set terminal $1
 set output '$2'
-set multiplot layout 1,2
+set multiplot
 set logscale xy 2
 set grid lc rgb '#dddddd' lt 1
 set border 3 lc rgb '#444444'
 set tics nomirror
-set key top right reverse Left
+set tmargin at screen 0.92
+set bmargin at screen 0.3
+unset key
 set yrange [0.2:128]
 set ytics (0.25, 0.5, 1, 2, 4, 8, 16, 32, 64, 128)
-set ylabel 'times as fast as dense'
+set ylabel 'times as fast as dense' offset 1.5,0
 set object 1 rectangle from graph 0, first 0.2 to graph 1, first 1 fc rgb '#eeeeee' fs solid noborder behind
 set label 1 'dense is faster' at graph 0.97, first 0.3 right tc rgb '#666666'
 set title 'Forward, one coefficient for 16 dense values'
+set lmargin at screen 0.085
+set rmargin at screen 0.48
 set xlabel 'rows of the batch'
 set xtics (1, 4, 16, 64, 256, 1024)
 set xrange [1:1024]
 plot $(curves rows)
 set title 'Forward, 256 rows'
+set lmargin at screen 0.585
+set rmargin at screen 0.98
 set xlabel 'dense values for each stored coefficient'
 set xtics (1, 2, 4, 8, 16, 32, 64)
 set xrange [1:64.1]
-set key top left
 plot $(curves density)
+unset title
+unset xlabel
+unset ylabel
+unset tics
+unset border
+unset grid
+unset object 1
+unset label 1
+set lmargin at screen 0.03
+set rmargin at screen 0.97
+set bmargin at screen 0
+set tmargin at screen 0.19
+set key center center horizontal maxrows 3 Left reverse samplen 2.5 width 1
+set yrange [1000:2000]
+plot $(curves rows)
 unset multiplot
 END
 }
 
 crossings rows "rows, at 1/16"
 crossings density "dense values for each coefficient, at 256 rows"
-draw "pngcairo size 1300,620 font 'DejaVu Sans,11' background '#ffffff'" "$out/speed.png" | gnuplot
-draw "svg size 1300,620 font 'DejaVu Sans,11' background '#ffffff'" "$out/speed.svg" | gnuplot
+draw "pngcairo size 1300,760 font 'DejaVu Sans,17' background '#ffffff'" "$out/speed.png" | gnuplot
+draw "svg size 1300,760 font 'DejaVu Sans,19' background '#ffffff'" "$out/speed.svg" | gnuplot
 echo "wrote $results, $out/speed.png and $out/speed.svg"

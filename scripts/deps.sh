@@ -6,7 +6,7 @@ set -eu
 packages="build-essential pkg-config libgsl-dev libopenblas-dev zlib1g-dev libcjson-dev check"
 packages="$packages gnuplot-nox fonts-dejavu-core python3-numpy curl ca-certificates"
 
-developer="clang libclang-rt-dev clang-format cppcheck shellcheck cmake"
+developer="clang libclang-rt-dev clang-format cmake codespell cppcheck shellcheck"
 
 mpi="mpich libmpich-dev"
 
@@ -23,7 +23,7 @@ case ${1:-} in
 --help)
     echo "Usage: deps.sh [--developer|--mpi|--targets]"
     echo "Installs what is missing of: $packages"
-    echo "and with --developer, for make fuzz, format, lint and scripts/newcomer.sh, of: $developer"
+    echo "and with --developer, for make docs-check, fuzz, format, lint and scripts/newcomer.sh, of: $developer"
     echo "or with --mpi, for make MPI=1, of: $mpi (Open MPI will do, too)"
     echo "or with --targets, for make targets, of: $targets (260 MB)"
     echo "with apt-get, as root or through sudo. Does nothing, and needs no network, if nothing is missing."

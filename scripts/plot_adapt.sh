@@ -179,7 +179,7 @@ set tmargin at screen 0.91
 set bmargin at screen 0.13
 unset key
 set title 'Pruned: at once'
-set ylabel 'test error more than before [points]' offset 1,0
+set ylabel 'increase of the test error [points]' offset 1,0
 set lmargin at screen 0.11
 set rmargin at screen 0.54
 END

@@ -35,29 +35,33 @@ awk 'BEGIN { printf "%-24s %5s %8s %8s %10s %10s %10s %9s %8s\n", "", "seeds", "
 awk -v names=" $* " 'names ~ /^ +$/ || index(names, " " $1 " ")' "$means" > "$drawn"
 [ -s "$drawn" ] || exit 0
 
+curves() { # COLUMN of the abscissa
+    echo "'< grep dense $drawn' using $1:3:4 with yerrorbars pt 7 ps 1.6 lw 2 lc rgb '#0072B2' title 'dense', \\"
+    echo "'< grep -v dense $drawn' using $1:3:4 with yerrorbars pt 5 ps 1.6 lw 2 lc rgb '#D55E00' title 'compressed', \\"
+    echo "'$drawn' using $1:3:1 with labels left offset 0.8,0.5 font ',13' tc rgb '#444444' noenhanced notitle"
+}
+
 gnuplot << END
-set terminal pngcairo size 1200,540 font ',12'
+set terminal pngcairo size 1200,600 font 'DejaVu Sans,17' background '#ffffff'
 set output '$picture'
-set multiplot layout 1,2 title 'A character transformer on Shakespeare: means over seeds, bars of one standard deviation'
-set grid
+set multiplot layout 1,2 title 'Shakespeare by characters: means over seeds, bars of one standard deviation'
+set grid lc rgb '#dddddd' lt 1
+set border 3 lc rgb '#444444'
+set tics nomirror
 set logscale x
-set ylabel 'loss of the validation text [nats per character]'
-set key top right
+set ylabel 'validation loss [nats per character]' offset 1,0
+set key bmargin center horizontal
 set offsets 0, 0, graph 0.1, graph 0.15
 set format x '%.0s %cB'
 set xtics (1e5, 2e5, 5e5, 1e6, 2e6, 5e6, 1e7, 2e7)
 stats '$drawn' using 6 name 'bytes' nooutput
 stats '$drawn' using 8 name 'seconds' nooutput
-set xrange [bytes_min / 1.5 : bytes_max * 2]
+set xrange [bytes_min / 1.5 : bytes_max * 4]
 set xlabel 'bytes of all parameters, positions included'
-plot '< grep dense $drawn' using 6:3:4 with yerrorbars pt 7 ps 1.4 lc rgb '#1f77b4' title 'dense', \
-     '< grep -v dense $drawn' using 6:3:4 with yerrorbars pt 5 ps 1.4 lc rgb '#d62728' title 'compressed', \
-     '$drawn' using 6:3:1 with labels left offset 0.8,0.5 font ',9' notitle
+plot $(curves 6)
 set xlabel 'core-seconds of training'
 set format x '%g'
 set xtics (20, 50, 100, 200, 500, 1000, 2000, 5000)
 set xrange [seconds_min / 1.5 : seconds_max * 2]
-plot '< grep dense $drawn' using 8:3:4 with yerrorbars pt 7 ps 1.4 lc rgb '#1f77b4' title 'dense', \
-     '< grep -v dense $drawn' using 8:3:4 with yerrorbars pt 5 ps 1.4 lc rgb '#d62728' title 'compressed', \
-     '$drawn' using 8:3:1 with labels left offset 0.8,0.5 font ',9' notitle
+plot $(curves 8)
 END

@@ -15,7 +15,7 @@ picture=${2:-out/digits.png}
 affine=${3:-0}
 elastic=${4:-0}
 title="Ten samples of each class: $folder"
-[ $# -lt 4 ] || title="As they are, and augmented $affine, elastic $elastic: $folder"
+[ $# -lt 4 ] || title="$folder: one of each class, and nine variants (affine $affine, elastic $elastic)"
 program=${BUILD:-build}/examples/make_digits
 
 if [ ! -x "$program" ]; then

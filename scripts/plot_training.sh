@@ -94,22 +94,26 @@ joined() {
     sed -e 's/,$/, \\/' "$1"
 }
 
-# The error axis ends a factor of 4 below the best test error (training error, without test data): how fast the
-# training error vanishes below is of no interest.
-limits=$(cat "$work"/[0-9]* | awk '
-    function low(x) { return x != "NaN" && (best == 0 || x < best) ? x : best }
-    $5 != "NaN" { tested = 1 }
-    { if ($1 > last) last = $1; test[NR] = $5; train[NR] = $3 }
-    END {
-        for (n = 1; n <= NR; n++) {
-            best = low(tested ? test[n] : train[n])
-            if (train[n] != "NaN" && train[n] > most) most = train[n]
-            if (test[n] != "NaN" && test[n] > most) most = test[n]
+# The axes end a factor of 4 below the best test value (training value, without test data): how fast the training loss and
+# error vanish below is of no interest.
+limits() { # COLUMN of the training value; that of the test is two further
+    cat "$work"/[0-9]* | awk -v train="$1" '
+        $5 != "NaN" { tested = 1 }
+        {
+            a[NR] = $train
+            b[NR] = $(train + 2)
         }
-        print last, best == 0 ? "*" : best / 4, most == 0 ? "*" : 1.3 * most
-    }')
-last=${limits%% *}
-range=[$(echo "$limits" | cut -d ' ' -f 2,3 | tr ' ' :)]
+        END {
+            for (n = 1; n <= NR; n++) {
+                x = tested ? b[n] : a[n]
+                if (x != "NaN" && (best == 0 || x < best)) best = x
+                if (a[n] != "NaN" && a[n] > most) most = a[n]
+                if (b[n] != "NaN" && b[n] > most) most = b[n]
+            }
+            print "[" (best == 0 ? "*" : best / 4) ":" (most == 0 ? "*" : 1.3 * most) "]"
+        }'
+}
+last=$(cat "$work"/[0-9]* | awk '$1 > last { last = $1 } END { print last }')
 
 draw() { # TERMINAL FILE
     cat << END
@@ -124,13 +128,15 @@ set xlabel 'epoch'
 set xrange [1:$last + ($last == 1)]
 $([ "$last" -gt 12 ] || echo "set xtics 1")
 set tmargin at screen 0.91
-set bmargin at screen 0.235
+set bmargin at screen 0.25
 unset key
 
 set title 'Loss'
-set ylabel 'mean cross-entropy [nat]' offset 1,0
+set ylabel 'mean cross-entropy [nat]' offset 0.5,0
 set format y '%g'
-set lmargin at screen 0.085
+set yrange $(limits 2)
+set ytics (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
+set lmargin at screen 0.095
 set rmargin at screen 0.485
 plot \\
 $(joined "$work/loss")
@@ -138,9 +144,9 @@ $(joined "$work/loss")
 
 set title 'Error'
 set ylabel 'wrong answers [%]' offset 0.5,0
-set yrange $range
+set yrange $(limits 3)
 set ytics (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100)
-set lmargin at screen 0.575
+set lmargin at screen 0.585
 set rmargin at screen 0.975
 plot \\
 $(joined "$work/error")
@@ -155,7 +161,7 @@ set yrange [1:2]
 set lmargin at screen 0.03
 set rmargin at screen 0.97
 set bmargin at screen 0.0
-set tmargin at screen 0.12
+set tmargin at screen 0.135
 set key center center horizontal Left reverse samplen 2.5 width 1 textcolor rgb '#222222'
 plot \\
 $(joined "$work/legend")
@@ -165,8 +171,8 @@ END
 }
 
 mkdir -p "$(dirname "$picture")" || fail "cannot create the folder of '$picture'"
-draw "pngcairo size 1200,560 font 'DejaVu Sans,13' noenhanced" "$picture" > "$work/png.gp"
-draw "svg size 1200,560 font 'DejaVu Sans,15' noenhanced background 'white'" "${picture%.png}.svg" > "$work/svg.gp"
+draw "pngcairo size 1200,640 font 'DejaVu Sans,17' noenhanced" "$picture" > "$work/png.gp"
+draw "svg size 1200,640 font 'DejaVu Sans,19' noenhanced background 'white'" "${picture%.png}.svg" > "$work/svg.gp"
 gnuplot "$work/png.gp" || fail "gnuplot could not draw '$picture'"
 gnuplot "$work/svg.gp" || fail "gnuplot could not draw '${picture%.png}.svg'"
 echo "$picture ${picture%.png}.svg"

@@ -1279,5 +1279,60 @@ if command -v gnuplot > /dev/null; then
         END { exit rows != 6 }' "$work/scaling/scaling.csv"
 fi
 
+# ---- documents ---------------------------------------------------------------------------------------------------
+
+# What make docs-check must find: a document whose every second line is wrong.
+cat > "$work/wrong.md" << 'END'
+A [link](nowhere.md), [another](#nothing) and `src/nothing.c`.
+
+    no fence
+
+```sh
+echo 1.0 second; echo third
+```
+```output
+1.1 second
+...
+```
+```output about
+```
+```c src/optim/schedule.c
+int nothing;
+```
+```c
+int no_name;
+```
+END
+cat > "$work/right.md" << 'END'
+```sh
+echo 1.05 second; echo third
+```
+```output about
+1.0 second
+...
+```
+END
+sed 's/third$/third; false/' "$work/right.md" > "$work/failing.md"
+for document in wrong failing right; do
+    python3 "$root/scripts/docs_check.py" --build "$build" "$work/$document.md" > "$work/$document.txt" 2>&1
+    echo "exit code $?" >> "$work/$document.txt"
+done
+found() { # NAME FILE PATTERN
+    check "docs_check: $1" grep -q -e "$3" "$work/$2.txt"
+}
+found "a link to no file" wrong ':1: a link to .*nowhere.md, which is not there'
+found "a link to no heading" wrong ':1: a link to .*#nothing: there is no such heading'
+found "a file that is not there" wrong ':1: src/nothing.c is not there'
+found "a block without a fence" wrong ':3: a code block without a fence'
+found "another output" wrong ':8: this is not what was printed'
+found "output of nothing" wrong ':12: output without commands directly before it'
+found "a fragment of another file" wrong ':14: this is not in src/optim/schedule.c'
+found "a program without a name" wrong ':17: neither a program'
+found "a document with faults" wrong '^exit code 1$'
+found "a command that fails" failing ':1: exit code 1'
+found "a document without faults" right '^exit code 0$'
+python3 "$root/scripts/reference.py" "$work/reference.html"
+check "the reference has a function" grep -q '<a id="rbe_fit">' "$work/reference.html"
+
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]

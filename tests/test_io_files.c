@@ -120,9 +120,9 @@ START_TEST(unwritable_tensors_are_refused) {
     rbe_stored_tensor two[] = {good, good};
     const rbe_metadata same[] = {{"k", "1"}, {"k", "2"}}, foreign[] = {{"k", "\xff"}}, taken[] = {{"rbe.crc32", "1"}};
     ck_assert_int_ne(rbe_tensor_file_save(path, two, 2, NULL, 0, false), RBE_OK);
-    assert_failed(RBE_INVALID_ARGUMENT, "tensor a stands twice");
+    assert_failed(RBE_INVALID_ARGUMENT, "tensor a occurs twice");
     ck_assert_int_ne(rbe_tensor_file_save(path, two, 1, same, 2, false), RBE_OK);
-    assert_failed(RBE_INVALID_ARGUMENT, "metadata k stands twice");
+    assert_failed(RBE_INVALID_ARGUMENT, "metadata k occurs twice");
     ck_assert_int_ne(rbe_tensor_file_save(path, two, 1, foreign, 1, false), RBE_OK);
     assert_failed(RBE_INVALID_ARGUMENT, "metadata k: its text is not UTF-8");
     ck_assert_int_ne(rbe_tensor_file_save(path, two, 1, taken, 1, false), RBE_OK);
@@ -209,11 +209,11 @@ static const struct {
      4, "expected 4"},
     {"{\"a\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[0,4]},\"a\":{\"dtype\":\"U8\",\"shape\":[2],"
      "\"data_offsets\":[4,6]}}",
-     6, "tensor a stands twice"},
+     6, "tensor a occurs twice"},
     {"{\"__metadata__\":[]}", 0, "__metadata__"},
     {"{\"__metadata__\":{},\"__metadata__\":{}}", 0, "__metadata__"},
     {"{\"__metadata__\":{\"k\":1}}", 0, "metadata k is not a text"},
-    {"{\"__metadata__\":{\"k\":\"1\",\"k\":\"2\"}}", 0, "metadata k stands twice"},
+    {"{\"__metadata__\":{\"k\":\"1\",\"k\":\"2\"}}", 0, "metadata k occurs twice"},
     {"{\"__metadata__\":{\"k\":{\"a\":[{\"a\":[{\"a\":[{\"a\":[0]}]}]}]}}}", 0, "nested"},
     {"{\"\xff\":0}", 0, "byte 2 of the JSON text is not UTF-8"},
     {"{\"a\nb\":0}", 0, "control character"},

@@ -136,11 +136,11 @@ START_TEST(bad_requests_are_refused) {
     const char *path = scratch_path("refused");
     rbe_stored_tensor tensors[2] = {{.name = "w", .blocks = a}, {.name = "w", .blocks = a}};
     ck_assert_int_ne(rbe_tensor_file_save(path, tensors, 2, NULL, 0, true), RBE_OK);
-    assert_failed(RBE_INVALID_ARGUMENT, "stands twice");
+    assert_failed(RBE_INVALID_ARGUMENT, "occurs twice");
     tensors[1] =
         (rbe_stored_tensor){.name = "w.values", .dtype = RBE_F32, .dims = 1, .shape = {1}, .values = a->values};
     ck_assert_int_ne(rbe_tensor_file_save(path, tensors, 2, NULL, 0, true), RBE_OK);
-    assert_failed(RBE_INVALID_ARGUMENT, "tensor w.values stands twice");
+    assert_failed(RBE_INVALID_ARGUMENT, "tensor w.values occurs twice");
     tensors[0].name = NULL;
     ck_assert_int_ne(rbe_tensor_file_save(path, tensors, 1, NULL, 0, true), RBE_OK);
     assert_failed(RBE_INVALID_ARGUMENT, "expected a name");
@@ -159,7 +159,7 @@ START_TEST(bad_requests_are_refused) {
     tensors[0].name = "w";
     const rbe_metadata taken = {RBE_FORMAT_KEY, "mine"};
     ck_assert_int_ne(rbe_tensor_file_save(path, tensors, 1, &taken, 1, true), RBE_OK);
-    assert_failed(RBE_INVALID_ARGUMENT, "rbe.format stands twice");
+    assert_failed(RBE_INVALID_ARGUMENT, "rbe.format occurs twice");
     a->values[3] = 1e5f;
     tensors[0].save = (rbe_save_options){.store = RBE_STORE_F16};
     ck_assert_int_ne(rbe_tensor_file_save(path, tensors, 1, NULL, 0, true), RBE_OK);
@@ -254,8 +254,8 @@ static const struct {
     {"\"in\":75", "\"in\":16777216", "tensor w.alpha: expected the shape"},
     {"\"block\":8", "\"block\":7", "matrix w: block"},
     {"\"block\":8", "\"block\":16", "tensor w.alpha: expected the shape"},
-    {"\"block\":8", "\"block\":8,\"name\":\"fc\"", "a member that is unknown or stands twice"},
-    {"\"block\":8", "\"block\":8,\"block\":8", "a member that is unknown or stands twice"},
+    {"\"block\":8", "\"block\":8,\"name\":\"fc\"", "a member that is unknown or occurs twice"},
+    {"\"block\":8", "\"block\":8,\"block\":8", "a member that is unknown or occurs twice"},
     {"\"dct\"", "\"fft\"", "matrix w: row_transform"},
 };
 enum { FORGERIES = sizeof forgeries / sizeof *forgeries };

@@ -148,7 +148,7 @@ START_TEST(whole_numbers_are_exact) {
     rbe_status status = read_npy_bytes(b, &tensor);
     if (isnan(whole_numbers[_i].expected)) {
         ck_assert_int_ne(status, RBE_OK);
-        assert_failed(RBE_NUMERICAL_INSTABILITY, "value 0 is not one that a float can hold");
+        assert_failed(RBE_NUMERICAL_INSTABILITY, "value 0 cannot be held by a float");
     } else {
         ck_assert_ok(status);
         ck_assert(tensor.data[0] == whole_numbers[_i].expected);

@@ -328,7 +328,7 @@ static const struct {
     bool positions;
     const char *reason;
 } descriptions[] = {
-    {"\"kind\":\"rbe\",\"name\":\"\"," GEOMETRY ",\"bits\":4", 0, 3, true, "a member that is unknown or stands twice"},
+    {"\"kind\":\"rbe\",\"name\":\"\"," GEOMETRY ",\"bits\":4", 0, 3, true, "a member that is unknown or occurs twice"},
     {"\"kind\":\"rbe\",\"name\":\"\"," GEOMETRY ",\"seed\":\"1\",\"limit\":3", 0, 3, false, "limit: 3 does not fit"},
     {"\"kind\":\"rbe\",\"name\":\"\"," GEOMETRY ",\"seed\":\"1\",\"limit\":8", 0, 3, false, "limit: 8 does not fit"},
     {"\"kind\":\"rbe\",\"name\":\"\"," GEOMETRY ",\"seed\":\"x\",\"limit\":8", 0, 3, false,

@@ -93,7 +93,7 @@ START_TEST(a_stream_is_read_from_where_it_stands) {
     ck_assert_msg(model != NULL, "%s", rbe_last_error());
     rbe_model_free(model);
     ck_assert_ptr_null(rbe_model_load_stream(stream)); /* at its end */
-    assert_failed(RBE_BAD_FORMAT, "stream: 0 bytes are no safetensors file");
+    assert_failed(RBE_BAD_FORMAT, "stream: 0 bytes are too few for a safetensors file");
     fclose(stream);
     free(longer);
     free(b.data);
@@ -155,7 +155,7 @@ START_TEST(endless_streams_are_refused) {
     FILE *zeros = fopen("/dev/zero", "rb");
     rbe_memory_reset_peak();
     ck_assert_ptr_null(rbe_model_load_stream(zeros));
-    assert_failed(RBE_BAD_FORMAT, "stream: it does not begin as a safetensors file");
+    assert_failed(RBE_BAD_FORMAT, "stream: it does not begin like a safetensors file");
     ck_assert_uint_lt(rbe_memory().peak, 1 << 20);
     fclose(zeros);
 }
@@ -199,7 +199,7 @@ START_TEST(what_is_no_stream_or_memory) {
     ck_assert_ptr_null(rbe_tensor_file_open_memory(NULL, 0));
     assert_failed(RBE_INVALID_ARGUMENT, "the memory is NULL");
     ck_assert_ptr_null(rbe_tensor_file_open_memory("", 0));
-    assert_failed(RBE_BAD_FORMAT, "memory: 0 bytes are no safetensors file");
+    assert_failed(RBE_BAD_FORMAT, "memory: 0 bytes are too few for a safetensors file");
     ck_assert_uint_eq(rbe_memory().current, 0);
 }
 END_TEST

@@ -89,7 +89,7 @@ END_TEST
 static const struct {
     const char *from, *to, *reason;
 } forgeries[] = {
-    {INNER, SHARED("0.0.2"), "stage 0.0.2: of: expected the way to a layer before it"}, /* itself */
+    {INNER, SHARED("0.0.2"), "stage 0.0.2: of: expected the path of an earlier layer"}, /* itself */
     {INNER, SHARED("0.0"), "stage 0.0.2: of: expected the way"},                        /* what holds it */
     {INNER, SHARED("0"), "stage 0.0.2: of: expected the way"},
     {INNER, SHARED("0.0.3"), "stage 0.0.2: of: expected the way"}, /* what comes later */
@@ -107,7 +107,7 @@ static const struct {
     {INNER, "\"kind\":\"shared\",\"of\":0", "of: expected the way"},
     {INNER, "\"kind\":\"shared\"", "of: expected the way"},
     {INNER, INNER ",\"name\":\"a\"", "stage 0.0.2: its description has a member that is unknown"},
-    {INNER, INNER "," INNER, "stands twice"},
+    {INNER, INNER "," INNER, "occurs twice"},
     {LAST, SHARED("2"), "stage 2: of: expected the way"},
     {LAST, SHARED("3"), "stage 2: of: expected the way"},
     {"\"kind\":\"residual\",\"name\":\"block\"", "\"kind\":\"dense\",\"name\":\"block\"", "stage 0: in: expected"},

@@ -148,7 +148,7 @@ END_TEST
 START_TEST(error_of_two_tapes) {
     rbe_tape *one = rbe_tape_new(NULL), *two = rbe_tape_new(NULL);
     rbe_add(zeros(one, 1, 1), zeros(two, 1, 1));
-    ck_assert_str_eq(rbe_tape_error(one), "add: the operands stand on different tapes");
+    ck_assert_str_eq(rbe_tape_error(one), "add: the operands are on different tapes");
     ck_assert_int_eq(rbe_tape_status(two), RBE_OK);
     rbe_tape_free(one);
     rbe_tape_free(two);

@@ -112,7 +112,7 @@ def forward(a, b, inputs_path, error):
 
 
 def nested(path, plain):
-    """x + f(x) with f = up, tanh, down; the same again; a head: as FORMAT.md, section 11, describes it."""
+    """x + f(x) with f = up, tanh, down; the same again; a head: as docs/format.md, section 11, describes it."""
     rng = np.random.default_rng(2)
     weights = {"block.0.up": (6, 4), "block.0.dense": (4, 6), "head": (3, 4)}
     weights = {name: rng.normal(size=shape).astype("<f4") for name, shape in weights.items()}

@@ -1,8 +1,8 @@
 /* rbe/adapt.h - compressed layers that change their positions: growth, pruning, block size, budgets; values in few bits.
  *
- * Whatever changes the positions of a layer moves its values, gradients and companions (an optimiser's state) along
- * with them; memory that is no longer needed is freed. Every call either does its work or leaves the layer as it was.
- * A forward pass from before such a change has no backward pass any more: rbe_backward answers INVALID_ARGUMENT.
+ * A call that changes the positions of a layer also moves its values, gradients and companions (an optimiser's state),
+ * and frees memory that is no longer needed. Every call either succeeds or leaves the layer as it was. After such a
+ * change, a forward pass from before has no backward pass: rbe_backward returns INVALID_ARGUMENT.
  */
 #ifndef RBE_ADAPT_H
 #define RBE_ADAPT_H
@@ -37,12 +37,12 @@ typedef struct rbe_growth_options {
     double stop;     /* share of the steps after which positions stay; within (0, 1]; default 0.75 */
 } rbe_growth_options;
 
-/* For all compressed layers of a model (INVALID_ARGUMENT if there is none). The model must outlive it. NULL on
- * failure. */
+/* For all compressed layers of a model (INVALID_ARGUMENT if there is none). The model must outlive the growth.
+ * NULL on failure. */
 RBE_API rbe_growth *rbe_growth_new(rbe_model *model, const rbe_growth_options *options);
 RBE_API void rbe_growth_free(rbe_growth *growth); /* NULL is allowed */
 
-/* To be called after the optimiser's step number `step` (0, 1, ...), each time. */
+/* Call it after every step of the optimiser; `step` counts from 0. */
 RBE_API rbe_status rbe_growth_step(rbe_growth *growth, size_t step);
 
 /* The same for rbe_fit, with a state for checkpoints: whether an exchange is under way, and the counters.
@@ -56,31 +56,31 @@ typedef struct rbe_growth_counters {
     size_t exchanges;
 } rbe_growth_counters;
 
+/* Zeros for NULL. */
 RBE_API rbe_growth_counters rbe_growth_count(const rbe_growth *growth);
 
-/* The group size that grown positions want at a compression ratio (measured on MNIST: test error at ratio 16 in
- * groups of 1, 2, 4, all of 10: 1.89, 1.93, 2.08, 2.08 %). For rbe_linear_options.group. */
+/* A good group size for grown positions at a compression ratio, for rbe_linear_options.group. On MNIST at ratio 16 the test
+ * error in groups of 1, 2, 4 and all 10 is 1.89, 1.93, 2.08 and 2.08 %. */
 RBE_API size_t rbe_growth_group(double ratio);
 
 /* ---- few bits ------------------------------------------------------------------------------------------------ */
 
 /* Trains values that files hold in few bits: after each step, from number `from` (0, 1, ..) on, the parameters that have bits
  * (rbe_layer_set_bits) are rounded to whole numbers of steps, the largest value of a row / (2^(bits - 1) - 1). What the
- * rounding takes is kept in a companion and comes back before the next: small gradients add up. So forward passes, the
- * evaluation and the file have the same values, bit for bit. Growth and pruning go on beside it; among the
- * routines of rbe_fit it comes last.
+ * rounding takes is kept in a companion and is added again before the next one, so that small gradients add up. Forward
+ * passes, the evaluation and the file have the same values, bit for bit. Growth and pruning may run, too; the quantiser is
+ * the last of rbe_fit's routines.
  *
- * Half-way is a good time to begin in long trainings, a quarter in short ones: most has been learned by then, and there is
- * time to get used to it. What bits cost is in docs/results.md: 4 bits at ratio 16 lose 0.03 to 0.1 points of test error,
- * for an eighth of the bytes of the file. */
+ * In long trainings half-way is a good time to begin, in short ones a quarter of the way. docs/results.md says what bits
+ * cost: 4 bits at ratio 16 lose 0.03 to 0.1 points of test error, for an eighth of the bytes of the file. */
 typedef struct rbe_quantiser rbe_quantiser;
 
 /* INVALID_ARGUMENT if no layer has bits. The model must outlive it. NULL on failure. */
 RBE_API rbe_quantiser *rbe_quantiser_new(rbe_model *model, size_t from);
 RBE_API void rbe_quantiser_free(rbe_quantiser *quantiser); /* values stay as they are; NULL is allowed */
 
-/* To be called after the optimiser's step number `step`, each time, last. NUMERICAL_INSTABILITY, naming parameter and
- * value, for what is not finite: this parameter is left as it is. */
+/* Call it after every step of the optimiser, last; `step` counts from 0. NUMERICAL_INSTABILITY names the parameter and the
+ * value that is not finite; this parameter is left as it is. */
 RBE_API rbe_status rbe_quantiser_step(rbe_quantiser *quantiser, size_t step);
 
 /* The same for rbe_fit, with a state for checkpoints. */
@@ -89,9 +89,9 @@ RBE_API rbe_routine rbe_quantiser_routine(rbe_quantiser *quantiser);
 /* ---- what the loss says about the coefficients --------------------------------------------------------------- */
 
 /* Mean gradient and diagonal Fisher information F = mean of (d loss of one sample / d c)^2 of every stored
- * coefficient, over the samples added. It describes the model as it is while they are added: it is made for one
- * pruning. Once a layer's positions have changed (growth, pruning, another block size) it is refused, by rbe_prune and
- * by rbe_sensitivity_add. */
+ * coefficient, over the samples added. It describes the model as it is while they are added, so make a new one for
+ * each pruning: once the positions of a layer have changed (growth, pruning, another block size), rbe_prune and
+ * rbe_sensitivity_add refuse it. */
 typedef struct rbe_sensitivity rbe_sensitivity;
 
 /* The model must outlive it. INVALID_ARGUMENT if there is no compressed layer. NULL on failure. */
@@ -103,6 +103,7 @@ RBE_API void rbe_sensitivity_free(rbe_sensitivity *sensitivity); /* NULL is allo
  * fails adds nothing. */
 RBE_API rbe_status rbe_sensitivity_add(rbe_sensitivity *sensitivity, rbe_tensor x, const int32_t *labels);
 
+/* How many samples have been added. */
 RBE_API size_t rbe_sensitivity_samples(const rbe_sensitivity *sensitivity);
 
 /* ---- pruning ------------------------------------------------------------------------------------------------- */
@@ -148,11 +149,11 @@ typedef struct rbe_prune_report {
     double absorbed_energy; /* by how much absorbing it into alpha has made that less */
 } rbe_prune_report;
 
-/* Removes coefficients of little weight. What W loses by it is absorbed by alpha, where there is one, as far as the
- * smooth basis can (exact least squares per block; not with overlapping blocks). Freed are values, positions,
- * gradients and companions. Layers whose coefficients are frozen are left alone. A layer may lose all its
- * coefficients: alpha and bias remain. INVALID_ARGUMENT; INSUFFICIENT_COMPRESSION, with both numbers, for a byte
- * budget that not even removing all coefficients meets. On failure nothing has changed. `report` may be NULL. */
+/* Removes coefficients that matter little. If the layer has alpha, it absorbs what W loses, as far as the smooth basis can
+ * (exact least squares per block; not with overlapping blocks). Values, positions, gradients and companions are freed.
+ * Layers whose coefficients are frozen are left alone. A layer may lose all its coefficients: alpha and bias remain.
+ * INVALID_ARGUMENT; INSUFFICIENT_COMPRESSION, with both numbers, for a byte budget that cannot be met even without any
+ * coefficients. On failure nothing has changed. `report` may be NULL. */
 RBE_API rbe_status rbe_prune(rbe_model *model, const rbe_prune_options *options, rbe_prune_report *report);
 
 /* The same for one layer, by single values: removes |c| <= threshold. `removed` (or NULL) as in the report. */
@@ -163,6 +164,7 @@ RBE_API rbe_status rbe_adaptive_coefficient_pruning(rbe_layer *layer, double thr
  *     final (1 - (1 - u)^3),  u = (step + 1 - begin) / (end - begin) within [0, 1] */
 RBE_API double rbe_prune_schedule(double final, size_t begin, size_t end, size_t step);
 
+/* Pruning that goes on during a training. */
 typedef struct rbe_gradual rbe_gradual;
 
 /* By a share or by a threshold (prune.by). A relative threshold is in units of the layer's root mean square at each
@@ -179,7 +181,7 @@ typedef struct rbe_gradual_options {
 RBE_API rbe_gradual *rbe_gradual_new(rbe_model *model, const rbe_gradual_options *options);
 RBE_API void rbe_gradual_free(rbe_gradual *gradual); /* NULL is allowed */
 
-/* To be called after the optimiser's step number `step` (0, 1, ...), each time. With growth, before it. */
+/* Call it after every step of the optimiser, and before growth; `step` counts from 0. */
 RBE_API rbe_status rbe_gradual_step(rbe_gradual *gradual, size_t step);
 
 /* The same for rbe_fit, with a state for checkpoints: what the model held at the beginning. */
@@ -187,12 +189,13 @@ RBE_API rbe_routine rbe_gradual_routine(rbe_gradual *gradual);
 
 /* ---- budgets ------------------------------------------------------------------------------------------------- */
 
+/* The widths of a layer. */
 typedef struct rbe_layer_shape {
     size_t in, out;
 } rbe_layer_shape;
 
-/* Divides `values` among layers in proportion to in + out, at most in * out each; what a layer cannot use goes to
- * the others, and what nobody can use is left over. (In proportion to in * out a narrow last layer would starve.)
+/* Divides `values` among layers in proportion to in + out, at most in * out each. What a layer cannot use goes to the
+ * others, and what no layer can use is left over. (In proportion to in * out a narrow last layer would get too few.)
  * INSUFFICIENT_COMPRESSION if a layer would get none. An in * out that no size_t holds counts as SIZE_MAX; the widths
  * must add up to less (INVALID_ARGUMENT). */
 RBE_API rbe_status rbe_budget_values(const rbe_layer_shape *shapes, size_t count, size_t values, size_t *budgets);
@@ -233,6 +236,7 @@ typedef struct rbe_tune_candidate {
     double memory_score, speed_score, accuracy_score, score;
 } rbe_tune_candidate;
 
+/* The most candidates. */
 #define RBE_TUNE_MAX 64
 
 typedef struct rbe_tune_report {
@@ -241,9 +245,9 @@ typedef struct rbe_tune_report {
     size_t chosen;
 } rbe_tune_report;
 
-/* Compresses anew with other block sizes, as many values and `samples` (count x in) to judge by, and keeps the form
- * of best score in place of the old one: never a worse one, since the layer itself is a candidate. A candidate for
- * which the budget is too small is left out. Optimisers made for the layer before do not fit it afterwards.
+/* Compresses the layer again with other block sizes and as many values, judges each form by `samples` (count x in), and
+ * keeps the one of best score. That is never worse than before, since the layer itself is a candidate. A candidate for
+ * which the budget is too small is left out. Optimisers that were made for the layer before do not fit it afterwards.
  * INVALID_ARGUMENT (no samples, negative weights, ...), NUMERICAL_INSTABILITY (with the place of a sample that is
  * not finite), INSUFFICIENT_MEMORY: then the layer is as before. `report` may be NULL. */
 RBE_API rbe_status rbe_optimize_block_size(rbe_layer *layer, const float *samples, size_t count,

@@ -1,13 +1,12 @@
-/* rbe/base.h - what every other room stands on: status codes, memory, random numbers, threads,
- * warnings.
+/* rbe/base.h - what all other rooms need: status codes, memory, random numbers, threads, warnings.
  *
  * Errors. Every call that can fail returns an rbe_status, or a pointer that is NULL on failure. Beside it a
  * thread-local text says what was expected and what was found: rbe_last_error(). The library never aborts, never
  * exits, and prints nothing on its own.
  *
- * NULL. What a constructor returned may be passed on unchecked. Where such an object is NULL, a call that returns a
- * status answers INVALID_ARGUMENT, any other does nothing and gives NULL, 0, false, "" or zeros. Other pointers must
- * lead to what they promise, except where the header allows NULL.
+ * NULL. What a constructor returned may be passed on unchecked. If such an object is NULL, a call that returns a
+ * status returns INVALID_ARGUMENT; any other call does nothing and returns NULL, 0, false, "" or zeros. All other
+ * pointers must be valid, unless the header allows NULL.
  */
 #ifndef RBE_BASE_H
 #define RBE_BASE_H
@@ -30,7 +29,7 @@ extern "C" {
 /* Versions. MAJOR rises when a program that was compiled with an earlier version must be compiled again or changed: a
  * function goes or takes other arguments, a structure grows or an enumerator gets another value, a call means something
  * else. MINOR rises when something is added, PATCH when something is mended. Until 1.0 a new MINOR may do what later only
- * a new MAJOR may. Model files and checkpoints have versions of their own (src/io/FORMAT.md); later libraries read the
+ * a new MAJOR may. Model files and checkpoints have versions of their own (docs/format.md); later libraries read the
  * model files of earlier ones.
  *
  * The shared libraries are librbe.so.MAJOR and librbe_infer.so.MAJOR. They export the names in src/librbe.symbols and
@@ -40,7 +39,7 @@ extern "C" {
 #define RBE_VERSION_MINOR 1
 #define RBE_VERSION_PATCH 0
 
-/* "major.minor.patch" of the library that runs. */
+/* "major.minor.patch" of the library that the program runs with. */
 RBE_API const char *rbe_version(void);
 
 /* ---- status -------------------------------------------------------------------------------------------------- */
@@ -58,6 +57,7 @@ RBE_API const char *rbe_version(void);
     X(BAD_FORMAT, 8, "a file does not have the expected format")                                                       \
     X(STOPPED, 9, "a callback asked to stop")
 
+/* What a call that can fail returns: RBE_OK, or the kind of failure. */
 typedef enum rbe_status {
 #define RBE_STATUS_ENUM(name, code, message) RBE_##name = code,
     RBE_STATUS_TABLE(RBE_STATUS_ENUM)
@@ -96,18 +96,19 @@ typedef struct rbe_allocator {
 } rbe_allocator;
 
 /* Sets the allocator; NULL restores malloc and free. INVALID_ARGUMENT while the library still holds memory of the
- * present one. Not to be called while other threads use the library. */
+ * current one. Do not call it while other threads use the library. */
 RBE_API rbe_status rbe_set_allocator(const rbe_allocator *allocator);
 
-/* Bytes the library holds now and held at most since the last reset, and how often it asked for memory since the
- * program began. Counted are the bytes that were asked for, without the allocator's own overhead (64 bytes at most
- * for alignment). All allocations of the library are counted, its tapes, tables and data sets included. */
+/* Bytes that the library holds now, the most that it has held since the last reset, and how often it has asked for
+ * memory since the program began. The numbers include tapes, tables and data sets, but not the allocator's own overhead
+ * (at most 64 bytes for alignment). */
 typedef struct rbe_memory_usage {
     size_t current;
     size_t peak;
     size_t allocations;
 } rbe_memory_usage;
 
+/* The usage now. */
 RBE_API rbe_memory_usage rbe_memory(void);
 
 /* Sets the peak to the current use. */
@@ -129,29 +130,31 @@ RBE_API uint32_t rbe_rng_below(rbe_rng *rng, uint32_t bound); /* in [0, bound); 
 
 /* ---- threads ------------------------------------------------------------------------------------------------- */
 
+/* The most threads that rbe_set_threads accepts. */
 #define RBE_MAX_THREADS 256
 
 /* How many threads the library's loops use, 1 .. RBE_MAX_THREADS; INVALID_ARGUMENT otherwise. The default is the number
- * of processors that the process may run on, or the quota of its control group if that is smaller. The results are the
+ * of processors that the process may run on, or the quota of its control group if that is smaller. The results have the
  * same bits for any number.
  *
- * The calling thread works too; helper threads are made when a loop first needs them, and where the system refuses
- * one, fewer do the work. They serve one loop at a time: of several threads that call the library at once, one has the
- * helpers and the others work alone. After fork the child makes helpers of its own.
+ * The calling thread works, too. Helper threads are created when a loop first needs them; if the system refuses one,
+ * fewer do the work. They serve one loop at a time: if several threads call the library at once, one of them gets the
+ * helpers and the others work alone. After a fork the child creates helpers of its own.
  *
- * OpenBLAS, whose results depend on its number of threads, works on one thread inside of the library; the number that
- * the host program has set is in force again when the library returns. */
+ * The results of OpenBLAS depend on its number of threads, so the library runs it on one thread. When a call returns,
+ * OpenBLAS has the number again that the host program has set. */
 RBE_API rbe_status rbe_set_threads(int threads);
 RBE_API int rbe_threads(void);
 
 /* ---- warnings ------------------------------------------------------------------------------------------------ */
 
-/* Told of what the host program should know though nothing has failed. `text` is one line without its end and lives
- * until the handler returns. The handler runs in the thread that found the reason, perhaps one of the library's. */
+/* A function that is told what the host program should know although nothing has failed. `text` is one line without
+ * its end, and is valid until the handler returns. The handler runs in the thread that found the reason, which may be
+ * one of the library's. */
 typedef void rbe_warning_handler(void *user, const char *text);
 
-/* Sets the handler for all threads; NULL, the default: nobody is told. Today there is one warning: see
- * rbe_blas_kernels. */
+/* Sets the handler for all threads; NULL, the default: warnings are dropped. The library warns of an
+ * OpenBLAS that does not know the processor (rbe_blas_kernels), and of trouble with checkpoints (rbe/checkpoint.h). */
 RBE_API void rbe_set_warning_handler(rbe_warning_handler *handler, void *user);
 
 /* ---- OpenBLAS ------------------------------------------------------------------------------------------------ */
@@ -159,8 +162,8 @@ RBE_API void rbe_set_warning_handler(rbe_warning_handler *handler, void *user);
 /* The processor whose kernels OpenBLAS chose when it was loaded: "Haswell", "SkylakeX" and the like. Static string.
  *
  * An OpenBLAS that does not know a newer processor falls back to kernels of a very old one, "Prescott", and all dense
- * products take several times as long. The warning handler is told so once, by the first call that needs OpenBLAS. The
- * cure is the environment variable OPENBLAS_CORETYPE. OpenBLAS reads it when the program is loaded: it must be set
+ * products take several times as long. The first call that needs OpenBLAS tells the warning handler, once. The
+ * cure is the environment variable OPENBLAS_CORETYPE. OpenBLAS reads it when the program is loaded, so it must be set
  * before the program starts. */
 RBE_API const char *rbe_blas_kernels(void);
 
@@ -171,8 +174,8 @@ RBE_API const char *rbe_blas_better_kernels(void);
 
 /* ---- files --------------------------------------------------------------------------------------------------- */
 
-/* The most memory that the content of one file may take when it is read. A reader refuses a file that would take
- * more, before it takes it. 0, the default: a multiple of the file's size, which rbe/io.h and rbe/data.h state. The
+/* The most memory that the content of one file may take when it is read. A reader refuses a file that would take more
+ * before it allocates anything. 0, the default: a multiple of the file's size, which rbe/io.h and rbe/data.h state. The
  * setting holds for all threads. */
 RBE_API void rbe_set_max_read_bytes(size_t bytes);
 

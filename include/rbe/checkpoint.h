@@ -1,4 +1,4 @@
-/* rbe/checkpoint.h - everything that decides how a training goes on, in one file, and back.
+/* rbe/checkpoint.h - saves and restores everything that decides how a training goes on.
  *
  * With rbe_fit it is three lines (rbe/train.h):
  *
@@ -8,7 +8,7 @@
  *
  * Started again after a crash, the program makes the same model, optimiser and options as before; the training goes on
  * where the file was written, in the middle of an epoch if need be, and ends with the bits of one that was never
- * interrupted. A loop of one's own saves and loads by itself: the functions at the end.
+ * interrupted. For a loop of your own there are the functions at the end.
  */
 #ifndef RBE_CHECKPOINT_H
 #define RBE_CHECKPOINT_H
@@ -24,15 +24,15 @@ extern "C" {
 
 /* ---- checkpoints of rbe_fit ---------------------------------------------------------------------------------- */
 
-/* When and where rbe_fit saves, and whether it goes on from there. Zeros mean the defaults.
+/* When and where rbe_fit saves, and whether it resumes from there. Zeros mean the defaults.
  *
- * It saves after a step (the optimiser's, all routines' and on_step), when one of the reasons is there, and in any case
- * at the end of the training and when it is asked to stop. Without `every_steps`, `every_minutes` and `every_epoch` it
+ * It saves after a step (after the optimiser, all routines and on_step) if one of the options asks for it, and always at the
+ * end of the training and when it is asked to stop. Without `every_steps`, `every_minutes` and `every_epoch` it
  * saves after each epoch. Minutes are those of a clock that does not jump.
  *
  * A checkpoint that cannot be written (IO_ERROR, INSUFFICIENT_MEMORY: a full disk, a folder that has vanished) does not
- * end the training: the warning handler is told (rbe/base.h), the one before stays as it was, and the next is tried when
- * it is due. Only where it is the last, at the end or for `stop`, rbe_fit returns its status. */
+ * end the training: the warning handler is told (rbe/base.h), the previous checkpoint stays, and the next one is tried when
+ * it is due. Only if it is the last one, at the end or for `stop`, does rbe_fit return its status. */
 typedef struct rbe_checkpoint_options {
     const char *path; /* required */
     size_t keep;      /* files: the newest is `path`, those before it path.1, path.2, .. (beside the file that a link
@@ -43,16 +43,16 @@ typedef struct rbe_checkpoint_options {
     volatile sig_atomic_t
         *request; /* a handler or a callback sets it to 1: save after this step; rbe_fit sets it to 0 */
 
-    /* Go on from `path`. If there is no file, training begins afresh (rbe_fit_result.resumed is 0); so without
-     * `resume`, where the first checkpoint takes the place of an older training's. IO_ERROR if path.1 is there without
-     * `path`, and or_before does not ask for it. */
+    /* Go on from `path`. If there is no file, training begins afresh (rbe_fit_result.resumed is 0). It also does without
+     * `resume`, and then the first checkpoint replaces that of an older training. IO_ERROR if there is a path.1 but no
+     * `path`, and or_before is not set. */
     bool resume;
     bool or_before; /* if it is damaged or missing, from path.1, path.2, .. */
 } rbe_checkpoint_options;
 
 /* ---- checkpoints of a loop of your own ----------------------------------------------------------------------- */
 
-/* What a checkpoint is of. All of it is yours. Stored are
+/* What a checkpoint saves, all of which is yours:
  *     of every parameter of the model, and of those that the optimiser has beside it: the values, positions, companions
  *         (moments, averages), frozen, lr_scale, and the rate of the last step
  *     of the optimiser: its steps and rate
@@ -60,7 +60,7 @@ typedef struct rbe_checkpoint_options {
  * and, to be compared, how layers are arranged, their kinds, widths and options, the optimiser's method and options, the
  * names of parameters and routines, and the version of the library.
  *
- * What else decides your loop's next step is for a routine of your own: the epoch and the batch (rbe_batches_skip), the
+ * Save whatever else decides your loop's next step by a routine of your own: the epoch and the batch (rbe_batches_skip), the
  * masks of dropout that have been drawn (rbe_tape_draws). */
 typedef struct rbe_checkpoint {
     rbe_model *model;

@@ -28,6 +28,7 @@ extern "C" {
 
 /* ---- the eight basis functions ------------------------------------------------------------------------------- */
 
+/* How many there are. */
 #define RBE_BASIS_COUNT 8
 
 /* Phi_k at (row, column) of a block of size B (8 .. 256, a power of two); NaN for arguments out of range. */
@@ -69,8 +70,10 @@ RBE_API rbe_status rbe_transform_analysis_matrix(const rbe_transform *transform,
 
 /* ---- compressed matrices ------------------------------------------------------------------------------------- */
 
+/* A compressed matrix. */
 typedef struct rbe_blocks rbe_blocks;
 
+/* Whether blocks have alphas. */
 typedef enum rbe_alpha_mode {
     RBE_ALPHA_AUTO, /* of a matrix to be compressed: on, unless the alphas would take more than a fifth of the budget */
     RBE_ALPHA_ON,
@@ -108,10 +111,11 @@ typedef struct rbe_compress_options {
 
 /* Compresses `weights` (out x in, row-major): alpha by least squares (QR), then of the residual's coefficients the
  * K largest of each block, or with `ratio` the largest of the whole matrix (with group > 1 by their energy summed
- * over the group's rows); then alpha and the kept coefficients together by least squares. INVALID_ARGUMENT,
- * NUMERICAL_INSTABILITY (index of the first weight or sample that is not finite; or a coefficient, the sum over a
- * block, too large for a float), INSUFFICIENT_MEMORY, INSUFFICIENT_COMPRESSION (ratio and minimum). *blocks is the
- * caller's, to be freed by rbe_blocks_free; NULL on failure. */
+ * over the group's rows); then alpha and the kept coefficients together by least squares. *blocks
+ * is the caller's, to be freed by rbe_blocks_free; NULL on failure: INVALID_ARGUMENT; NUMERICAL_INSTABILITY with the index
+ * of the first weight or sample that is not finite, or for a coefficient that is too large for a float (it sums a whole
+ * block, so it can overflow even if every weight is finite); INSUFFICIENT_MEMORY; INSUFFICIENT_COMPRESSION with the ratio
+ * and the minimum. */
 RBE_API rbe_status rbe_compress(rbe_blocks **blocks, const float *weights, size_t out, size_t in,
                                 const rbe_compress_options *options);
 
@@ -126,7 +130,7 @@ typedef struct rbe_compress_report {
     const rbe_transform *row_transform, *column_transform;
 } rbe_compress_report;
 
-/* rbe_compress with more to say: `report` (or NULL) is filled in. With samples or a Gram matrix, `bias` (out values, or
+/* The same with a report: `report` (or NULL) is filled in. With samples or a Gram matrix, `bias` (out values, or
  * NULL) is corrected so that the mean output stays what it was with `weights`; NUMERICAL_INSTABILITY if a corrected
  * bias is not finite. On failure neither is touched. */
 RBE_API rbe_status rbe_compress_weights(rbe_blocks **blocks, float *bias, rbe_compress_report *report,
@@ -146,10 +150,10 @@ RBE_API rbe_status rbe_decompress(const rbe_blocks *blocks, float *weights);
 /* Rows first .. first + count - 1 of it only. */
 RBE_API rbe_status rbe_decompress_rows(const rbe_blocks *blocks, size_t first, size_t count, float *rows);
 
-/* Hidden units have no order: puts the rows of weights1 (hidden x in) one after the other, each followed by the
- * unused one that is nearest to it, and the columns of weights2 (out x hidden) and bias1 (or NULL) with them, so
- * that the two layers compute the same function with more alike neighbours. `order` (hidden values, or NULL)
- * receives which unit stands where. */
+/* Hidden units have no order, so they may be sorted. This puts behind each row of weights1 (hidden x in) the unused one
+ * that is nearest to it, and moves the columns of weights2 (out x hidden) and the entries of bias1 (or NULL) in the same
+ * way. The two layers compute the same function, with neighbours that are more alike. `order` (hidden values, or NULL)
+ * receives the old number of each unit. */
 RBE_API rbe_status rbe_order_hidden_units(float *weights1, float *bias1, size_t hidden, size_t in, float *weights2,
                                           size_t out, size_t *order);
 
@@ -198,6 +202,7 @@ typedef struct rbe_blocks_info {
     size_t image_height, image_width; /* 0 without */
 } rbe_blocks_info;
 
+/* All of it; zeros for NULL. */
 RBE_API rbe_blocks_info rbe_blocks_describe(const rbe_blocks *blocks);
 
 #ifdef __cplusplus

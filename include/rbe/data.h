@@ -10,16 +10,16 @@ extern "C" {
 
 /* `count` samples, at least one, of `features` inputs each, and what is to be learned from them: labels (a class, or
  * one for each place of a sequence), targets (numbers of any width), both, or nothing. Exactly one of `pixels`,
- * `values` and `tokens` is set. Images are kept as the bytes they come in, a quarter of their float form; a batch turns
- * them into floats.
+ * `values` and `tokens` is set. Images are kept as bytes, a quarter of their float form; a batch turns them into
+ * floats.
  *
  * The functions that fill one overwrite the struct: free it before it is used again. You may also fill one in yourself,
  * with arrays of your own: they stay yours. */
 typedef struct rbe_dataset {
     size_t count;
     size_t features;      /* values of a sample, or the length of its sequence */
-    size_t height, width; /* of an image: height * width = features, or features of each of several channels that stand
-                             one after the other; else 0 */
+    size_t height, width; /* of an image: height * width = features, or features of each of several channels, one after
+                             the other; else 0 */
     int32_t classes;      /* labels are 0 .. classes - 1; 0 without labels */
     uint8_t *pixels;      /* count x features, 0 .. 255; a batch holds pixel / 255 */
     float *values;        /* count x features */
@@ -29,8 +29,8 @@ typedef struct rbe_dataset {
     float *targets;       /* count x target_width, finite; NULL: none */
     size_t target_width;  /* numbers of a target; 0 without targets */
     float *weights;       /* count, >= 0: how much a sample's loss counts; NULL: all the same */
-    size_t stride;        /* tokens and labels of a sample begin so many places behind those of the one before: windows
-                             of one text, which may overlap. 0: samples stand one after the other */
+    size_t stride;        /* how many places the tokens and labels of a sample begin behind those of the one before:
+                             windows of one text, which may overlap. 0: samples do not overlap */
     bool owned;           /* the arrays are the library's: set by the functions that fill a data set, else false */
 } rbe_dataset;
 
@@ -49,7 +49,7 @@ RBE_API rbe_status rbe_dataset_from_targets(rbe_dataset *data, const float *valu
 
 /* Holds out the last `count` samples: *last becomes a view of them, without a copy, and *data is as many shorter. The
  * view lives as long as the arrays, which stay those of *data (or yours); rbe_dataset_free of the view clears it and
- * nothing else. The order is not changed: samples that stand sorted must be shuffled before. INVALID_ARGUMENT, and
+ * nothing else. The order is not changed, so sorted samples must be shuffled first. INVALID_ARGUMENT, and
  * nothing is changed, unless 1 <= count < data->count. */
 RBE_API rbe_status rbe_dataset_split(rbe_dataset *data, size_t count, rbe_dataset *last);
 
@@ -71,7 +71,7 @@ RBE_API rbe_status rbe_dataset_read_folder(rbe_dataset *data, const char *folder
 
 /* Writes images and labels as gzip-compressed IDX files without a time stamp: the same data give the same bytes
  * with the same zlib. Both files are on disk before either takes its name; a half-written one never replaces a good
- * one. What is replaced, and how, says rbe/io.h under "Writing". Needs `pixels` and one label a sample. */
+ * one. rbe/io.h, "Writing", says what is replaced and how. Needs `pixels` and one label per sample. */
 RBE_API rbe_status rbe_dataset_write_idx(const rbe_dataset *data, const char *image_path, const char *label_path);
 
 /* `count` handwritten-looking digits, 28 x 28, classes 0 .. 9 in turn before a seeded shuffle: strokes, affine and
@@ -88,20 +88,21 @@ RBE_API void rbe_text_free(char *text); /* NULL is allowed */
 /* Numbers for the characters of a text. */
 typedef struct rbe_vocabulary rbe_vocabulary;
 
-/* All characters that a text in UTF-8 has, in the order of their code points. BAD_FORMAT names the first byte that is no
- * UTF-8, or 0; INVALID_ARGUMENT for an empty text. Or all 256 bytes, for which any text will do. NULL on failure. */
+/* All characters that a text in UTF-8 has, in the order of their code points. BAD_FORMAT names the first byte that is not
+ * UTF-8, or is 0; INVALID_ARGUMENT for an empty text. The second has all 256 bytes and takes any text. NULL on failure. */
 RBE_API rbe_vocabulary *rbe_vocabulary_of_text(const char *text, size_t bytes);
 RBE_API rbe_vocabulary *rbe_vocabulary_of_bytes(void);
 RBE_API void rbe_vocabulary_free(rbe_vocabulary *vocabulary); /* NULL is allowed */
 
+/* How many ids there are: 0 .. size - 1. */
 RBE_API size_t rbe_vocabulary_size(const rbe_vocabulary *vocabulary);
 
-/* Its characters in the order of their ids, of which rbe_vocabulary_of_text makes it again: to be kept with a model
- * (rbe_model_set_metadata). NULL: bytes. */
+/* Its characters in the order of their ids; NULL: bytes. Keep it with a model (rbe_model_set_metadata): given this text,
+ * rbe_vocabulary_of_text makes the same vocabulary again. */
 RBE_API const char *rbe_vocabulary_text(const rbe_vocabulary *vocabulary);
 
 /* The ids of a text, *count of them, at most one for each byte; ids NULL: counted only. INVALID_ARGUMENT names a
- * character that the vocabulary has not, BAD_FORMAT a byte that is no UTF-8. */
+ * character that is not in the vocabulary, BAD_FORMAT a byte that is not UTF-8. */
 RBE_API rbe_status rbe_vocabulary_encode(const rbe_vocabulary *vocabulary, const char *text, size_t bytes, int32_t *ids,
                                          size_t *count);
 
@@ -147,7 +148,7 @@ typedef struct rbe_augment_options {
     uint64_t seed;
 } rbe_augment_options;
 
-/* Of one image: channels stand one after the other, each height x width, row-major. */
+/* The shape of one image: channels, one after the other, each height x width, row-major. */
 typedef struct rbe_image_shape {
     size_t channels, height, width;
 } rbe_image_shape;
@@ -164,7 +165,7 @@ RBE_API rbe_status rbe_augment_images(const rbe_augment_options *options, rbe_im
 /* ---- batches ------------------------------------------------------------------------------------------------- */
 
 /* The samples in a seeded random order, `batch` at a time; the last batch of an epoch may be smaller. A new one
- * stands at the beginning of epoch 0. */
+ * is at the beginning of epoch 0. */
 typedef struct rbe_batches rbe_batches;
 
 /* What the data set has; the rest is NULL, and of a tensor its data. */
@@ -191,7 +192,7 @@ RBE_API void rbe_batches_start(rbe_batches *batches, size_t epoch);
 /* The next batch of the epoch; false at its end. */
 RBE_API bool rbe_batches_next(rbe_batches *batches, rbe_batch *batch);
 
-/* Passes over the next `count` batches, as if they had been taken: to go on in the middle of an epoch. */
+/* Skips the next `count` batches, as if they had been taken: to go on in the middle of an epoch. */
 RBE_API void rbe_batches_skip(rbe_batches *batches, size_t count);
 
 /* Batches hold augmented images from now on; options NULL, or zeros: the images as they are. A sample's number is its
@@ -201,6 +202,7 @@ RBE_API void rbe_batches_skip(rbe_batches *batches, size_t count);
  * INSUFFICIENT_MEMORY. */
 RBE_API rbe_status rbe_batches_augment(rbe_batches *batches, const rbe_augment_options *options);
 
+/* How many batches an epoch has. */
 RBE_API size_t rbe_batches_per_epoch(const rbe_batches *batches);
 
 #ifdef __cplusplus

@@ -77,6 +77,7 @@ typedef struct rbe_export_sample_shape {
     size_t places, inputs, vocabulary;
 } rbe_export_sample_shape;
 
+/* Fills in *shape. */
 RBE_API rbe_status rbe_export_sample(const rbe_model *model, const rbe_export_options *options,
                                      rbe_export_sample_shape *shape);
 

@@ -16,8 +16,8 @@
  *     static const rbe_layer_type affine_type = {
  *         .kind = "affine", .forward = affine_forward, .destroy = affine_destroy, .read = affine_read};
  *
- * That is all: optimisers, growth of the layers beside it, files, costs and names know it by what its rbe_layer says. A
- * file can be loaded once rbe_layer_register knows the type. Options are written by `write` and read by `read`;
+ * Nothing else is needed: optimisers, files, costs and names find everything in its rbe_layer. A file can be loaded after
+ * the type has been registered by rbe_layer_register. Options are written by `write` and read by `read`;
  * parameters are stored and loaded by the library.
  *
  * Layers that hold others (children) are trained, counted, stored and freed with them. examples/extend.c has it all.
@@ -46,14 +46,15 @@ RBE_API rbe_status rbe_write_text(rbe_writer *writer, const char *name, const ch
  * with a text that names it. */
 typedef struct rbe_reader rbe_reader;
 
+/* The number of that name, which must be in the range. */
 RBE_API rbe_status rbe_read_number(rbe_reader *reader, const char *name, double least, double most, double *value);
 RBE_API rbe_status rbe_read_count(rbe_reader *reader, const char *name, size_t least, size_t most, size_t *value);
 
 /* NULL if there is none. It lives as long as the reader. */
 RBE_API const char *rbe_read_text(rbe_reader *reader, const char *name);
 
-/* Whether the file has values for the parameter of this part, and of how many. 0: none. To be asked for before memory
- * is taken for them, since a file may promise anything. */
+/* How many values the file has for the parameter of this part; 0: none. Ask before you allocate memory for them, since a
+ * file may promise anything. */
 RBE_API size_t rbe_read_values(const rbe_reader *reader, const char *part);
 
 /* BAD_FORMAT unless it has rows x columns values for that part, and unless the file may take as much memory. */
@@ -62,16 +63,16 @@ RBE_API rbe_status rbe_read_matrix(rbe_reader *reader, const char *part, size_t 
 /* BAD_FORMAT with a text of your own. */
 RBE_API rbe_status rbe_read_fail(const rbe_reader *reader, const char *format, ...) RBE_PRINTF(2, 3);
 
-/* For what must be as it was when it was written, such as an option that decides results: INVALID_ARGUMENT, with both,
- * if it differs. */
+/* For what must not have changed since the file was written, such as an option that decides results: INVALID_ARGUMENT,
+ * with both values, if it differs. */
 RBE_API rbe_status rbe_read_same_number(rbe_reader *reader, const char *name, double now);
 RBE_API rbe_status rbe_read_same_text(rbe_reader *reader, const char *name, const char *now);
 
 /* ---- routines of a training ---------------------------------------------------------------------------------- */
 
-/* Something that goes on beside the steps of the optimiser and remembers something: growth (rbe_growth_routine),
- * gradual pruning, an average or a curriculum of your own. rbe_fit runs it after each step, and its state is a part of
- * every checkpoint (rbe/checkpoint.h). */
+/* Something that runs after each step of the optimiser and has a state: growth (rbe_growth_routine), gradual pruning, an
+ * average or a curriculum of your own. rbe_fit runs it, and its state is part of every checkpoint
+ * (rbe/checkpoint.h). */
 typedef struct rbe_routine {
     /* In checkpoints: no other routine of the training has it, and "library", "optimiser" and "fit" are taken. */
     const char *name;
@@ -141,7 +142,8 @@ struct rbe_layer_type {
 
 /* ---- layers -------------------------------------------------------------------------------------------------- */
 
-/* The beginning of every layer's struct. A constructor fills in what stands above the line; the rest is the library's. */
+/* The beginning of every layer's struct. A constructor fills in the members above the line; the library fills in the
+ * others. */
 struct rbe_layer {
     const rbe_layer_type *type;
     size_t in, out;    /* widths; 0: any */

@@ -18,19 +18,18 @@ extern "C" {
 /* ---- the model ----------------------------------------------------------------------------------------------- */
 
 /* Zeros (and NULL) mean the defaults. The layout is GPT-2's, with the names of nanoGPT: embedding and positions, blocks
- * of attention and feed-forward layers (4 x width, gelu_tanh), each behind a layer_norm, a last layer_norm, and the
- * embedding again as head. There are no biases.
+ * of attention and feed-forward layers (4 x width, gelu_tanh), each after a layer_norm, a last layer_norm, and
+ * the embedding again as the head. There are no biases.
  *
- * Linear layers are compressed, and values of the embedding, positions and norms are dense. On text the order of features
- * means nothing, so the identity is the transform that does best, and positions that stay are as good as grown ones
- * (docs/performance.md). */
+ * Linear layers are compressed; the embedding, positions and norms are dense. On text the order of features means nothing,
+ * so the identity is the best transform, and positions that stay do better than grown ones (docs/results.md). */
 typedef struct rbe_gpt_options {
     size_t vocabulary;              /* required */
     size_t layers;                  /* blocks; default 4 */
     size_t heads;                   /* default 4 */
     size_t width;                   /* a multiple of heads; default 256 */
     size_t context;                 /* places of a sequence, at most; default 64 */
-    bool dense;                     /* linear layers are; what follows down to `block` is of compressed ones */
+    bool dense;                     /* linear layers are dense; the options down to `block` are then not used */
     double ratio;                   /* default 16 */
     const rbe_transform *transform; /* along both axes; default identity */
     size_t group;                   /* default 4 */
@@ -40,29 +39,29 @@ typedef struct rbe_gpt_options {
     uint64_t seed;
 } rbe_gpt_options;
 
-/* INVALID_ARGUMENT, INPUT_DIMENSION_MISMATCH, INSUFFICIENT_MEMORY: NULL. Matrices begin as N(0, 0.02^2), those of compressed
- * layers as rbe_linear_new has them; those that write into the sum of all branches are smaller by sqrt(2 layers). The
- * context is not stored beside trained positions: with rotary ones it is not bounded. */
+/* NULL on failure: INVALID_ARGUMENT, INPUT_DIMENSION_MISMATCH, INSUFFICIENT_MEMORY. Dense matrices begin as N(0, 0.02^2),
+ * compressed ones as in rbe_linear_new; those whose results are added to the sum of all branches are smaller by a factor of
+ * sqrt(2 layers). Trained positions bound the context; with rotary ones it is not bounded. */
 RBE_API rbe_model *rbe_gpt_new(const rbe_gpt_options *options);
 
 /* ---- text, piece by piece ------------------------------------------------------------------------------------ */
 
-/* Runs a model on a sequence of which it remembers the keys and values, so that nothing is computed twice: any model whose
- * places meet in attention layers alone. It belongs to one thread at a time; the model must not change meanwhile, and
+/* Runs a model on a sequence and remembers its keys and values, so that nothing is computed twice. It takes any model whose
+ * places meet only in attention layers. It belongs to one thread at a time; the model must not change meanwhile, and must
  * outlive it. */
 typedef struct rbe_generator rbe_generator;
 
-/* Bytes that it takes to remember so many places; PTRDIFF_MAX, which nobody has, if they cannot be addressed. */
+/* Bytes that it takes to remember that many places; PTRDIFF_MAX if they cannot be addressed. */
 RBE_API size_t rbe_generator_bytes(const rbe_model *model, size_t places);
 
-/* `memory`: of at least as many bytes, yours, aligned as floats are; NULL: of the library's own. NULL on failure:
+/* `memory`: at least that many bytes of your own, aligned as floats are; NULL: the library allocates them. NULL on failure:
  * INVALID_ARGUMENT for a model without attention, or too little memory. */
 RBE_API rbe_generator *rbe_generator_new(const rbe_model *model, size_t places, void *memory, size_t bytes);
 RBE_API void rbe_generator_free(rbe_generator *generator); /* NULL is allowed */
 
-/* Reads `count` ids (at least 1) behind those before. *logits (or NULL) are the model's outputs at the last of them; they
- * live until the next call. INPUT_DIMENSION_MISMATCH, with nothing read, once there is no place left; INVALID_ARGUMENT for
- * an id that the model has not. */
+/* Appends `count` ids (at least 1) to the sequence. *logits (or NULL) are the model's outputs at the last of them; they
+ * live until the next call. INPUT_DIMENSION_MISMATCH, with nothing read, if there are not enough places left;
+ * INVALID_ARGUMENT for an id that the model does not have. */
 RBE_API rbe_status rbe_generator_feed(rbe_generator *generator, const int32_t *ids, size_t count, const float **logits);
 
 RBE_API size_t rbe_generator_places(const rbe_generator *generator); /* that it remembers */
@@ -76,9 +75,9 @@ typedef struct rbe_sample_options {
     double repetition_penalty; /* > 1: logits of recent ids are divided by it, negative ones multiplied; 0: none */
 } rbe_sample_options;
 
-/* Draws an id. Of equal logits the lower id comes first; the same logits and generator give the same id. `recent`: ids that
- * repetition_penalty is for; NULL without. rng NULL: only without temperature. INVALID_ARGUMENT; NUMERICAL_INSTABILITY
- * names a logit that is not finite. */
+/* Draws an id. Of equal logits the lower id comes first; the same logits and the same state of rng give the same id.
+ * `recent`: the ids to which repetition_penalty applies, or NULL. rng may be NULL if the temperature is 0. INVALID_ARGUMENT;
+ * NUMERICAL_INSTABILITY names a logit that is not finite. */
 RBE_API rbe_status rbe_sample(const float *logits, size_t count, const rbe_sample_options *options,
                               const int32_t *recent, size_t recent_count, rbe_rng *rng, int32_t *id);
 

@@ -1,12 +1,12 @@
-/* rbe/infer.h - what a program needs that loads a model, predicts and generates, and librbe_infer, the small library for it.
+/* rbe/infer.h - all that a program needs to load a model, predict and generate; and librbe_infer, the small library for it.
  *
  *     rbe_model *model = rbe_model_load_memory(bytes, count);
  *     RBE_TRY(rbe_predict(model, x, rows, y));
  *
- * librbe_infer (-lrbe_infer, pkg-config rbe_infer) is built from librbe's sources without OpenBLAS, GSL, cJSON, zlib and all
- * that only training needs: it uses libc, libm and threads alone. The functions are librbe's own, under the same names and as
- * the other headers describe them, so a program links with either library; not with both. RBE_INFER_FUNCTIONS lists those
- * that the small one has. It has none of rbe/adapt.h, rbe/checkpoint.h, rbe/extend.h, rbe/op.h and rbe/optim.h; of the others
+ * librbe_infer (-lrbe_infer, pkg-config rbe_infer) is built from librbe's sources without OpenBLAS, GSL, cJSON, zlib and
+ * whatever only training needs. It uses libc, libm and threads. Its functions are librbe's own, with the names and meanings of
+ * the other headers, so a program can link with either library, but not with both. RBE_INFER_FUNCTIONS lists them. The small
+ * library has none of rbe/adapt.h, rbe/checkpoint.h, rbe/extend.h, rbe/op.h and rbe/optim.h; of the others
  * it lacks
  *
  *     layers and models that are made, compressed, changed, saved or trained; operations and gradients

@@ -4,26 +4,26 @@
  *     rbe_model *again = rbe_model_load("model.safetensors");
  *     if (!again) puts(rbe_last_error());
  *
- * A model file is a safetensors file: a Python user opens it with json and numpy. src/io/FORMAT.md describes it,
- * enough to write a reader. Files are little-endian on every host.
+ * A model file is a safetensors file, which a Python user can open with json and numpy. docs/format.md describes it in
+ * enough detail to write a reader. Files are little-endian on every host.
  *
- * Writing. A file is written under a temporary name (rbe-..tmp) in the same folder, brought to the disk and renamed:
- * after a crash, a full disk or an error of any kind the old file is whole, and there is no half of a new one. The new
- * file has the old one's mode, and its owner where that is permitted. A symbolic link is followed: its target is
- * replaced. A device or FIFO is written to and not replaced; a FIFO that nobody reads, a socket and a folder are an
- * IO_ERROR. The folder must be readable, so that it can be brought to the disk. What processes that were killed have
- * left in a folder is removed when the next file is saved there on the same host.
+ * Writing. A file is written under a temporary name (rbe-..tmp) in the same folder, synced and renamed. After a crash, a
+ * full disk or any other error the old file is whole, and there is never half a new one. The new file gets the old one's
+ * mode, and its owner if that is permitted. A symbolic link is followed, and its target replaced. A device or FIFO is
+ * written to and not replaced; a FIFO that nobody reads, a socket and a folder are an IO_ERROR. The folder must be
+ * readable, so that it can be synced. Temporary files of processes that were killed are removed when the next file is
+ * saved in that folder on the same host.
  *
- * One failure comes when the new file has taken its name already: if its folder cannot be brought to the disk, the
- * status is IO_ERROR and the text says that the file "has been replaced". After a crash the old one may be back.
+ * One failure can happen after the new file has taken its name: if the folder cannot be synced, the status is IO_ERROR and
+ * the text says that the file "has been replaced". After a crash the old one may be back.
  *
- * Reading. A file is not trusted; what is not a regular file is an IO_ERROR at once. Sizes, offsets, types, names,
- * checksums, positions and values are checked, each before memory is taken for what it describes. The memory is bounded
- * by the file's size: the values of its header take at most 16 times as much, or 1 MiB; a model or compressed matrix 16
- * times (with packed layers 128 times), or 32 MiB, and the inputs and outputs of all its layers 16 times, or 2 MiB, for
- * each sample when it is run, those of a layer that runs several times (rbe_repeat_new, shared weights) as often.
- * rbe_set_max_read_bytes (rbe/base.h) sets another bound than each of these, and also bounds the copy of a stream. At
- * most 1 MiB is used beside them while reading. Failures are IO_ERROR (the file cannot be opened or read), BAD_FORMAT
+ * Reading. A file is not trusted; anything but a regular file is an IO_ERROR at once. Sizes, offsets, types, names,
+ * checksums, positions and values are checked, each before memory is allocated for what it describes. The memory is
+ * bounded by the file's size: the values of its header take at most 16 times as much, or 1 MiB; a model or compressed
+ * matrix 16 times (with packed layers 128 times), or 32 MiB; the inputs and outputs of all its layers, for each sample when
+ * it is run, 16 times, or 2 MiB, where a layer that runs several times (rbe_repeat_new, shared weights) counts as often.
+ * rbe_set_max_read_bytes (rbe/base.h) replaces each of these bounds, and also bounds the copy of a stream. Reading needs at
+ * most 1 MiB on top. Failures are IO_ERROR (the file cannot be opened or read), BAD_FORMAT
  * (its content; the text names the file, or says "memory" or "stream", the tensor and the reason) and
  * INSUFFICIENT_MEMORY. JSON is parsed by cJSON, whose temporary values come from malloc.
  */
@@ -40,15 +40,14 @@ extern "C" {
 
 /* ---- models -------------------------------------------------------------------------------------------------- */
 
-/* How values are stored. In memory they are float32 again. Alphas and biases are stored in the same type, with int8
- * in f16. Rounding is to the nearest, ties to even.
+/* How values are stored. In memory they are float32 again. Alphas and biases are stored in the same type; with int8, in f16.
+ * Rounding is to the nearest, ties to even.
  *
- * None of this holds of layers that have bits (rbe_layer_set_bits): each is packed, whatever is asked for here. Its
- * values are whole numbers of so many bits times the step of their row; these, positions and steps are coded, those that
- * are frequent in less (a grown layer of 4 bits takes about half of what int8 and deltas do). A parameter of it without
- * bits is stored as float32. What is loaded has the same bits, so that saving it again gives the same file. Values that
- * are no whole steps are rounded to them, steps below 2^-126 to 0. Such a file is of version 2 of the format; older
- * readers refuse it. */
+ * Layers that have bits (rbe_layer_set_bits) are packed, whatever is asked for here. Their values are whole numbers of that
+ * many bits times the step of their row. Values, positions and steps are coded so that frequent ones take less; a grown
+ * layer of 4 bits takes about half as much as with int8 and deltas. A parameter without bits is stored as float32. What is
+ * loaded has the same bits, so saving it again gives the same file. Values that are not whole steps are rounded to them,
+ * and steps below 2^-126 to 0. Such a file has version 2 of the format; older readers refuse it. */
 typedef enum rbe_store {
     RBE_STORE_F32,  /* exact */
     RBE_STORE_F16,  /* 11 bits, up to 65504 */
@@ -97,8 +96,8 @@ RBE_API rbe_status rbe_model_stored_bytes(const rbe_model *model, const rbe_save
 
 /* ---- texts that a model carries ------------------------------------------------------------------------------ */
 
-/* What a program needs beside the layers: how inputs are scaled, the names of classes. Each is a text under a key; it
- * belongs to the model and stands in every file of it, covered by the checksum. A model that is loaded has its file's.
+/* What a program needs beside the layers: how inputs are scaled, the names of classes. Each is a text under a key. It
+ * belongs to the model and is part of every file of it, covered by the checksum; a loaded model has the texts of its file.
  *
  *     char text[32];
  *     snprintf(text, sizeof text, "%.9g", mean);      (nine digits bring a float back)
@@ -110,7 +109,7 @@ typedef struct rbe_metadata {
     const char *key, *value; /* UTF-8 */
 } rbe_metadata;
 
-/* Sets the text of a key, in the place of another; value NULL: the key has none any longer. Both are copied.
+/* Sets or replaces the text of a key; value NULL removes it. Both are copied.
  * INVALID_ARGUMENT for what is not UTF-8 and for keys that begin with "rbe.", which are the library's;
  * INSUFFICIENT_MEMORY. On failure the texts are what they were. */
 RBE_API rbe_status rbe_model_set_metadata(rbe_model *model, const char *key, const char *value);
@@ -138,6 +137,7 @@ RBE_API const rbe_metadata *rbe_model_metadata_at(const rbe_model *model, size_t
     X(U8, 1)                                                                                                           \
     X(BOOL, 1)
 
+/* The type of a tensor's values: RBE_F64, RBE_F32, .. */
 typedef enum rbe_dtype {
 #define RBE_DTYPE_ENUM(name, bytes) RBE_##name,
     RBE_DTYPE_TABLE(RBE_DTYPE_ENUM)
@@ -148,6 +148,7 @@ typedef enum rbe_dtype {
 RBE_API const char *rbe_dtype_name(rbe_dtype dtype);
 RBE_API size_t rbe_dtype_bytes(rbe_dtype dtype);
 
+/* The most dimensions of a tensor in a file. */
 #define RBE_FILE_MAX_DIMS 8
 
 /* A tensor of a file. dims 0: a single value. */
@@ -160,6 +161,7 @@ typedef struct rbe_tensor_info {
     size_t bytes;
 } rbe_tensor_info;
 
+/* An open file of tensors. */
 typedef struct rbe_tensor_file rbe_tensor_file;
 
 /* Opens a safetensors file and reads and checks its header. NULL on failure. A file that is open may be read by
@@ -167,12 +169,12 @@ typedef struct rbe_tensor_file rbe_tensor_file;
 RBE_API rbe_tensor_file *rbe_tensor_file_open(const char *path);
 RBE_API void rbe_tensor_file_close(rbe_tensor_file *file); /* NULL is allowed */
 
-/* The same of a file's bytes in memory, which are borrowed: they must stay as they are until the file is closed. */
+/* The same from the bytes of a file in memory, which are borrowed: they must not change until the file is closed. */
 RBE_API rbe_tensor_file *rbe_tensor_file_open_memory(const void *bytes, size_t count);
 
-/* The same of a stream, opened for binary reading, a pipe for one: of all its bytes from where it stands to its end. They
- * are copied into memory, up to twice as much, which the file holds until it is closed; the stream is not closed, and not
- * needed any longer. What does not begin as such a file is refused after 9 bytes. */
+/* The same from a stream that was opened for binary reading, such as a pipe: all its bytes from the current place to the
+ * end. They are copied into memory, up to twice their size, which the file holds until it is closed. The stream is not
+ * closed, and no longer needed. What does not begin like a safetensors file is refused after 9 bytes. */
 RBE_API rbe_tensor_file *rbe_tensor_file_open_stream(FILE *stream);
 
 /* The n-th tensor in the order of the data, NULL past the last; the number of a named one, or their count if there
@@ -215,9 +217,9 @@ typedef struct rbe_stored_tensor {
  * copied from a source that has checksums is verified.
  *
  * A compressed matrix NAME becomes the tensors NAME.values, NAME.alpha and so on; a file with one always has
- * checksums, and tensors of wide values stand first in it.
+ * checksums, and tensors of wide values come first in it.
  *
- * INVALID_ARGUMENT for a tensor's or a key's name that stands twice or is not UTF-8, for an extent of 2^53 or more,
+ * INVALID_ARGUMENT for a tensor's or a key's name that occurs twice or is not UTF-8, for an extent of 2^53 or more,
  * and for a key "rbe.." without checksums; BAD_FORMAT for a source that is damaged; IO_ERROR; of compressed matrices
  * also what rbe_model_save reports. */
 RBE_API rbe_status rbe_tensor_file_save(const char *path, const rbe_stored_tensor *tensors, size_t count,
@@ -251,9 +253,9 @@ typedef struct rbe_fill_options {
     bool allow_left_over; /* tensors that belong to no parameter are passed over */
 } rbe_fill_options;
 
-/* Fills a model from an open file of dense tensors. They are called by the path of their layer: PATH.weight, PATH.bias,
- * and PATH.PART for the parameters of other kinds of layers (rbe_param); what has several places by its first. A
- * compressed layer's matrix is compressed into the layer's own blocks, transforms and groups, with as many values as it
+/* Fills a model from an open file of dense tensors. Their names begin with the path of their layer: PATH.weight,
+ * PATH.bias, and PATH.PART for the parameters of other kinds of layers (rbe_param). A layer with several places has the path
+ * of its first. A compressed layer's matrix is compressed into the layer's own blocks, transforms and groups, with as many values as it
  * had or a few less; positions are chosen anew. INVALID_ARGUMENT names the first tensor that is missing or left over,
  * INPUT_DIMENSION_MISMATCH one of another shape, NUMERICAL_INSTABILITY a value that is not finite. On failure the model
  * is what it was. Frozen parameters are filled, too; gradients and companions stay, those of coefficients while their

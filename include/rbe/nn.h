@@ -30,18 +30,17 @@ extern "C" {
 
 /* ---- parameters ---------------------------------------------------------------------------------------------- */
 
-/* A flat array of trained values and all that belongs to them: a gradient, and companions, arrays of the same layout that
- * are kept beside them - an optimiser's state, an average of the values. Whatever moves values (growth, pruning) moves
- * all of it. A layer's parameters are owned by the layer. One of your own is a struct that you fill in: value, count,
- * lr_scale, and zeros else. */
+/* A flat array of trained values and what belongs to them: a gradient, and companions, which are arrays of the same layout,
+ * such as an optimiser's state or an average of the values. Whatever moves values (growth, pruning) moves all of it. A
+ * layer owns its parameters. For a parameter of your own, fill in value, count and lr_scale; all else is zero. */
 typedef struct rbe_param {
     char name[RBE_PATH_SIZE]; /* "fc1.coefficients": the path of its layer, and its part */
     const char *part;         /* "coefficients": what it is within its layer */
     float *value;
     float *grad; /* NULL until the first backward or optimiser; `count` floats */
     size_t count;
-    size_t rows;      /* of a matrix, row after row; 0: it is none */
-    unsigned bits;    /* 2 .. 8: files hold its values in so many bits each (rbe_layer_set_bits); 0: as floats */
+    size_t rows;      /* of a matrix, row after row; 0: it is not a matrix */
+    unsigned bits;    /* 2 .. 8: bits of a value in files (rbe_layer_set_bits); 0: values are floats */
     bool grad_set;    /* grad holds a gradient that no optimiser's step has consumed yet */
     bool grad_shared; /* grad is a part of the buffer of rbe_model_gradients */
     bool decays;      /* weight decay applies */
@@ -67,15 +66,17 @@ RBE_API void rbe_param_clear(rbe_param *param);
 
 /* ---- layers -------------------------------------------------------------------------------------------------- */
 
+/* A part of a network: parameters, and how outputs are computed from inputs. */
 typedef struct rbe_layer rbe_layer;
 
 /* y = layer(x): the last dimension of x is the layer's input width, the others are kept. */
 RBE_API rbe_var *rbe_layer_forward(const rbe_layer *layer, rbe_var *x);
 
-/* NULL is allowed. A layer that a model owns is left to the model. */
+/* NULL is allowed. Do not free a layer that a model owns: the model does. */
 RBE_API void rbe_layer_free(rbe_layer *layer);
 
-RBE_API const char *rbe_layer_name(const rbe_layer *layer);
+/* Names and kinds are static strings or live as long as the layer. */
+RBE_API const char *rbe_layer_name(const rbe_layer *layer);          /* "fc1": within its model or container */
 RBE_API void rbe_layer_set_name(rbe_layer *layer, const char *name); /* a model keeps it; NULL changes nothing */
 RBE_API const char *rbe_layer_path(const rbe_layer *layer);          /* "blocks.3.query": the names from the model on */
 RBE_API const char *rbe_layer_kind(const rbe_layer *layer);          /* "dense", "rbe", ... */
@@ -87,10 +88,10 @@ RBE_API size_t rbe_layer_outputs(const rbe_layer *layer);
 /* The n-th parameter, NULL past the last. */
 RBE_API rbe_param *rbe_layer_param(const rbe_layer *layer, size_t n);
 
-/* Says with how many bits, 2 .. 8, a layer's matrix is to be stored: as whole numbers of steps, with a step for each output
- * (dense) or each row of S (compressed), largest value / (2^(bits - 1) - 1). What is no matrix, a bias or alphas, gets 8
- * bits and one step. 0: floats again. Nothing is rounded by this: rbe_quantiser_new (rbe/adapt.h) trains values that are
- * whole steps, and files (rbe/io.h) round what is not. INVALID_ARGUMENT for other numbers, and NULL. */
+/* Sets the bits, 2 .. 8, of each value of a layer's matrix in files. Values are whole numbers of steps, with a step for each
+ * output (dense) or each row of S (compressed): largest value / (2^(bits - 1) - 1). Biases and alphas get 8 bits and one
+ * step. 0: floats again. This call rounds nothing: rbe_quantiser_new (rbe/adapt.h) trains values that are whole steps, and
+ * files (rbe/io.h) round all others. INVALID_ARGUMENT for other numbers, and NULL. */
 RBE_API rbe_status rbe_layer_set_bits(rbe_layer *layer, unsigned bits);
 
 /* What a layer's parameters cost: trained values, and all bytes they need in memory - values, positions, list
@@ -102,6 +103,7 @@ typedef struct rbe_layer_cost {
     size_t dense_bytes;
 } rbe_layer_cost;
 
+/* Zeros for NULL. */
 RBE_API rbe_layer_cost rbe_layer_describe_cost(const rbe_layer *layer);
 
 /* ---- the dense layer: y = x W^T + b -------------------------------------------------------------------------- */
@@ -112,6 +114,7 @@ typedef struct rbe_dense_options {
     uint64_t seed; /* of the initial weights: W ~ N(0, 2 / in), b = 0 */
 } rbe_dense_options;
 
+/* y = x W^T + b. NULL on failure. */
 RBE_API rbe_layer *rbe_dense_new(size_t in, size_t out, const rbe_dense_options *options);
 
 /* A layer with copies of given weights (out x in, row-major) and bias (out values; NULL for none). name NULL: none.
@@ -123,8 +126,8 @@ RBE_API rbe_layer *rbe_dense_from_weights(size_t in, size_t out, const float *we
 
 /* Zeros (and NULL) mean the defaults.
  *
- * What to choose: test error in % on the last 10,000 training images of MNIST, held out (784-300-100-10, 8 epochs; means
- * of five seeds, which deviate by 0.1 or so), and seconds of training at ratio 16, grown. docs/performance.md has the
+ * What to choose: error in % on the last 10,000 training images of MNIST, which are held out (784-300-100-10, 8 epochs;
+ * means of five seeds, which deviate by about 0.1), and seconds of training at ratio 16, grown. docs/results.md has the
  * commands.
  *
  *     along outputs, inputs             ratio 16      64    16 grown    64 grown     seconds
@@ -133,9 +136,9 @@ RBE_API rbe_layer *rbe_dense_from_weights(size_t in, size_t out, const float *we
  *     identity, dct                         2.31    3.58        2.12        2.85         2.4
  *     identity, identity                    2.91    6.08        2.30        3.85         2.4
  *
- * Alpha belongs to smooth matrices: in training it takes time, and wins only at ratio 64 with positions that stay. The
- * dct belongs to axes whose neighbours are alike, such as pixels. Outputs and hidden units have no such neighbours: the
- * identity there is faster and as good at ratio 16, but worse by 0.24 points at ratio 64. */
+ * Alpha is for smooth matrices. In training it takes time, and helps only at ratio 64 with positions that stay. The dct is
+ * for axes whose neighbours are alike, such as pixels. Outputs and hidden units have no such neighbours: there the
+ * identity is faster and about as good at ratio 16, but worse by 0.24 points at ratio 64. */
 typedef struct rbe_linear_options {
     const char *name;                      /* default "rbe" */
     size_t block;                          /* B: a power of two, 8 .. 256; default 32 */
@@ -154,10 +157,11 @@ typedef struct rbe_linear_options {
     uint64_t seed;          /* of positions and values */
 } rbe_linear_options;
 
-/* A layer with random positions: in every row of S the same number of columns (to one), drawn without replacement
- * with probability ~ 1 / (1 + frequency), of an image 1 / (B + place in the zigzag order), with the identity along
- * the inputs, which has no frequencies, the same for each input; the same seed gives the same positions on every
- * machine. NUMERICAL_INSTABILITY if init_scale makes coefficients too large for a float. */
+/* A layer with random positions. Every row of S has the same number of columns, give or take one, drawn without
+ * replacement. The probability of a column is proportional to 1 / (1 + frequency); for an image to 1 / (B + place in the
+ * zigzag order); with the identity along the inputs, which has no frequencies, it is the same for each. The same seed
+ * gives the same positions on every machine. NUMERICAL_INSTABILITY if init_scale makes coefficients too large for a
+ * float. */
 RBE_API rbe_layer *rbe_linear_new(size_t in, size_t out, const rbe_linear_options *options);
 
 /* A layer from a compressed matrix, which it takes over (also when it fails: the matrix is freed then). `bias` is
@@ -182,6 +186,7 @@ typedef struct rbe_linear_counters {
     uint64_t fallback_count; /* of rbe_linear_forward_safe */
 } rbe_linear_counters;
 
+/* Zeros for another kind of layer. */
 RBE_API rbe_linear_counters rbe_linear_count(const rbe_layer *layer);
 
 /* ---- safe inference ------------------------------------------------------------------------------------------ */
@@ -196,15 +201,16 @@ typedef struct rbe_safe_options {
 
 /* y = layer(x) for a compressed layer, without a tape, everything checked: shapes (INPUT_DIMENSION_MISMATCH),
  * inputs (NUMERICAL_INSTABILITY with index and value), the memory it takes (INSUFFICIENT_MEMORY with both numbers
- * in MB), the compressed matrix (CORRUPTED_BLOCK with index and reason), outputs. If the compressed product fails,
- * or gives values that are not finite, the matrix is decompressed a block row at a time and multiplied by BLAS, if
- * the memory suffices for that; it is counted and `warn` is told. y->data is the caller's; it holds no result unless
- * RBE_OK is returned. */
+ * in MB), the compressed matrix (CORRUPTED_BLOCK with index and reason), outputs. If the compressed product fails
+ * or gives values that are not finite, the matrix is decompressed one block row at a time and multiplied by BLAS, if there
+ * is enough memory for that; the fallback is counted, and `warn` is told. y->data is the caller's; it holds no result
+ * unless RBE_OK is returned. */
 RBE_API rbe_status rbe_linear_forward_safe(const rbe_layer *layer, const rbe_tensor *x, rbe_tensor *y,
                                            const rbe_safe_options *options);
 
 /* ---- dropout as a layer -------------------------------------------------------------------------------------- */
 
+/* rbe_dropout (rbe/tensor.h) with this probability, 0 <= p < 1. */
 RBE_API rbe_layer *rbe_dropout_new(float probability);
 
 /* ---- normalisation as a layer -------------------------------------------------------------------------------- */
@@ -221,8 +227,8 @@ RBE_API rbe_layer *rbe_layer_norm_new(size_t width, float epsilon, bool no_bias,
 
 /* A vector of `width` trained values for each id below `vocabulary`: (.., places) becomes (.., places, width). Ids enter
  * as floats, in which whole numbers below 2^24 are exact: a batch of tokens does. INVALID_ARGUMENT names the first that
- * is none. Values begin as N(0, 0.02^2). A step of an optimiser goes through the whole table: averages and decay change rows
- * that no id has chosen, too. With tens of thousands of rows that takes as long as the layers behind it
+ * is none. Values begin as N(0, 0.02^2). A step of an optimiser goes through the whole table, since averages and decay
+ * change rows that no id has chosen, too. With tens of thousands of rows that takes as long as the layers behind it
  * (docs/performance.md). */
 RBE_API rbe_layer *rbe_embedding_new(size_t vocabulary, size_t width, uint64_t seed, const char *name);
 
@@ -234,7 +240,7 @@ RBE_API rbe_layer *rbe_positions_new(size_t places, size_t width, uint64_t seed,
 RBE_API rbe_layer *rbe_unembedding_new(rbe_layer *embedding, const char *name);
 
 /* y = project(attention(qkv(x))), see rbe_attention: qkv has three times as many outputs as inputs, project as many. Both
- * may be of any kind, and are taken over also when it fails. rotary_base > 0: queries and keys are turned by their places
+ * may be of any kind; the new layer takes them over, also when the call fails. rotary_base > 0: rotary positions
  * (rbe_rotary; 10000 is usual). */
 typedef struct rbe_attention_options {
     size_t heads;
@@ -242,11 +248,12 @@ typedef struct rbe_attention_options {
     double rotary_base;
 } rbe_attention_options;
 
+/* NULL on failure. */
 RBE_API rbe_layer *rbe_attention_new(rbe_layer *qkv, rbe_layer *project, const rbe_attention_options *options,
                                      const char *name);
 
-/* A block of a transformer: x1 = x + attention(norm_1(x)), y = x1 + feed(norm_2(x1)). All four keep the width, and are
- * taken over also when it fails. */
+/* A block of a transformer: x1 = x + attention(norm_1(x)), y = x1 + feed(norm_2(x1)). All four layers keep the width. The
+ * block takes them over, also when the call fails. */
 RBE_API rbe_layer *rbe_block_new(rbe_layer *norm_1, rbe_layer *attention, rbe_layer *norm_2, rbe_layer *feed,
                                  const char *name);
 
@@ -254,8 +261,8 @@ RBE_API rbe_layer *rbe_block_new(rbe_layer *norm_1, rbe_layer *attention, rbe_la
 
 /* A container owns the layers that are added to it, also when adding them fails. A layer may be added in several places
  * of one model: its weights are shared, trained, counted, stored and freed once. NULL layers are INVALID_ARGUMENT with
- * the thread's last error, which says why if a constructor has just failed. name NULL: its place, until it has one of
- * its own. */
+ * the thread's last error, which says why if a constructor has just failed. name NULL: a layer is named by its place until
+ * it gets a name. */
 
 /* One after the other: y = layers[n - 1](... layers[0](x)). A width that does not fit the layer before is refused. */
 RBE_API rbe_layer *rbe_sequential_new(const char *name);
@@ -288,8 +295,10 @@ RBE_API rbe_layer *rbe_layer_child(const rbe_layer *layer, size_t n);
 
 /* ---- models: layers and operations in a row ------------------------------------------------------------------ */
 
+/* A sequence of layers and operations, which it owns. */
 typedef struct rbe_model rbe_model;
 
+/* An empty one; NULL when memory is short. */
 RBE_API rbe_model *rbe_model_new(void);
 RBE_API void rbe_model_free(rbe_model *model); /* and its layers; NULL is allowed */
 
@@ -340,13 +349,13 @@ RBE_API float *rbe_model_gradients(rbe_model *model, size_t *count);
 RBE_API rbe_layer_cost rbe_model_describe_cost(const rbe_model *model);
 
 /* Bytes of temporaries that one training step with `rows` input rows takes from a tape, with the input and a
- * cross-entropy loss: the argument of rbe_tape_reserve. PTRDIFF_MAX, which nobody has, for more than 2^31 - 1 rows. */
+ * cross-entropy loss: the argument of rbe_tape_reserve. PTRDIFF_MAX for more than 2^31 - 1 rows. */
 RBE_API size_t rbe_model_tape_bytes(const rbe_model *model, size_t rows);
 
 /* ---- layers made of operations ------------------------------------------------------------------------------- */
 
-/* The values of a parameter as a variable of the given shape, which has param->count values: so a layer of your own is
- * made of operations. rbe_backward adds the gradient to param->grad, which it makes if there is none, as it does for
+/* The values of a parameter as a variable of the given shape, which has param->count values. With it you make a layer of
+ * your own from operations. rbe_backward adds the gradient to param->grad, which it makes if there is none, as it does for
  * the parameters of layers; of several uses on one tape the sum. Values are borrowed until the reset, and the parameter
  * stays where it is. In inference, and of a frozen parameter, no gradient is computed. NULL tape gives NULL; INVALID_ARGUMENT for no parameter or
  * one without values, INPUT_DIMENSION_MISMATCH for a shape of another count. */

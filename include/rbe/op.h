@@ -1,7 +1,7 @@
 /* rbe/op.h - operations of your own.
  *
- * An operation is two functions that stand side by side. The public one makes a variable of the result's shape and
- * fills in its value; its backward reads the gradient of the result and adds to the gradients of the operands:
+ * An operation is two functions. The public one makes a variable of the result's shape and fills in its value. Its
+ * backward reads the gradient of the result and adds to the gradients of the operands:
  *
  *     // swish: y = x s with s = 1 / (1 + exp(-x));  dy/dx = s (1 + x (1 - s))
  *     static rbe_status swish_backward(rbe_var *self) {
@@ -66,9 +66,9 @@ static inline bool rbe_ok(const rbe_var *var) { return var && var->value.data; }
 
 /* ---- making one ---------------------------------------------------------------------------------------------- */
 
-/* A new variable of the given shape, its values not yet set, on the tape of its parents (at least one). The inert
- * variable (or NULL) if a parent is inert (or NULL), the parents stand on different tapes, the shape is bad or memory
- * is short: test it with rbe_ok, and return it as it is if that says no.
+/* A new variable of the given shape, its values not yet set, on the tape of its parents (at least one). It
+ * is inert (or NULL) if a parent is inert (or NULL), the parents are on different tapes, the shape is bad or memory is
+ * short: test it with rbe_ok, and if that is false return it as it is.
  *
  * operation       a name for error texts; it outlives the step
  * backward        NULL: no gradient passes
@@ -151,6 +151,7 @@ typedef struct rbe_tape_mark {
     size_t place_used, used;
 } rbe_tape_mark;
 
+/* The mark, and the return to it. */
 RBE_API rbe_tape_mark rbe_tape_here(const rbe_var *var);
 RBE_API void rbe_tape_return(rbe_var *var, rbe_tape_mark mark);
 

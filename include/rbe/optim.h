@@ -17,9 +17,11 @@
 extern "C" {
 #endif
 
+/* An optimiser, and what kind it is: a constant table, see the end. */
 typedef struct rbe_optim rbe_optim;
-typedef struct rbe_optim_method rbe_optim_method; /* a constant table of methods, see the end */
+typedef struct rbe_optim_method rbe_optim_method;
 
+/* The kinds that the library has. */
 RBE_API extern const rbe_optim_method *const rbe_sgd;
 RBE_API extern const rbe_optim_method *const rbe_adam;
 RBE_API extern const rbe_optim_method *const rbe_adamw;
@@ -50,10 +52,9 @@ RBE_API rbe_optim *rbe_optim_new_for(const rbe_optim_method *method, rbe_param *
 RBE_API void rbe_optim_free(rbe_optim *optim); /* and its companions; NULL is allowed */
 
 /* One step: clips, updates every parameter that is not frozen and whose gradient is set, and consumes the gradients.
- * NUMERICAL_INSTABILITY, naming the parameter, if a gradient is not finite, or for adam and adamw beyond 1e19 (after
- * clipping), so that its square is no float; INVALID_ARGUMENT, naming it too, if a
- * parameter has not as many values as the optimiser's state was made for (rbe/adapt.h changed it without knowing of
- * the optimiser), or its lr_scale is not finite. Then nothing is changed. */
+ * NUMERICAL_INSTABILITY, naming the parameter, if a gradient is not finite, or for adam and adamw if it is beyond 1e19
+ * (after clipping), so that its square is no float. INVALID_ARGUMENT, naming the parameter, if the number of its values is
+ * not the one that the optimiser was made for, or its lr_scale is not finite. On failure nothing is changed. */
 RBE_API rbe_status rbe_optim_step(rbe_optim *optim);
 
 /* The rate from the next step on: finite, >= 0. In a callback of rbe_fit it is the new base of the schedule (the rate
@@ -75,6 +76,7 @@ RBE_API rbe_status rbe_clip_global_norm(rbe_param *const *params, size_t count, 
 
 /* ---- schedules ----------------------------------------------------------------------------------------------- */
 
+/* How the learning rate changes. */
 typedef enum rbe_schedule_kind { RBE_CONSTANT, RBE_STEP, RBE_COSINE } rbe_schedule_kind;
 
 /* lr(step) = base * w * s, with w = min(1, (step + 1) / warmup) (linear warm-up; 1 without) and
@@ -92,6 +94,7 @@ typedef struct rbe_schedule {
     float floor;   /* cosine: the last rate as a share of base */
 } rbe_schedule;
 
+/* lr(step); step counts from 0. */
 RBE_API float rbe_schedule_lr(const rbe_schedule *schedule, size_t step);
 
 /* "constant", "step", "cosine"; false, with an error text that lists the names, for another. */
@@ -99,6 +102,7 @@ RBE_API bool rbe_schedule_kind_named(const char *name, rbe_schedule_kind *kind);
 
 /* ---- a method of your own ------------------------------------------------------------------------------------ */
 
+/* The most state arrays of a method. */
 #define RBE_OPTIM_MAX_STATE 4
 
 /* A constant table, to be handed to rbe_optim_new as rbe_adam is; it must outlive the optimiser. rbe_optim_new refuses

@@ -28,6 +28,7 @@ extern "C" {
 
 /* ---- tensors ------------------------------------------------------------------------------------------------- */
 
+/* The most dimensions of a tensor. */
 #define RBE_MAX_DIMS 4
 
 /* A view of contiguous, row-major float32 values: shape[0] varies slowest. 1 to 4 dimensions, every extent at least
@@ -58,8 +59,10 @@ RBE_API void rbe_tensor_free(rbe_tensor *tensor);
 
 /* ---- the tape ------------------------------------------------------------------------------------------------ */
 
+/* A tape records the operations of a step; a variable is the result of one, and lives until rbe_tape_reset or
+ * rbe_tape_free. */
 typedef struct rbe_tape rbe_tape;
-typedef struct rbe_var rbe_var; /* lives until rbe_tape_reset or rbe_tape_free */
+typedef struct rbe_var rbe_var;
 
 typedef struct rbe_tape_options {
     bool inference; /* no gradients are recorded, dropout does nothing */
@@ -73,18 +76,19 @@ RBE_API void rbe_tape_free(rbe_tape *tape); /* NULL is allowed */
 /* Forgets all variables and the error, keeps the memory for the next step. */
 RBE_API void rbe_tape_reset(rbe_tape *tape);
 
-/* Masks of dropout that the tape has drawn since it was made: each has random numbers of its own. Set to what it was, a
- * new tape of the same seed goes on as the old one did. */
+/* The number of dropout masks that the tape has drawn since it was made; each has random numbers of its own. If a new
+ * tape of the same seed is set to that number, it goes on as the old one would have. */
 RBE_API uint64_t rbe_tape_draws(const rbe_tape *tape); /* 0 for NULL */
 RBE_API void rbe_tape_set_draws(rbe_tape *tape, uint64_t draws);
 
-/* Makes room for `bytes` of temporaries in one piece, so that the tape takes no more than that. */
+/* Allocates `bytes` for temporaries in one piece, so that the tape needs no more memory than that. */
 RBE_API rbe_status rbe_tape_reserve(rbe_tape *tape, size_t bytes);
 
 /* The first error since the last reset (INVALID_ARGUMENT for NULL), and its text ("" without one). */
 RBE_API rbe_status rbe_tape_status(const rbe_tape *tape);
 RBE_API const char *rbe_tape_error(const rbe_tape *tape);
 
+/* Whether no gradients are recorded from now on. */
 RBE_API void rbe_tape_set_inference(rbe_tape *tape, bool inference);
 
 /* Looks for the first value, then for the first gradient, that is not finite, in the order of computation:
@@ -108,10 +112,10 @@ RBE_API float rbe_item(const rbe_var *var);
 /* Gradient of the last rbe_backward with respect to this variable, in its shape; NULL if none was computed. */
 RBE_API const float *rbe_grad(const rbe_var *var);
 
-/* Computes the gradients of `loss`, a variable of one value, with respect to every variable it depends on. Reports
- * the tape's first error, if there is one, instead. Gradients of layer parameters are added to those that the
- * parameter holds already, until the optimiser's step consumes them. A pass that fails on its way leaves a part of its
- * gradients there: clear the parameters' grad_set before the next one (rbe_fit does). */
+/* Computes the gradients of `loss`, a variable of one value, with respect to every variable it depends on. If the
+ * tape has an error, it reports the first one instead. Gradients of layer parameters are added to those that the
+ * parameter already holds, until the optimiser's step consumes them. A pass that fails halfway leaves some of its
+ * gradients there: clear the parameters' grad_set before the next one, as rbe_fit does. */
 RBE_API rbe_status rbe_backward(rbe_var *loss);
 
 /* ---- operations: each with its formula; every one has a backward --------------------------------------------- */
@@ -181,8 +185,8 @@ RBE_API rbe_var *rbe_softmax(rbe_var *x);
 RBE_API rbe_var *rbe_log_softmax(rbe_var *x);
 
 /* Mean over the rows of -log softmax(logits)[label]: shape (1). `labels` holds one class per row, 0 .. columns-1,
- * and is borrowed until the reset. INVALID_ARGUMENT names the first label out of range, and refuses a single column,
- * whose softmax is 1 whatever it holds: for one output take another loss, or two outputs. */
+ * and is borrowed until the reset. INVALID_ARGUMENT names the first label out of range. A single column is
+ * refused, since its softmax is always 1: take another loss, or two outputs. */
 RBE_API rbe_var *rbe_cross_entropy(rbe_var *logits, const int32_t *labels);
 
 /* mean((prediction - target)^2): shape (1). Shapes are equal. */
@@ -203,14 +207,15 @@ RBE_API rbe_var *rbe_layer_norm(rbe_var *x, rbe_var *scale, rbe_var *shift, floa
 RBE_API rbe_var *rbe_rms_norm(rbe_var *x, rbe_var *scale, float epsilon);
 
 /* Causal self-attention (Vaswani et al. 2017). The last dimension of qkv holds a query, a key and a value of `width`
- * numbers each, the one before the places of a sequence; leading ones number sequences. `heads` heads share the width:
- * softmax(Q K^T / sqrt(width / heads)) V in each, where a place sees itself and those before it. The result is (..,
- * places, width). No matrix of all scores is stored: 64 rows of one head at a time, and the backward computes them
- * again. Scores are dropped with `dropout` (0 <= p < 1) after the softmax; in inference none are. */
+ * numbers each, the one before the places of a sequence; leading ones number sequences. `heads` heads share the width.
+ * Each computes softmax(Q K^T / sqrt(width / heads)) V, where a place sees itself and those before it. The result is (..,
+ * places, width). The matrix of all scores is never stored: there are 64 rows of one head at a time, and the backward
+ * pass computes them again. Scores are dropped with probability `dropout` (0 <= p < 1) after the softmax, except in
+ * inference. */
 RBE_API rbe_var *rbe_attention(rbe_var *qkv, size_t heads, float dropout);
 
-/* Rotary positions (Su et al. 2021): queries and keys of such rows, turned by their places, of which the first is
- * `first`. base > 1, usually 10000; width / heads is even. Values are copied. */
+/* Rotary positions (Su et al. 2021): the queries and keys of such rows are rotated by their places, which count from
+ * `first`; the values stay. base > 1, usually 10000; width / heads is even. */
 RBE_API rbe_var *rbe_rotary(rbe_var *qkv, size_t heads, double base, size_t first);
 
 /* Each value is dropped with `probability` (0 <= p < 1), the others are divided by 1 - p. In inference: x itself.

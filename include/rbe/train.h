@@ -6,7 +6,7 @@
  *     rbe_model *best = rbe_model_load("best.safetensors");
  *     RBE_TRY(rbe_predict(best, x, rows, y));
  *
- * A loop of one's own is short:
+ * A loop of your own is short:
  *
  *     rbe_step step = {.model = model, .optim = optim, .tape = rbe_tape_new(NULL)};
  *     rbe_batches *batches = rbe_batches_new(&train, 128, true, seed);
@@ -41,7 +41,7 @@ extern "C" {
 
 /* ---- losses -------------------------------------------------------------------------------------------------- */
 
-/* What training makes small: a variable of one value on `tape`, the mean of the losses of the batch's samples. With
+/* What training minimises: a variable of one value on `tape`, the mean of the losses of the batch's samples. With
  * batch->weights it is sum_i w_i l_i / sum_i w_i: a sample of weight 2 counts as two samples, one of weight 0 as none.
  * `output` is what the model gave for the batch. NULL, after rbe_fail or a call that failed, ends the training with
  * that failure, as a failure of the tape does. */
@@ -136,20 +136,21 @@ RBE_API rbe_status rbe_predict(const rbe_model *model, const float *x, size_t ro
 /* Bytes that training will need, before it starts: parameters with their positions, gradients, the optimiser's
  * state, a step's activations and a batch of `batch` rows with a label each. Without the data set and the order in
  * which its samples are taken, 4 bytes each, and without what targets, weights, augmentation or a loss of your own
- * take. Of sequences of ids `features` is 1 and `batch` their number times their length: a step takes less than that
- * says, since few gradients live at a time. PTRDIFF_MAX for a batch that cannot be addressed. */
+ * take. For sequences of ids, `features` is 1 and `batch` is their number times their length; a step needs less than the
+ * result, since few gradients live at a time. PTRDIFF_MAX for a batch that cannot be addressed. */
 RBE_API size_t rbe_training_bytes(const rbe_model *model, const rbe_optim_method *method,
                                   const rbe_optim_options *options, size_t features, size_t batch);
 
 /* ---- one step ------------------------------------------------------------------------------------------------ */
 
+/* A training step, see below. */
 typedef struct rbe_step rbe_step;
 
 /* Any status but RBE_OK ends the step, with the text that the hook recorded for it (rbe_fail, or a call of the library
  * that failed), else with a general one. */
 typedef rbe_status (*rbe_step_hook)(void *user, rbe_step *step);
 
-/* What a step works on, all of it yours; what it leaves behind; and how far it is with a step of several batches. */
+/* What a step works on, which is yours; what it leaves behind; and how far a step of several batches is. */
 struct rbe_step {
     rbe_model *model;
     rbe_optim *optim;
@@ -182,7 +183,7 @@ RBE_API rbe_status rbe_train_step(rbe_step *step, const rbe_batch *batch);
 
 /* ---- the fit loop -------------------------------------------------------------------------------------------- */
 
-/* Where training stands, for callbacks. */
+/* How far training is, for callbacks. */
 typedef struct rbe_progress {
     size_t epoch, epochs;            /* epoch counts from 0 */
     size_t step, steps;              /* of the whole training; step counts from 0 */
@@ -200,14 +201,14 @@ typedef rbe_status (*rbe_progress_callback)(void *user, const rbe_progress *prog
 /* Zeros mean the defaults; so does a NULL pointer to it.
  *
  * The log is a CSV file with a header line: kind,epoch,step,train_loss,train_error,test_loss,test_error,
- * test_error_uncertainty,learning_rate. With another metric than the error its name stands in the place of "error", and
- * there is no uncertainty; without a metric there are the losses alone. kind is "step" (the batch, or batches, of that
+ * test_error_uncertainty,learning_rate. With another metric, its name takes the place of "error", and there
+ * is no uncertainty; without a metric there are the losses alone. kind is "step" (the batch, or batches, of that
  * step) or "epoch" (means over the epoch, and the test columns, empty without test data); epoch counts from 1, step is
- * the number of steps done, errors are shares. It holds no time: two trainings of equal seed write the same bytes,
- * whatever the number of threads. Every row is handed to the system at once (not synced).
+ * the number of steps done, errors are shares. It contains no times, so two trainings of equal seed write the same bytes,
+ * whatever the number of threads. Every row is written at once (not synced).
  *
- * The best epoch is that of the lowest loss on the test data; of equal ones the first. They are then validation data:
- * measure the model that you keep on others. */
+ * The best epoch is that of the lowest loss on the test data; of equal ones the first. The test data are then validation data:
+ * measure the model that you keep on other data. */
 typedef struct rbe_fit_options {
     size_t epochs;         /* default 1 */
     size_t batch;          /* default 128 */

@@ -72,7 +72,8 @@ rbe_status rbe_budget_fit(size_t bytes, size_t least, size_t most,
     size_t found;
     RBE_TRY(measure(user, least, &found));
     if (found > bytes)
-        return rbe_fail(RBE_INSUFFICIENT_COMPRESSION, "budget: %zu bytes, but the least model takes %zu", bytes, found);
+        return rbe_fail(RBE_INSUFFICIENT_COMPRESSION, "budget: %zu bytes, but the smallest model takes %zu", bytes,
+                        found);
     size_t fits = least;
     while (fits < most) {
         size_t middle = most - (most - fits) / 2;

@@ -35,7 +35,8 @@ double rbe_prune_schedule(double final, size_t begin, size_t end, size_t step) {
 }
 
 rbe_status rbe_gradual_step(rbe_gradual *gradual, size_t step) {
-    if (!gradual) return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_gradual_step: it is NULL: it could not be made");
+    if (!gradual)
+        return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_gradual_step: gradual pruning is NULL; did rbe_gradual_new fail?");
     const rbe_gradual_options *o = &gradual->options;
     if (step + 1 <= o->begin || step + 1 > o->end) return RBE_OK;
     if (step + 1 < o->end && (step + 1 - o->begin) % o->every != 0) return RBE_OK;
@@ -75,7 +76,7 @@ static const char *name_of_layer(size_t n, char name[32]) {
 static rbe_status write_state(void *user, rbe_writer *writer) {
     const rbe_gradual *gradual = user;
     char name[32];
-    if (!gradual) return rbe_fail(RBE_INVALID_ARGUMENT, "gradual pruning is NULL: it could not be made");
+    if (!gradual) return rbe_fail(RBE_INVALID_ARGUMENT, "gradual pruning is NULL; did rbe_gradual_new fail?");
     RBE_TRY(same_options(&gradual->options, (rbe_sameness){.writer = writer}));
     RBE_TRY(rbe_write_number(writer, "coefficients", (double)gradual->coefficients));
     for (size_t n = 0; n < gradual->layer_count; n++)
@@ -87,7 +88,7 @@ static rbe_status read_state(void *user, rbe_reader *reader) {
     rbe_gradual *gradual = user;
     char name[32];
     size_t coefficients;
-    if (!gradual) return rbe_fail(RBE_INVALID_ARGUMENT, "gradual pruning is NULL: it could not be made");
+    if (!gradual) return rbe_fail(RBE_INVALID_ARGUMENT, "gradual pruning is NULL; did rbe_gradual_new fail?");
     RBE_TRY(same_options(&gradual->options, (rbe_sameness){.reader = reader}));
     RBE_TRY(rbe_read_count(reader, "coefficients", 1, SIZE_MAX / 4096, &coefficients));
     size_t *counts = rbe_alloc(gradual->layer_count, sizeof *counts);

@@ -287,7 +287,8 @@ static rbe_status arm(rbe_growth *growth, double fraction) {
         grown_layer *l = &growth->layers[n];
         if (!is_trained(l)) continue;
         if (l->linear->probe.see && l->linear->probe.user != l)
-            return rbe_fail(RBE_INVALID_ARGUMENT, "growth: the backward passes of %s are watched by somebody else",
+            return rbe_fail(RBE_INVALID_ARGUMENT,
+                            "growth: %s already has a backward hook (another growth or sensitivity is active)",
                             l->linear->base.name);
         if (!fits(l)) RBE_TRY(make_buffers(l));
         l->fraction = fraction;
@@ -298,7 +299,7 @@ static rbe_status arm(rbe_growth *growth, double fraction) {
 }
 
 rbe_status rbe_growth_step(rbe_growth *growth, size_t step) {
-    if (!growth) return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_growth_step: it is NULL: it could not be made");
+    if (!growth) return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_growth_step: growth is NULL; did rbe_growth_new fail?");
     const rbe_growth_options *o = &growth->options;
     bool any = false;
     RBE_TRY(choose_of_all(growth));
@@ -340,7 +341,7 @@ static rbe_status same_options(const rbe_growth_options *o, rbe_sameness s) {
 
 static rbe_status write_state(void *user, rbe_writer *writer) {
     const rbe_growth *growth = user;
-    if (!growth) return rbe_fail(RBE_INVALID_ARGUMENT, "growth is NULL: it could not be made");
+    if (!growth) return rbe_fail(RBE_INVALID_ARGUMENT, "growth is NULL; did rbe_growth_new fail?");
     RBE_TRY(same_options(&growth->options, (rbe_sameness){.writer = writer}));
     RBE_TRY(rbe_write_number(writer, "values", (double)growth->counted.values));
     RBE_TRY(rbe_write_number(writer, "exchanges", (double)growth->counted.exchanges));
@@ -361,7 +362,8 @@ static rbe_status read_armed(const rbe_growth *growth, rbe_reader *reader, doubl
         const rbe_linear_layer *linear = growth->layers[n].linear;
         RBE_TRY(rbe_read_number(reader, number_of(n, name), 0.0, 1.0, &armed[n]));
         if (armed[n] > 0.0 && linear->probe.see && linear->probe.user != &growth->layers[n])
-            return rbe_fail(RBE_INVALID_ARGUMENT, "growth: the backward passes of %s are watched by somebody else",
+            return rbe_fail(RBE_INVALID_ARGUMENT,
+                            "growth: %s already has a backward hook (another growth or sensitivity is active)",
                             linear->base.name);
     }
     return RBE_OK;
@@ -380,7 +382,7 @@ static void restore(rbe_growth *growth, const double *armed) {
 
 static rbe_status read_state(void *user, rbe_reader *reader) {
     rbe_growth *growth = user;
-    if (!growth) return rbe_fail(RBE_INVALID_ARGUMENT, "growth is NULL: it could not be made");
+    if (!growth) return rbe_fail(RBE_INVALID_ARGUMENT, "growth is NULL; did rbe_growth_new fail?");
     rbe_growth_counters counted;
     RBE_TRY(same_options(&growth->options, (rbe_sameness){.reader = reader}));
     RBE_TRY(rbe_read_count(reader, "values", 0, SIZE_MAX / 4096, &counted.values));

@@ -64,7 +64,8 @@ static rbe_status each_param(rbe_model *model, param_visitor *see) {
 }
 
 rbe_status rbe_quantiser_step(rbe_quantiser *quantiser, size_t step) {
-    if (!quantiser) return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_quantiser_step: it is NULL: it could not be made");
+    if (!quantiser)
+        return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_quantiser_step: the quantiser is NULL; did rbe_quantiser_new fail?");
     return step < quantiser->from ? RBE_OK : each_param(quantiser->model, round_param);
 }
 
@@ -73,7 +74,7 @@ rbe_status rbe_quantiser_step(rbe_quantiser *quantiser, size_t step) {
 static rbe_status step_routine(void *user, size_t step) { return rbe_quantiser_step(user, step); }
 
 static rbe_status same_options(const rbe_quantiser *quantiser, rbe_sameness s) {
-    if (!quantiser) return rbe_fail(RBE_INVALID_ARGUMENT, "quantisation is NULL: it could not be made");
+    if (!quantiser) return rbe_fail(RBE_INVALID_ARGUMENT, "the quantiser is NULL; did rbe_quantiser_new fail?");
     return rbe_same_number(s, "from", (double)quantiser->from);
 }
 

@@ -79,14 +79,17 @@ static rbe_status check_layers(const rbe_sensitivity *s) {
         if (layer->generation != s->layers[n].generation)
             return rbe_fail(RBE_INVALID_ARGUMENT, "sensitivity: the positions of %s have changed", layer->base.name);
         if (layer->probe.see)
-            return rbe_fail(RBE_INVALID_ARGUMENT, "sensitivity: the backward passes of %s are watched by somebody else",
+            return rbe_fail(RBE_INVALID_ARGUMENT,
+                            "sensitivity: %s already has a backward hook (another growth or sensitivity is active)",
                             layer->base.name);
     }
     return RBE_OK;
 }
 
 rbe_status rbe_sensitivity_add(rbe_sensitivity *s, rbe_tensor x, const int32_t *labels) {
-    if (!s) return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_sensitivity_add: it is NULL: it could not be made");
+    if (!s)
+        return rbe_fail(RBE_INVALID_ARGUMENT,
+                        "rbe_sensitivity_add: the sensitivity is NULL; did rbe_sensitivity_new fail?");
     RBE_TRY(check_layers(s));
     rbe_tape *tape = rbe_tape_new(NULL);
     rbe_status status = tape ? run(s, tape, x, labels) : rbe_last_status();

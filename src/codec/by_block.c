@@ -26,7 +26,7 @@ static rbe_status check_block(const rbe_block *source, size_t index, size_t bloc
         if (!isfinite(c->value))
             return rbe_fail(RBE_CORRUPTED_BLOCK, "block %zu: coefficient %zu is %g", index, n, (double)c->value);
         if (seen[c->freq_i * block + c->freq_j]++)
-            return rbe_fail(RBE_CORRUPTED_BLOCK, "block %zu: frequency (%u, %u) stands twice", index, c->freq_i,
+            return rbe_fail(RBE_CORRUPTED_BLOCK, "block %zu: frequency (%u, %u) occurs twice", index, c->freq_i,
                             c->freq_j);
     }
     return RBE_OK;

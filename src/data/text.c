@@ -18,7 +18,7 @@ static rbe_status read_all(const char *path, int file, char *text, size_t count)
     for (size_t done = 0; done < count;) {
         ssize_t got = read(file, text + done, count - done);
         if (got < 0) return rbe_fail_errno(path, "cannot read");
-        if (got == 0) return rbe_fail(RBE_IO_ERROR, "%s: has become shorter while it was read", path);
+        if (got == 0) return rbe_fail(RBE_IO_ERROR, "%s: became shorter while it was being read", path);
         done += (size_t)got;
     }
     text[count] = '\0';

@@ -130,7 +130,7 @@ static rbe_status check_names(rbe_exporter *x, const char *path) {
         return rbe_fail(RBE_INVALID_ARGUMENT, "export: expected a path that ends in \".c\", found %s", path);
     for (size_t n = 0; n < length; n++)
         if (last[n] == '"' || last[n] == '\\' || last[n] == '?' || iscntrl((unsigned char)last[n]))
-            return rbe_fail(RBE_INVALID_ARGUMENT, "export: %s: the name of a file that is included cannot have \" \\ ?",
+            return rbe_fail(RBE_INVALID_ARGUMENT, "export: %s: the name of an included file cannot contain \" \\ ?",
                             path);
     snprintf(x->name, sizeof x->name, "%s", name);
     for (size_t n = 0; name[n]; n++) x->upper[n] = (char)toupper((unsigned char)name[n]);

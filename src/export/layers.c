@@ -42,8 +42,8 @@ static size_t take(walk *w, size_t count) {
     size_t n = 1, at = w->x->remembers ? 1 : 0;
     while (n < MOST_SPANS && w->spans[n].holders > 0) n++;
     if (n == MOST_SPANS) {
-        rbe_export_fail(w->x, rbe_fail(RBE_INVALID_ARGUMENT, "export: layers stand more than %d deep in each other",
-                                       MOST_SPANS / 3));
+        rbe_export_fail(w->x,
+                        rbe_fail(RBE_INVALID_ARGUMENT, "export: layers are nested more than %d deep", MOST_SPANS / 3));
         return 0;
     }
     while (!is_free(w, at, count, &at)) continue;

@@ -89,7 +89,8 @@ void rbe_generator_reset(rbe_generator *g) {
 }
 
 rbe_status rbe_generator_feed(rbe_generator *g, const int32_t *ids, size_t count, const float **logits) {
-    if (!g) return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_generator_feed: the generator is NULL: it could not be made");
+    if (!g)
+        return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_generator_feed: the generator is NULL; did rbe_generator_new fail?");
     if (!ids || count < 1)
         return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_generator_feed: expected at least one id, found %s",
                         ids ? "none" : "NULL");

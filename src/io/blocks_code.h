@@ -1,4 +1,4 @@
-/* A compressed matrix as named tensors and a JSON object, and back. FORMAT.md, section 4, says which. The layers of a
+/* A compressed matrix as named tensors and a JSON object, and back. docs/format.md, section 4, says which. The layers of a
  * model and the matrices of a tensor file are both stored this way.
  */
 #ifndef RBE_IO_BLOCKS_CODE_H

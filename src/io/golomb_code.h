@@ -1,5 +1,5 @@
 /* Whole numbers in few bits: Golomb codes whose parameter follows the mean of the numbers so far. So nothing has to be
- * chosen or stored, and the same numbers have one code. FORMAT.md, section 13, describes them bit by bit.
+ * chosen or stored, and the same numbers have one code. docs/format.md, section 13, describes them bit by bit.
  */
 #ifndef RBE_IO_GOLOMB_CODE_H
 #define RBE_IO_GOLOMB_CODE_H

@@ -77,7 +77,7 @@ rbe_status rbe_json_parse(cJSON **root, const char *text, size_t length, int dep
     if (*root && at == length) return RBE_OK;
     cJSON_Delete(*root);
     *root = NULL;
-    return rbe_fail(RBE_BAD_FORMAT, "%s: byte %zu of the JSON text is not what should stand there", name, at);
+    return rbe_fail(RBE_BAD_FORMAT, "%s: syntax error at byte %zu of the JSON text", name, at);
 }
 
 bool rbe_json_whole(const cJSON *item, uint64_t most, uint64_t *value) {

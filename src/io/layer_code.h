@@ -1,4 +1,4 @@
-/* A layer with all that is inside as named tensors and a JSON object, and back. FORMAT.md, sections 2 to 4, says which.
+/* A layer with all that is inside as named tensors and a JSON object, and back. docs/format.md, sections 2 to 4, says which.
  * Layers describe themselves (rbe/extend.h): nothing here knows a kind.
  */
 #ifndef RBE_IO_LAYER_CODE_H

@@ -122,7 +122,8 @@ static rbe_status make_from(rbe_unpack *u, const char *kind, rbe_layer **made) {
     if (!name) return rbe_last_status();
     json_reader reader = {{read_number, read_text, read_values, read_matrix, read_blocks, read_repeats, read_fail}, u};
     rbe_layer *layer = type->read(type, &reader.base);
-    if (!layer) return rbe_last_status() != RBE_OK ? rbe_last_status() : rbe_unpack_fail(u, "it could not be made");
+    if (!layer)
+        return rbe_last_status() != RBE_OK ? rbe_last_status() : rbe_unpack_fail(u, "its layer could not be created");
     if (type->role != RBE_OPERATION) rbe_layer_set_name(layer, name);
     rbe_status status = fill_params(u, layer);
     if (status != RBE_OK) {
@@ -182,7 +183,7 @@ static rbe_status add_children(rbe_unpack *u, rbe_tree *tree, rbe_layer *layer) 
     cJSON_ArrayForEach(json, list) {
         char way[RBE_PATH_SIZE];
         if ((size_t)snprintf(way, sizeof way, "%s.%zu", u->owner.name, number++) >= sizeof way)
-            status = rbe_unpack_fail(u, "expected a way of fewer than %d bytes to each layer inside", RBE_PATH_SIZE);
+            status = rbe_unpack_fail(u, "expected a path of fewer than %d bytes to each layer inside", RBE_PATH_SIZE);
         rbe_unpack child = *u;
         child.owner.name = way;
         child.json = json;
@@ -223,7 +224,7 @@ enum { LAYER_BYTES = 1024 /* of any layer, apart from matrices */, RUN_BYTES = 1
 static rbe_status add_shared(rbe_unpack *u, rbe_tree *tree) {
     const char *way = rbe_json_string(rbe_unpack_member(u, "of"));
     rbe_layer *layer = way ? follow(tree, way) : NULL;
-    if (!layer) return rbe_unpack_fail(u, "of: expected the way to a layer before it");
+    if (!layer) return rbe_unpack_fail(u, "of: expected the path of an earlier layer");
     RBE_TRY(rbe_unpack_take(u, (rbe_room){LAYER_BYTES, sample_of(tree, layer)}));
     return adopt(u, tree->open[tree->depth], layer);
 }
@@ -247,5 +248,5 @@ rbe_status rbe_unpack_layer(rbe_unpack *u, rbe_tree *tree) {
     if (!kind) return rbe_unpack_fail(u, "its kind is missing");
     RBE_TRY(strcmp(kind, "shared") == 0 ? add_shared(u, tree) : add_new(u, tree, kind));
     if (u->members == cJSON_GetArraySize(u->json)) return RBE_OK;
-    return rbe_unpack_fail(u, "its description has a member that is unknown or stands twice");
+    return rbe_unpack_fail(u, "its description has a member that is unknown or occurs twice");
 }

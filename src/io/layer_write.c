@@ -50,7 +50,7 @@ static rbe_status describe(rbe_owner owner, const rbe_layer *layer, cJSON *json)
 
 static rbe_status pack_param(rbe_pack *pack, rbe_owner owner, const rbe_param *param, rbe_store store) {
     if (!param->part)
-        return rbe_fail(RBE_INVALID_ARGUMENT, "%s %s: a parameter of it has no part, by which files call it",
+        return rbe_fail(RBE_INVALID_ARGUMENT, "%s %s: one of its parameters has no part, which is its name in files",
                         owner.kind, owner.name);
     if (param->rows == 0)
         return rbe_pack_floats(pack, owner, param->part, rbe_plain_dtype(store), 1, &param->count, param->value);
@@ -123,7 +123,7 @@ static rbe_status pack_children(rbe_pack *pack, rbe_owner owner, const rbe_layer
         int length = snprintf(way, sizeof way, "%s.%zu", owner.name, n);
         if (depth + 1 > RBE_MOST_DEPTH || (size_t)length >= sizeof way)
             return rbe_fail(RBE_INVALID_ARGUMENT,
-                            "%s %.20s..: expected at most %d layers inside layers, and ways to them of fewer than %d "
+                            "%s %.20s..: expected at most %d layers inside layers, and paths of fewer than %d "
                             "bytes",
                             owner.kind, owner.name, RBE_MOST_DEPTH, RBE_PATH_SIZE);
         RBE_TRY(rbe_pack_layer(pack, (rbe_owner){owner.kind, way}, layer->children[n], depth + 1, options, child));

@@ -1,4 +1,4 @@
-/* Compressed matrices among the tensors of a safetensors file: FORMAT.md, section 9.
+/* Compressed matrices among the tensors of a safetensors file: docs/format.md, section 9.
  *
  * A matrix called NAME becomes the tensors NAME.values, NAME.alpha, .., as a layer of a model does, and a text in the
  * metadata, under rbe.matrix.NAME, that describes it.
@@ -143,7 +143,7 @@ static rbe_status read_matrix(rbe_unpack *u, rbe_blocks **blocks) {
     if (u->members == cJSON_GetArraySize(u->json)) return RBE_OK;
     rbe_blocks_free(*blocks);
     *blocks = NULL;
-    return rbe_unpack_fail(u, "its description has a member that is unknown or stands twice");
+    return rbe_unpack_fail(u, "its description has a member that is unknown or occurs twice");
 }
 
 rbe_status rbe_tensor_file_read_blocks(const rbe_tensor_file *file, const char *name, rbe_blocks **blocks) {

@@ -1,4 +1,4 @@
-/* Models out of safetensors files: FORMAT.md. */
+/* Models out of safetensors files: docs/format.md. */
 #include <stdio.h>
 #include <string.h>
 

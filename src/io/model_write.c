@@ -1,4 +1,4 @@
-/* Models into safetensors files: FORMAT.md. The stages, as JSON text in the metadata, say what the tensors mean. */
+/* Models into safetensors files: docs/format.md. The stages, as JSON text in the metadata, say what the tensors mean. */
 #include <stdio.h>
 #include <string.h>
 
@@ -49,7 +49,7 @@ static rbe_status take_apart(const rbe_model *model, const rbe_save_options *opt
     *p = (parts){0};
     RBE_TRY(rbe_model_status(model));
     if (!rbe_store_type_of(o->store) || o->positions > RBE_POSITIONS_SEED)
-        return rbe_fail(RBE_INVALID_ARGUMENT, "save options: a store or positions that are unknown");
+        return rbe_fail(RBE_INVALID_ARGUMENT, "save options: the store or the positions are unknown");
     RBE_TRY(rbe_pack_new(&p->pack, rbe_layer_parts(model->root)));
     RBE_TRY(describe_stages(&p->pack, model->root, o, &p->stages));
     rbe_order_tensors(p->pack.tensors, p->pack.count);

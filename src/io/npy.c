@@ -205,8 +205,8 @@ static rbe_status read_values(const npy *n, rbe_tensor *tensor) {
             rbe_swap_little_endian(chunk, chunk, piece, size);
         size_t converted = rbe_convert_to_f32(n->dtype, chunk, piece, floats);
         if (converted < piece)
-            return rbe_fail(RBE_NUMERICAL_INSTABILITY, "%s: value %zu is not one that a float can hold",
-                            n->source->name, at + converted);
+            return rbe_fail(RBE_NUMERICAL_INSTABILITY, "%s: value %zu cannot be held by a float", n->source->name,
+                            at + converted);
         place(n, at, floats, piece, tensor);
     }
     return RBE_OK;
@@ -269,7 +269,7 @@ static rbe_status write_file(rbe_atomic_file *file, const char *path, const rbe_
 
 rbe_status rbe_npy_write(const char *path, const rbe_tensor *tensor) {
     if (!path || !tensor || !tensor->data || tensor->dims < 1 || tensor->dims > RBE_MAX_DIMS)
-        return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_npy_write: the path is NULL, or the tensor is none");
+        return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_npy_write: expected a path and a tensor with values, found NULL");
     size_t count, bytes;
     if (!rbe_shape_bytes(RBE_F32, (size_t)tensor->dims, tensor->shape, &count, &bytes) || count == 0)
         return rbe_fail(RBE_INVALID_ARGUMENT, "%s: an array without values, or with more than can be addressed", path);

@@ -1,5 +1,5 @@
 /* A layer whose values have few bits as one tensor: a table of its parameters, positions, steps and whole numbers, all in
- * one sequence of bits. FORMAT.md, section 13.
+ * one sequence of bits. docs/format.md, section 13.
  */
 #ifndef RBE_IO_PACKED_H
 #define RBE_IO_PACKED_H

@@ -33,7 +33,7 @@ static const char *part_of(const packing *p, const rbe_param *param) {
 static rbe_status check_param(const packing *p, const rbe_param *param) {
     const char *part = part_of(p, param);
     if (!part || !*part || strlen(part) >= RBE_NAME_SIZE || rbe_utf8_length(part, strlen(part)) < strlen(part))
-        return rbe_fail(RBE_INVALID_ARGUMENT, "%s %s: a parameter of it has no part, by which files call it",
+        return rbe_fail(RBE_INVALID_ARGUMENT, "%s %s: one of its parameters has no part, which is its name in files",
                         p->owner.kind, p->owner.name);
     if (param->bits != 0 && (param->bits < RBE_LEAST_BITS || param->bits > RBE_MOST_BITS))
         return rbe_fail(RBE_INVALID_ARGUMENT, "%s %s: bits of %s: expected 0 or %d .. %d, found %u", p->owner.kind,

@@ -1,5 +1,5 @@
 /* Positions in few bits: lengths of lists, then the distances from one column to the next, in Golomb codes
- * (golomb_code.h). FORMAT.md, section 13.
+ * (golomb_code.h). docs/format.md, section 13.
  *
  * Growth and images leave many columns of low frequency and few of high ones: each of 16 zones of columns has a mean of its
  * own. So the code of a grown layer of an image takes about 3/4 of log2 C(columns, length), summed over its lists; that of

@@ -1,5 +1,5 @@
 /* An adaptive binary arithmetic code: a bit that can be foreseen takes a small part of a bit. Probabilities are learnt from
- * the bits before, so nothing has to be chosen or stored, and the same bits have one code. FORMAT.md, section 13, describes
+ * the bits before, so nothing has to be chosen or stored, and the same bits have one code. docs/format.md, section 13, describes
  * it.
  */
 #ifndef RBE_IO_RANGE_CODE_H

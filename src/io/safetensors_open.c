@@ -23,7 +23,7 @@ static rbe_status read_stream(rbe_source *source, FILE *stream) {
     if (source->bytes > sizeof length) {
         rbe_swap_little_endian(&length, source->memory, 1, sizeof length);
         if (length > RBE_MAX_HEADER || ((const char *)source->memory)[sizeof length] != '{')
-            return rbe_fail(RBE_BAD_FORMAT, "%s: it does not begin as a safetensors file", source->name);
+            return rbe_fail(RBE_BAD_FORMAT, "%s: it does not begin like a safetensors file", source->name);
     }
     return rbe_source_append(source, stream, SIZE_MAX);
 }

@@ -148,12 +148,12 @@ static rbe_status sort_names(rbe_tensor_file *file) {
     rbe_free(names);
     for (size_t n = 1; n < file->count; n++)
         if (strcmp(file->entries[file->by_name[n - 1]].info.name, file->entries[file->by_name[n]].info.name) == 0)
-            return rbe_fail(RBE_BAD_FORMAT, "%s: tensor %s stands twice in the header", file->source.name,
+            return rbe_fail(RBE_BAD_FORMAT, "%s: tensor %s occurs twice in the header", file->source.name,
                             file->entries[file->by_name[n]].info.name);
     qsort(file->metadata, file->metadata_count, sizeof *file->metadata, by_key);
     for (size_t n = 1; n < file->metadata_count; n++)
         if (strcmp(file->metadata[n - 1].key, file->metadata[n].key) == 0)
-            return rbe_fail(RBE_BAD_FORMAT, "%s: metadata %s stands twice in the header", file->source.name,
+            return rbe_fail(RBE_BAD_FORMAT, "%s: metadata %s occurs twice in the header", file->source.name,
                             file->metadata[n].key);
     return RBE_OK;
 }
@@ -259,7 +259,7 @@ static rbe_status read_header(rbe_tensor_file *file, char **header) {
     uint64_t length;
     const char *name = file->source.name;
     if (file->source.bytes < sizeof length)
-        return rbe_fail(RBE_BAD_FORMAT, "%s: %llu bytes are no safetensors file", name,
+        return rbe_fail(RBE_BAD_FORMAT, "%s: %llu bytes are too few for a safetensors file", name,
                         (unsigned long long)file->source.bytes);
     RBE_TRY(rbe_source_read(&file->source, 0, &length, sizeof length));
     rbe_swap_little_endian(&length, &length, 1, sizeof length);

@@ -81,7 +81,7 @@ static rbe_status write_tensor(rbe_atomic_file *file, const layout *l, size_t n)
     uint32_t crc;
     RBE_TRY(stream(&l->tensors[n], &crc, file));
     if (!l->crcs || l->crcs[n] == crc) return RBE_OK;
-    return rbe_fail(RBE_IO_ERROR, "%s: tensor %s has changed while it was written", file->path, l->tensors[n].name);
+    return rbe_fail(RBE_IO_ERROR, "%s: tensor %s changed while it was being written", file->path, l->tensors[n].name);
 }
 
 /* ---- checks -------------------------------------------------------------------------------------------------- */
@@ -101,7 +101,7 @@ static rbe_status check_names(const char *what, const char *const *first, size_t
     if (status == RBE_OK) qsort(names, count, sizeof *names, by_text);
     for (size_t n = 1; n < count && status == RBE_OK; n++)
         if (strcmp(names[n - 1], names[n]) == 0)
-            status = rbe_fail(RBE_INVALID_ARGUMENT, "%s %s stands twice", what, names[n]);
+            status = rbe_fail(RBE_INVALID_ARGUMENT, "%s %s occurs twice", what, names[n]);
     rbe_free(names);
     return status;
 }

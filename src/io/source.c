@@ -90,7 +90,7 @@ rbe_status rbe_source_read(const rbe_source *source, uint64_t offset, void *byte
     for (size_t done = 0; done < count;) {
         ssize_t got = pread(source->file, (char *)bytes + done, count - done, (off_t)(offset + done));
         if (got < 0 && errno != EINTR) return rbe_fail_errno(source->name, "cannot read");
-        if (got == 0) return rbe_fail(RBE_IO_ERROR, "%s: has become shorter while it was read", source->name);
+        if (got == 0) return rbe_fail(RBE_IO_ERROR, "%s: became shorter while it was being read", source->name);
         if (got > 0) done += (size_t)got;
     }
     return RBE_OK;

@@ -1,6 +1,6 @@
 /* Stored types: how an array of values becomes tensors, and back. A type is a constant table of methods in a file of
  * its own. A new one also needs its line in rbe_store (rbe/io.h), its declaration below, and its entry in the table of
- * store.c; FORMAT.md, section 3, describes it, and python/rbe_reader.py reads it.
+ * store.c; docs/format.md, section 3, describes it, and python/rbe_reader.py reads it.
  */
 #ifndef RBE_IO_STORE_H
 #define RBE_IO_STORE_H

@@ -39,7 +39,7 @@ static rbe_status keep_error(rbe_model *model) {
 }
 
 rbe_status rbe_model_status(const rbe_model *model) {
-    if (!model) return rbe_fail(RBE_INVALID_ARGUMENT, "the model is NULL: it could not be made");
+    if (!model) return rbe_fail(RBE_INVALID_ARGUMENT, "the model is NULL; did rbe_model_new fail?");
     return model->status == RBE_OK ? RBE_OK : rbe_fail(model->status, "%s", model->error);
 }
 

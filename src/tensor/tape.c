@@ -186,7 +186,7 @@ bool rbe_operands_ok(const char *operation, rbe_var *const *operands, int count,
     *failed = &tape->inert;
     for (int i = 0; i < count; i++) {
         if (operands[i]->tape != tape) {
-            rbe_tape_fail(&tape->inert, RBE_INVALID_ARGUMENT, "%s: the operands stand on different tapes", operation);
+            rbe_tape_fail(&tape->inert, RBE_INVALID_ARGUMENT, "%s: the operands are on different tapes", operation);
             return false;
         }
         if (!rbe_ok(operands[i])) return false;
@@ -334,7 +334,7 @@ static rbe_status run_backward(rbe_record *record) {
 }
 
 rbe_status rbe_backward(rbe_var *loss) {
-    if (!loss) return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_backward: the loss is NULL (was the tape made?)");
+    if (!loss) return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_backward: the loss is NULL (did rbe_tape_new fail?)");
     rbe_tape *tape = loss->tape;
     if (tape->status != RBE_OK) return rbe_tape_report(tape);
     if (rbe_tensor_count(&loss->value) != 1) {

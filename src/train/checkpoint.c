@@ -261,7 +261,7 @@ static rbe_status check_routines(const loading *l) {
                         item->string);
     }
     if ((size_t)cJSON_GetArraySize(l->states) == count + 1) return RBE_OK;
-    return rbe_fail(RBE_BAD_FORMAT, "%s: a state stands twice", l->file->source.name);
+    return rbe_fail(RBE_BAD_FORMAT, "%s: a state occurs twice", l->file->source.name);
 }
 
 static rbe_status check_used(const loading *l) {

@@ -61,7 +61,7 @@ static rbe_status check_alike(const rbe_dataset *train, const rbe_dataset *test)
 static rbe_status check_arguments(const rbe_model *model, const rbe_optim *optim, const rbe_dataset *train,
                                   const rbe_dataset *test) {
     RBE_TRY(rbe_model_status(model));
-    if (!optim) return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_fit: the optimiser is NULL: it could not be made");
+    if (!optim) return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_fit: the optimiser is NULL; did rbe_optim_new fail?");
     RBE_TRY(rbe_dataset_check("rbe_fit: training data", train));
     if (test) RBE_TRY(rbe_dataset_check("rbe_fit: test data", test));
     if (test) RBE_TRY(check_alike(train, test));

@@ -320,7 +320,7 @@ static rbe_status read_matrix(rbe_unpack *u, rbe_news *news, rbe_layer *layer) {
     RBE_TRY(rbe_unpack_blocks(&matrix, layer->in, layer->out, &m->blocks));
     RBE_TRY(check_geometry(u, layer, m->blocks));
     if (matrix.members == cJSON_GetArraySize(matrix.json)) return RBE_OK;
-    return rbe_unpack_fail(u, "its matrix has a member that is unknown or stands twice");
+    return rbe_unpack_fail(u, "its matrix has a member that is unknown or occurs twice");
 }
 
 /* A layer without bias is another one. */
@@ -343,7 +343,7 @@ static rbe_status read_layer(rbe_unpack *u, rbe_news *news, const rbe_param_list
     if (present) blocks = news->matrices[news->matrix_count - 1].blocks;
     RBE_TRY(check_param_count(u, layer, params));
     if (u->members != cJSON_GetArraySize(u->json))
-        return rbe_unpack_fail(u, "has a member that is unknown or stands twice");
+        return rbe_unpack_fail(u, "has a member that is unknown or occurs twice");
     for (size_t n = 0; n < layer->param_count; n++) {
         char number[NUMBER_SIZE];
         rbe_param_news *p = &news->params[news->param_count++];

@@ -1,5 +1,5 @@
 /* The parameters of a training with all that belongs to them - positions, companions, rates - as named tensors and JSON,
- * and back. FORMAT.md, section 12, says which.
+ * and back. docs/format.md, section 12, says which.
  */
 #ifndef RBE_TRAIN_PARAM_CODE_H
 #define RBE_TRAIN_PARAM_CODE_H

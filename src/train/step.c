@@ -28,7 +28,7 @@ static rbe_status check_step(const rbe_step *step, const rbe_batch *batch) {
         return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_train_step: the %s is NULL", step ? "batch" : "step");
     RBE_TRY(rbe_model_status(step->model));
     if (!step->optim || !step->tape)
-        return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_train_step: the %s is NULL: it could not be made",
+        return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_train_step: the %s is NULL; did its constructor fail?",
                         step->optim ? "tape" : "optimiser");
     return RBE_OK;
 }
