@@ -27,10 +27,11 @@ typedef struct rbe_int_layer {
     size_t input_block;          /* of a DCT along the inputs, or 0 */
     size_t columns;              /* of what the lists choose from: inputs, or frequencies that are used */
     unsigned shifts[2];          /* of the DCTs of inputs */
-    uint8_t *gaps, *used;        /* snippets/int_lists.c; int_image.c and int_blocks.c */
-    uint16_t *lengths;           /* of the lists, in bytes */
-    size_t gap_bytes, used_bytes, lists;
-    size_t longest; /* list: its columns */
+    uint16_t *gaps;              /* snippets/int_lists.c */
+    uint8_t *used;               /* int_image.c and int_blocks.c */
+    uint16_t *lengths;           /* of the lists, in numbers of gaps */
+    size_t gap_count, used_bytes, lists;
+    size_t longest; /* room for a list or a block of outputs, with three more than there are columns */
     /* Of both. */
     int16_t *cosines[3]; /* for DCTs of an image's lines or of blocks of inputs, of its columns, and back */
     uint16_t *values, *scales;
@@ -50,6 +51,7 @@ typedef struct rbe_int_layer {
 struct rbe_int_plan {
     rbe_int_layer *layers;
     size_t count;
+    bool narrow;         /* scales have a byte: snippets/int_scale_narrow.c */
     bool pixels;         /* inputs are bytes, which stand for 0 .. 1 */
     int32_t largest;     /* input */
     double scale;        /* of the inputs */
@@ -60,22 +62,27 @@ struct rbe_int_plan {
 
 void rbe_int_free(rbe_int_plan *plan);
 
+/* snippets/int_dct.c */
+static inline size_t rbe_int_half(size_t n) { return (n + 3) / 4 * 2; }
+
+static inline size_t rbe_int_even(size_t n) { return (n + 1) / 2 * 2; }
+
+/* Frequencies while they are made: of an image all columns of which any is used. 0: lists choose from the inputs. */
+static inline size_t rbe_int_chosen(const rbe_int_layer *l) {
+    if (l->width > 0) return rbe_int_even(l->width * l->height);
+    return l->input_block > 0 ? rbe_int_even(l->columns) : 0;
+}
+
 /* ---- values, positions (integer_code.c) ---------------------------------------------------------------------- */
 
 /* INVALID_ARGUMENT, with the layer's path, for what whole numbers cannot do. */
 rbe_status rbe_int_code(const rbe_exporter *x, rbe_int_layer *layer);
 
-/* c cos(pi k / 2n), k = 0 .. n, and c / sqrt 2, for as large a c as a DCT of n numbers allows, which is returned. NULL: c
+/* c cos(pi k / 2n), k = 0 .. n, for as large a c as a DCT of n numbers allows, which is returned. NULL: c
  * alone is wanted. */
 double rbe_int_cosines(size_t n, int16_t *cosines);
 
 /* ---- scales (integer_plan.c) --------------------------------------------------------------------------------- */
-
-/* Frequencies while they are made: of an image all columns of which any is used. 0: lists choose from the inputs. */
-static inline size_t rbe_int_chosen(const rbe_int_layer *l) {
-    if (l->width > 0) return l->width * l->height;
-    return l->input_block > 0 ? l->columns : 0;
-}
 
 /* Makes the plan of x->model, of which the values have been rounded, and the ranges of layers from x->o.samples. */
 rbe_status rbe_int_make(rbe_exporter *x, rbe_int_plan *plan);

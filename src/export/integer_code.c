@@ -19,7 +19,6 @@ double rbe_int_cosines(size_t n, int16_t *cosines) {
     const double limit = floor(most / fmax(of_row, of_column)), c = fmin(limit, 32767.0);
     for (size_t k = 0; cosines && k <= n; k++)
         cosines[k] = (int16_t)lrint(k == n ? 0.0 : c * cos(M_PI_2 * (double)k / (double)n));
-    if (cosines) cosines[n + 1] = (int16_t)lrint(c * M_SQRT1_2);
     return c;
 }
 
@@ -35,18 +34,25 @@ static rbe_status check(const rbe_layer *layer, const rbe_blocks *b) {
         if (t->kind != RBE_TRANSFORM_IDENTITY && t->kind != RBE_TRANSFORM_DCT) what = t->name;
     }
     if (image && b->column_transform->kind != RBE_TRANSFORM_IDENTITY) what = "an image with a transform of its blocks";
+    if (image && (b->input_side.height % 2 || b->input_side.width % 2)) what = "an image of odd height or width";
     if (!what) return RBE_OK;
     return rbe_fail(RBE_INVALID_ARGUMENT, "%s: expected identity or dct and no more for integer arithmetic, found %s",
                     layer->path, what);
 }
 
-/* Of a DCT of n: even frequencies come before odd ones. */
+/* Of a DCT of n: even frequencies come before odd ones, an even number of each. SIZE_MAX: there is none. */
 static size_t frequency_of(size_t row, size_t n) {
-    const size_t even = (n + 1) / 2;
-    return row < even ? 2 * row : 2 * (row - even) + 1;
+    const size_t half = rbe_int_half(n), frequency = row < half ? 2 * row : 2 * (row - half) + 1;
+    return frequency < n ? frequency : SIZE_MAX;
 }
 
-static void set_bit(uint8_t *bits, size_t n) { bits[n / 8] |= (uint8_t)(1U << n % 8); }
+/* Of bits that tell which of them are used. */
+static size_t bytes_of(size_t n) { return (rbe_int_half(n) + 7) / 8 * 2; }
+
+static void set_bit(uint8_t *bits, size_t row, size_t n) {
+    const size_t half = rbe_int_half(n), at = row < half ? row : bytes_of(n) * 4 + row - half;
+    bits[at / 8] |= (uint8_t)(1U << at % 8);
+}
 
 /* Columns in the order in which a list finds them. */
 typedef struct columns {
@@ -57,18 +63,18 @@ typedef struct columns {
 /* Of an image: frequencies along its lines, and for each that is used those along the columns. The number of column (u, v)
  * is v * height + u in `numbers`. */
 static void choose_image(rbe_int_layer *l, const size_t *numbers, columns *c) {
-    uint8_t *bits = l->used + (l->width + 7) / 8;
-    for (size_t row = 0; row < l->width; row++) {
-        const size_t *of_v = numbers + frequency_of(row, l->width) * l->height, before = l->columns;
-        for (size_t k = 0; k < l->height; k++) {
-            const size_t column = of_v[frequency_of(k, l->height)];
-            if (!c->used[column]) continue;
-            set_bit(bits, k);
-            c->place[column] = l->columns++;
+    uint8_t *bits = l->used + bytes_of(l->width);
+    for (size_t row = 0; row < 2 * rbe_int_half(l->width); row++) {
+        const size_t v = frequency_of(row, l->width), before = l->columns;
+        for (size_t k = 0; v < l->width && k < 2 * rbe_int_half(l->height); k++) {
+            const size_t u = frequency_of(k, l->height);
+            if (u >= l->height || !c->used[numbers[v * l->height + u]]) continue;
+            set_bit(bits, k, l->height);
+            c->place[numbers[v * l->height + u]] = l->columns++;
         }
         if (l->columns == before) continue;
-        set_bit(l->used, row);
-        bits += (l->height + 7) / 8;
+        set_bit(l->used, row, l->width);
+        bits += bytes_of(l->height);
     }
     l->used_bytes = (size_t)(bits - l->used);
 }
@@ -78,10 +84,10 @@ static void choose_blocks(rbe_int_layer *l, columns *c) {
         for (size_t k = 0; k < l->input_block; k++) {
             const size_t column = first + frequency_of(k, l->input_block);
             if (!c->used[column]) continue;
-            set_bit(l->used + first / 8, k);
+            set_bit(l->used + first / l->input_block * bytes_of(l->input_block), k, l->input_block);
             c->place[column] = l->columns++;
         }
-    l->used_bytes = (l->in + l->input_block - 1) / l->input_block * l->input_block / 8;
+    l->used_bytes = (l->in + l->input_block - 1) / l->input_block * bytes_of(l->input_block);
 }
 
 static rbe_status choose(rbe_int_layer *l, const rbe_blocks *b, columns *c) {
@@ -92,7 +98,7 @@ static rbe_status choose(rbe_int_layer *l, const rbe_blocks *b, columns *c) {
         l->columns = l->in;
         return RBE_OK;
     }
-    l->used = rbe_alloc_zeroed((l->width + 7) / 8 + l->width * ((l->height + 7) / 8) + width / 8, 1);
+    l->used = rbe_alloc_zeroed(bytes_of(l->width) + l->width * bytes_of(l->height) + width / 4, 1);
     size_t *numbers = rbe_alloc(pixels + 1, sizeof *numbers);
     if (l->used && numbers) {
         for (size_t n = 0; n < pixels; n++)
@@ -131,17 +137,21 @@ static size_t sorted_list(const rbe_int_layer *l, const rbe_blocks *b, const rbe
     return count;
 }
 
-/* Writes the gaps, as snippets/int_lists.c reads them; gaps NULL: counts. Returns their bytes. */
-static size_t put_gaps(const entry *entries, size_t count, uint8_t *gaps) {
-    size_t at = 0, next = 0; /* at: in halves of bytes */
+static void put_gap(uint16_t *gaps, size_t at, size_t value) {
+    if (gaps) gaps[at / 5] = (uint16_t)(gaps[at / 5] | value << at % 5 * 3);
+}
+
+/* Writes the gaps, as snippets/int_lists.c reads them; gaps NULL: counts. Returns how many numbers they are. */
+static size_t put_gaps(const entry *entries, size_t count, uint16_t *gaps) {
+    size_t at = 0, next = 0;
     for (size_t n = 0; n < count; n++) {
-        size_t gap = entries[n].place + 1 - next;
-        for (; gap > 15; gap -= 15) at++;
-        if (gaps) gaps[at / 2] |= (uint8_t)(at % 2 ? gap << 4 : gap);
-        at++;
+        size_t gap = entries[n].place - next;
+        for (; gap >= 7; gap -= 7) put_gap(gaps, at++, 7);
+        put_gap(gaps, at++, gap);
         next = entries[n].place + 1;
     }
-    return (at + 1) / 2;
+    while (at % 5) put_gap(gaps, at++, 7);
+    return at / 5;
 }
 
 /* ---- values -------------------------------------------------------------------------------------------------- */
@@ -149,21 +159,18 @@ static size_t put_gaps(const entry *entries, size_t count, uint8_t *gaps) {
 /* Numbers of some rows, row after row, as the routines of snippets/int_rows_4.c and int_rows_8.c read them. */
 static void put_values(rbe_int_layer *l, const int8_t *numbers, size_t rows, size_t count) {
     uint16_t *to = l->values + l->value_count;
-    size_t row = 0;
-    for (; !l->wide && row + 4 <= rows; row += 4, numbers += 4 * count)
-        for (size_t n = 0; n < count; n++) {
+    const unsigned bits = l->wide ? 8 : 4;
+    for (size_t row = 0, made; row < rows; row += made, numbers += made * count) {
+        const size_t left = rows - row;
+        made = l->wide || left < 2 ? 1 : left < 4 ? 2 : 4;
+        for (size_t n = 0, wide = 16 / bits / made; n < count; n += wide) {
             unsigned all = 0;
-            for (size_t k = 0; k < 4; k++) all = all << 4 | (unsigned)(numbers[k * count + n] + 8);
+            for (size_t k = n; k < n + wide; k++)
+                for (size_t r = 0; r < made; r++)
+                    all = all << bits | (k < count ? (unsigned)(numbers[r * count + k] + (1 << (bits - 1))) : 0U);
             *to++ = (uint16_t)all;
         }
-    const unsigned bits = l->wide ? 8 : 4, of_number = 16 / bits;
-    for (; row < rows; row++, numbers += count)
-        for (size_t n = 0; n < count; n += of_number) {
-            unsigned all = 0;
-            for (size_t k = 0; k < of_number; k++)
-                all = all << bits | (n + k < count ? (unsigned)(numbers[n + k] + (1 << (bits - 1))) : 0U);
-            *to++ = (uint16_t)all;
-        }
+    }
     l->value_count = (size_t)(to - l->values);
 }
 
@@ -213,23 +220,24 @@ static rbe_status code_lists(rbe_int_layer *l, const rbe_blocks *b, const whole 
     entry *entries = rbe_alloc(b->grid_cols * b->block, sizeof *entries);
     l->lists = rbe_list_count(b);
     l->lengths = rbe_alloc(l->lists, sizeof *l->lengths);
-    /* a number of the gaps for every entry and for every 15 columns of each list */
-    l->gaps = rbe_alloc_zeroed(b->entries / 2 + l->lists * (l->columns / 30 + 2), 1);
+    /* a gap for every entry and for every 7 columns of each list */
+    l->gaps = rbe_alloc_zeroed(b->entries / 5 + l->lists * (l->columns / 35 + 2), sizeof *l->gaps);
     rbe_status status = entries && l->lengths && l->gaps ? RBE_OK : RBE_INSUFFICIENT_MEMORY;
     for (size_t n = 0; n < l->lists && status == RBE_OK; n++) {
         const rbe_list list = rbe_list_at(b, n);
-        const size_t count = sorted_list(l, b, &list, place, entries), bytes = put_gaps(entries, count, NULL);
-        if (bytes > UINT16_MAX)
-            status = rbe_fail(RBE_INVALID_ARGUMENT, "%s: a list of %zu bytes is too long for integer arithmetic",
-                              l->layer->path, bytes);
+        const size_t count = sorted_list(l, b, &list, place, entries), length = put_gaps(entries, count, NULL);
+        if (length > UINT16_MAX)
+            status = rbe_fail(RBE_INVALID_ARGUMENT, "%s: a list of %zu columns is too long for integer arithmetic",
+                              l->layer->path, count);
         else {
-            put_gaps(entries, count, l->gaps + l->gap_bytes);
-            l->lengths[n] = (uint16_t)bytes;
-            l->gap_bytes += bytes;
+            put_gaps(entries, count, l->gaps + l->gap_count);
+            l->lengths[n] = (uint16_t)length;
+            l->gap_count += length;
             l->longest = larger(l->longest, count);
             code_list(l, &list, w, entries, count, numbers);
         }
     }
+    l->longest = larger(l->longest + 3, l->back ? 2 * l->block + 1 : l->block);
     rbe_free(entries);
     return status;
 }
@@ -275,7 +283,7 @@ static rbe_status make_cosines(rbe_int_layer *l) {
     const size_t sizes[] = {l->width > 0 ? l->width : l->input_block, l->height, l->back ? l->block : 0};
     for (size_t n = 0; n < 3; n++) {
         if (sizes[n] == 0) continue;
-        l->cosines[n] = rbe_alloc(sizes[n] + 2, sizeof *l->cosines[n]);
+        l->cosines[n] = rbe_alloc(sizes[n] + 1, sizeof *l->cosines[n]);
         if (!l->cosines[n]) return rbe_last_status();
         rbe_int_cosines(sizes[n], l->cosines[n]);
     }

@@ -1,6 +1,7 @@
 /* The steps of a net in whole numbers, and its scales: how far each shift must go, so that no sum can leave int32_t and what a
  * layer hands on uses its 16 bits.
  */
+#include <limits.h>
 #include <math.h>
 #include <string.h>
 
@@ -82,38 +83,37 @@ static rbe_status find_layers(rbe_exporter *x, rbe_int_plan *plan) {
 
 static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
 
-static size_t half_of(size_t n) { return (n + 3) / 4 * 2; }
+/* Routines may look at up to three numbers behind their inputs. */
+static size_t with_end(size_t count) { return rbe_int_even(count + 3); }
 
-/* Of the DCT of an image's lines or columns, or of a block: a line, its halves, the rows. */
+/* Of the DCT of an image's lines or columns, or of a block: the rows, halves of a line, and a line, or the
+ * cosines. */
 static size_t transform_work(const rbe_int_layer *l) {
-    const size_t longest = larger(l->height, l->width), n = l->input_block;
-    if (l->width > 0) return l->width + 2 * half_of(longest) + longest * half_of(longest);
-    return n > 0 ? n + 2 * half_of(n) + n * half_of(n) : 0;
+    const size_t longest = larger(larger(l->height, l->width), l->input_block), half = rbe_int_half(longest);
+    return longest > 0 ? 2 * half * half + 4 * half + 4 * longest + 1 : 0;
 }
 
-static size_t lists_work(const rbe_int_layer *l) {
-    if (l->block == 0) return 0;
-    return l->group * l->block + (l->back ? l->block * l->block / 2 : 0) + l->longest + 3;
+/* Of a product: its inputs in 32 bits; of a compressed one the rows of a DCT back, a list, a group. */
+static size_t product_work(const rbe_int_layer *l) {
+    if (l->block == 0) return 2 * with_end(l->in);
+    return (l->back ? l->block * l->block / 2 : 0) + 2 * l->longest + l->group * l->block;
 }
-
-/* Routines may look at up to three numbers behind a row. */
-static size_t with_end(size_t count) { return count + 3; }
 
 /* Inputs and outputs are at the two ends of the memory, in turns, and the rest between them. What is needed before there are
  * outputs may take their place where they are at the end. */
 static void place(rbe_int_plan *plan) {
     for (int again = 0; again < 2; again++) { /* the second time, with the size that the first has found */
-        size_t in = plan->widens ? with_end(plan->layers[0].in) : 0;
+        size_t in = plan->widens ? rbe_int_even(plan->layers[0].in) : 0;
         for (size_t n = 0; n < plan->count; n++) {
             rbe_int_layer *l = &plan->layers[n];
             const bool last = n + 1 == plan->count, at_end = n % 2 == 0;
-            const size_t out = last ? 0 : with_end(l->out), low = at_end ? in : out, high = at_end ? out : in;
+            const size_t out = last ? 0 : rbe_int_even(l->out), low = at_end ? in : out, high = at_end ? out : in;
             l->from = at_end ? 0 : plan->scratch - in;
             l->to = at_end ? plan->scratch - out : 0;
             l->chosen = rbe_int_chosen(l) > 0 ? low : l->from;
             const size_t before = low + rbe_int_chosen(l) + transform_work(l) + (at_end ? 0 : high);
-            l->work = low + (rbe_int_chosen(l) > 0 ? l->columns : 0);
-            plan->scratch = larger(plan->scratch, larger(before, l->work + lists_work(l) + high));
+            l->work = low + (rbe_int_chosen(l) > 0 ? rbe_int_even(l->columns) : 0);
+            plan->scratch = larger(plan->scratch, rbe_int_even(larger(before, l->work + product_work(l) + high)));
             in = out;
         }
     }
@@ -154,30 +154,68 @@ static unsigned forward(size_t n, double most, double *bound, double *scale) {
     return shift;
 }
 
-/* Chooses scales for the rows: value of a row = (sum >> first) scale unit, of which the largest may be `most`. What a sum may be
- * is its weight times `bound`. extra: the least unit, for other reasons. */
-static void scale_rows(rbe_int_layer *l, double bound, double scale, double most, double extra, unsigned shift) {
-    double largest = bound * l->heaviest, unit = extra, steepest = 0.0;
-    l->first = shift_to(&largest, 32767.0);
-    const double cut = pow(2.0, l->first);
+/* The least power of two that a row's step has, as an exponent; false unless no step has a larger one than the next. */
+static bool least_exponent(const rbe_int_layer *l, int *least) {
+    int most = INT_MIN;
+    *least = INT_MAX;
     for (size_t n = 0; n < l->scale_count; n++) {
-        const double of_row = (double)l->steps[n] * scale * cut; /* a sum that has been cut stands for */
-        const double sums = floor(bound * l->weights[n] / cut) + 1.0;
-        unit = fmax(unit, of_row * sums / most);
-        steepest = fmax(steepest, of_row);
+        if (!(l->steps[n] > 0.0f)) continue;
+        const int exponent = ilogbf(l->steps[n]);
+        if (exponent < *least) *least = exponent;
+        if (exponent > most) most = exponent;
     }
-    if (!(unit > 0.0)) unit = 1.0;
-    l->second = shift;
-    /* with a shift: as many bits of the scales as it has */
-    while (l->second > 0 && steepest / unit * pow(2.0, l->second) > 32767.0) l->second--;
-    unit = fmax(unit, steepest * pow(2.0, l->second) / 32767.0);
-    l->unit = unit;
+    if (most == INT_MIN) *least = 0; /* all rows are 0 */
+    return most <= *least + 1;
+}
+
+/* What a sum may be, before it is shifted: */
+static double sum_of(const rbe_int_layer *l, size_t n, double bound) {
+    return floor(bound * l->weights[n] / pow(2.0, l->first)) + 1.0;
+}
+
+/* Scales as steps have them, of 8 bits, and shifts. shifts: whether there is a second one. */
+static void narrow_scales(rbe_int_layer *l, double bound, double scale, double most, double extra, bool shifts) {
+    int least;
+    double largest = 0.0;
+    least_exponent(l, &least);
+    const double step = pow(2.0, least - 7);
+    for (size_t n = 0; n < l->scale_count; n++) {
+        l->scales[n] = (uint16_t)(l->steps[n] > 0.0f ? lrint((double)l->steps[n] / step) : 128);
+        largest = fmax(largest, sum_of(l, n, bound) * l->scales[n]);
+    }
+    l->second = shifts ? shift_to(&largest, most) : 0;
+    l->unit = step * scale * pow(2.0, (double)(l->first + l->second));
+    for (; l->unit < extra; l->unit *= 2.0) *(shifts ? &l->second : &l->first) += 1;
+}
+
+/* Any scales, of 15 bits. */
+static void wide_scales(rbe_int_layer *l, double bound, double scale, double most, double extra, bool shifts) {
+    double steepest = 0.0;
+    const double cut = scale * pow(2.0, l->first);
+    l->unit = extra;
+    for (size_t n = 0; n < l->scale_count; n++) {
+        l->unit = fmax(l->unit, (double)l->steps[n] * cut * sum_of(l, n, bound) / most);
+        steepest = fmax(steepest, (double)l->steps[n] * cut);
+    }
+    if (!(l->unit > 0.0)) l->unit = 1.0;
+    l->second = shifts ? 16 : 0;
+    while (l->second > 0 && steepest / l->unit * pow(2.0, l->second) > 32767.0) l->second--;
+    l->unit = fmax(l->unit, steepest * pow(2.0, l->second) / 32767.0);
     for (size_t n = 0; n < l->scale_count; n++)
-        l->scales[n] = (uint16_t)lrint((double)l->steps[n] * scale * cut / unit * pow(2.0, l->second));
+        l->scales[n] = (uint16_t)lrint((double)l->steps[n] * cut / l->unit * pow(2.0, l->second));
+}
+
+/* Scales of the rows: a value is (sum >> first) scale, which may be >> second, and that times unit; it is at most `most`. Inputs
+ * are at most `bound`, and count `scale`. extra: the least unit. */
+static void scale_rows(const rbe_int_plan *plan, rbe_int_layer *l, double bound, double scale, double most,
+                       double extra, bool shifts) {
+    double largest = bound * l->heaviest;
+    l->first = shift_to(&largest, 32767.0);
+    (plan->narrow ? narrow_scales : wide_scales)(l, bound, scale, most, extra, shifts);
 }
 
 /* All but the last shift, for inputs of at most `bound` and `scale`. */
-static void scale_layer(rbe_int_layer *l, double bound, double scale) {
+static void scale_layer(const rbe_int_plan *plan, rbe_int_layer *l, double bound, double scale) {
     const double room = 536870912.0; /* of a bias: a quarter of 2^31 */
     double most_bias = 0.0, back = 1.0 / RBE_INT_UNIT;
     for (size_t n = 0; l->bias && n < l->out; n++) most_bias = fmax(most_bias, fabs((double)l->bias[n]));
@@ -188,10 +226,10 @@ static void scale_layer(rbe_int_layer *l, double bound, double scale) {
     } else if (l->input_block > 0)
         l->shifts[0] = forward(l->input_block, most_of_columns(l), &bound, &scale);
     if (l->block == 0)
-        scale_rows(l, bound, scale, 2.0 * room, least, 0);
+        scale_rows(plan, l, bound, scale, 2.0 * room, least, false);
     else {
         if (l->back) back = sqrt(2.0 / (double)l->block) / rbe_int_cosines(l->block, NULL);
-        scale_rows(l, bound, scale, RBE_INT_FOLDED - 1.0, least / back, 16);
+        scale_rows(plan, l, bound, scale, RBE_INT_FOLDED - 1.0, least / back, true);
         l->unit *= back;
     }
     l->factor = (int32_t)lrint(l->bias_step / l->unit);
@@ -238,7 +276,7 @@ static rbe_status scale_layers(const rbe_exporter *x, rbe_int_plan *plan, int16_
     double bound = plan->largest, scale = plan->scale;
     for (size_t n = 0; n < plan->count; n++) {
         rbe_int_layer *l = &plan->layers[n];
-        scale_layer(l, bound, scale);
+        scale_layer(plan, l, bound, scale);
         if (n + 1 == plan->count) return RBE_OK;
         l->most = most_of_inputs(l + 1);
         if (l->most < 255)
@@ -262,6 +300,11 @@ rbe_status rbe_int_make(rbe_exporter *x, rbe_int_plan *plan) {
     for (size_t n = 0; n < plan->count; n++) {
         RBE_TRY(rbe_int_code(x, &plan->layers[n]));
         plan->most_outputs = larger(plan->most_outputs, plan->layers[n].out);
+    }
+    plan->narrow = true;
+    for (size_t n = 0; n < plan->count; n++) {
+        int least;
+        plan->narrow = plan->narrow && least_exponent(&plan->layers[n], &least);
     }
     RBE_TRY(scale_inputs(x, plan));
     place(plan);

@@ -7,22 +7,23 @@
 
 #include "export/integer.h"
 
-/* In a file some of these are narrower. */
+/* A file has what its layers need, and some of these are narrower. */
+enum { WIDE = 1, SLIM = 1, ODD_ROWS = 1, PLAIN = 1, BACK = 1, NARROW = 0 };
 typedef uint16_t length_type;
+typedef uint16_t scale_type;
 typedef int16_t bias_type;
 typedef int16_t input_type;
 
 /* clang-format off: what one uses comes before it */
+#include "export/snippets/int_apart.c"
 #include "export/snippets/int_matrix.c"
-#include "export/snippets/int_rows_4.c"
-#include "export/snippets/int_rows_8.c"
-#include "export/snippets/int_some_any.c"
+#include "export/snippets/int_rows.c"
 #include "export/snippets/int_dense.c"
 #include "export/snippets/int_dct.c"
 #include "export/snippets/int_forward.c"
 #include "export/snippets/int_image.c"
 #include "export/snippets/int_blocks.c"
-#include "export/snippets/int_back.c"
+#include "export/snippets/int_outputs.c"
 #include "export/snippets/int_lists.c"
 /* clang-format on */
 
@@ -43,6 +44,7 @@ static matrix matrix_of(const rbe_int_layer *l) {
                     .block = l->block,
                     .blocks = l->blocks,
                     .group = l->group,
+                    .longest = l->longest,
                     .factor = l->factor,
                     .most = l->most,
                     .first = (uint8_t)l->first,
@@ -71,6 +73,6 @@ void rbe_int_run(const rbe_int_plan *plan, size_t layers, const float *inputs, i
         if (l->block > 0)
             lists(&m, from, scratch + l->to, whole, scratch + l->work);
         else
-            dense(&m, from, scratch + l->to, whole);
+            dense(&m, from, scratch + l->to, whole, scratch + l->work);
     }
 }

@@ -38,6 +38,25 @@ static void put_lengths(rbe_exporter *x, const rbe_int_layer *l, const char *nam
     rbe_free(bytes);
 }
 
+/* A scale as snippets/int_scale_narrow.c reads it. */
+static uint8_t narrow_scale(unsigned scale) {
+    return (uint8_t)(scale < 256 ? scale - 128 : 128 | (scale / 2 - 128));
+}
+
+static void put_scales(rbe_exporter *x, const rbe_int_layer *l, const char *name) {
+    if (!x->plan->narrow) {
+        rbe_c_shorts(&x->text, name, l->scales, l->scale_count);
+        return;
+    }
+    uint8_t *bytes = rbe_alloc(l->scale_count, 1);
+    for (size_t n = 0; bytes && n < l->scale_count; n++) bytes[n] = narrow_scale(l->scales[n]);
+    if (bytes)
+        rbe_c_bytes(&x->text, name, bytes, l->scale_count);
+    else
+        rbe_export_fail(x, RBE_INSUFFICIENT_MEMORY);
+    rbe_free(bytes);
+}
+
 static void put_bias(rbe_exporter *x, const rbe_int_layer *l, const char *name, bool narrow) {
     if (!narrow) {
         rbe_c_signed_shorts(&x->text, name, l->bias, l->out);
@@ -67,7 +86,7 @@ static void put_cosines(rbe_exporter *x, const rbe_int_plan *plan) {
         for (size_t k = 0; k < n && !known; k++) known = cosines_of(&plan->layers[k / 3], k % 3) == length;
         if (!known)
             rbe_c_signed_shorts(&x->text, name_of(name, "cosines", length), plan->layers[n / 3].cosines[n % 3],
-                                length + 2);
+                                length + 1);
     }
 }
 
@@ -80,11 +99,11 @@ static void put_matrix(rbe_exporter *x, const rbe_int_layer *l, size_t number) {
     char gaps[40], lengths[40], bias[40], cosines[40];
     rbe_c_print(
         &x->text,
-        "\nstatic const matrix matrix_%zu = {%s, %s, values_%zu, scales_%zu, %s, %s, %zu, %zu, %zu, %zu, %zu, %d, %d, "
+        "\nstatic const matrix matrix_%zu = {%s, %s, values_%zu, scales_%zu, %s, %s, %zu, %zu, %zu, %zu, %zu, %zu, %d, %d, "
         "%u, %u, %u, %d, %d};\n",
         number, name_or_null(gaps, "gaps", number, l->block > 0), name_or_null(lengths, "lengths", number, l->block > 0),
         number, number, name_or_null(bias, "bias", number, l->bias != NULL),
-        name_or_null(cosines, "cosines", l->block, l->back), l->in, l->out, l->block, l->blocks, l->group, l->factor,
+        name_or_null(cosines, "cosines", l->block, l->back), l->in, l->out, l->block, l->blocks, l->group, l->longest, l->factor,
         l->most, l->first, l->second, l->last, l->relu, l->wide);
 }
 
@@ -96,10 +115,10 @@ static void put_layer(rbe_exporter *x, const rbe_int_plan *plan, size_t n) {
     if (l->used) rbe_c_bytes(t, name_of(name, "used", n + 1), l->used, l->used_bytes);
     if (l->block > 0) {
         put_lengths(x, l, name_of(name, "lengths", n + 1), are_narrow(plan, true));
-        rbe_c_bytes(t, name_of(name, "gaps", n + 1), l->gaps, l->gap_bytes > 0 ? l->gap_bytes : 1);
+        rbe_c_shorts(t, name_of(name, "gaps", n + 1), l->gaps, l->gap_count > 0 ? l->gap_count : 1);
     }
     rbe_c_shorts(t, name_of(name, "values", n + 1), l->values, l->value_count > 0 ? l->value_count : 1);
-    rbe_c_shorts(t, name_of(name, "scales", n + 1), l->scales, l->scale_count);
+    put_scales(x, l, name_of(name, "scales", n + 1));
     if (l->bias) put_bias(x, l, name_of(name, "bias", n + 1), are_narrow(plan, false));
 }
 
@@ -118,22 +137,37 @@ enum {
         SNIPPET_COUNT
 };
 
-static void routines(rbe_exporter *x, const rbe_int_plan *plan) {
-    bool needs[SNIPPET_COUNT] = {[NEED_int_matrix] = true, [NEED_int_widen] = plan->widens};
+/* What no layer needs compilers leave out. */
+static void put_needs(rbe_exporter *x, const rbe_int_plan *plan) {
+    bool wide = false, slim = false, odd = false, plain = false, back = false;
     for (size_t n = 0; n < plan->count; n++) {
         const rbe_int_layer *l = &plan->layers[n];
-        needs[l->wide ? NEED_int_rows_8 : NEED_int_rows_4] = true;
-        needs[l->block > 0 ? NEED_int_lists : NEED_int_dense] = true;
+        wide |= l->wide;
+        slim |= !l->wide;
+        odd |= l->block == 0 ? l->out % 2 : l->group % 2 || l->blocks % 2; /* the last group has blocks % group */
+        plain |= l->block > 0 && !l->back;
+        back |= l->back;
+    }
+    rbe_c_print(&x->text,
+                "\n/* Whether there are layers of 8 bits, of 4, with odd numbers of rows, with outputs as they are, with a DCT "
+                "of\n * outputs, and whether scales have a byte. */\n"
+                "enum { WIDE = %d, SLIM = %d, ODD_ROWS = %d, PLAIN = %d, BACK = %d, NARROW = %d };\n",
+                wide, slim, odd, plain, back, plan->narrow);
+}
+
+static void routines(rbe_exporter *x, const rbe_int_plan *plan) {
+    bool needs[SNIPPET_COUNT] = {
+        [NEED_int_apart] = true, [NEED_int_matrix] = true, [NEED_int_rows] = true, [NEED_int_widen] = plan->widens};
+    for (size_t n = 0; n < plan->count; n++) {
+        const rbe_int_layer *l = &plan->layers[n];
+        needs[NEED_int_dense] |= l->block == 0;
+        needs[NEED_int_lists] |= l->block > 0;
         needs[NEED_int_image] |= l->width > 0;
         needs[NEED_int_blocks] |= l->input_block > 0;
-        needs[NEED_int_back] |= l->back;
     }
-    needs[NEED_int_plain] = needs[NEED_int_lists] && !needs[NEED_int_back];
     needs[NEED_int_forward] = needs[NEED_int_image] || needs[NEED_int_blocks];
-    needs[NEED_int_dct] = needs[NEED_int_forward] || needs[NEED_int_back];
-    needs[NEED_int_some_any] = needs[NEED_int_rows_4] && needs[NEED_int_rows_8];
-    needs[NEED_int_some_4] = !needs[NEED_int_rows_8];
-    needs[NEED_int_some_8] = !needs[NEED_int_rows_4];
+    needs[NEED_int_outputs] = needs[NEED_int_lists];
+    needs[NEED_int_dct] = needs[NEED_int_forward] || needs[NEED_int_lists];
     for (size_t n = 0; n < SNIPPET_COUNT; n++) {
         if (!needs[n]) continue;
         rbe_c_put(&x->text, "\n");
@@ -166,10 +200,8 @@ static void put_steps(rbe_exporter *x, const rbe_int_plan *plan) {
             put_transform(x, l, n + 1, from);
             snprintf(from, sizeof from, "s + %zu", l->chosen);
         }
-        rbe_c_print(t, "    %s(&matrix_%zu, %s, %s, %s", l->block > 0 ? "lists" : "dense", n + 1, from, to,
-                    n + 1 < plan->count ? "NULL" : "y");
-        if (l->block > 0) rbe_c_print(t, ", s + %zu", l->work);
-        rbe_c_put(t, ");\n");
+        rbe_c_print(t, "    %s(&matrix_%zu, %s, %s, %s, s + %zu);\n", l->block > 0 ? "lists" : "dense", n + 1, from, to,
+                    n + 1 < plan->count ? "NULL" : "y", l->work);
     }
 }
 
@@ -180,7 +212,7 @@ static void predict(rbe_exporter *x, const rbe_int_plan *plan) {
     rbe_c_print(t,
                 "\nint %s_predict(const %s *x, int32_t *y, void *scratch)\n{\n"
                 "    if (!x || !y || !scratch) return -1;\n"
-                "    int16_t *const s = (int16_t *)(((uintptr_t)scratch + 1) / 2 * 2);\n",
+                "    int16_t *const s = (int16_t *)(((uintptr_t)scratch + 3) / 4 * 4);\n",
                 x->name, input_type(plan));
     if (!plan->pixels)
         rbe_c_print(t,
@@ -192,7 +224,7 @@ static void predict(rbe_exporter *x, const rbe_int_plan *plan) {
 
 /* ---- the files ----------------------------------------------------------------------------------------------- */
 
-size_t rbe_int_scratch_bytes(const rbe_int_plan *plan) { return 2 * plan->scratch + 1; }
+size_t rbe_int_scratch_bytes(const rbe_int_plan *plan) { return 2 * plan->scratch + 3; }
 
 static void about(rbe_exporter *x, const rbe_int_plan *plan, size_t constants) {
     char in[40], out[40];
@@ -228,11 +260,12 @@ static void body(rbe_exporter *x, const rbe_int_plan *plan) {
     rbe_c_text *t = &x->text;
     rbe_c_print(t,
                 "#include \"%s\"\n\n#include <stddef.h>\n#include <string.h>\n\ntypedef %s length_type;\n"
-                "typedef %s bias_type;\ntypedef %s input_type;\n",
+                "typedef %s scale_type;\ntypedef %s bias_type;\ntypedef %s input_type;\n",
                 x->header, are_narrow(plan, true) ? "uint8_t" : "uint16_t",
-                are_narrow(plan, false) ? "int8_t" : "int16_t", plan->pixels && !plan->widens ? "uint8_t" : "int16_t");
+                plan->narrow ? "uint8_t" : "uint16_t", are_narrow(plan, false) ? "int8_t" : "int16_t", plan->pixels && !plan->widens ? "uint8_t" : "int16_t");
     put_cosines(x, plan);
     for (size_t n = 0; n < plan->count; n++) put_layer(x, plan, n);
+    put_needs(x, plan);
     routines(x, plan);
     for (size_t n = 0; n < plan->count; n++) put_matrix(x, &plan->layers[n], n + 1);
     predict(x, plan);

@@ -40,19 +40,15 @@
 
 /* The same of files without floats. */
 #define RBE_INT_SNIPPETS(X)                                                                                            \
+    X(int_apart)                                                                                                       \
     X(int_matrix)                                                                                                      \
-    X(int_rows_4)                                                                                                      \
-    X(int_rows_8)                                                                                                      \
-    X(int_some_4)                                                                                                      \
-    X(int_some_8)                                                                                                      \
-    X(int_some_any)                                                                                                    \
+    X(int_rows)                                                                                                        \
     X(int_dense)                                                                                                       \
     X(int_dct)                                                                                                         \
     X(int_forward)                                                                                                     \
     X(int_image)                                                                                                       \
     X(int_blocks)                                                                                                      \
-    X(int_plain)                                                                                                       \
-    X(int_back)                                                                                                        \
+    X(int_outputs)                                                                                                     \
     X(int_lists)                                                                                                       \
     X(int_widen)                                                                                                       \
     X(int_test)
