@@ -14,10 +14,10 @@
 extern char **environ;
 
 typedef struct settings {
-    const char *model, *out, *name, *values, *test;
+    const char *model, *out, *name, *values, *test, *labels;
     size_t count, places;
     double tolerance;
-    bool size, speed;
+    bool size, speed, integer;
 } settings;
 
 static settings read_settings(int argc, char **argv) {
@@ -31,8 +31,12 @@ static settings read_settings(int argc, char **argv) {
          0},
         {"size", EXAMPLE_FLAG, &s.size, NULL, "small rather than fast, which is the default", 0, 0},
         {"speed", EXAMPLE_FLAG, &s.speed, NULL, "fast rather than small", 0, 0},
+        {"integer", EXAMPLE_FLAG, &s.integer, NULL,
+         "whole numbers only, no floats; as large as all samples of --test make them", 0, 0},
         {"test", EXAMPLE_TEXT, &s.test, "FILE",
          "samples of the file's test: IDX images, plain or .gz, or an array (.npy) (default: random numbers)", 0, 0},
+        {"labels", EXAMPLE_TEXT, &s.labels, "FILE",
+         "with --integer: the classes of --test, IDX; says how many are wrong", 0, 0},
         {"count", EXAMPLE_COUNT, &s.count, "N", "so many samples, the first", 1, 1e6},
         {"tolerance", EXAMPLE_REAL, &s.tolerance, "T", "how far an output may be off, over the largest of its sample",
          1e-7, 1},
@@ -41,6 +45,7 @@ static settings read_settings(int argc, char **argv) {
     example_parse(argc, argv, "A trained model as C, with a test that is run before the file is there.", options,
                   sizeof options / sizeof *options);
     if (!s.out) example_fail(2, "expected --out NET.c");
+    if (s.labels && !(s.integer && s.test)) example_fail(2, "--labels needs --integer and --test");
     if (s.size && s.speed) example_fail(2, "--size and --speed exclude each other");
     return s;
 }
@@ -54,13 +59,21 @@ static rbe_export_values values_of(const char *name) {
 
 /* ---- samples ------------------------------------------------------------------------------------------------- */
 
-/* Rows of `width` values, at most s->count of them; s->count is then how many there are. */
-static float *take_rows(settings *s, const float *values, const uint8_t *pixels, size_t rows, size_t found,
+/* All that there are; the test has s->count of them. */
+typedef struct samples {
+    float *x;
+    int32_t *labels; /* or NULL */
+    size_t count;
+} samples;
+
+/* Rows of `width` values, at most as many as are needed; s->count is then at most that. */
+static float *take_rows(settings *s, const float *values, const uint8_t *pixels, size_t *rows, size_t found,
                         size_t width) {
     if (found != width) example_fail(1, "%s: expected samples of %zu values, found %zu", s->test, width, found);
-    if (s->count > rows) s->count = rows;
-    float *x = example_take(s->count * width, sizeof *x);
-    for (size_t n = 0; n < s->count * width; n++) x[n] = pixels ? (float)pixels[n] / 255.0f : values[n];
+    if (s->count > *rows) s->count = *rows;
+    if (!s->integer) *rows = s->count;
+    float *x = example_take(*rows * width, sizeof *x);
+    for (size_t n = 0; n < *rows * width; n++) x[n] = pixels ? (float)pixels[n] / 255.0f : values[n];
     return x;
 }
 
@@ -69,21 +82,27 @@ static bool ends_with(const char *text, const char *end) {
     return length >= wanted && strcmp(text + length - wanted, end) == 0;
 }
 
-static float *read_samples(settings *s, size_t width) {
-    float *x;
+static samples read_samples(settings *s, size_t width) {
+    samples all = {.x = NULL};
     if (ends_with(s->test, ".npy")) {
         rbe_tensor t;
         example_require(rbe_npy_read(s->test, &t));
         const size_t count = rbe_tensor_count(&t), rows = t.dims > 1 ? t.shape[0] : 1;
-        x = take_rows(s, t.data, NULL, rows, count / rows, width);
+        all.count = rows;
+        all.x = take_rows(s, t.data, NULL, &all.count, count / rows, width);
         rbe_tensor_free(&t);
-        return x;
+        return all;
     }
     rbe_dataset data;
-    example_require(rbe_dataset_read_idx(&data, s->test, NULL, 0));
-    x = take_rows(s, NULL, data.pixels, data.count, data.features, width);
+    example_require(rbe_dataset_read_idx(&data, s->test, s->labels, s->labels ? 256 : 0));
+    all.count = data.count;
+    all.x = take_rows(s, NULL, data.pixels, &all.count, data.features, width);
+    if (s->labels) {
+        all.labels = example_take(data.count, sizeof *all.labels);
+        memcpy(all.labels, data.labels, data.count * sizeof *all.labels);
+    }
     rbe_dataset_free(&data);
-    return x;
+    return all;
 }
 
 /* Normal numbers, or ids below `vocabulary`. */
@@ -94,6 +113,26 @@ static float *draw_samples(const settings *s, size_t width, size_t vocabulary) {
         x[n] = vocabulary ? (float)rbe_rng_below(rng, (uint32_t)vocabulary) : (float)rbe_rng_normal(rng);
     rbe_rng_free(rng);
     return x;
+}
+
+/* ---- accuracy ------------------------------------------------------------------------------------------------ */
+
+/* What whole numbers cost: in how many samples they change the class, and of the labels, if there are any, how many are
+ * wrong. */
+static void report_loss(const samples *all, const uint32_t *model, const uint32_t *file) {
+    size_t same = 0, model_wrong = 0, file_wrong = 0;
+    for (size_t n = 0; n < all->count; n++) {
+        same += model[n] == file[n];
+        if (!all->labels) continue;
+        model_wrong += model[n] != (uint32_t)all->labels[n];
+        file_wrong += file[n] != (uint32_t)all->labels[n];
+    }
+    const double percent = 100.0 / (double)all->count;
+    printf("whole numbers: %zu of %zu samples have the library's class (%.2f %%)", same, all->count,
+           percent * (double)same);
+    if (all->labels)
+        printf("; error %.2f %%, the library's %.2f %%", percent * (double)file_wrong, percent * (double)model_wrong);
+    putchar('\n');
 }
 
 /* ---- the test ------------------------------------------------------------------------------------------------ */
@@ -152,13 +191,22 @@ int main(int argc, char **argv) {
     settings s = read_settings(argc, argv);
     rbe_model *model = example_need(rbe_model_load(s.model));
     rbe_export_options options = {
-        .name = s.name, .values = values_of(s.values), .speed = s.speed, .places = s.places, .tolerance = s.tolerance};
+        .name = s.name, .values = values_of(s.values), .speed = s.speed, .places = s.places, .integer = s.integer, .tolerance = s.tolerance};
     rbe_export_sample_shape shape;
     example_require(rbe_export_sample(model, &options, &shape));
     const size_t width = shape.places * shape.inputs;
-    float *x = s.test ? read_samples(&s, width) : draw_samples(&s, width, shape.vocabulary);
-    options.samples = x;
+    samples all = {.count = s.count};
+    if (s.test)
+        all = read_samples(&s, width);
+    else
+        all.x = draw_samples(&s, width, shape.vocabulary);
+    options.samples = options.inputs = all.x;
     options.sample_count = s.count;
+    if (s.integer) {
+        options.input_count = all.count;
+        options.model_classes = example_take(all.count, sizeof *options.model_classes);
+        options.file_classes = example_take(all.count, sizeof *options.file_classes);
+    }
     workshop w = {.folder = ""};
     open_workshop(&w);
     rbe_status status = rbe_export_c(model, w.source, &options);
@@ -166,9 +214,13 @@ int main(int argc, char **argv) {
     close_workshop(&w);
     example_require(status);
     if (wrong) example_fail(1, "%s: nothing has been written", wrong);
+    if (s.integer) report_loss(&all, options.model_classes, options.file_classes);
     example_require(rbe_export_c(model, s.out, &options));
     printf("%s is written, and its header\n", s.out);
-    free(x);
+    free(options.model_classes);
+    free(options.file_classes);
+    free(all.labels);
+    free(all.x);
     rbe_model_free(model);
     return 0;
 }

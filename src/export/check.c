@@ -247,9 +247,25 @@ static rbe_status check_options(const rbe_exporter *x) {
         return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_export_c: values: %d is not known", (int)x->o.values);
     if (x->o.sample_count > 0 && !x->o.samples)
         return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_export_c: the samples are NULL");
+    if (x->o.input_count > 0 && !x->o.inputs)
+        return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_export_c: the inputs are NULL");
+    if (x->o.integer && x->o.values == RBE_EXPORT_F32)
+        return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_export_c: integer arithmetic has no floats as values");
     if (!(x->o.tolerance >= 0.0 && x->o.tolerance <= 1.0))
         return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_export_c: tolerance: expected 0 .. 1, found %g", x->o.tolerance);
     return RBE_OK;
+}
+
+/* Of what is to be computed. */
+static rbe_status check_numbers(const rbe_exporter *x, const char *what, const float *values, size_t count) {
+    const size_t width = x->places * x->in;
+    if (count == 0) return RBE_OK;
+    if (rbe_product(count, width) > PTRDIFF_MAX / sizeof(float))
+        return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_export_c: %zu %ss are more than can be addressed", count, what);
+    const size_t bad = rbe_first_nonfinite(values, count * width);
+    if (bad == count * width) return RBE_OK;
+    return rbe_fail(RBE_NUMERICAL_INSTABILITY, "rbe_export_c: input %zu of %s %zu is %g", bad % width, what,
+                    bad / width, (double)values[bad]);
 }
 
 rbe_status rbe_export_check(rbe_exporter *x, const char *path) {
@@ -257,7 +273,9 @@ rbe_status rbe_export_check(rbe_exporter *x, const char *path) {
     if (!path) return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_export_c: the path is NULL");
     RBE_TRY(check_names(x, path));
     RBE_TRY(check_layers(x));
-    return find_widths(x);
+    RBE_TRY(find_widths(x));
+    RBE_TRY(check_numbers(x, "sample", x->o.samples, x->o.sample_count));
+    return check_numbers(x, "calibration", x->o.inputs, x->o.input_count);
 }
 
 rbe_status rbe_export_sample(const rbe_model *model, const rbe_export_options *options,

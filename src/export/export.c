@@ -4,7 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "export/exporter.h"
+#include "base/failure.h"
+#include "export/integer.h"
 
 /* ---- what the parts share ------------------------------------------------------------------------------------ */
 
@@ -129,6 +130,22 @@ static void source(rbe_exporter *x, const rbe_exporter *counted) {
 
 /* ---- files --------------------------------------------------------------------------------------------------- */
 
+static void source_part(rbe_exporter *x, const rbe_exporter *counted) {
+    if (x->plan) {
+        rbe_int_source(x, counted->text.data_bytes);
+        return;
+    }
+    source(x, counted);
+    rbe_c_selftest(x);
+}
+
+static void header_part(rbe_exporter *x, const rbe_exporter *counted) {
+    if (x->plan)
+        rbe_int_header(x, counted->text.data_bytes);
+    else
+        header(x, counted);
+}
+
 static rbe_status write_part(rbe_exporter *x, rbe_atomic_file *file, const rbe_exporter *counted,
                              void (*part)(rbe_exporter *, const rbe_exporter *)) {
     x->text.file = file;
@@ -137,21 +154,32 @@ static rbe_status write_part(rbe_exporter *x, rbe_atomic_file *file, const rbe_e
     return rbe_atomic_finish(file);
 }
 
-static void source_and_test(rbe_exporter *x, const rbe_exporter *counted) {
-    source(x, counted);
-    rbe_c_selftest(x);
-}
-
 static rbe_status write_both(rbe_exporter *x, const rbe_exporter *counted, const char *path, const char *header_path) {
     rbe_atomic_file files[2] = {{0}};
     rbe_status status = rbe_atomic_open(&files[0], path);
     if (status == RBE_OK) status = rbe_atomic_open(&files[1], header_path);
-    if (status == RBE_OK) status = write_part(x, &files[0], counted, source_and_test);
-    if (status == RBE_OK) status = write_part(x, &files[1], counted, header);
+    if (status == RBE_OK) status = write_part(x, &files[0], counted, source_part);
+    if (status == RBE_OK) status = write_part(x, &files[1], counted, header_part);
     if (status == RBE_OK) status = rbe_atomic_commit((rbe_atomic_file *const[]){&files[0], &files[1]}, 2);
     rbe_atomic_discard(&files[0]);
     rbe_atomic_discard(&files[1]);
     return status;
+}
+
+/* Counts what the text will need. */
+static rbe_status count_all(rbe_exporter *x, rbe_exporter *counted) {
+    if (x->plan) {
+        RBE_TRY(rbe_int_make(x, x->plan));
+        rbe_int_constants(x);
+    } else
+        source(x, x);
+    *counted = *x;
+    x->text.data_bytes = 0;
+    RBE_TRY(x->text.status);
+    const size_t scratch = x->plan ? rbe_int_scratch_bytes(x->plan) : scratch_bytes(x);
+    if (scratch < INT32_MAX) return RBE_OK;
+    return rbe_fail(RBE_INVALID_ARGUMENT, "export: expected less than %d bytes of scratch memory, found %zu", INT32_MAX,
+                    scratch);
 }
 
 /* Counts, evaluates, writes. */
@@ -163,15 +191,10 @@ static rbe_status export_rounded(rbe_exporter *x, const char *path) {
         strcpy(header_path, path);
         header_path[strlen(path) - 1] = 'h';
         x->header = strrchr(header_path, '/') ? strrchr(header_path, '/') + 1 : header_path;
-        source(x, x);
-        *counted = *x;
-        x->text.data_bytes = 0;
-        status = x->text.status;
+        status = count_all(x, counted);
     }
-    if (status == RBE_OK && scratch_bytes(x) >= INT32_MAX)
-        status = rbe_fail(RBE_INVALID_ARGUMENT, "export: expected less than %d bytes of scratch memory, found %zu",
-                          INT32_MAX, scratch_bytes(x));
-    if (status == RBE_OK) status = rbe_export_evaluate(x);
+    if (status == RBE_OK) status = rbe_export_evaluate(x, x->o.samples, x->o.sample_count, &x->expected);
+    if (status == RBE_OK && x->plan) status = rbe_int_evaluate(x);
     if (status == RBE_OK) status = write_both(x, counted, path, header_path);
     rbe_free(header_path);
     rbe_free(counted);
@@ -182,14 +205,18 @@ rbe_status rbe_export_c(rbe_model *model, const char *path, const rbe_export_opt
     rbe_exporter *x = rbe_alloc_zeroed(1, sizeof *x);
     if (!x) return rbe_last_status();
     rbe_kept_values *kept = NULL;
+    rbe_int_plan plan = {.layers = NULL};
     x->model = model;
     if (options) x->o = *options;
+    if (x->o.integer) x->plan = &plan;
     rbe_status status = rbe_export_check(x, path);
     if (status == RBE_OK) status = rbe_export_round(x, &kept);
     if (status == RBE_OK) status = export_rounded(x, path);
     rbe_export_restore(kept);
+    rbe_int_free(&plan);
     rbe_free(x->layers);
     rbe_free(x->expected);
+    rbe_free(x->whole);
     rbe_free(x);
     return status;
 }

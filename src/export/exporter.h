@@ -23,6 +23,8 @@ typedef struct rbe_table {
     const rbe_transform *transform; /* of filters */
 } rbe_table;
 
+typedef struct rbe_int_plan rbe_int_plan;
+
 typedef struct rbe_exporter {
     rbe_model *model;
     rbe_export_options o;
@@ -35,6 +37,8 @@ typedef struct rbe_exporter {
     const rbe_layer **layers; /* with parameters: number n is called n + 1 in the file */
     size_t layer_count;
     float *expected; /* of the samples */
+    rbe_int_plan *plan; /* NULL: with floats (integer.h) */
+    int32_t *whole;     /* with whole numbers, the same */
     rbe_c_text text;
     /* Counted. */
     bool needs[RBE_SNIPPET_COUNT];
@@ -100,8 +104,8 @@ double rbe_linear_operations(const rbe_layer *layer, bool speed);
 /* The body of net_predict. */
 void rbe_c_steps(rbe_exporter *x);
 
-/* What the model gives for the samples; x->expected is to be freed. */
-rbe_status rbe_export_evaluate(rbe_exporter *x);
+/* What the model gives for `count` samples; *y is to be freed. */
+rbe_status rbe_export_evaluate(const rbe_exporter *x, const float *samples, size_t count, float **y);
 void rbe_c_selftest(rbe_exporter *x);
 
 #endif

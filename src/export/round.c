@@ -9,6 +9,7 @@ unsigned rbe_export_bits(const rbe_exporter *x, const rbe_layer *layer, const rb
     const rbe_blocks *blocks = rbe_layer_blocks(layer);
     const bool matrix = param->rows > 0 || (blocks && param->value == blocks->values);
     if (x->o.values == RBE_EXPORT_F32) return 0;
+    if (x->o.integer && matrix && x->o.values == RBE_EXPORT_AS_TRAINED) return param->bits > 0 ? param->bits : 8;
     if (x->o.values == RBE_EXPORT_AS_TRAINED || !matrix) return param->bits;
     const unsigned most = x->o.values == RBE_EXPORT_INT8 ? 8 : 4;
     return param->bits > 0 && param->bits < most ? param->bits : most;

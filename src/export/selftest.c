@@ -14,10 +14,10 @@ static size_t sample_inputs(const rbe_exporter *x) { return x->places * x->in; }
 
 static size_t sample_outputs(const rbe_exporter *x) { return x->places * x->out; }
 
-static rbe_status evaluate_sample(const rbe_exporter *x, rbe_tape *tape, size_t n, float *y) {
+static rbe_status evaluate_sample(const rbe_exporter *x, rbe_tape *tape, const float *samples, size_t n, float *y) {
     const size_t inputs = sample_inputs(x), outputs = sample_outputs(x);
     /* The tape never writes what it borrows. */
-    rbe_tensor sample = rbe_tensor_2d((float *)x->o.samples + n * inputs, 1, inputs);
+    rbe_tensor sample = rbe_tensor_2d((float *)samples + n * inputs, 1, inputs);
     if (x->remembers && !x->vocabulary) {
         sample.dims = 3;
         sample.shape[1] = x->places;
@@ -38,20 +38,15 @@ static rbe_status evaluate_sample(const rbe_exporter *x, rbe_tape *tape, size_t 
     return RBE_OK;
 }
 
-rbe_status rbe_export_evaluate(rbe_exporter *x) {
-    const size_t count = x->o.sample_count, inputs = sample_inputs(x), outputs = sample_outputs(x);
+rbe_status rbe_export_evaluate(const rbe_exporter *x, const float *samples, size_t count, float **y) {
+    const size_t outputs = sample_outputs(x);
+    *y = NULL;
     if (count == 0) return RBE_OK;
-    if (rbe_product(count, inputs) > PTRDIFF_MAX / sizeof(float))
-        return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_export_c: %zu samples are more than can be addressed", count);
-    const size_t bad = rbe_first_nonfinite(x->o.samples, count * inputs);
-    if (bad < count * inputs)
-        return rbe_fail(RBE_NUMERICAL_INSTABILITY, "rbe_export_c: input %zu of sample %zu is %g", bad % inputs,
-                        bad / inputs, (double)x->o.samples[bad]);
-    x->expected = rbe_alloc(rbe_product(count, outputs), sizeof *x->expected);
+    *y = rbe_alloc(rbe_product(count, outputs), sizeof **y);
     rbe_tape *tape = rbe_tape_new(&(rbe_tape_options){.inference = true});
-    rbe_status status = x->expected && tape ? RBE_OK : RBE_INSUFFICIENT_MEMORY;
+    rbe_status status = *y && tape ? RBE_OK : RBE_INSUFFICIENT_MEMORY;
     for (size_t n = 0; n < count && status == RBE_OK; n++)
-        status = evaluate_sample(x, tape, n, x->expected + n * outputs);
+        status = evaluate_sample(x, tape, samples, n, *y + n * outputs);
     rbe_tape_free(tape);
     return status;
 }

@@ -38,6 +38,21 @@
     X(smooth)                                                                                                          \
     X(test)
 
+/* The same of files without floats. */
+#define RBE_INT_SNIPPETS(X)                                                                                            \
+    X(int_apart)                                                                                                       \
+    X(int_matrix)                                                                                                      \
+    X(int_rows)                                                                                                        \
+    X(int_dense)                                                                                                       \
+    X(int_dct)                                                                                                         \
+    X(int_forward)                                                                                                     \
+    X(int_image)                                                                                                       \
+    X(int_blocks)                                                                                                      \
+    X(int_outputs)                                                                                                     \
+    X(int_lists)                                                                                                       \
+    X(int_widen)                                                                                                       \
+    X(int_test)
+
 typedef enum rbe_snippet {
 #define RBE_SNIPPET_ENUM(name) RBE_SNIPPET_##name,
     RBE_SNIPPETS(RBE_SNIPPET_ENUM)
@@ -47,6 +62,7 @@ typedef enum rbe_snippet {
 
 #define RBE_SNIPPET_TEXT(name) extern const char rbe_snippet_##name[];
 RBE_SNIPPETS(RBE_SNIPPET_TEXT)
+RBE_INT_SNIPPETS(RBE_SNIPPET_TEXT)
 #undef RBE_SNIPPET_TEXT
 
 #endif

@@ -138,3 +138,21 @@ void rbe_c_shorts(rbe_c_text *t, const char *name, const uint16_t *values, size_
     }
     end(t);
 }
+
+void rbe_c_signed_shorts(rbe_c_text *t, const char *name, const int16_t *values, size_t count) {
+    begin(t, "int16_t", 2, name, count);
+    for (size_t n = 0; n < count && goes_on(t); n++) {
+        between(t, n, 16);
+        rbe_c_print(t, "%d", values[n]);
+    }
+    end(t);
+}
+
+void rbe_c_words(rbe_c_text *t, const char *name, const int32_t *values, size_t count) {
+    begin(t, "int32_t", 4, name, count);
+    for (size_t n = 0; n < count && goes_on(t); n++) {
+        between(t, n, 10);
+        rbe_c_print(t, "%d", values[n]);
+    }
+    end(t);
+}

@@ -29,6 +29,8 @@ void rbe_c_doubles(rbe_c_text *text, const char *name, const double *values, siz
 void rbe_c_bytes(rbe_c_text *text, const char *name, const uint8_t *values, size_t count);
 void rbe_c_signed_bytes(rbe_c_text *text, const char *name, const int8_t *values, size_t count);
 void rbe_c_shorts(rbe_c_text *text, const char *name, const uint16_t *values, size_t count);
+void rbe_c_signed_shorts(rbe_c_text *text, const char *name, const int16_t *values, size_t count);
+void rbe_c_words(rbe_c_text *text, const char *name, const int32_t *values, size_t count);
 
 /* What is left in the buffer. Returns the status. */
 rbe_status rbe_c_flush(rbe_c_text *text);
