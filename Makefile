@@ -392,7 +392,7 @@ install: $(STATIC) $(SHARED) $(INFER_STATIC) $(INFER_SHARED) $(BUILD)/rbe $(BUIL
 	done
 	install -m 644 $(BUILD)/man/rbe*.1 $(DESTDIR)$(MANDIR)/man1
 	install -m 644 python/rbe_reader.py $(DESTDIR)$(PREFIX)/share/rbe
-	install -m 644 $(wildcard *.md src/io/FORMAT.md) LICENSE $(DESTDIR)$(DOCDIR)
+	install -m 644 $(wildcard *.md) LICENSE $(DESTDIR)$(DOCDIR)
 	cd docs && find . -type f -exec install -D -m 644 {} $(abspath $(DESTDIR)$(DOCDIR))/{} \;
 	install -m 644 examples/*.[ch] $(DESTDIR)$(DOCDIR)/examples
 	@$(if $(DESTDIR),:,ldconfig -p 2> /dev/null | grep -q '=> $(LIBDIR)/librbe\.so\.$(SOVERSION)$$' || \
