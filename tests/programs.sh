@@ -1191,10 +1191,10 @@ END
     fails 3 "a rank that is killed while MPI begins" starting '' --epochs 100000
     fails 3 "a rank that ends before MPI begins" absent 'the other ranks have not begun within a minute' --epochs 100000
     if [ -w /dev/full ]; then
-        mkdir -p "$work/full"
-        ln -s /dev/full "$work/full/log.csv"
+        mkdir -p "$work/full_disk"
+        ln -s /dev/full "$work/full_disk/log.csv"
         fails 2 "rank 0's disk is full" disk 'IO_ERROR: .*log.csv: cannot write: No space left on device' \
-            --out "$work/full" --log-every 1 --epochs 100000
+            --out "$work/full_disk" --log-every 1 --epochs 100000
     fi
     fails 3 "a rank that is interrupted" interrupt '^interrupted: the training was asked to stop' --epochs 100000 \
         --checkpoint "$work/rank.checkpoint"
@@ -1266,7 +1266,10 @@ if command -v gnuplot > /dev/null; then
         env BUILD="$build" sh "$root/scripts/plot_samples.sh" "$data" "$work/plot/augmented.png" 0.5 0.8
     check "picture of samples" test -s "$work/plot/augmented.png"
     mkdir -p "$work/scaling"
-    printf 'net,ratio,step_ms,layers\ndigits,16,5,51200+66560+10250\ndigits,1,35,803840+1049600+10250\n' > "$work/scaling/steps.csv"
+    {
+        printf 'net,ratio,step_ms,layers\ndigits,16,5,51200+66560+10250\ndigits,1,35,803840+1049600+10250\n'
+        printf 'vgg,16,44,6426624+1052672\nvgg,1,612,102764544+16781312\ngpt,16,62,16640+49664\ngpt,1,213,16640+786944\n'
+    } > "$work/scaling/steps.csv"
     expect "scaling.sh, the model" 0 "$work/scaling/scaling.png" sh "$root/scripts/scaling.sh" "$build" "$work/scaling" model
     check "its picture" test -s "$work/scaling/scaling.png" -a -s "$work/scaling/scaling.svg"
     # The bytes are 2 (p - 1) / p times 4 for each value; the step is one that waits for its first layer's gradient.
