@@ -83,6 +83,7 @@ here() {
 
 # In the bare Debian, as root; this folder is a copy of the project.
 bare() {
+    export DEBIAN_FRONTEND=noninteractive
     for tool in git python3 cc make; do
         ! command -v $tool > /dev/null || echo "$tool is there already: this Debian is not bare"
     done
@@ -97,7 +98,7 @@ bare() {
     apt-get install --yes --no-install-recommends cmake lintian man-db > "$work/log"
 
     step "make install"
-    make install PREFIX=/usr/local | tail -n 1
+    make install PREFIX=/usr/local
     ldconfig
     installed /usr/local /usr/local/lib
     outside "" /usr/local/lib
