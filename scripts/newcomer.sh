@@ -131,7 +131,8 @@ case ${1:-} in
     ;;
 *)
     root=$1
-    mirror=$(grep -rhoE '^(URIs:|deb) +[^ ]+' /etc/apt/sources.list /etc/apt/sources.list.d 2> /dev/null | awk 'NR == 1 { print $2 }')
+    mirror=$(cat /etc/apt/sources.list /etc/apt/sources.list.d/* 2> /dev/null | grep -E '^(URIs:|deb) ' |
+        grep -oE 'https?://[^ ]+' | head -n 1) || true
     [ -d "$root/usr" ] || debootstrap --variant=minbase bookworm "$root" "${mirror:-http://deb.debian.org/debian}"
     cp -a /etc/apt/apt.conf.d/. "$root/etc/apt/apt.conf.d/" # a proxy, certificates
     cp /etc/resolv.conf /etc/hosts "$root/etc/"
