@@ -137,11 +137,11 @@ case ${1:-} in
     cp -a /etc/apt/apt.conf.d/. "$root/etc/apt/apt.conf.d/" # a proxy, certificates
     cp /etc/resolv.conf /etc/hosts "$root/etc/"
     mountpoint -q "$root/proc" || mount -t proc proc "$root/proc"
+    trap 'umount "$root/proc"; rm -rf "$work"' EXIT
     rm -rf "$root/root/project"
     mkdir -p "$root/root/project"
     git archive HEAD | tar x -C "$root/root/project"
     chroot "$root" sh -c 'cd /root/project && bash scripts/newcomer.sh --bare'
-    umount "$root/proc"
     ;;
 esac
 step "done"
