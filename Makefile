@@ -376,38 +376,40 @@ $(BUILD)/man/rbe.1: $(BUILD)/rbe scripts/manpages.sh scripts/manpages.awk
 	$(Q)sh scripts/manpages.sh $< $(@D)
 
 install: $(STATIC) $(SHARED) $(INFER_STATIC) $(INFER_SHARED) $(BUILD)/rbe $(BUILD)/man/rbe.1
-	install -d $(addprefix $(DESTDIR),$(BINDIR) $(LIBDIR)/pkgconfig $(LIBDIR)/cmake/rbe $(INCLUDEDIR)/rbe $(MANDIR)/man1 \
+	$(call say,INSTALL,$(DESTDIR)$(PREFIX))
+	$(Q)install -d $(addprefix $(DESTDIR),$(BINDIR) $(LIBDIR)/pkgconfig $(LIBDIR)/cmake/rbe $(INCLUDEDIR)/rbe $(MANDIR)/man1 \
 	    $(DOCDIR)/examples $(PREFIX)/share/rbe)
-	install -m 755 -s --strip-program=$(STRIP) $(BUILD)/rbe $(DESTDIR)$(BINDIR)
-	install -m 644 include/rbe/*.h $(DESTDIR)$(INCLUDEDIR)/rbe
-	install -m 644 $(STATIC) $(INFER_STATIC) $(SHARED) $(INFER_SHARED) $(DESTDIR)$(LIBDIR)
-	cd $(DESTDIR)$(LIBDIR) && $(STRIP) --strip-debug librbe.a librbe_infer.a && \
+	$(Q)install -m 755 -s --strip-program=$(STRIP) $(BUILD)/rbe $(DESTDIR)$(BINDIR)
+	$(Q)install -m 644 include/rbe/*.h $(DESTDIR)$(INCLUDEDIR)/rbe
+	$(Q)install -m 644 $(STATIC) $(INFER_STATIC) $(SHARED) $(INFER_SHARED) $(DESTDIR)$(LIBDIR)
+	$(Q)cd $(DESTDIR)$(LIBDIR) && $(STRIP) --strip-debug librbe.a librbe_infer.a && \
 	    $(STRIP) --strip-unneeded $(notdir $(SHARED) $(INFER_SHARED))
-	for l in librbe librbe_infer; do \
+	$(Q)for l in librbe librbe_infer; do \
 	    ln -sf $$l.so.$(VERSION) $(DESTDIR)$(LIBDIR)/$$l.so.$(SOVERSION) && \
 	    ln -sf $$l.so.$(SOVERSION) $(DESTDIR)$(LIBDIR)/$$l.so || exit 1; \
 	done
-	for f in pkgconfig/rbe.pc pkgconfig/rbe_infer.pc cmake/rbe/rbe-config.cmake cmake/rbe/rbe-config-version.cmake; do \
+	$(Q)for f in pkgconfig/rbe.pc pkgconfig/rbe_infer.pc cmake/rbe/rbe-config.cmake cmake/rbe/rbe-config-version.cmake; do \
 	    $(FILL) scripts/$${f##*/}.in > $(DESTDIR)$(LIBDIR)/$$f || exit 1; \
 	done
-	install -m 644 $(BUILD)/man/rbe*.1 $(DESTDIR)$(MANDIR)/man1
-	install -m 644 python/rbe_reader.py $(DESTDIR)$(PREFIX)/share/rbe
-	install -m 644 $(wildcard *.md) LICENSE $(DESTDIR)$(DOCDIR)
-	cd docs && find . -type f -exec install -D -m 644 {} $(abspath $(DESTDIR)$(DOCDIR))/{} \;
-	install -m 644 examples/*.[ch] $(DESTDIR)$(DOCDIR)/examples
+	$(Q)install -m 644 $(BUILD)/man/rbe*.1 $(DESTDIR)$(MANDIR)/man1
+	$(Q)install -m 644 python/rbe_reader.py $(DESTDIR)$(PREFIX)/share/rbe
+	$(Q)install -m 644 $(wildcard *.md) LICENSE $(DESTDIR)$(DOCDIR)
+	$(Q)cd docs && find . -type f -exec install -D -m 644 {} $(abspath $(DESTDIR)$(DOCDIR))/{} \;
+	$(Q)install -m 644 examples/*.[ch] $(DESTDIR)$(DOCDIR)/examples
 	@$(if $(DESTDIR),:,ldconfig -p 2> /dev/null | grep -q '=> $(LIBDIR)/librbe\.so\.$(SOVERSION)$$' || \
 	    echo "Programs find $(LIBDIR)/librbe.so.$(SOVERSION) after ldconfig (as root), or with LD_LIBRARY_PATH=$(LIBDIR)")
 
 uninstall:
-	rm -rf $(addprefix $(DESTDIR),$(INCLUDEDIR)/rbe $(PREFIX)/share/rbe $(DOCDIR) $(LIBDIR)/cmake/rbe)
-	rm -f $(addprefix $(DESTDIR)$(LIBDIR)/,librbe.* librbe_infer.* pkgconfig/rbe.pc pkgconfig/rbe_infer.pc)
-	rm -f $(DESTDIR)$(BINDIR)/rbe $(DESTDIR)$(MANDIR)/man1/rbe.1 $(DESTDIR)$(MANDIR)/man1/rbe-*.1
+	$(call say,UNINSTALL,$(DESTDIR)$(PREFIX))
+	$(Q)rm -rf $(addprefix $(DESTDIR),$(INCLUDEDIR)/rbe $(PREFIX)/share/rbe $(DOCDIR) $(LIBDIR)/cmake/rbe)
+	$(Q)rm -f $(addprefix $(DESTDIR)$(LIBDIR)/,librbe.* librbe_infer.* pkgconfig/rbe.pc pkgconfig/rbe_infer.pc)
+	$(Q)rm -f $(DESTDIR)$(BINDIR)/rbe $(DESTDIR)$(MANDIR)/man1/rbe.1 $(DESTDIR)$(MANDIR)/man1/rbe-*.1
 
 DEB_LIBDIR = /usr/lib/$(shell dpkg-architecture -qDEB_HOST_MULTIARCH)
 deb:
-	rm -rf $(BUILD)/deb
+	$(Q)rm -rf $(BUILD)/deb
 	$(Q)$(MAKE) --no-print-directory install DESTDIR=$(abspath $(BUILD)/deb/all) PREFIX=/usr LIBDIR=$(DEB_LIBDIR) \
-	    DOCDIR=/usr/share/doc/librbe-dev > $(BUILD)/deb.log
+	    DOCDIR=/usr/share/doc/librbe-dev
 	$(Q)sh scripts/deb.sh $(BUILD)
 
 # ---- care of the source --------------------------------------------------------------------------------------------

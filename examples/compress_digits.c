@@ -168,9 +168,9 @@ static rbe_model *compressed_model(const settings *s, const rbe_dataset *data, c
                                                rbe_layer_outputs(a), rbe_layer_inputs(a), rbe_layer_param(b, 0)->value,
                                                rbe_layer_outputs(b), NULL));
     }
-    printf("\nHow many times fewer values and bytes than the dense layer; relative errors:\n"
+    printf("\nHow many times fewer values and smaller than the dense layer; relative errors:\n"
            "%-12s %8s %8s %10s %10s %9s  %s\n",
-           "layer", "values", "bytes", "of W", "of outputs", "seconds", "transforms");
+           "layer", "fewer", "smaller", "of W", "of outputs", "seconds", "transforms");
     rbe_model *model = rbe_model_new();
     float *x = sample_images(data, s->samples);
     for (size_t n = 0; n < layers; n++) {

@@ -83,6 +83,7 @@ here() {
 
 # In the bare Debian, as root; this folder is a copy of the project.
 bare() {
+    export DEBIAN_FRONTEND=noninteractive
     for tool in git python3 cc make; do
         ! command -v $tool > /dev/null || echo "$tool is there already: this Debian is not bare"
     done
@@ -97,7 +98,7 @@ bare() {
     apt-get install --yes --no-install-recommends cmake lintian man-db > "$work/log"
 
     step "make install"
-    make install PREFIX=/usr/local | tail -n 1
+    make install PREFIX=/usr/local
     ldconfig
     installed /usr/local /usr/local/lib
     outside "" /usr/local/lib
@@ -130,16 +131,17 @@ case ${1:-} in
     ;;
 *)
     root=$1
-    mirror=$(grep -rhoE '^(URIs:|deb) +[^ ]+' /etc/apt/sources.list /etc/apt/sources.list.d 2> /dev/null | awk 'NR == 1 { print $2 }')
+    mirror=$(cat /etc/apt/sources.list /etc/apt/sources.list.d/* 2> /dev/null | grep -E '^(URIs:|deb) ' |
+        grep -oE 'https?://[^ ]+' | head -n 1) || true
     [ -d "$root/usr" ] || debootstrap --variant=minbase bookworm "$root" "${mirror:-http://deb.debian.org/debian}"
     cp -a /etc/apt/apt.conf.d/. "$root/etc/apt/apt.conf.d/" # a proxy, certificates
     cp /etc/resolv.conf /etc/hosts "$root/etc/"
     mountpoint -q "$root/proc" || mount -t proc proc "$root/proc"
+    trap 'umount "$root/proc"; rm -rf "$work"' EXIT
     rm -rf "$root/root/project"
     mkdir -p "$root/root/project"
     git archive HEAD | tar x -C "$root/root/project"
     chroot "$root" sh -c 'cd /root/project && bash scripts/newcomer.sh --bare'
-    umount "$root/proc"
     ;;
 esac
 step "done"
