@@ -90,7 +90,7 @@ static const struct {
     const char *from, *to, *reason;
 } forgeries[] = {
     {INNER, SHARED("0.0.2"), "stage 0.0.2: of: expected the path of an earlier layer"}, /* itself */
-    {INNER, SHARED("0.0"), "stage 0.0.2: of: expected the path"},                        /* what holds it */
+    {INNER, SHARED("0.0"), "stage 0.0.2: of: expected the path"},                       /* what holds it */
     {INNER, SHARED("0"), "stage 0.0.2: of: expected the path"},
     {INNER, SHARED("0.0.3"), "stage 0.0.2: of: expected the path"}, /* what comes later */
     {INNER, SHARED("1.0"), "stage 0.0.2: of: expected the path"},
