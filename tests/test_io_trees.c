@@ -90,26 +90,26 @@ static const struct {
     const char *from, *to, *reason;
 } forgeries[] = {
     {INNER, SHARED("0.0.2"), "stage 0.0.2: of: expected the path of an earlier layer"}, /* itself */
-    {INNER, SHARED("0.0"), "stage 0.0.2: of: expected the way"},                        /* what holds it */
-    {INNER, SHARED("0"), "stage 0.0.2: of: expected the way"},
-    {INNER, SHARED("0.0.3"), "stage 0.0.2: of: expected the way"}, /* what comes later */
-    {INNER, SHARED("1.0"), "stage 0.0.2: of: expected the way"},
-    {INNER, SHARED("0.1"), "stage 0.0.2: of: expected the way"}, /* what there is not */
-    {INNER, SHARED("0.0.0.0"), "stage 0.0.2: of: expected the way"},
-    {INNER, SHARED(""), "of: expected the way"},
-    {INNER, SHARED("0.0."), "of: expected the way"},
-    {INNER, SHARED(".0"), "of: expected the way"},
-    {INNER, SHARED("0..0"), "of: expected the way"},
-    {INNER, SHARED("0.0.0x"), "of: expected the way"},
-    {INNER, SHARED("-1"), "of: expected the way"},
-    {INNER, SHARED("0.0.+0"), "of: expected the way"},
-    {INNER, SHARED("99999999999999999999999999"), "of: expected the way"},
-    {INNER, "\"kind\":\"shared\",\"of\":0", "of: expected the way"},
-    {INNER, "\"kind\":\"shared\"", "of: expected the way"},
+    {INNER, SHARED("0.0"), "stage 0.0.2: of: expected the path"},                       /* what holds it */
+    {INNER, SHARED("0"), "stage 0.0.2: of: expected the path"},
+    {INNER, SHARED("0.0.3"), "stage 0.0.2: of: expected the path"}, /* what comes later */
+    {INNER, SHARED("1.0"), "stage 0.0.2: of: expected the path"},
+    {INNER, SHARED("0.1"), "stage 0.0.2: of: expected the path"}, /* what there is not */
+    {INNER, SHARED("0.0.0.0"), "stage 0.0.2: of: expected the path"},
+    {INNER, SHARED(""), "of: expected the path"},
+    {INNER, SHARED("0.0."), "of: expected the path"},
+    {INNER, SHARED(".0"), "of: expected the path"},
+    {INNER, SHARED("0..0"), "of: expected the path"},
+    {INNER, SHARED("0.0.0x"), "of: expected the path"},
+    {INNER, SHARED("-1"), "of: expected the path"},
+    {INNER, SHARED("0.0.+0"), "of: expected the path"},
+    {INNER, SHARED("99999999999999999999999999"), "of: expected the path"},
+    {INNER, "\"kind\":\"shared\",\"of\":0", "of: expected the path"},
+    {INNER, "\"kind\":\"shared\"", "of: expected the path"},
     {INNER, INNER ",\"name\":\"a\"", "stage 0.0.2: its description has a member that is unknown"},
     {INNER, INNER "," INNER, "occurs twice"},
-    {LAST, SHARED("2"), "stage 2: of: expected the way"},
-    {LAST, SHARED("3"), "stage 2: of: expected the way"},
+    {LAST, SHARED("2"), "stage 2: of: expected the path"},
+    {LAST, SHARED("3"), "stage 2: of: expected the path"},
     {"\"kind\":\"residual\",\"name\":\"block\"", "\"kind\":\"dense\",\"name\":\"block\"", "stage 0: in: expected"},
     {"\"kind\":\"tanh\"", "\"kind\":\"tanh\",\"children\":[]", "stage 0.0.1: children: a tanh layer holds no others"},
     {"\"name\":\"head\",\"in\":12,\"out\":5",
