@@ -24,5 +24,6 @@ void export_compile_and_run(const uint64_t *seeds, size_t count, const char *com
 bool export_test_passes(void);
 
 TCase *export_failures_case(void);
+TCase *export_integer_case(void);
 
 #endif

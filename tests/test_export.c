@@ -147,5 +147,6 @@ Suite *export_suite(void) {
     tcase_add_test(random, sequences_are_told_apart);
     suite_add_tcase(suite, random);
     suite_add_tcase(suite, export_failures_case());
+    suite_add_tcase(suite, export_integer_case());
     return suite;
 }
