@@ -14,17 +14,18 @@ typedef uint16_t scale_type;
 typedef int16_t bias_type;
 typedef int16_t input_type;
 
-/* clang-format off: what one uses comes before it */
+/* What one uses comes before it. */
+/* clang-format off */
 #include "export/snippets/int_apart.c"
-#include "export/snippets/int_blocks.c"
-#include "export/snippets/int_dct.c"
+#include "export/snippets/int_matrix.c"
+#include "export/snippets/int_rows.c"
 #include "export/snippets/int_dense.c"
+#include "export/snippets/int_dct.c"
 #include "export/snippets/int_forward.c"
 #include "export/snippets/int_image.c"
-#include "export/snippets/int_lists.c"
-#include "export/snippets/int_matrix.c"
+#include "export/snippets/int_blocks.c"
 #include "export/snippets/int_outputs.c"
-#include "export/snippets/int_rows.c"
+#include "export/snippets/int_lists.c"
 /* clang-format on */
 
 int16_t rbe_int_input(const rbe_int_plan *plan, float value) {
