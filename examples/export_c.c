@@ -190,8 +190,12 @@ static const char *try_out(const workshop *w, const char *name) {
 int main(int argc, char **argv) {
     settings s = read_settings(argc, argv);
     rbe_model *model = example_need(rbe_model_load(s.model));
-    rbe_export_options options = {
-        .name = s.name, .values = values_of(s.values), .speed = s.speed, .places = s.places, .integer = s.integer, .tolerance = s.tolerance};
+    rbe_export_options options = {.name = s.name,
+                                  .values = values_of(s.values),
+                                  .speed = s.speed,
+                                  .places = s.places,
+                                  .integer = s.integer,
+                                  .tolerance = s.tolerance};
     rbe_export_sample_shape shape;
     example_require(rbe_export_sample(model, &options, &shape));
     const size_t width = shape.places * shape.inputs;

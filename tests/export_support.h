@@ -30,5 +30,6 @@ bool export_test_passes(void);
 
 TCase *export_failures_case(void);
 TCase *export_kinds_case(void);
+TCase *export_integer_case(void);
 
 #endif

@@ -899,6 +899,13 @@ expect "export_c: pixels are bytes" 0 '^static const uint8_t test_inputs.5488. '
 check "export_c: by hand" sh -c "cc -std=c99 -O1 -DDIGITS_TEST '$net/digits.c' -lm -o '$net/digits' && '$net/digits'"
 expect "deploy.sh, on this computer" 0 '^trained  *--values+int8  *host .* 100  *[0-9]*  *[0-3]$' \
     env BOARDS= sh "$root/scripts/deploy.sh" "$build" "$data" "$net/trained/model.safetensors --values int8"
+expect "export_c: a model for whole numbers" 0 '' tiny --alpha off --out "$net/plain"
+expect "export_c --integer" 0 '^whole numbers: [0-9]* of [0-9]* samples have the library.s class .*; error' "$export_c" \
+    "$net/plain/model.safetensors" -o "$net/whole.c" --integer --test "$data/t10k-images-idx3-ubyte.gz" \
+    --labels "$data/t10k-labels-idx1-ubyte.gz"
+check "export_c: no floats" sh -c "! sed -n '1,/_TEST/p' '$net/whole.c' | grep -q 'float\|double'"
+expect "export_c: labels of nothing" 2 'labels needs --integer and --test' "$export_c" "$net/plain/model.safetensors" \
+    -o "$net/no.c" --labels "$data/t10k-labels-idx1-ubyte.gz"
 expect "export_c: no file" 2 '^export_c: expected --out NET.c' "$export_c" "$net/trained/model.safetensors"
 expect "export_c: both" 2 'exclude each other' "$export_c" "$net/trained/model.safetensors" -o "$net/no.c" --size --speed
 expect "export_c: bad name" 1 'expected as a name' "$export_c" "$net/trained/model.safetensors" -o "$net/no.c" --name 9x

@@ -176,5 +176,6 @@ Suite *export_suite(void) {
     suite_add_tcase(suite, random);
     suite_add_tcase(suite, export_kinds_case());
     suite_add_tcase(suite, export_failures_case());
+    suite_add_tcase(suite, export_integer_case());
     return suite;
 }

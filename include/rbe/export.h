@@ -25,6 +25,19 @@
  * the scratch memory holds what the places before have left, and must stay where and as it is between the calls;
  * net_begin(scratch) begins a sequence. NET_PLACES is the most that it may have, beyond which -1 is returned. (Of libm
  * that takes expf and sqrtf, and for rotary positions cos, sin and pow.)
+ *
+ * Whole numbers. With `integer` the file has no floats at all, and needs no libm:
+ *
+ *     int net_predict(const uint8_t *x, int32_t *y, void *scratch);
+ *
+ * Inputs are bytes, which stand for 0 .. 1, if all `inputs` (below) are pixels, n / 255; otherwise int16_t of at most
+ * NET_LARGEST (beyond which -1 is returned). What an input and an output stand for the file says at its beginning. Values
+ * have up to 4 bits, or up to 8; what one layer hands to the next has up to 16, with a scale that the inputs show to be
+ * large enough; all sums are of 32 bits, and no input can make one leave them: an export that cannot promise this is
+ * refused. Results are the same on all machines, bit for bit. The layers may be: dense ones; compressed ones without alphas and
+ * overlap, with dct or identity along outputs and inputs, or inputs that are an image of even height and width; relu
+ * behind one of these; dropout, sequences of layers; and a softmax or log_softmax at the end, which is left out, as the
+ * largest output stays the largest.
  */
 #ifndef RBE_EXPORT_H
 #define RBE_EXPORT_H
@@ -53,7 +66,7 @@ typedef struct rbe_export_options {
     size_t places;        /* of a sequence, at most; default: as many as the model has positions for */
     const float *samples; /* the self-test's: sample_count x places x inputs, see rbe_export_sample */
     size_t sample_count;
-    bool integer; /* whole numbers only: see above; then also: */
+    bool integer; /* whole numbers only: see above. A matrix without bits has 8 then, and these are looked at: */
     const float *inputs; /* input_count of them, as samples are, which show how large numbers become; default: the samples */
     size_t input_count;
     uint32_t *model_classes, *file_classes; /* NULL, or room for input_count: the place of the largest output, of the model
@@ -67,12 +80,15 @@ typedef struct rbe_export_options {
  *
  * With samples the file has a test: cc -DNET_TEST net.c -lm && ./a.out computes them, compares with what the model gives
  * now, prints the bytes of constants and of memory and the microseconds of a sample, and ends with 0, or with 1 if an
- * output is too far off. Values that are rounded on the way are so for these outputs, too: `model` is changed while
- * the call runs, and is the same bits when it returns.
+ * output is too far off; of whole numbers, if one is not the very number that is expected, and it prints in how many
+ * samples the largest output is where the model has it. Values that are rounded on the way are so for these outputs,
+ * too: `model` is not const, because it is changed while the call runs, rather than copied. It is the same bits when the
+ * call returns.
  *
  * INVALID_ARGUMENT for NULL, a bad name, path or option, a model without widths, one with more than 2 GB of arrays or of
  * scratch memory, one that takes more than 100,000 steps, and, with its path, a layer that cannot be exported: one of a
- * program's own, a bag, attention that runs several times. CORRUPTED_BLOCK, NUMERICAL_INSTABILITY for values that are
+ * program's own, a bag, attention that runs several times; with whole numbers any that is not listed above, values that
+ * are to be floats, and a call without inputs. CORRUPTED_BLOCK, NUMERICAL_INSTABILITY for values that are
  * not finite, or outputs of samples; IO_ERROR, INSUFFICIENT_MEMORY. */
 RBE_API rbe_status rbe_export_c(rbe_model *model, const char *path, const rbe_export_options *options);
 

@@ -36,7 +36,7 @@ typedef struct rbe_exporter {
     bool remembers;           /* something of the places before */
     const rbe_layer **layers; /* with parameters: number n is called n + 1 in the file */
     size_t layer_count;
-    float *expected; /* of the samples */
+    float *expected;    /* of the samples */
     rbe_int_plan *plan; /* NULL: with floats (integer.h) */
     int32_t *whole;     /* with whole numbers, the same */
     rbe_c_text text;

@@ -22,14 +22,14 @@ typedef struct rbe_int_layer {
     bool relu;
     /* Of a compressed matrix; block is 0 of a dense one. */
     size_t block, blocks, group;
-    bool back;                   /* a DCT along the outputs */
-    size_t height, width;        /* of an image, or 0 */
-    size_t input_block;          /* of a DCT along the inputs, or 0 */
-    size_t columns;              /* of what the lists choose from: inputs, or frequencies that are used */
-    unsigned shifts[2];          /* of the DCTs of inputs */
-    uint16_t *gaps;              /* snippets/int_lists.c */
-    uint8_t *used;               /* int_image.c and int_blocks.c */
-    uint16_t *lengths;           /* of the lists, in numbers of gaps */
+    bool back;            /* a DCT along the outputs */
+    size_t height, width; /* of an image, or 0 */
+    size_t input_block;   /* of a DCT along the inputs, or 0 */
+    size_t columns;       /* of what the lists choose from: inputs, or frequencies that are used */
+    unsigned shifts[2];   /* of the DCTs of inputs */
+    uint16_t *gaps;       /* snippets/int_lists.c */
+    uint8_t *used;        /* int_image.c and int_blocks.c */
+    uint16_t *lengths;    /* of the lists, in numbers of gaps */
     size_t gap_count, used_bytes, lists;
     size_t longest; /* room for a list or a block of outputs, with three more than there are columns */
     /* Of both. */
@@ -67,7 +67,10 @@ static inline size_t rbe_int_half(size_t n) { return (n + 3) / 4 * 2; }
 
 static inline size_t rbe_int_even(size_t n) { return (n + 1) / 2 * 2; }
 
-/* Frequencies while they are made: of an image all columns of which any is used. 0: lists choose from the inputs. */
+/* Whether lists choose from frequencies of the inputs, perhaps none, and not from the inputs. */
+static inline bool rbe_int_transforms(const rbe_int_layer *l) { return l->width > 0 || l->input_block > 0; }
+
+/* Frequencies while they are made: of an image all columns of which any is used. */
 static inline size_t rbe_int_chosen(const rbe_int_layer *l) {
     if (l->width > 0) return rbe_int_even(l->width * l->height);
     return l->input_block > 0 ? rbe_int_even(l->columns) : 0;

@@ -23,15 +23,16 @@ static uint32_t class_of_numbers(const int32_t *y, size_t count) {
 static rbe_status compare_classes(rbe_exporter *x, int16_t *inputs, int32_t *y, int16_t *scratch) {
     const size_t count = x->o.input_count;
     float *expected = NULL;
-    if (x->o.model_classes) RBE_TRY(rbe_export_evaluate(x, x->o.inputs, count, &expected));
-    for (size_t n = 0; n < count; n++) {
+    rbe_status status = RBE_OK;
+    if (x->o.model_classes) status = rbe_export_evaluate(x, x->o.inputs, count, &expected);
+    for (size_t n = 0; n < count && status == RBE_OK; n++) {
         if (x->o.model_classes) x->o.model_classes[n] = class_of_floats(expected + n * x->out, x->out);
         if (!x->o.file_classes) continue;
         rbe_int_run(x->plan, x->plan->count, x->o.inputs + n * x->in, inputs, y, scratch);
         x->o.file_classes[n] = class_of_numbers(y, x->out);
     }
     rbe_free(expected);
-    return RBE_OK;
+    return status;
 }
 
 rbe_status rbe_int_evaluate(rbe_exporter *x) {

@@ -13,8 +13,8 @@
 void rbe_int_free(rbe_int_plan *plan) {
     for (size_t n = 0; n < plan->count; n++) {
         rbe_int_layer *l = &plan->layers[n];
-        void *const arrays[] = {l->gaps, l->used, l->lengths, l->values, l->scales, l->bias, l->steps, l->weights,
-                                l->cosines[0], l->cosines[1], l->cosines[2]};
+        void *const arrays[] = {l->gaps,  l->used,    l->lengths,    l->values,     l->scales,    l->bias,
+                                l->steps, l->weights, l->cosines[0], l->cosines[1], l->cosines[2]};
         for (size_t k = 0; k < sizeof arrays / sizeof *arrays; k++) rbe_free(arrays[k]);
     }
     rbe_free(plan->layers);
@@ -25,7 +25,8 @@ void rbe_int_free(rbe_int_plan *plan) {
 
 typedef struct survey {
     rbe_int_plan *plan;
-    bool counts; /* layers with a matrix, and no more */
+    bool counts;  /* and notes nothing */
+    size_t count; /* layers with a matrix */
     const rbe_layer *last;
 } survey;
 
@@ -45,8 +46,8 @@ static rbe_status see(survey *s, const rbe_layer *layer) {
     if (s->last) return refuse(s->last, " where another layer follows");
     rbe_int_plan *plan = s->plan;
     if (layer->type == &rbe_dense_type || layer->type == &rbe_linear_type) {
-        if (!s->counts) plan->layers[plan->count].layer = layer;
-        if (++plan->count <= RBE_MOST_STEPS) return RBE_OK;
+        if (!s->counts) plan->layers[s->count].layer = layer;
+        if (++s->count <= RBE_MOST_STEPS) return RBE_OK;
         return rbe_fail(RBE_INVALID_ARGUMENT, "export: the model takes more than %d steps", RBE_MOST_STEPS);
     }
     if (is_kind(layer, "softmax") || is_kind(layer, "log_softmax")) {
@@ -54,19 +55,19 @@ static rbe_status see(survey *s, const rbe_layer *layer) {
         return RBE_OK;
     }
     if (!is_kind(layer, "relu")) return refuse(layer, "");
-    if (plan->count == 0) return refuse(layer, " before one with a matrix");
-    if (!s->counts) plan->layers[plan->count - 1].relu = true;
+    if (s->count == 0) return refuse(layer, " before one with a matrix");
+    if (!s->counts) plan->layers[s->count - 1].relu = true;
     return RBE_OK;
 }
 
 static rbe_status find_layers(rbe_exporter *x, rbe_int_plan *plan) {
     survey s = {.plan = plan, .counts = true};
     RBE_TRY(see(&s, x->model->root));
-    if (plan->count == 0)
+    if (s.count == 0)
         return rbe_fail(RBE_INVALID_ARGUMENT, "export: expected a layer with a matrix for integer arithmetic");
-    plan->layers = rbe_alloc_zeroed(plan->count, sizeof *plan->layers);
-    plan->count = 0;
+    plan->layers = rbe_alloc_zeroed(s.count, sizeof *plan->layers);
     if (!plan->layers) return rbe_last_status();
+    plan->count = s.count;
     s = (survey){.plan = plan};
     RBE_TRY(see(&s, x->model->root));
     for (size_t n = 0, width = x->in; n < plan->count; n++) {
@@ -110,9 +111,9 @@ static void place(rbe_int_plan *plan) {
             const size_t out = last ? 0 : rbe_int_even(l->out), low = at_end ? in : out, high = at_end ? out : in;
             l->from = at_end ? 0 : plan->scratch - in;
             l->to = at_end ? plan->scratch - out : 0;
-            l->chosen = rbe_int_chosen(l) > 0 ? low : l->from;
+            l->chosen = rbe_int_transforms(l) ? low : l->from;
             const size_t before = low + rbe_int_chosen(l) + transform_work(l) + (at_end ? 0 : high);
-            l->work = low + (rbe_int_chosen(l) > 0 ? rbe_int_even(l->columns) : 0);
+            l->work = low + (rbe_int_transforms(l) ? rbe_int_even(l->columns) : 0);
             plan->scratch = larger(plan->scratch, rbe_int_even(larger(before, l->work + product_work(l) + high)));
             in = out;
         }
@@ -124,7 +125,7 @@ static void place(rbe_int_plan *plan) {
 /* The most that a layer's products may take, so that no sum is beyond int32_t. */
 static int32_t most_of_columns(const rbe_int_layer *l) {
     const double most = 2147483647.0 / fmax(1.0, l->heaviest);
-    return (int32_t)fmin(32767.0, floor(most));
+    return (int32_t)fmin(32766.0, floor(most)); /* below INT16_MAX: programs can ask whether more is given */
 }
 
 /* The same of its inputs. */

@@ -14,7 +14,8 @@ typedef uint16_t scale_type;
 typedef int16_t bias_type;
 typedef int16_t input_type;
 
-/* clang-format off: what one uses comes before it */
+/* What one uses comes before it. */
+/* clang-format off */
 #include "export/snippets/int_apart.c"
 #include "export/snippets/int_matrix.c"
 #include "export/snippets/int_rows.c"
@@ -69,7 +70,7 @@ void rbe_int_run(const rbe_int_plan *plan, size_t layers, const float *inputs, i
                   work);
         else if (l->input_block > 0)
             input_blocks(from, l->in, l->input_block, l->cosines[0], l->used, l->shifts[0], chosen, work);
-        if (rbe_int_chosen(l) > 0) from = chosen;
+        if (rbe_int_transforms(l)) from = chosen;
         if (l->block > 0)
             lists(&m, from, scratch + l->to, whole, scratch + l->work);
         else

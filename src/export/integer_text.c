@@ -39,9 +39,7 @@ static void put_lengths(rbe_exporter *x, const rbe_int_layer *l, const char *nam
 }
 
 /* A scale as snippets/int_scale_narrow.c reads it. */
-static uint8_t narrow_scale(unsigned scale) {
-    return (uint8_t)(scale < 256 ? scale - 128 : 128 | (scale / 2 - 128));
-}
+static uint8_t narrow_scale(unsigned scale) { return (uint8_t)(scale < 256 ? scale - 128 : 128 | (scale / 2 - 128)); }
 
 static void put_scales(rbe_exporter *x, const rbe_int_layer *l, const char *name) {
     if (!x->plan->narrow) {
@@ -97,14 +95,15 @@ static const char *name_or_null(char name[40], const char *part, size_t number, 
 
 static void put_matrix(rbe_exporter *x, const rbe_int_layer *l, size_t number) {
     char gaps[40], lengths[40], bias[40], cosines[40];
-    rbe_c_print(
-        &x->text,
-        "\nstatic const matrix matrix_%zu = {%s, %s, values_%zu, scales_%zu, %s, %s, %zu, %zu, %zu, %zu, %zu, %zu, %d, %d, "
-        "%u, %u, %u, %d, %d};\n",
-        number, name_or_null(gaps, "gaps", number, l->block > 0), name_or_null(lengths, "lengths", number, l->block > 0),
-        number, number, name_or_null(bias, "bias", number, l->bias != NULL),
-        name_or_null(cosines, "cosines", l->block, l->back), l->in, l->out, l->block, l->blocks, l->group, l->longest, l->factor,
-        l->most, l->first, l->second, l->last, l->relu, l->wide);
+    rbe_c_print(&x->text,
+                "\nstatic const matrix matrix_%zu = {%s, %s, values_%zu, scales_%zu, %s, %s, %zu, %zu, %zu, %zu, %zu, "
+                "%zu, %d, %d, "
+                "%u, %u, %u, %d, %d};\n",
+                number, name_or_null(gaps, "gaps", number, l->block > 0),
+                name_or_null(lengths, "lengths", number, l->block > 0), number, number,
+                name_or_null(bias, "bias", number, l->bias != NULL),
+                name_or_null(cosines, "cosines", l->block, l->back), l->in, l->out, l->block, l->blocks, l->group,
+                l->longest, l->factor, l->most, l->first, l->second, l->last, l->relu, l->wide);
 }
 
 static void put_layer(rbe_exporter *x, const rbe_int_plan *plan, size_t n) {
@@ -148,11 +147,12 @@ static void put_needs(rbe_exporter *x, const rbe_int_plan *plan) {
         plain |= l->block > 0 && !l->back;
         back |= l->back;
     }
-    rbe_c_print(&x->text,
-                "\n/* Whether there are layers of 8 bits, of 4, with odd numbers of rows, with outputs as they are, with a DCT "
-                "of\n * outputs, and whether scales have a byte. */\n"
-                "enum { WIDE = %d, SLIM = %d, ODD_ROWS = %d, PLAIN = %d, BACK = %d, NARROW = %d };\n",
-                wide, slim, odd, plain, back, plan->narrow);
+    rbe_c_print(
+        &x->text,
+        "\n/* Whether there are layers of 8 bits, of 4, with odd numbers of rows, with outputs as they are, with a DCT "
+        "of\n * outputs, and whether scales have a byte. */\n"
+        "enum { WIDE = %d, SLIM = %d, ODD_ROWS = %d, PLAIN = %d, BACK = %d, NARROW = %d };\n",
+        wide, slim, odd, plain, back, plan->narrow);
 }
 
 static void routines(rbe_exporter *x, const rbe_int_plan *plan) {
@@ -196,7 +196,7 @@ static void put_steps(rbe_exporter *x, const rbe_int_plan *plan) {
         char from[40] = "x", to[40] = "NULL";
         if (n > 0 || plan->widens) snprintf(from, sizeof from, "s + %zu", l->from);
         if (n + 1 < plan->count) snprintf(to, sizeof to, "s + %zu", l->to);
-        if (rbe_int_chosen(l) > 0) {
+        if (rbe_int_transforms(l)) {
             put_transform(x, l, n + 1, from);
             snprintf(from, sizeof from, "s + %zu", l->chosen);
         }
@@ -215,9 +215,8 @@ static void predict(rbe_exporter *x, const rbe_int_plan *plan) {
                 "    int16_t *const s = (int16_t *)(((uintptr_t)scratch + 3) / 4 * 4);\n",
                 x->name, input_type(plan));
     if (!plan->pixels)
-        rbe_c_print(t,
-                    "    for (size_t i = 0; i < %zu; i++)\n        if (x[i] > %d || x[i] < -%d) return -1;\n",
-                    x->in, (int)plan->largest, (int)plan->largest);
+        rbe_c_print(t, "    for (size_t i = 0; i < %zu; i++)\n        if (x[i] > %d || x[i] < -%d) return -1;\n", x->in,
+                    (int)plan->largest, (int)plan->largest);
     put_steps(x, plan);
     rbe_c_put(t, "    return 0;\n}\n");
 }
@@ -261,8 +260,8 @@ static void body(rbe_exporter *x, const rbe_int_plan *plan) {
     rbe_c_print(t,
                 "#include \"%s\"\n\n#include <stddef.h>\n#include <string.h>\n\ntypedef %s length_type;\n"
                 "typedef %s scale_type;\ntypedef %s bias_type;\ntypedef %s input_type;\n",
-                x->header, are_narrow(plan, true) ? "uint8_t" : "uint16_t",
-                plan->narrow ? "uint8_t" : "uint16_t", are_narrow(plan, false) ? "int8_t" : "int16_t", plan->pixels && !plan->widens ? "uint8_t" : "int16_t");
+                x->header, are_narrow(plan, true) ? "uint8_t" : "uint16_t", plan->narrow ? "uint8_t" : "uint16_t",
+                are_narrow(plan, false) ? "int8_t" : "int16_t", plan->pixels && !plan->widens ? "uint8_t" : "int16_t");
     put_cosines(x, plan);
     for (size_t n = 0; n < plan->count; n++) put_layer(x, plan, n);
     put_needs(x, plan);

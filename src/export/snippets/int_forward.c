@@ -24,7 +24,7 @@ static int16_t *forward(const int16_t *x, size_t n, const uint32_t *rows, const 
                 to += step;
             }
             if (wanted & 2) {
-                *to = (int16_t)shifted(pair[1] - (int32_t)(all << 15), shift);
+                *to = (int16_t)shifted((int32_t)((uint32_t)pair[1] - (all << 15)), shift);
                 to += step;
             }
         }

@@ -21,8 +21,8 @@ static void outputs(const matrix *m, const int16_t *g, size_t first, const int16
         } else {
             two_products(rows, block, half, even);
             two_products(rows + half, block + half, half, odd);
-            even[1] -= (int32_t)(all << 15);
-            odd[1] -= (int32_t)(all_odd << 15);
+            even[1] = (int32_t)((uint32_t)even[1] - (all << 15));
+            odd[1] = (int32_t)((uint32_t)odd[1] - (all_odd << 15));
         }
         for (size_t k = 0; k < 4; k++) {
             const size_t at = first + (k < 2 ? i + k : n + 1 - i - k);
