@@ -15,7 +15,7 @@
 
 /* ---- random models ------------------------------------------------------------------------------------------- */
 
-enum { SAMPLES = 4, AT_ONCE = 20 };
+enum { SAMPLES = 4, AT_ONCE = 6 };
 
 static size_t between(rbe_rng *rng, uint32_t least, uint32_t most) {
     return least + rbe_rng_below(rng, most - least + 1);
