@@ -126,7 +126,7 @@ START_TEST(whole_numbers_are_near_the_library) {
     for (uint64_t seed = 1; seed <= 60; seed++) {
         const double error = error_of(seed, 20);
         if (getenv("EXPORT_SHOW")) printf("%llu %.5f\n", (unsigned long long)seed, error);
-        ck_assert_msg(error < 0.01, "seed %llu: %g", (unsigned long long)seed, error);
+        ck_assert_msg(error < 0.02, "seed %llu: %g", (unsigned long long)seed, error);
         worst = fmax(worst, error);
     }
     ck_assert_double_gt(worst, 0.0);
