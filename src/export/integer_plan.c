@@ -211,7 +211,8 @@ static void wide_scales(rbe_int_layer *l, double bound, double scale, double mos
 static void scale_rows(const rbe_int_plan *plan, rbe_int_layer *l, double bound, double scale, double most,
                        double extra, bool shifts) {
     double largest = bound * l->heaviest;
-    l->first = shift_to(&largest, 32767.0);
+    /* products with a scale, of 9 bits or about 11, are below 2^30 */
+    l->first = shift_to(&largest, plan->narrow ? 2097152.0 : 524288.0);
     (plan->narrow ? narrow_scales : wide_scales)(l, bound, scale, most, extra, shifts);
 }
 
