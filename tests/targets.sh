@@ -47,6 +47,7 @@ text-int8         text        --speed --values int8
 rotary            rotary      --places 6
 digits            digits      --test $images
 digits-speed      digits      --speed --test $images
+digits-integer    digits      --integer --test $images
 "
 
 "$build/tests/make_models" "$work"
