@@ -391,7 +391,7 @@ classify=$build/examples/classify
 
 expect "compress_digits" 0 '^fine-tuned .*test error' "$build/examples/compress_digits" --data "$data" --epochs 1 \
     --hidden 32 --samples 100 --ratio 4 --fine-tune 1 --threads 1 --model "$work/model.safetensors"
-check "compress_digits: columns of ratios say so" grep -q '^layer  *fewer  *smaller ' "$work/output"
+check "compress_digits: columns of ratios say so" test "$(grep -c '^layer  *fewer  *smaller ' "$work/output")" -eq 1
 expect "inspect a model" 0 '^fc1 *dense *784 -> 32 .* 25120 100.00% ' "$inspect" "$work/model.safetensors"
 expect "classify" 0 '^accuracy  *[0-9.]* +- [0-9.]* %  (100 test samples)' \
     "$classify" "$work/model.safetensors" --data "$data" --threads 1
