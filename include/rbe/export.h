@@ -67,11 +67,13 @@ typedef struct rbe_export_options {
     const float *samples; /* the self-test's: sample_count x places x inputs, see rbe_export_sample */
     size_t sample_count;
     bool integer; /* whole numbers only: see above. A matrix without bits has 8 then, and these are looked at: */
-    const float *inputs; /* input_count of them, as samples are, which show how large numbers become; default: the samples */
+    const float
+        *inputs; /* input_count of them, as samples are, which show how large numbers become; default: the samples */
     size_t input_count;
-    uint32_t *model_classes, *file_classes; /* NULL, or room for input_count: the place of the largest output, of the model
+    uint32_t *model_classes,
+        *file_classes; /* NULL, or room for input_count: the place of the largest output, of the model
                                                and of the file, for each of the inputs */
-    double tolerance; /* of the test: how far an output may be off, over the largest one of its sample; default 1e-5. A
+    double tolerance;  /* of the test: how far an output may be off, over the largest one of its sample; default 1e-5. A
                          model that makes more of differences (a norm of values that are nearly alike) may need more */
 } rbe_export_options;
 
