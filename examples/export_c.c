@@ -66,15 +66,12 @@ typedef struct samples {
     size_t count;
 } samples;
 
-/* Rows of `width` values, at most as many as are needed; s->count is then at most that. */
-static float *take_rows(settings *s, const float *values, const uint8_t *pixels, size_t *rows, size_t found,
-                        size_t width) {
+/* Room for rows of `width` values, as many as are needed of *rows; s->count is then at most that. */
+static float *room_for(settings *s, size_t *rows, size_t found, size_t width) {
     if (found != width) example_fail(1, "%s: expected samples of %zu values, found %zu", s->test, width, found);
     if (s->count > *rows) s->count = *rows;
     if (!s->integer) *rows = s->count;
-    float *x = example_take(*rows * width, sizeof *x);
-    for (size_t n = 0; n < *rows * width; n++) x[n] = pixels ? (float)pixels[n] / 255.0f : values[n];
-    return x;
+    return example_take(*rows * width, sizeof(float));
 }
 
 static bool ends_with(const char *text, const char *end) {
@@ -89,14 +86,16 @@ static samples read_samples(settings *s, size_t width) {
         example_require(rbe_npy_read(s->test, &t));
         const size_t count = rbe_tensor_count(&t), rows = t.dims > 1 ? t.shape[0] : 1;
         all.count = rows;
-        all.x = take_rows(s, t.data, NULL, &all.count, count / rows, width);
+        all.x = room_for(s, &all.count, count / rows, width);
+        memcpy(all.x, t.data, all.count * width * sizeof *all.x);
         rbe_tensor_free(&t);
         return all;
     }
     rbe_dataset data;
     example_require(rbe_dataset_read_idx(&data, s->test, s->labels, s->labels ? 256 : 0));
     all.count = data.count;
-    all.x = take_rows(s, NULL, data.pixels, &all.count, data.features, width);
+    all.x = room_for(s, &all.count, data.features, width);
+    for (size_t n = 0; n < all.count * width; n++) all.x[n] = (float)data.pixels[n] / 255.0f;
     if (s->labels) {
         all.labels = example_take(data.count, sizeof *all.labels);
         memcpy(all.labels, data.labels, data.count * sizeof *all.labels);
