@@ -29,8 +29,7 @@ typedef struct rbe_int_layer {
     unsigned shifts[2];   /* of the DCTs of inputs */
     uint16_t *gaps;       /* snippets/int_lists.c */
     uint8_t *used;        /* int_image.c and int_blocks.c */
-    uint16_t *lengths;    /* of the lists, in numbers of gaps */
-    size_t gap_count, used_bytes, lists;
+    size_t gap_count, used_bytes;
     size_t longest; /* room for a list or a block of outputs, with three more than there are columns */
     /* Of both. */
     int16_t *cosines[3]; /* for DCTs of an image's lines or of blocks of inputs, of its columns, and back */

@@ -138,10 +138,10 @@ static size_t sorted_list(const rbe_int_layer *l, const rbe_blocks *b, const rbe
 }
 
 static void put_gap(uint16_t *gaps, size_t at, size_t value) {
-    if (gaps) gaps[at / 5] = (uint16_t)(gaps[at / 5] | value << at % 5 * 3);
+    gaps[at / 5] = (uint16_t)(gaps[at / 5] | value << (at % 5 * 3 + 1));
 }
 
-/* Writes the gaps, as snippets/int_lists.c reads them; gaps NULL: counts. Returns how many numbers they are. */
+/* Writes the gaps, as snippets/int_lists.c reads them. Returns how many numbers they are. */
 static size_t put_gaps(const entry *entries, size_t count, uint16_t *gaps) {
     size_t at = 0, next = 0;
     for (size_t n = 0; n < count; n++) {
@@ -150,7 +150,8 @@ static size_t put_gaps(const entry *entries, size_t count, uint16_t *gaps) {
         put_gap(gaps, at++, gap);
         next = entries[n].place + 1;
     }
-    while (at % 5) put_gap(gaps, at++, 7);
+    while (at % 5 || at == 0) put_gap(gaps, at++, 7);
+    gaps[at / 5 - 1] |= 1;
     return at / 5;
 }
 
@@ -218,28 +219,19 @@ static void code_list(rbe_int_layer *l, const rbe_list *list, const whole *w, co
 static rbe_status code_lists(rbe_int_layer *l, const rbe_blocks *b, const whole *w, const size_t *place,
                              int8_t *numbers) {
     entry *entries = rbe_alloc(b->grid_cols * b->block, sizeof *entries);
-    l->lists = rbe_list_count(b);
-    l->lengths = rbe_alloc(l->lists, sizeof *l->lengths);
+    const size_t lists = rbe_list_count(b);
     /* a gap for every entry and for every 7 columns of each list */
-    l->gaps = rbe_alloc_zeroed(b->entries / 5 + l->lists * (l->columns / 35 + 2), sizeof *l->gaps);
-    rbe_status status = entries && l->lengths && l->gaps ? RBE_OK : RBE_INSUFFICIENT_MEMORY;
-    for (size_t n = 0; n < l->lists && status == RBE_OK; n++) {
+    l->gaps = rbe_alloc_zeroed(b->entries / 5 + lists * (l->columns / 35 + 2), sizeof *l->gaps);
+    for (size_t n = 0; n < lists && entries && l->gaps; n++) {
         const rbe_list list = rbe_list_at(b, n);
-        const size_t count = sorted_list(l, b, &list, place, entries), length = put_gaps(entries, count, NULL);
-        if (length > UINT16_MAX)
-            status = rbe_fail(RBE_INVALID_ARGUMENT, "%s: a list of %zu columns is too long for integer arithmetic",
-                              l->layer->path, count);
-        else {
-            put_gaps(entries, count, l->gaps + l->gap_count);
-            l->lengths[n] = (uint16_t)length;
-            l->gap_count += length;
-            l->longest = larger(l->longest, count);
-            code_list(l, &list, w, entries, count, numbers);
-        }
+        const size_t count = sorted_list(l, b, &list, place, entries);
+        l->gap_count += put_gaps(entries, count, l->gaps + l->gap_count);
+        l->longest = larger(l->longest, count);
+        code_list(l, &list, w, entries, count, numbers);
     }
     l->longest = larger(l->longest + 3, l->back ? 2 * l->block + 1 : l->block);
     rbe_free(entries);
-    return status;
+    return entries && l->gaps ? RBE_OK : RBE_INSUFFICIENT_MEMORY;
 }
 
 static rbe_status code_compressed(rbe_int_layer *l, const rbe_blocks *b, const whole *w, int8_t *numbers) {

@@ -13,7 +13,7 @@
 void rbe_int_free(rbe_int_plan *plan) {
     for (size_t n = 0; n < plan->count; n++) {
         rbe_int_layer *l = &plan->layers[n];
-        void *const arrays[] = {l->gaps,  l->used,    l->lengths,    l->values,     l->scales,    l->bias,
+        void *const arrays[] = {l->gaps,  l->used,    l->values,     l->scales,     l->bias,
                                 l->steps, l->weights, l->cosines[0], l->cosines[1], l->cosines[2]};
         for (size_t k = 0; k < sizeof arrays / sizeof *arrays; k++) rbe_free(arrays[k]);
     }

@@ -9,7 +9,6 @@
 
 /* A file has what its layers need, and some of these are narrower. */
 enum { WIDE = 1, SLIM = 1, ODD_ROWS = 1, PLAIN = 1, BACK = 1, NARROW = 0 };
-typedef uint16_t length_type;
 typedef uint16_t scale_type;
 typedef int16_t bias_type;
 typedef int16_t input_type;
@@ -35,7 +34,6 @@ int16_t rbe_int_input(const rbe_int_plan *plan, float value) {
 
 static matrix matrix_of(const rbe_int_layer *l) {
     return (matrix){.gaps = l->gaps,
-                    .lengths = l->lengths,
                     .values = l->values,
                     .scales = l->scales,
                     .bias = l->bias,

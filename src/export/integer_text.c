@@ -12,30 +12,14 @@ static const char *name_of(char name[40], const char *part, size_t number) {
     return name;
 }
 
-/* Lengths and biases have bytes if those of all layers do. */
-static bool are_narrow(const rbe_int_plan *plan, bool lengths) {
+/* Biases have bytes if those of all layers do. */
+static bool has_narrow_biases(const rbe_int_plan *plan) {
     for (size_t n = 0; n < plan->count; n++) {
         const rbe_int_layer *l = &plan->layers[n];
-        for (size_t k = 0; lengths && k < l->lists; k++)
-            if (l->lengths[k] > UINT8_MAX) return false;
-        for (size_t k = 0; !lengths && l->bias && k < l->out; k++)
+        for (size_t k = 0; l->bias && k < l->out; k++)
             if (l->bias[k] < INT8_MIN || l->bias[k] > INT8_MAX) return false;
     }
     return true;
-}
-
-static void put_lengths(rbe_exporter *x, const rbe_int_layer *l, const char *name, bool narrow) {
-    if (!narrow) {
-        rbe_c_shorts(&x->text, name, l->lengths, l->lists);
-        return;
-    }
-    uint8_t *bytes = rbe_alloc(l->lists, 1);
-    for (size_t n = 0; bytes && n < l->lists; n++) bytes[n] = (uint8_t)l->lengths[n];
-    if (bytes)
-        rbe_c_bytes(&x->text, name, bytes, l->lists);
-    else
-        rbe_export_fail(x, RBE_INSUFFICIENT_MEMORY);
-    rbe_free(bytes);
 }
 
 /* A scale as snippets/int_scale_narrow.c reads it. */
@@ -94,13 +78,12 @@ static const char *name_or_null(char name[40], const char *part, size_t number, 
 }
 
 static void put_matrix(rbe_exporter *x, const rbe_int_layer *l, size_t number) {
-    char gaps[40], lengths[40], bias[40], cosines[40];
+    char gaps[40], bias[40], cosines[40];
     rbe_c_print(&x->text,
-                "\nstatic const matrix matrix_%zu = {%s, %s, values_%zu, scales_%zu, %s, %s, %zu, %zu, %zu, %zu, %zu, "
+                "\nstatic const matrix matrix_%zu = {%s, values_%zu, scales_%zu, %s, %s, %zu, %zu, %zu, %zu, %zu, "
                 "%zu, %d, %d, "
                 "%u, %u, %u, %d, %d};\n",
-                number, name_or_null(gaps, "gaps", number, l->block > 0),
-                name_or_null(lengths, "lengths", number, l->block > 0), number, number,
+                number, name_or_null(gaps, "gaps", number, l->block > 0), number, number,
                 name_or_null(bias, "bias", number, l->bias != NULL),
                 name_or_null(cosines, "cosines", l->block, l->back), l->in, l->out, l->block, l->blocks, l->group,
                 l->longest, l->factor, l->most, l->first, l->second, l->last, l->relu, l->wide);
@@ -112,13 +95,10 @@ static void put_layer(rbe_exporter *x, const rbe_int_plan *plan, size_t n) {
     rbe_c_text *t = &x->text;
     rbe_c_print(t, "\n/* %s: %zu inputs, %zu outputs */\n", rbe_comment(l->layer->path, comment), l->in, l->out);
     if (l->used) rbe_c_bytes(t, name_of(name, "used", n + 1), l->used, l->used_bytes);
-    if (l->block > 0) {
-        put_lengths(x, l, name_of(name, "lengths", n + 1), are_narrow(plan, true));
-        rbe_c_shorts(t, name_of(name, "gaps", n + 1), l->gaps, l->gap_count > 0 ? l->gap_count : 1);
-    }
+    if (l->block > 0) rbe_c_shorts(t, name_of(name, "gaps", n + 1), l->gaps, l->gap_count);
     rbe_c_shorts(t, name_of(name, "values", n + 1), l->values, l->value_count > 0 ? l->value_count : 1);
     put_scales(x, l, name_of(name, "scales", n + 1));
-    if (l->bias) put_bias(x, l, name_of(name, "bias", n + 1), are_narrow(plan, false));
+    if (l->bias) put_bias(x, l, name_of(name, "bias", n + 1), has_narrow_biases(plan));
 }
 
 /* ---- routines ------------------------------------------------------------------------------------------------ */
@@ -258,10 +238,10 @@ void rbe_int_header(rbe_exporter *x, size_t constants) {
 static void body(rbe_exporter *x, const rbe_int_plan *plan) {
     rbe_c_text *t = &x->text;
     rbe_c_print(t,
-                "#include \"%s\"\n\n#include <stddef.h>\n#include <string.h>\n\ntypedef %s length_type;\n"
-                "typedef %s scale_type;\ntypedef %s bias_type;\ntypedef %s input_type;\n",
-                x->header, are_narrow(plan, true) ? "uint8_t" : "uint16_t", plan->narrow ? "uint8_t" : "uint16_t",
-                are_narrow(plan, false) ? "int8_t" : "int16_t", plan->pixels && !plan->widens ? "uint8_t" : "int16_t");
+                "#include \"%s\"\n\n#include <stddef.h>\n#include <string.h>\n\ntypedef %s scale_type;\ntypedef %s "
+                "bias_type;\ntypedef %s input_type;\n",
+                x->header, plan->narrow ? "uint8_t" : "uint16_t", has_narrow_biases(plan) ? "int8_t" : "int16_t",
+                plan->pixels && !plan->widens ? "uint8_t" : "int16_t");
     put_cosines(x, plan);
     for (size_t n = 0; n < plan->count; n++) put_layer(x, plan, n);
     put_needs(x, plan);

@@ -1,24 +1,29 @@
-INSIDE void take(unsigned gap, const int16_t **x, int32_t **to, uint32_t *sum)
+/* Goes on by half of `twice`, which is how a gap stands in its number. */
+INSIDE void take(unsigned twice, const int16_t **x, int32_t **to, uint32_t *sum)
 {
-    *x += gap;
-    if (gap < 7) *sum += (uint32_t)(*(*to)++ = *(*x)++);
+    *x += twice / 2;
+    if (twice != 14) *sum += (uint32_t)(*(*to)++ = *(*x)++);
 }
 
 /* Gathers the columns of a list. A gap is how many columns are between two, or 7 that lead to none; five of them, of three
- * bits, are a number, the first lowest. Returns where they end; *all is their sum. */
-APART int32_t *gather(const uint16_t *gaps, const uint16_t *end, const int16_t *x, int32_t *to, uint32_t *all)
+ * bits, are a number, the first lowest, above a bit that is 1 in the last number of a list. Returns the gaps of the next
+ * list; *to becomes the end of the columns, *all their sum. */
+APART const uint16_t *gather(const uint16_t *gaps, const int16_t *x, int32_t **to, uint32_t *all)
 {
+    int32_t *at = *to;
     uint32_t sum = 0;
-    while (gaps != end) {
-        const unsigned five = *gaps++;
-        take(five & 7, &x, &to, &sum);
-        take(five >> 3 & 7, &x, &to, &sum);
-        take(five >> 6 & 7, &x, &to, &sum);
-        take(five >> 9 & 7, &x, &to, &sum);
-        take(five >> 12, &x, &to, &sum);
-    }
+    unsigned five;
+    do {
+        five = *gaps++;
+        take(five & 14, &x, &at, &sum);
+        take(five >> 3 & 14, &x, &at, &sum);
+        take(five >> 6 & 14, &x, &at, &sum);
+        take(five >> 9 & 14, &x, &at, &sum);
+        take(five >> 12 & 14, &x, &at, &sum);
+    } while (!(five & 1));
+    *to = at;
     *all = sum;
-    return to;
+    return gaps;
 }
 
 /* The product with a compressed matrix: group after group, for each frequency of the outputs a list, then block rows.
@@ -29,7 +34,6 @@ static void lists(const matrix *m, const int16_t *h, int16_t *y, int32_t *whole,
     int32_t *const found = (int32_t *)(void *)(work + (BACK && m->cosines ? block * block / 2 : 0));
     int16_t *const group = (int16_t *)(void *)(found + m->longest);
     const uint16_t *gaps = m->gaps;
-    const length_type *length = m->lengths;
     const uint16_t *values = m->values;
     const scale_type *scales = m->scales;
     if (BACK && m->cosines) make_rows(m->cosines, block, (uint32_t *)(void *)work, 1, (int16_t *)found);
@@ -37,11 +41,10 @@ static void lists(const matrix *m, const int16_t *h, int16_t *y, int32_t *whole,
         const size_t rows = first + m->group < m->blocks ? m->group : m->blocks - first;
         for (size_t i = 0; i < block; i++) {
             uint32_t all;
-            const uint16_t *const next = gaps + *length++;
-            int32_t sums[4], *const end = gather(gaps, next, h, found, &all);
+            int32_t sums[4], *end = found;
             /* even frequencies come before odd ones */
             int16_t *to = group + (!BACK || !m->cosines ? i : i % 2 ? (block + i) / 2 : i / 2);
-            gaps = next;
+            gaps = gather(gaps, h, &end, &all);
             for (size_t row = 0; row < rows;) {
                 const size_t made = some_rows(m->wide, m->first, &values, found, end, all, rows - row, sums);
                 for (size_t k = 0; k < made; k++, row++, to += block)

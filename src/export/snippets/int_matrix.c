@@ -4,8 +4,7 @@
  *     (that + bias * factor) >> last, at most `most`
  */
 typedef struct matrix {
-    const uint16_t *gaps;       /* columns of the lists */
-    const length_type *lengths; /* of the lists, in numbers of gaps */
+    const uint16_t *gaps; /* columns of the lists */
     const uint16_t *values;
     const scale_type *scales;
     const bias_type *bias;  /* NULL: none */
