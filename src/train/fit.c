@@ -361,12 +361,14 @@ rbe_status rbe_fit(rbe_model *model, rbe_optim *optim, const rbe_dataset *train,
     const rbe_comm *comm = options ? options->comm : NULL;
     if (result) *result = (rbe_fit_result){0};
     RBE_TRY(rbe_team_check(comm));
-    rbe_training t = {.train = train, .test = test, .team.comm = comm && comm->size > 1 ? comm : NULL};
-    rbe_exchange_make(&t.exchange, t.team.comm);
+    rbe_exchange exchange;
+    rbe_training t = {
+        .train = train, .test = test, .team.comm = comm && comm->size > 1 ? comm : NULL, .exchange = &exchange};
+    rbe_exchange_make(&exchange, t.team.comm);
     rbe_status status = begin(&t, model, optim, options);
     if (status == RBE_OK) status = run(&t);
     status = rbe_team_agree(&t.team, status);
-    rbe_exchange_free(&t.exchange);
+    rbe_exchange_free(&exchange);
     if (result && t.of_epoch.metric) *result = result_of(&t);
     rbe_tally_free(&t.of_step);
     rbe_tally_free(&t.of_epoch);

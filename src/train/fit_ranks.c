@@ -15,15 +15,15 @@ rbe_status rbe_training_count(rbe_training *t) {
 /* Of the backward pass. */
 static rbe_status begin_exchange(void *user) {
     rbe_training *t = user;
-    return rbe_team_begin_exchange(&t->team, &t->exchange);
+    return rbe_team_begin_exchange(&t->team, t->exchange);
 }
 
 static void advance_exchange(void *user, uintptr_t reach) {
-    rbe_exchange_advance(&((rbe_training *)user)->exchange, reach);
+    rbe_exchange_advance(((rbe_training *)user)->exchange, reach);
 }
 
 rbe_status rbe_training_watch(rbe_training *t) {
-    RBE_TRY(rbe_exchange_prepare(&t->exchange, t->step.model));
+    RBE_TRY(rbe_exchange_prepare(t->exchange, t->step.model));
     t->step.tape->watch = (rbe_watch){begin_exchange, advance_exchange, t};
     return RBE_OK;
 }

@@ -20,7 +20,7 @@ typedef struct rbe_keeper {
 
 typedef struct rbe_training {
     rbe_team team;
-    rbe_exchange exchange;
+    rbe_exchange *exchange; /* elsewhere: a thread looks at it, and a checkpoint takes the place of all that is here */
     rbe_note told;          /* what came of the last meeting after a step or an epoch */
     rbe_step step;          /* step.tape is NULL between epochs */
     const rbe_batch *batch; /* that the step works on */
