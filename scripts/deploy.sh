@@ -5,8 +5,8 @@ set -eu
 
 if [ "${1:-}" = --help ] || [ $# -lt 3 ]; then
     echo "Usage: deploy.sh BUILD DATA \"MODEL [OPTION...]\"..."
-    echo "Exports each model with these options of export_c and the test images of DATA, compiles it at -Os for a"
-    echo "Cortex-M4 and a Cortex-M0+, and runs it over the images: all of them on this computer, IMAGES=1000 in qemu."
+    echo "Exports each model with these options of export_c and the training images of DATA as samples, compiles it at"
+    echo "-Os for a Cortex-M4 and a Cortex-M0+, and runs it over the test images: all on this computer, IMAGES=1000 in qemu."
     echo "BOARDS=\"cortex-m4 cortex-m0plus\" says which. A line for each has"
     echo "  text, rodata  bytes of the file, compiled"
     echo "  linked        the same with all that it calls of libm and the compiler's own library"
@@ -58,6 +58,7 @@ some() { # COUNT
 mkdir "$work/all"
 plain t10k-images-idx3-ubyte > "$work/all/images"
 plain t10k-labels-idx1-ubyte > "$work/all/labels"
+plain train-images-idx3-ubyte > "$work/train"
 count=$(($(wc -c < "$work/all/labels") - 8))
 images=${IMAGES:-1000}
 [ "$images" -le "$count" ] || images=$count
@@ -135,7 +136,7 @@ for what in "$@"; do
     name=$(basename "$(dirname "$model")")
     export=$(echo "${options:- as trained}" | sed 's/^ *//; s/ /+/g')
     # shellcheck disable=SC2086 # a list
-    "$build/examples/export_c" "$model" --out "$work/net.c" --test "$work/all/images" $options > "$work/log" 2>&1 ||
+    "$build/examples/export_c" "$model" --out "$work/net.c" --test "$work/train" $options > "$work/log" 2>&1 ||
         { cat "$work/log" >&2; exit 1; }
     types=$(sed -n 's/.*_predict(const \([a-z0-9_]*\) \*x, \([a-z0-9_]*\) \*y.*/-DINPUT=\1 -DOUTPUT=\2/p' "$work/net.h")
     [ "${types%% *}" != -DINPUT=float ] || types=
