@@ -107,11 +107,16 @@ $(BUILD)/src/comm/mpi.o $(BUILD)/tests/test_ranks_fail.o: CFLAGS += $(MPI_CFLAGS
 $(BUILD)/src/kernels/methods_%.o: CFLAGS += $(NO_COPIES)
 $(BUILD)/src/kernels/narrow_%.o: CFLAGS += $(PLAIN)
 
-# All that commands are made of; written when it differs from last time.
-FLAGS = $(CC) $(AR) $(ALL_CFLAGS) $(MPI_CFLAGS) $(AVX512) $(AVX2) $(NO_COPIES) $(PLAIN) $(INSTRUMENT) $(INFER_SPLIT) $(LDFLAGS) $(LIBS)
-$(BUILD)/flags: FORCE
+# All that commands are made of, and what MPI adds to two of them; written when it differs from last time.
+FLAGS = $(CC) $(AR) $(ALL_CFLAGS) $(AVX512) $(AVX2) $(NO_COPIES) $(PLAIN) $(INSTRUMENT) $(INFER_SPLIT) $(LDFLAGS) \
+    $(PACKAGE_LIBS)
+MPI_FLAGS = $(MPI_CFLAGS) $(MPI_LIBS)
+$(BUILD)/flags: TEXT = $(FLAGS)
+$(BUILD)/mpi_flags: TEXT = $(MPI_FLAGS)
+$(BUILD)/flags $(BUILD)/mpi_flags: FORCE
 	@mkdir -p $(@D)
-	@printf '%s\n' '$(subst ','\'',$(FLAGS))' | cmp -s - $@ || printf '%s\n' '$(subst ','\'',$(FLAGS))' > $@
+	@printf '%s\n' '$(subst ','\'',$(TEXT))' | cmp -s - $@ || printf '%s\n' '$(subst ','\'',$(TEXT))' > $@
+$(BUILD)/src/comm/mpi.o $(BUILD)/tests/test_ranks_fail.o: $(BUILD)/mpi_flags
 
 $(BUILD)/%.o: %.c $(BUILD)/flags
 	@mkdir -p $(@D)
