@@ -138,8 +138,8 @@ set format x '%.0s %cB'
 set xrange [900:260000]
 set xtics (1e3, 2e3, 5e3, 1e4, 2e4, 5e4, 1e5, 2e5)
 set ylabel 'test error [%]'
-set yrange [0.38:8]
-set ytics (0.4, 0.5, 0.7, 1, 1.5, 2, 3, 5, 7)
+set yrange [0.38:10]
+set ytics (0.4, 0.5, 0.7, 1, 1.5, 2, 3, 5, 7, 10)
 END
     plot
     curve 0 1 'librbe'
