@@ -2,7 +2,8 @@
 #
 #   make                static and shared libraries, librbe and librbe_infer (include/rbe/infer.h), examples, rbe
 #   make check          all tests, several at a time (as -j says, or one for each processor): the suites of tests/main.c
-#                       and "programs", the command lines; of these SUITE="name ..." runs some, make suites lists them
+#                       and "programs", "programs_ranks", the command lines; SUITE="name ..." runs some of all these,
+#                       make suites lists them
 #   make sanitize       the suites under ASan and UBSan            (SUITE too)
 #   make tsan           suites in which threads meet, "threads" and "parallel" first, under ThreadSanitizer (SUITE too)
 #   make pressure       the library when memory is short: requests that fail, a limited address space
@@ -268,13 +269,17 @@ SOAK_TRIALS ?= 50
 soak-ranks: $(BUILD)/examples/train_digits $(BUILD)/examples/make_digits
 	SOAK_TRIALS=$(SOAK_TRIALS) SOAK_SEED=$(SOAK_SEED) sh tests/soak_ranks.sh $(BUILD)
 
-SUITES := programs $(shell sed -n 's/^    {"\([a-z_]*\)", [a-z_]*_suite},$$/\1/p' tests/main.c)
+# Command lines, tested by tests/NAME.sh, then the suites of libcheck. Those that take longest begin first.
+SCRIPTS := programs programs_ranks
+SLOW := export faults checkpoint io parallel
+SUITES := $(SCRIPTS) $(SLOW) \
+    $(filter-out $(SLOW),$(shell sed -n 's/^    {"\([a-z_]*\)", [a-z_]*_suite},$$/\1/p' tests/main.c))
 SUITE ?= $(SUITES)
 
 suites:
 	@echo $(SUITES)
 
-# What tests/programs.sh runs.
+# What these scripts run.
 PROGRAMS = examples $(BUILD)/rbe $(BUILD)/bench/bench_linear $(BUILD)/bench/bench_gpt $(BUILD)/bench/bench_ranks $(BUILD)/bench/bench_infer $(SHARED) $(INFER_SHARED) \
     $(INFER_STATIC)
 
@@ -282,7 +287,7 @@ check: $(BUILD)/tests/run $(BUILD)/tests/pressure $(PROGRAMS) headers exports ru
 
 # Several at a time, each with its output in one piece; at the end the sum of what they counted.
 SUITE_LOGS = $(SUITE:%=$(BUILD)/check/%.log)
-run-suites: $(BUILD)/tests/run $(if $(filter programs,$(SUITE)),$(PROGRAMS))
+run-suites: $(BUILD)/tests/run $(if $(filter $(SCRIPTS),$(SUITE)),$(PROGRAMS))
 	@mkdir -p $(BUILD)/check
 	@rm -f $(SUITE_LOGS)
 	@status=0; \
@@ -292,11 +297,13 @@ run-suites: $(BUILD)/tests/run $(if $(filter programs,$(SUITE)),$(PROGRAMS))
 
 RUN_AND_SHOW = > $(BUILD)/check/$*.log 2>&1; status=$$?; cat $(BUILD)/check/$*.log; exit $$status
 run-suite-%: FORCE
-	@$(if $(filter programs,$*),sh tests/programs.sh $(BUILD),$(BUILD)/tests/run $*) $(RUN_AND_SHOW)
+	@$(if $(filter $(SCRIPTS),$*),sh tests/$*.sh $(BUILD),$(if $(ONE_PROCESS),CK_FORK=no )$(BUILD)/tests/run $*) $(RUN_AND_SHOW)
 
 SANITIZERS = -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+# A process looks for leaks when it ends, which takes 0.1 s: the tests of a suite share one. Each of "infer" needs its own.
+run-suite-%: ONE_PROCESS = $(filter-out infer,$(if $(findstring address,$(SANITIZE)),$*))
 sanitize:
-	@$(MAKE) BUILD=$(BUILD)/sanitize OPTIMIZE=-O1 SANITIZE="$(SANITIZERS)" SUITE="$(filter-out programs,$(SUITE))" run-suites
+	@$(MAKE) BUILD=$(BUILD)/sanitize OPTIMIZE=-O1 SANITIZE="$(SANITIZERS)" SUITE="$(filter-out $(SCRIPTS),$(SUITE))" run-suites
 
 # What the caller's own threads do at once, and the library's. Not "processes": ThreadSanitizer does not follow forks.
 TSAN_SUITE = $(if $(filter command line environment,$(origin SUITE)),$(SUITE),threads parallel predict augment ranks)

@@ -19,7 +19,7 @@ typedef struct settings {
     sweep sweep;
     example_sizes percent; /* removed */
     thresholds thresholds;
-    bool by_threshold, per_layer;
+    bool by_threshold;
     size_t samples, threads;
 } settings;
 
@@ -27,8 +27,8 @@ typedef struct settings {
 static void check_settings(settings *s, const char *threshold) {
     s->by_threshold = threshold != NULL;
     if (threshold) thresholds_read(&s->thresholds, threshold);
-    if (threshold && (s->percent.count > 0 || s->per_layer || s->samples > 0))
-        example_fail(2, "--threshold and --percent, --per-layer or --samples exclude each other");
+    if (threshold && (s->percent.count > 0 || s->samples > 0))
+        example_fail(2, "--threshold and --percent or --samples exclude each other");
     if (!threshold && s->thresholds.relative) example_fail(2, "--relative needs --threshold");
     if (s->percent.count == 0) s->percent = (example_sizes){.value = {30, 50, 70, 80, 90}, .count = 5};
     if (s->samples == 0) s->samples = 10000;
@@ -36,7 +36,7 @@ static void check_settings(settings *s, const char *threshold) {
 }
 
 static settings read_settings(int argc, char **argv) {
-    settings s = {.sweep = {.data = "data", .recipe = recipe_default(), .seeds = 1, .tune_epochs = 1, .tune_lr = 1e-3}};
+    settings s = {.sweep = {.data = "data", .recipe = recipe_default(), .seeds = 1}};
     sweep *w = &s.sweep;
     const char *threshold = NULL;
     w->recipe.ratio = 8;
@@ -54,11 +54,8 @@ static settings read_settings(int argc, char **argv) {
         {"relative", EXAMPLE_FLAG, &s.thresholds.relative, NULL, "T is in units of each layer's root mean square", 0,
          0},
         {"single", EXAMPLE_FLAG, &w->single, NULL, "judge values one by one instead of whole groups", 0, 0},
-        {"per-layer", EXAMPLE_FLAG, &s.per_layer, NULL, "the same share of every layer", 0, 0},
         {"samples", EXAMPLE_COUNT, &s.samples, "N", "training samples for Fisher and gradient scores (default 10000)",
          1, 1e9},
-        {"tune-epochs", EXAMPLE_COUNT, &w->tune_epochs, "N", "of fine-tuning", 1, 1e6},
-        {"tune-lr", EXAMPLE_REAL, &w->tune_lr, "R", "its learning rate", 1e-9, 1e3},
         {"threads", EXAMPLE_COUNT, &s.threads, "N", "threads (default: one per processor)", 1, RBE_MAX_THREADS},
         {"out", EXAMPLE_TEXT, &w->out, "DIR", "folder for prune_sweep.csv or prune_thresholds.csv; created", 0, 0},
         {"json", EXAMPLE_FLAG, &w->json, NULL, "end with a line of JSON per row of the table", 0, 0},
@@ -97,7 +94,6 @@ static sweep_outcome run_case(const settings *s, size_t n, rbe_prune_score score
     rbe_batches_next(batches, &samples);
     const rbe_prune_options options = {.score = score,
                                        .amount = (double)percent / 100.0,
-                                       .per_layer = s->per_layer,
                                        .single_values = s->sweep.single,
                                        .no_absorption = repair == NONE,
                                        .refit = repair == REFITTED ? &samples.x : NULL,

@@ -45,11 +45,12 @@ void sweep_end(sweep *s) {
 
 /* ---- a copy, pruned ------------------------------------------------------------------------------------------ */
 
+/* One epoch more. */
 static double tune(const sweep *s, rbe_model *model) {
-    rbe_optim *optim = example_need(rbe_optim_new(rbe_adam, model, &(rbe_optim_options){.lr = (float)s->tune_lr}));
+    rbe_optim *optim = example_need(rbe_optim_new(rbe_adam, model, &(rbe_optim_options){.lr = 1e-3f}));
     rbe_fit_result result;
     const rbe_fit_options options = {
-        .epochs = s->tune_epochs, .batch = s->recipe.batch, .seed = 99, .schedule = {.kind = RBE_COSINE}};
+        .epochs = 1, .batch = s->recipe.batch, .seed = 99, .schedule = {.kind = RBE_COSINE}};
     example_require(rbe_fit(model, optim, &s->train, &s->test, &options, &result));
     rbe_optim_free(optim);
     return 100.0 * result.test.error;

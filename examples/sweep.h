@@ -16,8 +16,7 @@ typedef struct sweep_original {
 typedef struct sweep {
     const char *data, *load, *out; /* load: a model's file, or NULL to train; out: folder of the results, or NULL */
     recipe recipe;
-    size_t seeds, tune_epochs;
-    double tune_lr;
+    size_t seeds;
     bool single, json;
     rbe_dataset train, test;
     sweep_original originals[SWEEP_MAX_SEEDS];

@@ -5,40 +5,49 @@
 # net,ratio,ranks,gbit,bytes,step_ms,efficiency
 #
 # The step of one rank is cut up in proportion to the floats: forward one part, gradients one, dX one, but of the first layer
-# none. The backward pass goes from the last layer to the first, and makes a layer's gradient before its dX. Gradients travel
-# one piece after the other, as src/train/exchange.c cuts them, each in two rounds; three meetings take a round each.
+# none. The backward pass goes from the last layer to the first, and makes a layer's gradient before its dX, that of a
+# compressed layer in four parts. Gradients travel one piece after the other, as src/train/exchange.c cuts them, each in
+# two rounds, between two ranks in one; three meetings take a round each.
 
 function log2_up(n,    k, power) {
     for (power = 1; power < n; power *= 2) k++
     return k
 }
 
-# Milliseconds until so many floats have been summed over `ranks`.
-function travel(floats, ranks, gbit) {
-    bytes += 8 * (ranks - 1) / ranks * floats
-    return 2 * (latency + message * (ranks - 2)) / 1000 + 8e-6 * 8 * (ranks - 1) / ranks * floats / gbit
+function ceil(x) {
+    return x > int(x) ? int(x) + 1 : int(x)
 }
 
-function step(one, layers, ranks, gbit,    count, floats, n, all, unit, now, wire, piece) {
+# Milliseconds until so many floats have been summed over `ranks`.
+function travel(floats, ranks, gbit,    rounds) {
+    rounds = ranks == 2 ? 1 : 2
+    bytes += 8 * (ranks - 1) / ranks * floats
+    return rounds * (latency + message * (ranks - 2)) / 1000 + 8e-6 * 8 * (ranks - 1) / ranks * floats / gbit
+}
+
+function step(one, layers, parts, ranks, gbit,    count, floats, begin, grad, n, all, unit, done, wire, left, least, stretch) {
     bytes = 0
     if (ranks == 1) return one
     count = split(layers, floats, "+")
-    for (n = 1; n <= count; n++) all += floats[n]
-    unit = one / (3 * all - floats[1])
-    now = all * unit
-    piece = 0
-    wire = now += latency / 1000 * log2_up(ranks) # ranks agree to begin
-    for (n = count; n >= 1; n--) {
-        now += floats[n] * unit
-        piece += floats[n]
-        if (piece >= 8192 || n == 1) {
-            if (wire < now) wire = now
-            wire += travel(piece, ranks, gbit)
-            piece = 0
-        }
-        if (n > 1) now += floats[n] * unit
+    for (n = 1; n <= count; n++) {
+        begin[n] = all
+        all += floats[n]
     }
-    return (wire > now ? wire : now) + 2 * latency / 1000 * log2_up(ranks)
+    unit = one / (3 * all - floats[1])
+    grad[count] = all * unit + latency / 1000 * log2_up(ranks) # when they begin; ranks agree to begin
+    for (n = count - 1; n >= 1; n--) grad[n] = grad[n + 1] + 2 * floats[n + 1] * unit
+    least = all / 16 > 8192 ? all / 16 : 8192
+    for (left = all; left > 0;) {
+        for (n = count; n > 1 && left - begin[n] < least;) n--
+        stretch = left - begin[n]
+        left -= stretch / ceil(stretch / (2 * least))
+        for (n = count; begin[n] > left; n--);
+        done = grad[n] + ceil((begin[n] + floats[n] - left) / floats[n] * parts) / parts * floats[n] * unit
+        if (wire < done) wire = done
+        wire += travel(stretch / ceil(stretch / (2 * least)), ranks, gbit)
+    }
+    done = grad[1] + floats[1] * unit
+    return (wire > done ? wire : done) + 2 * latency / 1000 * log2_up(ranks)
 }
 
 BEGIN {
@@ -55,7 +64,7 @@ BEGIN {
 NR > 1 {
     for (r = 1; r <= rate_count; r++)
         for (k = 1; k <= rank_count; k++) {
-            ms = step($3, $4, rank_list[k], rate_list[r])
+            ms = step($3, $4, $2 > 1 ? 4 : 1, rank_list[k], rate_list[r])
             printf "%s,%s,%d,%s,%.0f,%.3f,%.4f\n", $1, $2, rank_list[k], rate_list[r], bytes, ms, $3 / ms
         }
 }

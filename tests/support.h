@@ -7,7 +7,7 @@
 
 #include "rbe/tensor.h"
 
-/* By how much random damage is less under ASan, which takes ten times as long. */
+/* By how much random damage and random models are fewer under ASan, which takes ten times as long. */
 #if defined(__SANITIZE_ADDRESS__)
 enum { LESS_DAMAGE = 10 };
 #else

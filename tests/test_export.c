@@ -14,7 +14,7 @@
 
 /* ---- random models ------------------------------------------------------------------------------------------- */
 
-enum { MODELS = 200, AT_ONCE = 40 };
+enum { MODELS = 200 / LESS_DAMAGE, AT_ONCE = 40 };
 
 /* Exports models of the seeds from `first` on; returns how many have a tolerance of more than 1e-5. */
 static size_t export_some(uint64_t first, size_t count, uint64_t seeds[AT_ONCE]) {

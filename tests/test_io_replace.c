@@ -158,8 +158,9 @@ START_TEST(modes_and_owners_are_kept) { /* [58] */
     static const mode_t modes[] = {0600, 0640, 0444, 0755, 0666, 02664};
     char path[PATH_ROOM];
     struct stat about;
-    umask(027);
+    const mode_t mask = umask(027);
     ck_assert_ok(save_bytes(path_of(path, "a"), 10, 0));
+    umask(mask);
     ck_assert_int_eq(stat(path, &about), 0);
     ck_assert_uint_eq(about.st_mode & 07777, 0640);
     for (size_t n = 0; n < sizeof modes / sizeof *modes; n++) {

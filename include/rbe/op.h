@@ -125,9 +125,6 @@ RBE_API bool rbe_same_shape(const rbe_tensor *a, const rbe_tensor *b);
 #define RBE_SHAPE_TEXT 96
 RBE_API const char *rbe_shape_text(const rbe_tensor *tensor, char buffer[RBE_SHAPE_TEXT]);
 
-/* Whether the tape records no gradients. NULL: true. */
-RBE_API bool rbe_tape_inference(const rbe_tape *tape);
-
 /* ---- gradients ----------------------------------------------------------------------------------------------- */
 
 /* The gradient of `var`, a parent that needs one, to write to: `*add` says whether there is something to add to;

@@ -28,7 +28,6 @@ RBE_API extern const rbe_optim_method *const rbe_adamw;
 
 /* NULL, with an error text that lists the names, for an unknown one of "sgd", "adam", "adamw". */
 RBE_API const rbe_optim_method *rbe_optim_method_named(const char *name);
-RBE_API const char *rbe_optim_method_name(const rbe_optim_method *method);
 
 /* State arrays that a method keeps for each trained value: sgd 0 or 1 (momentum), adam and adamw 2. */
 typedef struct rbe_optim_options {

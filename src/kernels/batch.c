@@ -14,6 +14,7 @@
 #include "base/assert.h"
 #include "base/parallel.h"
 #include "base/sizes.h"
+#include "codec/entries.h"
 #include "kernels/kernels.h"
 #include "kernels/plan.h"
 
@@ -70,6 +71,7 @@ typedef struct batch {
     const rbe_gradients *gradients;
     size_t first_panel, panel_count; /* of the runs that are worked on */
     size_t list_parts, list_step;    /* a group's lists are so many tasks, of so many frequencies each */
+    size_t first_list, end_list;     /* whose values are summed, of all groups' lists */
 } batch;
 
 /* ---- forward ------------------------------------------------------------------------------------------------- */
@@ -144,6 +146,13 @@ static void input_gradient(const batch *b, size_t panel, const float *yh, float 
     b->isa->synthesize(&b->plan->input, dxh, l->width, NULL, g->add_dx, g->dx + panel * l->width * in, rows, in);
 }
 
+/* dX of the n-th panel after the sums: X is not needed any more. */
+static void late_input_gradient(void *context, size_t n, size_t worker) {
+    (void)worker;
+    const batch *b = context;
+    input_gradient(b, n, output_panel(b, n), input_panel(b, n));
+}
+
 /* Transformed dY and X of the n-th panel that is worked on. A panel of X is that of dX before. */
 static void backward_panel(void *context, size_t n, size_t worker) {
     (void)worker;
@@ -155,7 +164,7 @@ static void backward_panel(void *context, size_t n, size_t worker) {
     RBE_ASSERT(n < scratch_panels(l));
     float *xh = input_panel(b, n), *yh = output_panel(b, n);
     b->isa->analyze(&b->plan->output, b->dy + start * out, rows, out, yh, l->width);
-    if (g->dx) input_gradient(b, panel, yh, xh);
+    if (g->dx && !g->written) input_gradient(b, panel, yh, xh);
     if ((g->values || g->alpha) && !b->cached)
         b->isa->analyze(&b->plan->input, b->x + start * in, rows, in, xh, l->width);
 }
@@ -175,10 +184,14 @@ static rbe_panels run_of(const batch *b, size_t n) {
 
 static bool starts_at_zero(const batch *b) { return b->first_panel == 0 && !b->gradients->add_parameters; }
 
-static void add_values(const batch *b, size_t group, size_t first) {
+/* Of a task's lists, from the frequency `begin` on, those whose values are summed. */
+static void add_values(const batch *b, size_t group, size_t begin) {
     const rbe_blocks *w = b->w;
-    const size_t count = rbe_at_most(b->list_step, w->block - first);
-    const uint32_t *start = w->list_start + group * w->block;
+    const size_t here = group * w->block, task_end = here + rbe_at_most(begin + b->list_step, w->block);
+    const size_t from = rbe_at_least(here + begin, b->first_list), end = rbe_at_most(task_end, b->end_list);
+    if (from >= end) return;
+    const size_t first = from - here, count = end - from;
+    const uint32_t *start = w->list_start + here;
     if (starts_at_zero(b)) {
         size_t rows = rbe_group_rows(w, group);
         memset(b->gradients->values + rbe_group_values(w, group) + (start[first] - start[0]) * rows, 0,
@@ -217,6 +230,32 @@ static void add_gradients(void *context, size_t task, size_t worker) {
     if (part >= ALPHA_TASKS && b->gradients->values) add_values(b, group, (part - ALPHA_TASKS) * b->list_step);
 }
 
+/* The parts in which values come where somebody waits for them. */
+enum { PARTS = 4 };
+
+static void add_all(batch *b) {
+    rbe_parallel(b->layout->threads, b->w->groups * (ALPHA_TASKS + b->list_parts), add_gradients, b);
+}
+
+/* Alphas lie behind all values, so with them there is one part. */
+static void backward_in_parts(batch *b) {
+    const rbe_layout *l = b->layout;
+    const rbe_gradients *g = b->gradients;
+    const size_t parts = g->alpha ? 1 : PARTS, values = b->w->value_count;
+    RBE_ASSERT(l->runs_together == l->runs);
+    b->panel_count = l->panels;
+    rbe_parallel(l->threads, l->panels, backward_panel, b);
+    for (size_t n = parts; n-- > 0; b->end_list = b->first_list) {
+        const size_t begin = values * n / parts;
+        b->first_list = begin > 0 ? b->end_list : 0;
+        while (b->first_list > 0 && rbe_list_at(b->w, b->first_list - 1).value >= begin) b->first_list--;
+        if (b->first_list == b->end_list) continue;
+        add_all(b);
+        g->written(g->user, rbe_list_at(b->w, b->first_list).value);
+    }
+    if (g->dx) rbe_parallel(l->threads, l->panels, late_input_gradient, b);
+}
+
 void rbe_plan_backward(const rbe_plan *plan, const rbe_blocks *w, const rbe_layout *layout, const float *x,
                        const float *cache, const float *dy, const rbe_gradients *gradients, void *scratch) {
     const bool sums = gradients->values || gradients->alpha;
@@ -232,11 +271,16 @@ void rbe_plan_backward(const rbe_plan *plan, const rbe_blocks *w, const rbe_layo
                .gradients = gradients};
     b.list_step = rbe_at_least(w->block * rbe_at_most(w->groups, LIST_TASKS) / LIST_TASKS, 1);
     b.list_parts = rbe_pieces(w->block, b.list_step);
+    b.end_list = rbe_list_count(w);
+    if (sums && gradients->written) {
+        backward_in_parts(&b);
+        return;
+    }
     const size_t step = layout->runs_together * layout->run;
     do {
         b.panel_count = rbe_at_most(step, layout->panels - b.first_panel);
         rbe_parallel(layout->threads, b.panel_count, backward_panel, &b);
-        if (sums) rbe_parallel(layout->threads, w->groups * (ALPHA_TASKS + b.list_parts), add_gradients, &b);
+        if (sums) add_all(&b);
         b.first_panel += step;
     } while (b.first_panel < layout->panels);
 }

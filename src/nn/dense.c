@@ -31,7 +31,7 @@ static rbe_status dense_backward(rbe_var *self) {
     }
     if (rbe_layer_has_bias(layer) && !bias->frozen)
         rbe_column_sums(self->grad, rows, layer->out, rbe_param_mark_gradient(bias), bias->grad);
-    rbe_node_has_written(self);
+    rbe_node_has_written(self, 0);
     if (!x->needs_grad) return RBE_OK;
     bool add;
     float *dx = rbe_grad_target(x, &add);

@@ -100,18 +100,15 @@ size_t rbe_linear_backward_bytes(const rbe_linear_layer *layer, size_t rows) {
            mapped_bytes(&b->output_side, rows, l.threads);
 }
 
-/* Where somebody waits for the gradients they come before dX, though dY is transformed twice then. The bits are the same. */
-static void backward(const rbe_linear_layer *layer, rbe_var *self, const rbe_layout *l, const float *x,
-                     const float *cache, const float *dy, const rbe_gradients *g, void *scratch) {
-    rbe_gradients rest = *g;
-    if (rbe_node_is_watched(self) && g->dx && (g->values || g->alpha)) {
-        rbe_gradients sums = *g;
-        sums.dx = NULL;
-        rest.values = rest.alpha = NULL;
-        rbe_plan_backward(layer->plan, layer->blocks, l, x, cache, dy, &sums, scratch);
-        rbe_node_has_written(self);
-    }
-    rbe_plan_backward(layer->plan, layer->blocks, l, x, cache, dy, &rest, scratch);
+/* For rbe_gradients.written. */
+typedef struct watched {
+    rbe_var *node;
+    const float *values;
+} watched;
+
+static void tell(void *user, size_t first) {
+    const watched *w = user;
+    rbe_node_has_written(w->node, (uintptr_t)(w->values + first));
 }
 
 rbe_status rbe_linear_backward_product(const rbe_linear_layer *layer, rbe_var *self, const float *cache,
@@ -121,15 +118,21 @@ rbe_status rbe_linear_backward_product(const rbe_linear_layer *layer, rbe_var *s
     rbe_arena *arena = &tape->arena;
     const float *x = self->parents[0]->value.data, *dy = self->grad;
     const size_t rows = rbe_tensor_rows(&self->value);
-    const rbe_layout l = rbe_plan_layout(layer->plan, rows);
+    rbe_layout l = rbe_plan_layout(layer->plan, rows);
     rbe_arena_mark mark = rbe_arena_here(arena);
     mapped_rows in, dx, out;
     RBE_TRY(take_mapped(&in, arena, &b->input_side, rows, l.threads));
     RBE_TRY(take_mapped(&dx, arena, &b->input_side, rows, l.threads));
     RBE_TRY(take_mapped(&out, arena, &b->output_side, rows, l.threads));
+    rbe_gradients inner = *g;
+    watched watch = {self, g->values};
+    if (rbe_node_is_watched(self)) {
+        l = rbe_layout_together(l);
+        inner.written = tell;
+        inner.user = &watch;
+    }
     void *scratch = rbe_arena_take(arena, 1, rbe_plan_backward_bytes(&l));
     if (!scratch) return rbe_last_status();
-    rbe_gradients inner = *g;
     if (dx.rows && g->dx) {
         inner.dx = dx.rows;
         inner.add_dx = false;
@@ -142,7 +145,7 @@ rbe_status rbe_linear_backward_product(const rbe_linear_layer *layer, rbe_var *s
     if (layer->probe.see) status = layer->probe.see(layer->probe.user, layer, mapped_x, mapped_dy, rows, tape);
     if (status == RBE_OK) {
         if (bias) rbe_column_sums(dy, rows, b->output_side.length, g->add_parameters, bias);
-        backward(layer, self, &l, mapped_x, cache, mapped_dy, &inner, scratch);
+        rbe_plan_backward(layer->plan, b, &l, mapped_x, cache, mapped_dy, &inner, scratch);
         if (dx.rows && g->dx) adjoint(&dx, &t, NULL, g->add_dx, g->dx);
         count_products(layer, rows, g->dx ? 2 : 1);
     }

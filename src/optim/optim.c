@@ -29,8 +29,6 @@ const rbe_optim_method *rbe_optim_method_named(const char *name) {
     return NULL;
 }
 
-const char *rbe_optim_method_name(const rbe_optim_method *method) { return method ? method->name : ""; }
-
 /* ---- options ------------------------------------------------------------------------------------------------- */
 
 static rbe_optim_options with_defaults(const rbe_optim_options *options) {

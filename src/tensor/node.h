@@ -64,9 +64,10 @@ void rbe_node_writes_before(rbe_var *var, uintptr_t end);
 rbe_var *rbe_node_leaf_before(rbe_tape *tape, const char *operation, rbe_tensor x, rbe_backward_function backward,
                               uintptr_t end);
 
-/* For a backward that somebody watches: it will not write to gradients of parameters any more, though it goes on. */
+/* For a backward that somebody watches: it will not write to gradients of parameters from the address `from` on any more,
+ * though it goes on. */
 static inline bool rbe_node_is_watched(const rbe_var *var) { return var->tape->watch.begin != NULL; }
-void rbe_node_has_written(rbe_var *var);
+void rbe_node_has_written(rbe_var *var, uintptr_t from);
 
 /* rbe_backward, after which the gradients of leaves alone are there: it takes half the memory. */
 rbe_status rbe_backward_frugal(rbe_var *loss);

@@ -64,7 +64,6 @@ void rbe_tape_set_draws(rbe_tape *tape, uint64_t draws) {
     if (tape) tape->draws = draws;
 }
 
-bool rbe_tape_inference(const rbe_tape *tape) { return !tape || tape->inference; }
 
 /* ---- memory -------------------------------------------------------------------------------------------------- */
 
@@ -320,9 +319,9 @@ static void tell_watch(rbe_tape *tape, uintptr_t reach) {
     tape->watch.see(tape->watch.user, reach);
 }
 
-void rbe_node_has_written(rbe_var *var) {
+void rbe_node_has_written(rbe_var *var, uintptr_t from) {
     const rbe_record *next = record_of(var)->previous;
-    tell_watch(var->tape, next ? next->reach : 0);
+    tell_watch(var->tape, next && next->reach > from ? next->reach : from);
 }
 
 /* A backward of somebody else's may forget to record its failure. */

@@ -3,12 +3,11 @@
 
 #include <stdio.h>
 
-#include "base/alloc.h"
+#include "base/sizes.h"
 #include "nn/model.h"
 #include "nn/param.h"
 
-/* A piece has at least so many floats if there are as many: 32 kB, which take a wire of 1 Gbit/s five times as long as its
- * two rounds. */
+/* 32 kB take a wire of 1 Gbit/s five times as long as two rounds. */
 enum { LEAST_FLOATS = 1 << 13 };
 
 /* ---- sums ---------------------------------------------------------------------------------------------------- */
@@ -44,30 +43,13 @@ static void *run_thread(void *user) {
 
 /* ---- pieces -------------------------------------------------------------------------------------------------- */
 
-/* The first parameter of the piece that comes next. */
-static size_t piece_first(const rbe_exchange *e) {
-    size_t first = e->left - 1;
-    while (first > 0 && e->end - e->params[first]->grad < LEAST_FLOATS) first--;
-    return first;
-}
-
 rbe_status rbe_exchange_prepare(rbe_exchange *e, rbe_model *model) {
-    size_t floats, count = 0;
-    rbe_param *param;
-    RBE_TRY(rbe_model_require_gradients(model, &floats));
-    while (rbe_model_param(model, count)) count++;
-    if (count > e->capacity) {
-        rbe_free(e->params);
-        rbe_free(e->pieces);
-        e->params = rbe_alloc(count, sizeof *e->params);
-        e->pieces = rbe_alloc(count, sizeof *e->pieces);
-        e->capacity = e->params && e->pieces ? count : 0;
-        if (e->capacity == 0) return RBE_INSUFFICIENT_MEMORY;
-    }
-    e->left = 0;
-    for (size_t n = 0; (param = rbe_model_param(model, n)); n++)
-        if (!param->frozen) e->params[e->left++] = param;
-    e->end = model->gradients + floats;
+    RBE_TRY(rbe_model_require_gradients(model, &e->left));
+    e->model = model;
+    e->least = rbe_at_least(rbe_pieces(e->left, RBE_MOST_PIECES - 1), LEAST_FLOATS);
+    e->begins = 0;
+    while (rbe_model_param(model, e->begins)) e->begins++;
+    e->untouched = e->begins;
     pthread_mutex_lock(&e->mutex);
     e->ready = e->done = 0;
     e->status = RBE_OK;
@@ -75,23 +57,42 @@ rbe_status rbe_exchange_prepare(rbe_exchange *e, rbe_model *model) {
     return RBE_OK;
 }
 
-/* Hands over parameters `first` .. left - 1. */
-static void hand_over(rbe_exchange *e, size_t first) {
-    float *values = e->params[first]->grad;
-    for (size_t n = first; n < e->left; n++) rbe_param_clear_unset(e->params[n]);
-    pthread_mutex_lock(&e->mutex);
-    e->pieces[e->ready++] = (rbe_piece){values, (size_t)(e->end - values)};
-    pthread_cond_broadcast(&e->changed);
-    pthread_mutex_unlock(&e->mutex);
-    e->left = first;
-    e->end = values;
+/* Floats of the next piece: those back to the begin of a parameter, or a share of them. */
+static size_t next_piece(const rbe_exchange *e) {
+    size_t stretch = e->left;
+    for (size_t n = e->begins; n-- > 0;) {
+        const rbe_param *param = rbe_model_param(e->model, n);
+        if (param->frozen) continue;
+        stretch = e->left - (size_t)(param->grad - e->model->gradients);
+        if (stretch >= e->least) break;
+    }
+    return rbe_pieces(stretch, rbe_pieces(stretch, 2 * e->least));
+}
+
+/* What no backward has written is zeroed before any of it is summed. */
+static void touch(rbe_exchange *e, const float *from) {
+    for (; e->untouched > 0; e->untouched--) {
+        const rbe_param *param = rbe_model_param(e->model, e->untouched - 1);
+        if (!param->frozen && param->grad + param->count <= from) break;
+        rbe_param_clear_unset(param);
+    }
+    for (; e->begins > 0; e->begins--) {
+        const rbe_param *param = rbe_model_param(e->model, e->begins - 1);
+        if (!param->frozen && param->grad < from) break;
+    }
 }
 
 void rbe_exchange_advance(rbe_exchange *e, uintptr_t reach) {
     while (e->left > 0) {
-        const size_t first = piece_first(e);
-        if ((uintptr_t)e->params[first]->grad < reach) return;
-        hand_over(e, first);
+        const size_t count = next_piece(e);
+        float *values = e->model->gradients + e->left - count;
+        if ((uintptr_t)values < reach) return;
+        touch(e, values);
+        e->left -= count;
+        pthread_mutex_lock(&e->mutex);
+        e->pieces[e->ready++] = (rbe_piece){values, count};
+        pthread_cond_broadcast(&e->changed);
+        pthread_mutex_unlock(&e->mutex);
     }
 }
 
@@ -128,6 +129,4 @@ void rbe_exchange_free(rbe_exchange *e) {
     if (e->has_thread) pthread_join(e->thread, NULL);
     pthread_mutex_destroy(&e->mutex);
     pthread_cond_destroy(&e->changed);
-    rbe_free(e->params);
-    rbe_free(e->pieces);
 }

@@ -13,6 +13,8 @@
 
 #include "rbe/train.h"
 
+enum { RBE_MOST_PIECES = 17 };
+
 typedef struct rbe_piece {
     float *values;
     size_t count;
@@ -20,11 +22,11 @@ typedef struct rbe_piece {
 
 typedef struct rbe_exchange {
     const rbe_comm *comm;
-    rbe_param **params; /* in the order of the buffer */
-    rbe_piece *pieces;  /* of which `ready` may be summed; at most one for each parameter */
-    size_t capacity;
-    size_t left;      /* parameters, from the first on, that are in no piece yet */
-    const float *end; /* of what they have in the buffer */
+    rbe_model *model;
+    size_t least; /* floats of a piece, but for the last one, at the begin of the buffer; none has twice as many */
+    size_t left;  /* floats of the buffer, from the first on, that are in no piece yet */
+    size_t begins, untouched; /* parameters, from the first on: those that begin there, and that lie there wholly */
+    rbe_piece pieces[RBE_MOST_PIECES]; /* of which `ready` may be summed */
     /* ---- of the mutex, where there is a thread */
     size_t ready, done;
     rbe_status status; /* of the first sum that failed: there are no others then */
