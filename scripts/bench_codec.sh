@@ -10,7 +10,7 @@ usage() {
 }
 
 case ${1:-} in
---help)
+-h | --help)
     usage
     exit 0
     ;;

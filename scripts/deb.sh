@@ -3,6 +3,7 @@
 # Needs dpkg-dev, which build-essential brings, and no root.
 set -eu
 
+[ "${1:-}" = -h ] && set -- --help
 if [ $# -ne 1 ] || [ "$1" = --help ]; then
     echo "Usage: deb.sh BUILD   (called by make deb)"
     [ "${1:-}" = --help ] && exit 0

@@ -2,6 +2,7 @@
 # The main job: trains the same digits classifier dense and compressed, compares them in a table, draws the curves.
 set -eu
 
+[ "${1:-}" = -h ] && set -- --help
 if [ "${1:-}" = --help ] || [ $# -gt 3 ]; then
     echo "Usage: demo.sh [BUILD [OUT [DATA]]]   (default: build out data)"
     echo "Trains three digits classifiers, 784-300-100-10, on the IDX files of DATA: dense, and with hidden layers"

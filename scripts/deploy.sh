@@ -3,6 +3,7 @@
 # images, on this computer and on a Cortex-M in qemu.
 set -eu
 
+[ "${1:-}" = -h ] && set -- --help
 if [ "${1:-}" = --help ] || [ $# -lt 3 ]; then
     echo "Usage: deploy.sh BUILD DATA \"MODEL [OPTION...]\"..."
     echo "Exports each model with these options of export_c and the training images of DATA as samples, compiles it at"

@@ -20,7 +20,7 @@ case ${1:-} in
 --developer) packages="$packages $developer" ;;
 --mpi) packages="$packages $mpi" ;;
 --targets) packages="$packages $targets" ;;
---help)
+-h | --help)
     echo "Usage: deps.sh [--developer|--mpi|--targets]"
     echo "Installs what is missing of: $packages"
     echo "and with --developer, for make docs-check, fuzz, format, lint and scripts/newcomer.sh, of: $developer"

@@ -19,7 +19,7 @@ download() { # URL FILE
 # Reads the command line, a folder; makes it, and a file in it that is removed at the end.
 open_folder() { # ARGUMENT...
     case ${1:-} in
-    --help)
+    -h | --help)
         usage
         exit 0
         ;;

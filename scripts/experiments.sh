@@ -2,6 +2,7 @@
 # The experiments about positions, pruning and block sizes, with pictures of what they measured.
 set -eu
 
+[ "${1:-}" = -h ] && set -- --help
 if [ "${1:-}" = --help ] || [ $# -gt 4 ]; then
     echo "Usage: experiments.sh [BUILD [OUT [DATA [SEEDS]]]]   (default: build out data 3)"
     echo "Runs growth, prune_sweep (by score, and by threshold) and tune_blocks, all but the last on the IDX files of"

@@ -4,6 +4,7 @@
 # interrupted.
 set -u
 
+[ "${1:-}" = -h ] && set -- --help
 if [ "${1:-}" = --help ] || [ $# -gt 3 ]; then
     echo "Usage: frontier.sh [BUILD [OUT [DATA]]]   (default: build out data)"
     echo "Writes OUT/frontier.csv, OUT/choices.csv and OUT/frontier.png (and .svg); what it has so far is in OUT/points."

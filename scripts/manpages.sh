@@ -2,6 +2,7 @@
 # Manual pages of rbe and its commands, made of what they print for --help: OUT/rbe.1, OUT/rbe-train.1 ..
 set -eu
 
+[ "${1:-}" = -h ] && set -- --help
 if [ $# -ne 2 ]; then
     echo "Usage: manpages.sh RBE OUT   (the program, and a folder for the pages; created)"
     [ "${1:-}" = --help ] && exit 0

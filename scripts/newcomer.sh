@@ -124,7 +124,7 @@ bare() {
 case ${1:-} in
 --here) here ;;
 --bare) bare ;; # called below
---help) usage ;;
+-h | --help) usage ;;
 -* | '')
     usage >&2
     exit 2

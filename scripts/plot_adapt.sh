@@ -17,6 +17,7 @@ fail() {
     exit 1
 }
 
+[ "${1:-}" = -h ] && set -- --help
 if [ "${1:-}" = --help ]; then
     usage
     exit 0

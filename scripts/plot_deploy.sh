@@ -3,6 +3,7 @@
 # SVG beside it.
 set -eu
 
+[ "${1:-}" = -h ] && set -- --help
 if [ "${1:-}" = --help ] || [ $# -ne 2 ]; then
     echo "Usage: plot_deploy.sh TABLE OUT.png"
     echo "Draws what deploy.sh printed: the error of all test images against the bytes for a Cortex-M4, linked; a curve"

@@ -3,6 +3,7 @@
 # makes of it in nine epochs.
 set -eu
 
+[ "${1:-}" = -h ] && set -- --help
 if [ "${1:-}" = --help ] || [ $# -gt 4 ] || [ $# -eq 3 ]; then
     echo "Usage: plot_samples.sh [DIR [PICTURE.png [AUGMENT ELASTIC]]]   (default: data out/digits.png)"
     echo "AUGMENT and ELASTIC are strengths, as of train_digits: 0.5 0.8."

@@ -36,7 +36,8 @@ function step(one, layers, parts, ranks, gbit,    count, floats, begin, grad, n,
     unit = one / (3 * all - floats[1])
     grad[count] = all * unit + latency / 1000 * log2_up(ranks) # when they begin; ranks agree to begin
     for (n = count - 1; n >= 1; n--) grad[n] = grad[n + 1] + 2 * floats[n + 1] * unit
-    least = all / 16 > 8192 ? all / 16 : 8192
+    least = 8192 * (1 + int(ranks / 16))
+    if (least < all / 16) least = all / 16
     for (left = all; left > 0;) {
         for (n = count; n > 1 && left - begin[n] < least;) n--
         stretch = left - begin[n]

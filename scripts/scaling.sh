@@ -17,7 +17,7 @@ fail() {
 }
 
 case ${1:-} in
---help)
+-h | --help)
     usage
     exit 0
     ;;

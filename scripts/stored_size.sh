@@ -9,7 +9,7 @@ usage() {
 }
 
 case ${1:-} in
---help)
+-h | --help)
     usage
     exit 0
     ;;

@@ -3,6 +3,7 @@
 # fail. Ends with a line "N passed, M failed" and fails if a check did.
 set -u
 
+[ "${1:-}" = -h ] && set -- --help
 if [ "${1:-}" = --help ] || [ $# -gt 1 ]; then
     echo "Usage: programs_ranks.sh [BUILD]   (default: build)"
     [ "${1:-}" = --help ] && exit 0

@@ -5,6 +5,7 @@
 # of another run (as far as the machine is as fast). Needs a Linux with coreutils.
 set -u
 
+[ "${1:-}" = -h ] && set -- --help
 if [ "${1:-}" = --help ] || [ $# -gt 1 ]; then
     echo "Usage: soak.sh [BUILD]   (default: build)"
     [ "${1:-}" = --help ] && exit 0

@@ -5,6 +5,7 @@
 # Needs a build with MPI=1, and its mpirun.
 set -u
 
+[ "${1:-}" = -h ] && set -- --help
 if [ "${1:-}" = --help ] || [ $# -gt 1 ]; then
     echo "Usage: soak_ranks.sh [BUILD]   (default: build)"
     [ "${1:-}" = --help ] && exit 0

@@ -3,6 +3,7 @@
 # compiled without a warning at -O0 and -Os, and run in qemu; each compares with what the library gave (rbe/export.h).
 set -eu
 
+[ "${1:-}" = -h ] && set -- --help
 if [ "${1:-}" = --help ]; then
     echo "Usage: targets.sh [BUILD [TARGET...]]   (default: build, and all targets)"
     echo "Compiles exported models for each target and runs their tests, prints what they take of a Cortex-M, and a table."

@@ -7,8 +7,8 @@
 #include "nn/model.h"
 #include "nn/param.h"
 
-/* 32 kB take a wire of 1 Gbit/s five times as long as two rounds. */
-enum { LEAST_FLOATS = 1 << 13 };
+/* 32 kB take a wire of 1 Gbit/s five times as long as two rounds of a few ranks. Those of more ranks take longer. */
+static size_t least_floats(const rbe_comm *comm) { return ((size_t)1 << 13) * (1 + comm->size / 16); }
 
 /* ---- sums ---------------------------------------------------------------------------------------------------- */
 
@@ -46,7 +46,7 @@ static void *run_thread(void *user) {
 rbe_status rbe_exchange_prepare(rbe_exchange *e, rbe_model *model) {
     RBE_TRY(rbe_model_require_gradients(model, &e->left));
     e->model = model;
-    e->least = rbe_at_least(rbe_pieces(e->left, RBE_MOST_PIECES - 1), LEAST_FLOATS);
+    e->least = rbe_at_least(rbe_pieces(e->left, RBE_MOST_PIECES - 1), least_floats(e->comm));
     e->begins = 0;
     while (rbe_model_param(model, e->begins)) e->begins++;
     e->untouched = e->begins;

@@ -19,7 +19,7 @@ enum { MOST_RANKS = 16, MOST_STEPS = 1000, MOST_TURNS = 100, MOST_CASES = 8, WAR
 typedef struct settings {
     const char *net;
     size_t ranks, batch, steps, turns, slices, hidden;
-    double ratio, gbit, latency;
+    double ratio, gbit;
     bool growth, dense, alone, csv;
     rbe_dataset data;
 } settings;
@@ -142,7 +142,7 @@ static double run(const settings *s, variant *v) {
     const size_t here = s->alone ? 1 : v->ranks;
     for (size_t n = 0; n < here; n++) {
         ranks[n] = (rank){.settings = s, .variant = v};
-        bench_wire_make(&ranks[n].wire, s->alone ? NULL : &comms[n], v->ranks, s->gbit, s->latency, v->background);
+        bench_wire_make(&ranks[n].wire, s->alone ? NULL : &comms[n], v->ranks, s->gbit, v->background);
         if (pthread_create(&ranks[n].thread, NULL, train, &ranks[n]) != 0) example_fail(1, "no thread can be made");
     }
     for (size_t n = 0; n < here; n++) pthread_join(ranks[n].thread, NULL);
@@ -174,15 +174,8 @@ static void report(const settings *s, variant *v) {
 }
 
 int main(int argc, char **argv) {
-    static settings s = {.net = "digits",
-                         .ranks = 2,
-                         .batch = 256,
-                         .steps = 20,
-                         .turns = 9,
-                         .slices = 1,
-                         .hidden = 1024,
-                         .ratio = 16,
-                         .latency = 25};
+    static settings s = {
+        .net = "digits", .ranks = 2, .batch = 256, .steps = 20, .turns = 9, .slices = 1, .hidden = 1024, .ratio = 16};
     const example_option options[] = {
         {"net", EXAMPLE_TEXT, &s.net, "digits|vgg|gpt", "784-1024-1024-10, 25088-4096-4096-1000, or a transformer", 0,
          0},
@@ -194,7 +187,6 @@ int main(int argc, char **argv) {
         {"alone", EXAMPLE_FLAG, &s.alone, NULL,
          "only one rank computes, as on a machine of its own: the others do the same", 0, 0},
         {"gbit", EXAMPLE_REAL, &s.gbit, "G", "of the wire, in each direction; 0: no limit", 0, 1e6},
-        {"latency", EXAMPLE_REAL, &s.latency, "US", "microseconds of a round", 0, 1e6},
         {"steps", EXAMPLE_COUNT, &s.steps, "N", "that are timed in a turn, and three before", 1, MOST_STEPS},
         {"turns", EXAMPLE_COUNT, &s.turns, "N", "of each", 1, MOST_TURNS},
         {"slices", EXAMPLE_COUNT, &s.slices, "N", "batches of a rank that add up, beside one", 1, 1024},

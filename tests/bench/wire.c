@@ -7,6 +7,8 @@
 
 #include "../../examples/experiment.h"
 
+enum { LATENCY = 25 }; /* microseconds of a round */
+
 /* A processor that slept wakes up late. Where ranks share the processors nobody may keep one from the others. */
 static void wait_until(double end, bool alone) {
     const double awake = alone ? 1e-4 : 0.0;
@@ -20,7 +22,7 @@ static void wait_until(double end, bool alone) {
 
 /* All ranks have called when it begins. */
 static void travel(bench_wire *w, double bytes, int rounds) {
-    const double seconds = 1e-6 * w->latency * rounds + (w->gbit > 0 ? 8e-9 * bytes / w->gbit : 0.0);
+    const double seconds = 1e-6 * LATENCY * rounds + (w->gbit > 0 ? 8e-9 * bytes / w->gbit : 0.0);
     w->bytes += bytes;
     wait_until(experiment_now() + seconds, !w->behind);
 }
@@ -60,9 +62,8 @@ static void abort_ranks(void *user) {
     if (c) c->abort(c->user);
 }
 
-void bench_wire_make(bench_wire *wire, const rbe_comm *behind, size_t size, double gbit, double latency,
-                     bool background) {
-    *wire = (bench_wire){.behind = behind, .gbit = gbit, .latency = latency};
+void bench_wire_make(bench_wire *wire, const rbe_comm *behind, size_t size, double gbit, bool background) {
+    *wire = (bench_wire){.behind = behind, .gbit = gbit};
     wire->comm = (rbe_comm){.rank = behind ? behind->rank : 0,
                             .size = size,
                             .sum = sum,
