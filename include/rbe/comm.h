@@ -10,7 +10,7 @@
  * Each rank computes with its share of every batch, and gradients are summed over all ranks before they are used. The
  * gradient of a compressed layer is as small as the layer: nothing is encoded, and the sum is exact up to rounding.
  *
- * A transport of your own is a table that you fill in.
+ * To use another transport, fill in an rbe_comm of your own.
  */
 #ifndef RBE_COMM_H
 #define RBE_COMM_H
@@ -23,20 +23,20 @@
 extern "C" {
 #endif
 
-/* More ranks are refused. */
+/* The most ranks that rbe_fit accepts. */
 #define RBE_COMM_MOST_RANKS 1024
 
-/* One rank's end of a transport. All functions but abort are collective: all ranks call the same ones in the same order,
- * with the same counts and root, each from one thread at a time; a call returns when this rank's part is done. Data of
- * a call are borrowed until it returns. All ranks have one byte order and one format of floats.
+/* One rank's end of a transport. All functions but abort are collective: all ranks call the same functions in the same
+ * order, with the same counts and root. Each rank calls from one thread at a time. A call returns when this rank's part
+ * is done, and borrows its data until then. All ranks have the same byte order and the same format of floats.
  *
- * A call fails on all ranks or on none (IO_ERROR, with a text). A transport that cannot promise it has to end the other
- * ranks: nobody may wait for ever for one that has failed or gone. After a failure no function but abort is called. */
+ * A call fails on all ranks or on none (IO_ERROR, with a text). A transport that cannot promise this must end the other
+ * ranks: no rank may wait forever for one that has failed or gone. After a failure only abort is called. */
 typedef struct rbe_comm {
     size_t rank, size; /* rank 0 .. size - 1 */
 
-    /* Puts x_0[i] + x_1[i] + .. + x_(size-1)[i], x_r being rank r's values, in the place of values[i]: the same bits on
-     * all ranks. With the transports below the sum is taken in this order, whatever the number of machines. */
+    /* Replaces values[i] by x_0[i] + x_1[i] + .. + x_(size-1)[i], where x_r are the values of rank r. All ranks get the
+     * same bits. The transports below add in this order, on any number of machines. */
     rbe_status (*sum)(void *user, float *values, size_t count);
 
     /* Gives all ranks the bytes of rank `root`. */
@@ -45,14 +45,14 @@ typedef struct rbe_comm {
     /* Puts `count` bytes of each rank one after the other into `all`, in the order of ranks. */
     rbe_status (*gather)(void *user, const void *mine, size_t count, void *all);
 
-    /* This rank will not call again, though others may wait for it: their calls fail, or their processes are ended. Not
-     * collective, from any thread, as often as one likes. rbe_fit does not call it: failures inside of it are agreed
-     * upon. It is for a program that fails before or after. */
+    /* This rank will not call again. Ranks that wait for it get a failure, or their processes are ended. Not
+     * collective; any thread may call it, any number of times. rbe_fit does not call it, because its ranks agree on
+     * failures. It is for a program that fails before or after rbe_fit. */
     void (*abort)(void *user);
 
-    /* `sum` may be called from a thread of rbe_fit's own, for some of the gradients while the rank computes others: still
-     * one call of the table at a time, with all that was written before it seen by it. Of no consequence but speed; ranks
-     * may differ in it. false: only the thread that has called rbe_fit calls. */
+    /* true: rbe_fit may call `sum` from a thread of its own, for some gradients while it computes others. There is
+     * still one call at a time, and it sees all that was written before. false: only the thread that called rbe_fit
+     * calls. This changes the speed and nothing else; ranks may differ in it. */
     bool background;
 
     void *user; /* passed on */
@@ -60,22 +60,22 @@ typedef struct rbe_comm {
 
 /* ---- threads ------------------------------------------------------------------------------------------------- */
 
-/* `size` ranks in this process: an array, of which element n is for the thread that is rank n. Calls that do not match
- * fail on all ranks with INVALID_ARGUMENT, and calls after an abort with IO_ERROR. NULL on failure. */
+/* `size` ranks in this process: an array whose element n is for the thread that is rank n. Calls that do not match fail
+ * on all ranks with INVALID_ARGUMENT, and calls after an abort with IO_ERROR. NULL on failure. */
 RBE_API rbe_comm *rbe_comm_threads_new(size_t size);
-RBE_API void rbe_comm_threads_free(rbe_comm *comms); /* when nobody is in a call any more; NULL is allowed */
+RBE_API void rbe_comm_threads_free(rbe_comm *comms); /* after the last call has returned; NULL is allowed */
 
 /* ---- MPI ----------------------------------------------------------------------------------------------------- */
 
-/* All processes of MPI_COMM_WORLD, which all call it; MPI_Init is called if it has not been. NULL on failure:
- * INVALID_ARGUMENT if the library has been built without MPI (make MPI=1).
+/* The processes of MPI_COMM_WORLD, all of which must call it. Calls MPI_Init if nobody has. NULL on failure:
+ * INVALID_ARGUMENT if the library was built without MPI (make MPI=1).
  *
- * A message of `count` floats goes to each rank as count / size floats, and comes back as many, in pieces of 4 MB at most:
- * 2 (size - 1) / size times 4 count bytes in each direction, which is the least that a sum takes. abort ends all
- * processes, with exit code 1. */
+ * A sum of `count` floats takes 2 (size - 1) / size times 4 count bytes in each direction, which is the least possible:
+ * each rank adds up one slice and sends it to the others; two ranks exchange all their values. abort ends all processes
+ * with exit code 1. */
 RBE_API rbe_comm *rbe_comm_mpi_new(void);
 
-/* Collective. Calls MPI_Finalize if rbe_comm_mpi_new has called MPI_Init; MPI cannot be begun again then. NULL is
+/* Collective. Calls MPI_Finalize if rbe_comm_mpi_new called MPI_Init; MPI cannot be started again then. NULL is
  * allowed. */
 RBE_API void rbe_comm_mpi_free(rbe_comm *comm);
 

@@ -6,38 +6,38 @@
  *
  *     int net_predict(const float *x, float *y, void *scratch);
  *
- * which computes y = model(x) for one sample: NET_INPUTS floats become NET_OUTPUTS floats. `scratch` is memory of
- * NET_SCRATCH bytes, of any alignment, which holds nothing between two calls; that is all memory that is needed beside
- * a few hundred bytes of stack. The function is reentrant. It returns 0, or -1 for a NULL pointer. The file has no
- * malloc, no file, no input or output; it assumes that float is IEEE binary32 in the byte order of uint32_t, and
- * nothing else. Of libm it calls, only where the model has such layers: erff (gelu), expf (gelu_tanh, sigmoid,
- * softmax, log_softmax), tanhf (tanh), logf (log_softmax), sqrtf (norms).
+ * which computes y = model(x) for one sample: NET_INPUTS floats become NET_OUTPUTS floats. `scratch` is NET_SCRATCH
+ * bytes of the caller's, of any alignment, which hold nothing between two calls. Beside them the function needs a few
+ * hundred bytes of stack. It is reentrant. It returns 0, or -1 for a NULL pointer. It allocates nothing and reads and
+ * writes no files. It assumes that float is IEEE binary32 in the byte order of uint32_t, and nothing else. It calls
+ * these functions of libm, where the model has such layers: erff (gelu), expf (gelu_tanh, sigmoid, softmax,
+ * log_softmax), tanhf (tanh), logf (log_softmax), sqrtf (norms).
  *
- * Products work on the compressed form: inputs are transformed block by block, lists of positions are decoded on the
- * way, outputs are transformed back. W is nowhere. Outputs differ from those of the library by rounding alone: less
- * than 1e-5 of a sample's largest output, unless the model itself makes more of such differences.
+ * Products work on the compressed form: the code transforms inputs block by block, decodes the lists of positions on
+ * the way, and transforms outputs back. It never makes W. Outputs differ from those of the library by rounding alone:
+ * by less than 1e-5 of a sample's largest output, unless the model itself amplifies such differences.
  *
- * Equal models and options give equal bytes, in any locale. (What the test expects, the library's outputs, may differ in
- * their last bits from one instruction set to another.)
+ * Equal models and options give equal bytes, in any locale. (The outputs that the test expects are the library's. Their
+ * last bits may differ from one instruction set to another.)
  *
- * Sequences. A model with an embedding takes ids, one at a time: x[0] is an id, and -1 is also returned for one that there
- * is not. A model with attention or positions takes a sequence place by place, and y is what it gives for that place. Then
- * the scratch memory holds what the places before have left, and must stay where and as it is between the calls;
- * net_begin(scratch) begins a sequence. NET_PLACES is the most that it may have, beyond which -1 is returned. (Of libm
- * that takes expf and sqrtf, and for rotary positions cos, sin and pow.)
+ * Sequences. A model with an embedding takes ids, one at a time: x[0] is an id; for an unknown one the function returns
+ * -1. A model with attention or positions takes a sequence place by place, and y is the output for that place. The
+ * scratch memory then holds what earlier places have left: it must stay where it is, unchanged, between the calls.
+ * net_begin(scratch) begins a sequence. A sequence has at most NET_PLACES places; beyond them the function returns -1.
+ * (These models call expf and sqrtf, and with rotary positions cos, sin and pow.)
  *
  * Whole numbers. With `integer` the file has no floats at all, and needs no libm:
  *
  *     int net_predict(const uint8_t *x, int32_t *y, void *scratch);
  *
- * Inputs are bytes, which stand for 0 .. 1, if all `inputs` (below) are pixels, n / 255; otherwise int16_t of at most
- * NET_LARGEST (beyond which -1 is returned). What an input and an output stand for the file says at its beginning. Values
- * have up to 4 bits, or up to 8; what one layer hands to the next has up to 16, with a scale that the inputs show to be
- * large enough; all sums are of 32 bits, and no input can make one leave them: an export that cannot promise this is
- * refused. Results are the same on all machines, bit for bit. The layers may be: dense ones; compressed ones without alphas and
- * overlap, with dct or identity along outputs and inputs, or inputs that are an image of even height and width; relu
- * behind one of these; dropout, sequences of layers; and a softmax or log_softmax at the end, which is left out, as the
- * largest output stays the largest.
+ * Inputs are bytes that stand for 0 .. 1 if all `inputs` (below) are pixels, n / 255. Otherwise they are int16_t of at
+ * most NET_LARGEST (beyond that the function returns -1). The beginning of the file says what an input and an output
+ * stand for. Values have up to 4 bits, or up to 8. One layer hands up to 16 bits to the next, with a scale that the
+ * inputs show to be large enough. All sums have 32 bits, and no input can make one overflow: an export that cannot
+ * promise this is refused. Results are the same on all machines, bit for bit. The layers may be: dense ones; compressed
+ * ones without alphas and overlap, with dct or identity along outputs and inputs, or with inputs that are an image of
+ * even height and width; relu behind one of these; dropout, sequences of layers; and a softmax or log_softmax at the
+ * end, which is left out, because the largest output stays the largest.
  */
 #ifndef RBE_EXPORT_H
 #define RBE_EXPORT_H
@@ -48,7 +48,7 @@
 extern "C" {
 #endif
 
-/* How values stand in the file. Values of few bits are whole numbers of steps, as rbe_layer_set_bits says, with a step
+/* How the file stores values. Values of few bits are whole numbers of steps, as rbe_layer_set_bits says, with a step
  * (a bf16) for each row. */
 typedef enum rbe_export_values {
     RBE_EXPORT_AS_TRAINED, /* of layers with bits in these bits, of others as floats */
@@ -59,48 +59,49 @@ typedef enum rbe_export_values {
 
 /* Zeros (and NULL) mean the defaults. */
 typedef struct rbe_export_options {
-    const char *name; /* what functions and macros are called by; default "net": net_predict, NET_INPUTS. A letter, then
-                         letters, digits and single underscores, at most 23; no word of C or C++ */
+    /* Begins the names of functions and macros; default "net": net_predict, NET_INPUTS. A letter, then letters, digits
+     * and single underscores, at most 23; no word of C or C++. */
+    const char *name;
     rbe_export_values values;
     bool speed;           /* rather than size: fast transforms, positions in bytes */
     size_t places;        /* of a sequence, at most; default: as many as the model has positions for */
-    const float *samples; /* the self-test's: sample_count x places x inputs, see rbe_export_sample */
+    const float *samples; /* of the self-test: sample_count x places x inputs, see rbe_export_sample */
     size_t sample_count;
-    bool integer; /* whole numbers only: see above. A matrix without bits has 8 then, and these are looked at: */
-    const float
-        *inputs; /* input_count of them, as samples are, which show how large numbers become; default: the samples */
+    /* Of the self-test: how far an output may be off, over the largest one of its sample; default 1e-5. A model that
+     * amplifies differences (a norm of values that are nearly alike) may need more. */
+    double tolerance;
+    /* Whole numbers only, see above. A matrix without bits gets 8. */
+    bool integer;
+    const float *inputs; /* input_count samples that show how large numbers become; default: the samples */
     size_t input_count;
-    uint32_t *model_classes,
-        *file_classes; /* NULL, or room for input_count: the place of the largest output, of the model
-                                               and of the file, for each of the inputs */
-    double tolerance;  /* of the test: how far an output may be off, over the largest one of its sample; default 1e-5. A
-                         model that makes more of differences (a norm of values that are nearly alike) may need more */
+    /* NULL, or room for input_count: which output is the largest for each of the inputs, by the model and by the file. */
+    uint32_t *model_classes, *file_classes;
 } rbe_export_options;
 
-/* Writes PATH, which must end in ".c", and the header beside it, which ends in ".h" instead: both, or neither; how files
- * are replaced says rbe/io.h under "Writing".
+/* Writes PATH, which must end in ".c", and the header beside it, which ends in ".h" instead: both, or neither. rbe/io.h
+ * says under "Writing" how files are replaced.
  *
- * With samples the file has a test: cc -DNET_TEST net.c -lm && ./a.out computes them, compares with what the model gives
- * now, prints the bytes of constants and of memory and the microseconds of a sample, and ends with 0, or with 1 if an
- * output is too far off; of whole numbers, if one is not the very number that is expected, and it prints in how many
- * samples the largest output is where the model has it. Values that are rounded on the way are so for these outputs,
- * too: `model` is not const, because it is changed while the call runs, rather than copied. It is the same bits when the
- * call returns.
+ * With samples the file has a self-test: cc -DNET_TEST net.c -lm && ./a.out computes them and compares the outputs with
+ * those of the model now. It prints the bytes of constants and of memory and the microseconds of a sample. It ends with
+ * 0, or with 1 if an output is too far off. With whole numbers outputs must be equal, and the test prints in how many
+ * samples the largest output is where the model has it. If values are rounded for the file, the model's outputs are
+ * those with rounded values, too. That is why `model` is not const: the call changes it for a while, rather than copy
+ * it. It has the same bits again when the call returns.
  *
- * INVALID_ARGUMENT for NULL, a bad name, path or option, a model without widths, one with more than 2 GB of arrays or of
- * scratch memory, one that takes more than 100,000 steps, and, with its path, a layer that cannot be exported: one of a
- * program's own, a bag, attention that runs several times; with whole numbers any that is not listed above, values that
- * are to be floats, and a call without inputs. CORRUPTED_BLOCK, NUMERICAL_INSTABILITY for values that are
- * not finite, or outputs of samples; IO_ERROR, INSUFFICIENT_MEMORY. */
+ * INVALID_ARGUMENT for NULL, a bad name, path or option, a model without widths, one with more than 2 GB of arrays or
+ * of scratch memory, one that takes more than 100,000 steps. Also, with its path, for a layer that cannot be exported:
+ * a type of your own, a bag, attention that runs several times. With whole numbers also for any layer that is not
+ * listed above, for values that are to be floats, and for a call without inputs. CORRUPTED_BLOCK; NUMERICAL_INSTABILITY
+ * if values or outputs are not finite; IO_ERROR, INSUFFICIENT_MEMORY. */
 RBE_API rbe_status rbe_export_c(rbe_model *model, const char *path, const rbe_export_options *options);
 
-/* What a sample of a model is: `places` (1 unless it has attention or positions) of `inputs` values each, which are ids
- * below `vocabulary` unless that is 0. Of the options, places is used. INVALID_ARGUMENT as above. */
+/* The shape of a model's sample: `places` (1 unless it has attention or positions) of `inputs` values each. The values
+ * are ids below `vocabulary` unless that is 0. */
 typedef struct rbe_export_sample_shape {
     size_t places, inputs, vocabulary;
 } rbe_export_sample_shape;
 
-/* Fills in *shape. */
+/* Fills in *shape. Of the options it uses `places`. INVALID_ARGUMENT as above. */
 RBE_API rbe_status rbe_export_sample(const rbe_model *model, const rbe_export_options *options,
                                      rbe_export_sample_shape *shape);
 
