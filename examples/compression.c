@@ -19,7 +19,7 @@ void compression_add_options(compression *c, example_option options[COMPRESSION_
         {"ratio", EXAMPLE_REAL, &c->ratio, "R", "instead: dense values per stored value, whatever the error", 1, 1e6},
         {"coeffs", EXAMPLE_COUNT, &c->coeffs, "K", "instead: coefficients per block", 1, 65536},
         {"min-compression", EXAMPLE_REAL, &c->min_compression, "R",
-         "leave a matrix dense that would become less than that many times smaller", 0, 1e6},
+         "leave a matrix dense if it would become less than R times smaller", 0, 1e6},
         {"block", EXAMPLE_COUNT, &c->block, "B", "block size, a power of two 8 .. 256", 8, 256},
         {"transform", EXAMPLE_TEXT, &c->transform, "NAME", "dct, haar, wht, bspline303, .. or adaptive", 0, 0},
         {"row-transform", EXAMPLE_TEXT, &c->row_transform, "NAME", "the same along the outputs only", 0, 0},

@@ -37,10 +37,10 @@ static settings read_settings(int argc, char **argv) {
          "samples of the file's test: IDX images, plain or .gz, or an array (.npy) (default: random numbers)", 0, 0},
         {"labels", EXAMPLE_TEXT, &s.labels, "FILE",
          "with --integer: the classes of --test, IDX; says how many are wrong", 0, 0},
-        {"count", EXAMPLE_COUNT, &s.count, "N", "so many samples, the first", 1, 1e6},
+        {"count", EXAMPLE_COUNT, &s.count, "N", "samples, from the first one on", 1, 1e6},
         {"tolerance", EXAMPLE_REAL, &s.tolerance, "T", "how far an output may be off, over the largest of its sample",
          1e-7, 1},
-        {"places", EXAMPLE_COUNT, &s.places, "N", "of a sequence, at most (default: those that the model has)", 1, 1e6},
+        {"places", EXAMPLE_COUNT, &s.places, "N", "the longest sequence (default: the longest of the model)", 1, 1e6},
     };
     example_parse(argc, argv, "A trained model as C, with a test that is run before the file is there.", options,
                   sizeof options / sizeof *options);

@@ -34,7 +34,7 @@ static settings read_settings(int argc, char **argv) {
         {"ratios", EXAMPLE_SIZES, &s.ratios, "R,R,..", "values of a dense layer per stored value", 2, 1e6},
         {"only", EXAMPLE_TEXT, &s.only, "static|grown|identity|narrow|dense", "one kind of model (default: all)", 0, 0},
         {"store", EXAMPLE_TEXT, &s.store_name, example_stores(), "how the file holds the values", 0, 0},
-        {"seeds", EXAMPLE_COUNT, &s.seeds, "N", "models of each kind, of seeds one after the other", 1, MAX_SEEDS},
+        {"seeds", EXAMPLE_COUNT, &s.seeds, "N", "models of each kind, with consecutive seeds", 1, MAX_SEEDS},
         {"threads", EXAMPLE_COUNT, &s.threads, "N", "threads (default: one per processor)", 1, RBE_MAX_THREADS},
         {"out", EXAMPLE_TEXT, &s.out, "DIR", "folder for growth.csv; created", 0, 0},
         {"quiet", EXAMPLE_FLAG, &s.quiet, NULL, "no progress", 0, 0},

@@ -46,7 +46,7 @@ static settings read_settings(int argc, char **argv) {
         {"load", EXAMPLE_TEXT, &w->load, "FILE", "a model to prune, instead of training one", 0, 0},
         {"ratio", EXAMPLE_REAL, &w->recipe.ratio, "R", "values of a dense layer per stored value", 1.01, 1e6},
         {"growth", EXAMPLE_FLAG, &w->recipe.grow, NULL, "train with growth, which leaves little to prune", 0, 0},
-        {"seeds", EXAMPLE_COUNT, &w->seeds, "N", "models, of seeds one after the other", 1, SWEEP_MAX_SEEDS},
+        {"seeds", EXAMPLE_COUNT, &w->seeds, "N", "models, with consecutive seeds", 1, SWEEP_MAX_SEEDS},
         {"percent", EXAMPLE_SIZES, &s.percent, "P,P,..",
          "shares of the coefficients to remove, by every score (default 30,50,70,80,90)", 0, 100},
         {"threshold", EXAMPLE_TEXT, &threshold, "T,T,..",

@@ -41,14 +41,14 @@ size_t recipe_options(recipe *r, example_option options[RECIPE_OPTIONS]) {
         {"column-transform", EXAMPLE_TEXT, &r->column_transform, "NAME", "the same along the inputs only", 0, 0},
         {"alpha", EXAMPLE_TEXT, &r->alpha, "on|off|auto", "the smooth part of each block", 0, 0},
         {"image", EXAMPLE_FLAG, &r->image, NULL, "the first layer takes its inputs as an image", 0, 0},
-        {"dropout", EXAMPLE_REAL, &r->dropout, "P", "of the inputs and of every hidden layer", 0, 0.99},
+        {"dropout", EXAMPLE_REAL, &r->dropout, "P", "dropout of the inputs and of each hidden layer", 0, 0.99},
         {"epochs", EXAMPLE_COUNT, &r->epochs, "N", "passes over the training data", 1, 1000000},
         {"batch", EXAMPLE_COUNT, &r->batch, "N", "samples per step", 1, 1000000},
         {"lr", EXAMPLE_REAL, &r->lr, "R", "learning rate (default: depends on the layers)", 1e-9, 1e3},
-        {"weight-decay", EXAMPLE_REAL, &r->decay, "D", "of the optimizer, per step and rate", 0, 1e3},
-        {"schedule", EXAMPLE_TEXT, &r->schedule, "constant|cosine", "of the learning rate", 0, 0},
+        {"weight-decay", EXAMPLE_REAL, &r->decay, "D", "weight decay of the optimizer", 0, 1e3},
+        {"schedule", EXAMPLE_TEXT, &r->schedule, "constant|cosine", "schedule of the learning rate", 0, 0},
         {"optimizer", EXAMPLE_TEXT, &r->optimizer, "sgd|adam|adamw", "sgd has a momentum of 0.9", 0, 0},
-        {"seed", EXAMPLE_SEED, &r->seed, "N", "of weights and order; the first, if there are several", 0, 0},
+        {"seed", EXAMPLE_SEED, &r->seed, "N", "first seed, of the weights and the order of samples", 0, 0},
     };
     memcpy(options, shared, sizeof shared);
     return RECIPE_OPTIONS;

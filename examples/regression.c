@@ -45,7 +45,7 @@ int main(int argc, char **argv) {
     resume r = {0};
     example_option options[3 + RESUME_OPTIONS] = {
         {"csv", EXAMPLE_TEXT, &csv, "FILE", "8 columns of numbers (default: 2,000 rows are made)", 0, 0},
-        {"model", EXAMPLE_TEXT, &path, "FILE", "of the best model", 0, 0},
+        {"model", EXAMPLE_TEXT, &path, "FILE", "file for the best model", 0, 0},
         {"predict", EXAMPLE_FLAG, &predict, NULL, "print what the model says of each row; train nothing", 0, 0},
     };
     resume_options(&r, options + 3);

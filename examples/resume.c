@@ -14,8 +14,8 @@ size_t resume_options(resume *r, example_option options[RESUME_OPTIONS]) {
         {"checkpoint", EXAMPLE_TEXT, &r->checkpoint, "FILE",
          "save all that a training needs to go on, also when it is interrupted", 0, 0},
         {"every", EXAMPLE_TEXT, &r->every, "N[m]",
-         "how often: after N steps, or, 10m, N minutes (default: after each epoch)", 0, 0},
-        {"keep", EXAMPLE_COUNT, &r->keep, "N", "checkpoints: FILE, and those before it, FILE.1 ..", 1, 1000},
+         "save after every N steps, or like 10m: N minutes (default: after each epoch)", 0, 0},
+        {"keep", EXAMPLE_COUNT, &r->keep, "N", "checkpoints to keep: FILE, and older ones as FILE.1 ..", 1, 1000},
         {"resume", EXAMPLE_FLAG, &r->resume, NULL, "go on from FILE, or, if that is damaged, from the one before", 0,
          0},
     };

@@ -31,8 +31,7 @@ static settings read_settings(int argc, char **argv) {
     r->ratio = 0; /* not given */
     const example_option own[] = {
         {"data", EXAMPLE_TEXT, &s.data, "DIR", "folder with the four IDX files, plain or .gz", 0, 0},
-        {"hold-out", EXAMPLE_COUNT, &s.hold_out, "N",
-         "hold out the last N training samples, and test on them instead of the test samples", 1, 1e9},
+        {"hold-out", EXAMPLE_COUNT, &s.hold_out, "N", "hold out the last N training samples and test on them", 1, 1e9},
         {"augment", EXAMPLE_REAL, &r->augment.affine, "A",
          "how strongly to rotate, scale, shear and shift the training images, differently in each epoch (0.5 suits "
          "MNIST)",
