@@ -357,7 +357,9 @@ static void check_parts(const shape *s) {
     float *x = random_floats(s->rows * w.in), *dy = random_floats(s->rows * w.out);
     results whole = results_like(&w, s->rows, NULL), found = results_like(&w, s->rows, &whole);
     for (int cached = 0; cached < 2; cached++) {
-        const rbe_layout layout = rbe_plan_layout(plan, s->rows), together = rbe_layout_together(layout);
+        const rbe_layout layout = rbe_plan_layout(plan, s->rows);
+        rbe_layout together = layout;
+        ck_assert(rbe_layout_join_runs(&together));
         float *cache = cached ? rbe_alloc(1, rbe_plan_cache_bytes(plan, s->rows)) : NULL;
         void *forward = rbe_alloc(1, rbe_plan_forward_bytes(plan, &layout));
         void *scratch = rbe_alloc(1, rbe_plan_backward_bytes(&together));
@@ -393,6 +395,15 @@ START_TEST(parts_give_the_same_bits) {
     };
     rbe_set_threads(1 + _i);
     for (size_t n = 0; n < sizeof shapes / sizeof shapes[0]; n++) check_parts(&shapes[n]);
+    const shape large = {"dct", "dct", 32, 1024, 1024, 16, 1, false, 0.06};
+    rbe_blocks w = make_blocks(&large, false);
+    rbe_plan *plan = rbe_plan_new(&w);
+    rbe_layout l = rbe_plan_layout(plan, 4096);
+    const size_t before = l.runs_together;
+    ck_assert(!rbe_layout_join_runs(&l));
+    ck_assert_uint_eq(l.runs_together, before);
+    rbe_plan_free(plan);
+    free_blocks(&w);
 }
 END_TEST
 

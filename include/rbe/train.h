@@ -137,7 +137,8 @@ RBE_API rbe_status rbe_predict(const rbe_model *model, const float *x, size_t ro
  * state, a step's activations and a batch of `batch` rows with a label each. Without the data set and the order in
  * which its samples are taken, 4 bytes each, and without what targets, weights, augmentation or a loss of your own
  * take. For sequences of ids, `features` is 1 and `batch` is their number times their length; a step needs less than the
- * result, since few gradients live at a time. PTRDIFF_MAX for a batch that cannot be addressed. */
+ * result, since few gradients live at a time. On several ranks the backward pass of a compressed layer may take up to 16 MB
+ * more. PTRDIFF_MAX for a batch that cannot be addressed. */
 RBE_API size_t rbe_training_bytes(const rbe_model *model, const rbe_optim_method *method,
                                   const rbe_optim_options *options, size_t features, size_t batch);
 

@@ -24,6 +24,7 @@
 #define LIST_TASKS 32               /* the same for gradients, whose lists differ in length */
 #define RUN_BYTES (640u << 10)      /* of the panels that are summed without a break */
 #define TOGETHER_BYTES (4u << 20)   /* of the runs that several threads work on together */
+#define MOST_JOINED_BYTES (16u << 20)
 
 /* Floats up to a whole number of vectors. */
 static size_t padded(size_t floats) { return (floats + PANEL_STEP - 1) / PANEL_STEP * PANEL_STEP; }
@@ -52,6 +53,14 @@ rbe_layout rbe_plan_layout(const rbe_plan *plan, size_t rows) {
         l.runs_together = rbe_at_most(rbe_at_least(bytes / (pair_bytes * l.width * l.run), 1), l.runs);
     }
     return l;
+}
+
+bool rbe_layout_join_runs(rbe_layout *l) {
+    rbe_layout joined = *l;
+    joined.runs_together = l->runs;
+    if (rbe_plan_backward_bytes(&joined) > MOST_JOINED_BYTES) return false;
+    *l = joined;
+    return true;
 }
 
 static size_t panel_rows(const rbe_layout *l, size_t panel) {

@@ -41,11 +41,8 @@ typedef struct rbe_layout {
 
 rbe_layout rbe_plan_layout(const rbe_plan *plan, size_t rows);
 
-/* The same with all runs worked on together, for rbe_gradients.written: it takes more scratch memory. */
-static inline rbe_layout rbe_layout_together(rbe_layout layout) {
-    layout.runs_together = layout.runs;
-    return layout;
-}
+/* Has all runs worked on together, as rbe_gradients.written needs it, unless they take more than 16 MB. */
+bool rbe_layout_join_runs(rbe_layout *layout);
 
 /* Scratch bytes of a product. */
 size_t rbe_plan_forward_bytes(const rbe_plan *plan, const rbe_layout *layout);
@@ -65,8 +62,8 @@ typedef struct rbe_gradients {
     float *values; /* layout of rbe_blocks.values */
     float *alpha;  /* layout of rbe_blocks.alpha */
     bool add_dx, add_parameters;
-    /* Where somebody waits for the gradients of values: they come before dX, in a few parts from the last ones on; after
-     * each the values from `first` on are written. The bits are the same. Needs rbe_layout_together. NULL: nobody. */
+    /* Somebody waits for the gradients of values: they come before dX, in a few parts from the last ones on; after each
+     * the values from `first` on are written. The bits are the same. Needs rbe_layout_join_runs. NULL: nobody waits. */
     void (*written)(void *user, size_t first);
     void *user;
 } rbe_gradients;

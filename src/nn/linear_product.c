@@ -126,8 +126,7 @@ rbe_status rbe_linear_backward_product(const rbe_linear_layer *layer, rbe_var *s
     RBE_TRY(take_mapped(&out, arena, &b->output_side, rows, l.threads));
     rbe_gradients inner = *g;
     watched watch = {self, g->values};
-    if (rbe_node_is_watched(self)) {
-        l = rbe_layout_together(l);
+    if (rbe_node_is_watched(self) && rbe_layout_join_runs(&l)) {
         inner.written = tell;
         inner.user = &watch;
     }
