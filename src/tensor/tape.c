@@ -64,7 +64,6 @@ void rbe_tape_set_draws(rbe_tape *tape, uint64_t draws) {
     if (tape) tape->draws = draws;
 }
 
-
 /* ---- memory -------------------------------------------------------------------------------------------------- */
 
 void *rbe_tape_take(rbe_var *var, size_t count, size_t size) {
