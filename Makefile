@@ -235,7 +235,7 @@ $(BUILD)/bench/%: $(BUILD)/tests/bench/%.o $(BENCH_SHARED) $(EXAMPLE_COMMON) $(S
 CHECK_LIBS := $(shell pkg-config --libs check 2>/dev/null)
 # The small library's products are tested by themselves; the rest of it is loaded (tests/test_infer.c).
 INFER_PRODUCTS := $(patsubst %.c,$(BUILD)/infer/%.o,$(wildcard src/infer/multiply_*.c))
-$(BUILD)/tests/run: $(TESTS) $(BUILD)/tests/bench/infer_library.o $(INFER_PRODUCTS) $(STATIC) | $(INFER_SHARED)
+$(BUILD)/tests/run: $(TESTS) $(BUILD)/tests/bench/infer_library.o $(INFER_PRODUCTS) $(STATIC)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS) $(SANITIZE) $^ $(CHECK_LIBS) $(LIBS) -o $@
 
@@ -287,7 +287,7 @@ check: $(BUILD)/tests/run $(BUILD)/tests/pressure $(PROGRAMS) headers exports ru
 
 # Several at a time, each with its output in one piece; at the end the sum of what they counted.
 SUITE_LOGS = $(SUITE:%=$(BUILD)/check/%.log)
-run-suites: $(BUILD)/tests/run $(if $(filter $(SCRIPTS),$(SUITE)),$(PROGRAMS))
+run-suites: $(BUILD)/tests/run $(if $(filter $(SCRIPTS),$(SUITE)),$(PROGRAMS)) $(if $(filter infer,$(SUITE)),$(INFER_SHARED))
 	@mkdir -p $(BUILD)/check
 	@rm -f $(SUITE_LOGS)
 	@status=0; \
