@@ -100,6 +100,7 @@ static void give_up_waiting(int signal) {
     static const char text[] = ": the other ranks have not begun within a minute\n";
     (void)signal;
     if (write(STDERR_FILENO, program, strlen(program)) < 0 || write(STDERR_FILENO, text, sizeof text - 1) < 0) _exit(2);
+    sleep(1); /* a launcher may lose what a rank writes in its last moment */
     _exit(1);
 }
 
