@@ -79,7 +79,8 @@ END
         OTHER_DATA=$work/other ranks "$number" sh "$work/as_one" "$how" "$train" --data "$data" --hidden 32 --batch 50 \
             --threads 1 "$@" > "$work/output" 2>&1 < /dev/null
         found=$?
-        if [ $found -ne 0 ] && [ $found -ne 124 ] && grep -q "$pattern" "$work/output"; then
+        # A rank that is killed says nothing; what its launcher says, if anything, is the launcher's affair.
+        if [ $found -ne 0 ] && [ $found -ne 124 ] && { [ -z "$pattern" ] || grep -q "$pattern" "$work/output"; }; then
             pass
         else
             fail "$name: exit code $found, expected another than 0 and 124, and '$pattern'"
