@@ -3,22 +3,8 @@
 # "N passed, M failed" and fails if a check did.
 set -u
 
-[ "${1:-}" = -h ] && set -- --help
-if [ "${1:-}" = --help ] || [ $# -gt 1 ]; then
-    echo "Usage: programs.sh [BUILD]   (default: build)"
-    [ "${1:-}" = --help ] && exit 0
-    exit 2
-fi
-build=${1:-build}
-root=$(cd "$(dirname "$0")/.." && pwd)
-train=$build/examples/train_digits
-make_digits=$build/examples/make_digits
-
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-trap 'exit 1' HUP INT TERM
 # shellcheck source=tests/shell.sh
-. "$root/tests/shell.sh"
+. "$(dirname "$0")/shell.sh"
 
 # A training of a second: 200 digits, one epoch.
 data=$work/data

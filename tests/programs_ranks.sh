@@ -3,21 +3,8 @@
 # fail. Ends with a line "N passed, M failed" and fails if a check did.
 set -u
 
-[ "${1:-}" = -h ] && set -- --help
-if [ "${1:-}" = --help ] || [ $# -gt 1 ]; then
-    echo "Usage: programs_ranks.sh [BUILD]   (default: build)"
-    [ "${1:-}" = --help ] && exit 0
-    exit 2
-fi
-build=${1:-build}
-root=$(cd "$(dirname "$0")/.." && pwd)
-train=$build/examples/train_digits
-make_digits=$build/examples/make_digits
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-trap 'exit 1' HUP INT TERM
 # shellcheck source=tests/shell.sh
-. "$root/tests/shell.sh"
+. "$(dirname "$0")/shell.sh"
 
 data=$work/data
 check "digits" "$make_digits" --train 200 --test 100 --out "$data"

@@ -1,6 +1,22 @@
 # shellcheck shell=sh
-# What the tests of command lines share: checks that are counted. $work is a folder of the caller's.
-# shellcheck disable=SC2154
+# How the tests of command lines begin, and what they share: their argument, a folder for what they make, checks that are
+# counted.
+# shellcheck disable=SC2034
+[ "${1:-}" = -h ] && set -- --help
+if [ "${1:-}" = --help ] || [ $# -gt 1 ]; then
+    echo "Usage: ${0##*/} [BUILD]   (default: build)"
+    [ "${1:-}" = --help ] && exit 0
+    exit 2
+fi
+build=${1:-build}
+root=$(cd "$(dirname "$0")/.." && pwd)
+train=$build/examples/train_digits
+make_digits=$build/examples/make_digits
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+trap 'exit 1' HUP INT TERM
+
 passed=0
 failed=0
 
