@@ -376,6 +376,13 @@ static void check_parts(const shape *s) {
         ck_assert_mem_eq(found.dx, whole.dx, s->rows * w.in * sizeof *x);
         if (w.alpha)
             ck_assert_mem_eq(found.alpha, whole.alpha, RBE_BASIS_COUNT * w.grid_rows * w.grid_cols * sizeof *x);
+        if (!cached) { /* of frozen parameters there is only dX, and nothing to say */
+            memset(found.dx, 0, s->rows * w.in * sizeof *x);
+            g.values = g.alpha = NULL;
+            rbe_plan_backward(plan, &w, &together, x, cache, dy, &g, scratch);
+            ck_assert_mem_eq(found.dx, whole.dx, s->rows * w.in * sizeof *x);
+            ck_assert_uint_eq(p.count, w.alpha ? 1 : 4);
+        }
         rbe_free(cache), rbe_free(forward), rbe_free(scratch);
     }
     free_results(&whole), free_results(&found);

@@ -81,6 +81,7 @@ typedef struct batch {
     size_t first_panel, panel_count; /* of the runs that are worked on */
     size_t list_parts, list_step;    /* a group's lists are so many tasks, of so many frequencies each */
     size_t first_list, end_list;     /* whose values are summed, of all groups' lists */
+    bool sums_first;                 /* dX comes after all sums */
 } batch;
 
 /* ---- forward ------------------------------------------------------------------------------------------------- */
@@ -173,7 +174,7 @@ static void backward_panel(void *context, size_t n, size_t worker) {
     RBE_ASSERT(n < scratch_panels(l));
     float *xh = input_panel(b, n), *yh = output_panel(b, n);
     b->isa->analyze(&b->plan->output, b->dy + start * out, rows, out, yh, l->width);
-    if (g->dx && !g->written) input_gradient(b, panel, yh, xh);
+    if (g->dx && !b->sums_first) input_gradient(b, panel, yh, xh);
     if ((g->values || g->alpha) && !b->cached)
         b->isa->analyze(&b->plan->input, b->x + start * in, rows, in, xh, l->width);
 }
@@ -253,6 +254,7 @@ static void backward_in_parts(batch *b) {
     const size_t parts = g->alpha ? 1 : PARTS, values = b->w->value_count;
     RBE_ASSERT(l->runs_together == l->runs);
     b->panel_count = l->panels;
+    b->sums_first = true;
     rbe_parallel(l->threads, l->panels, backward_panel, b);
     for (size_t n = parts; n-- > 0; b->end_list = b->first_list) {
         const size_t begin = values * n / parts;
