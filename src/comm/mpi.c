@@ -1,8 +1,9 @@
 /* Ranks that are processes of MPI. Without make MPI=1 there are none, and no header of MPI is read.
  *
  * MPI_Allreduce may add in any order. Here each rank gets a slice of all ranks' values, adds them in the order of ranks,
- * and hands the sum to all; of two ranks each gets all of the other's values, whose sums have no order: as many bytes as the best algorithms for large messages move, and the same bits on all
- * ranks, on any MPI, and with threads (threads.c).
+ * and sends the sum to all others. Of two ranks each gets all values of the other: a + b and b + a are the same bits. Both
+ * move as many bytes as the best algorithms for large messages, and give the same bits on all ranks, with any MPI, and as
+ * threads do (threads.c).
  *
  * MPI's own calls wait by asking again and again, and take the processor from those who compute meanwhile: this rank, when
  * a thread of its own sums gradients, and others on the same machine. So calls are begun, and asked for now and then.

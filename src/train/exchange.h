@@ -1,9 +1,9 @@
 /* The sum of all ranks' gradients, which begins while the backward pass goes on.
  *
- * The buffer of a model's gradients is cut into pieces by its layout and the number of ranks alone, so that all ranks have
+ * The layout of a model's buffer of gradients and the number of ranks alone say how it is cut into pieces, so all ranks have
  * the same ones. They are summed one after the other from the end of the buffer: the gradients of the last layers are
- * complete first. Where the transport allows it (rbe_comm.background), a thread of each rank calls it while the rank computes;
- * else the pieces are summed at the end. Bits do not depend on it.
+ * complete first. Where the transport allows it (rbe_comm.background), a thread of each rank calls it while the rank
+ * computes; else the pieces are summed at the end. Bits do not depend on it.
  */
 #ifndef RBE_TRAIN_EXCHANGE_H
 #define RBE_TRAIN_EXCHANGE_H
