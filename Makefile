@@ -96,20 +96,23 @@ AVX512 := -mavx512f -mavx512vl -mavx512dq -mavx512bw -mavx2 -mfma
 AVX2 := -mavx2 -mfma
 $(BUILD)/%_avx512.o: ISA_FLAGS = $(AVX512)
 $(BUILD)/%_avx2.o: ISA_FLAGS = $(AVX2)
-# Passes that find nothing in loops written in vectors, and a copy of a recursive transform for every length: they cost
-# time and text. The panels have a loop that needs the vectoriser (lists.h).
+# Kernels take a quarter of the time of a build, so both libraries have the same objects of them; the linker of the small
+# one drops what it does not need. What would make them larger and slower to compile is left out: a copy of a recursive
+# transform for every length; where variables are, for debuggers; vectorising what is written in vectors. The panels have a
+# loop that needs the vectoriser (lists.h).
+SPLIT := -ffunction-sections -fdata-sections -fno-asynchronous-unwind-tables
 accepted = $(shell for f in $(1); do $(CC) -Werror $$f -fsyntax-only -x c /dev/null 2> /dev/null && echo $$f; done)
-NO_COPIES := $(call accepted,-fno-ipa-cp-clone)
+QUICK := $(call accepted,-fno-ipa-cp-clone) $(if $(DEBUG),,-g1)
 PLAIN := $(call accepted,-fno-tree-vectorize -fno-tree-pre)
 # Nobody looks at the floating-point exceptions of an operation: so a loop with a choice in it becomes vectors. clang would
 # fuse products with sums where there is an instruction for it: other bits on each machine.
 $(BUILD)/src/tensor/%.o $(BUILD)/src/data/warp_%.o: CFLAGS += -fno-trapping-math -ffp-contract=off
 $(BUILD)/src/comm/mpi.o $(BUILD)/tests/test_ranks_fail.o: CFLAGS += $(MPI_CFLAGS)
-$(BUILD)/src/kernels/methods_%.o: CFLAGS += $(NO_COPIES)
-$(BUILD)/src/kernels/narrow_%.o: CFLAGS += $(PLAIN)
+$(BUILD)/src/kernels/methods_%.o: CFLAGS += $(SPLIT) $(QUICK)
+$(BUILD)/src/kernels/narrow_%.o: CFLAGS += $(SPLIT) $(QUICK) $(PLAIN)
 
 # All that commands are made of, and what MPI adds to two of them; written when it differs from last time.
-FLAGS = $(CC) $(AR) $(ALL_CFLAGS) $(AVX512) $(AVX2) $(NO_COPIES) $(PLAIN) $(INSTRUMENT) $(INFER_SPLIT) $(LDFLAGS) \
+FLAGS = $(CC) $(AR) $(ALL_CFLAGS) $(AVX512) $(AVX2) $(QUICK) $(PLAIN) $(INSTRUMENT) $(SPLIT) $(LDFLAGS) \
     $(PACKAGE_LIBS)
 MPI_FLAGS = $(MPI_CFLAGS) $(MPI_LIBS)
 $(BUILD)/flags: TEXT = $(FLAGS)
@@ -149,35 +152,33 @@ $(SHARED): $(OBJECTS)
 
 # ---- the small library: src/infer/ in the place of OpenBLAS, GSL, cJSON and zlib ----------------------------------
 
-# Compiled a second time. src/infer/make_tables.c is a program for the build.
+# Compiled a second time, but for the kernels. src/infer/make_tables.c is a program for the build.
 INFER_SOURCES := $(filter-out src/infer/make_tables.c,$(wildcard src/infer/*.c)) \
     $(addprefix src/base/,alloc.c arena.c failure.c gemm.c input_file.c parallel.c status.c threads.c utf8.c warning.c) \
     $(addprefix src/tensor/,loops.c loops_portable.c loops_avx2.c loops_avx512.c ops_activation.c ops_arithmetic.c \
         ops_attention.c ops_context.c ops_dropout.c ops_gather.c ops_join.c ops_matmul.c ops_norm.c ops_rotary.c \
         ops_shape.c ops_softmax.c tape.c tensor.c) \
     $(addprefix src/codec/,basis.c blocks.c blocks_check.c geometry.c positions.c quantise.c rows.c side.c transform.c) \
-    $(wildcard src/kernels/*.c) \
+    $(addprefix src/kernels/,batch.c isa.c plan.c small_batch.c) \
     $(addprefix src/nn/,attention.c bits.c container.c dense.c dropout.c embedding.c kinds.c layer.c linear.c \
         linear_product.c model.c norm.c operation.c param.c parameter.c) \
     $(addprefix src/io/,bit_stream.c blocks_read.c convert.c golomb_code.c json.c layer_read.c metadata.c model_read.c \
         packed_code.c packed_read.c positions_code.c positions_golomb.c range_code.c safetensors_open.c \
         safetensors_read.c source.c store.c store_float.c store_int8.c) \
     src/data/text.c src/gpt/generator.c src/gpt/sample.c src/train/memory.c src/train/predict.c
-INFER_OBJECTS := $(INFER_SOURCES:%.c=$(BUILD)/infer/%.o) $(BUILD)/infer/tables.o
+INFER_OBJECTS := $(INFER_SOURCES:%.c=$(BUILD)/infer/%.o) $(BUILD)/infer/tables.o \
+    $(patsubst %.c,$(BUILD)/%.o,$(wildcard src/kernels/methods_*.c src/kernels/narrow_*.c))
 INFER_FUNCTIONS := $(shell sed -n 's/^    X(\(rbe_[a-z0-9_]*\)).*/\1/p' include/rbe/infer.h)
 
-INFER_SPLIT := -DRBE_INFER -ffunction-sections -fdata-sections -fno-asynchronous-unwind-tables
-# What takes the time, the kernels and loops of each instruction set, is compiled as in the full library, the rest for -O2.
+# What takes the time, the loops of each instruction set, is compiled as in the full library, the rest for -O2.
 $(BUILD)/infer/%.o: private CFLAGS := $(subst -O3,-O2,$(CFLAGS))
 $(BUILD)/infer/%_portable.o $(BUILD)/infer/%_avx2.o $(BUILD)/infer/%_avx512.o: private CFLAGS += $(OPTIMIZE)
 $(BUILD)/infer/src/tensor/%.o: private CFLAGS += -fno-trapping-math -ffp-contract=off
-$(BUILD)/infer/src/kernels/methods_%.o: private CFLAGS += $(NO_COPIES)
-$(BUILD)/infer/src/kernels/narrow_%.o: private CFLAGS += $(PLAIN)
 
 $(BUILD)/infer/%.o: %.c $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(call say,CC,$@)
-	$(Q)$(CC) $(ALL_CFLAGS) $(INFER_SPLIT) $(ISA_FLAGS) -MMD -MP -c $< -o $@
+	$(Q)$(CC) $(ALL_CFLAGS) -DRBE_INFER $(SPLIT) $(ISA_FLAGS) -MMD -MP -c $< -o $@
 
 $(BUILD)/make_tables: $(BUILD)/src/infer/make_tables.o $(STATIC)
 	$(call say,LD,$@)
@@ -189,7 +190,7 @@ $(BUILD)/infer/tables.c: $(BUILD)/make_tables
 
 $(BUILD)/infer/tables.o: $(BUILD)/infer/tables.c
 	$(call say,CC,$@)
-	$(Q)$(CC) $(ALL_CFLAGS) $(INFER_SPLIT) -c $< -o $@
+	$(Q)$(CC) $(ALL_CFLAGS) -DRBE_INFER $(SPLIT) -c $< -o $@
 
 # One object of what its functions need: the rest of the sources, and what that would need, is dropped, and no other names
 # can be seen.

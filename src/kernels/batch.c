@@ -72,6 +72,7 @@ typedef struct batch {
     const rbe_plan *plan;
     const rbe_blocks *w;
     const rbe_methods *isa;
+    const rbe_backward_methods *backward;
     const rbe_layout *layout;
     const float *bias, *x, *dy;
     float *y, *cache;
@@ -152,7 +153,7 @@ static void input_gradient(const batch *b, size_t panel, const float *yh, float 
     const rbe_gradients *g = b->gradients;
     const size_t in = b->w->in, rows = panel_rows(l, panel);
     memset(dxh, 0, l->input_floats * sizeof *dxh);
-    b->isa->product_transposed(b->plan, b->w, yh, dxh, l->width, rows);
+    b->backward->product_transposed(b->plan, b->w, yh, dxh, l->width, rows);
     b->isa->synthesize(&b->plan->input, dxh, l->width, NULL, g->add_dx, g->dx + panel * l->width * in, rows, in);
 }
 
@@ -209,7 +210,7 @@ static void add_values(const batch *b, size_t group, size_t begin) {
     }
     for (size_t n = 0; n < b->panel_count; n += b->layout->run) {
         const rbe_panels run = run_of(b, n);
-        b->isa->gradient_values(b->plan, w, &run, group, first, count, b->gradients->values);
+        b->backward->gradient_values(b->plan, w, &run, group, first, count, b->gradients->values);
     }
 }
 
@@ -227,7 +228,7 @@ static void add_alphas(const batch *b, size_t group, size_t part) {
                (part == 0 ? last : 1) * values * sizeof(float));
     for (size_t n = 0; n < b->panel_count; n += b->layout->run) {
         const rbe_panels run = run_of(b, n);
-        b->isa->gradient_alpha(b->plan, w, &run, group, first, count, b->gradients->alpha);
+        b->backward->gradient_alpha(b->plan, w, &run, group, first, count, b->gradients->alpha);
     }
 }
 
@@ -274,6 +275,7 @@ void rbe_plan_backward(const rbe_plan *plan, const rbe_blocks *w, const rbe_layo
     batch b = {.plan = plan,
                .w = w,
                .isa = rbe_isa(),
+               .backward = rbe_isa_backward(),
                .layout = layout,
                .x = x,
                .dy = dy,

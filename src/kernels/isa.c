@@ -28,6 +28,15 @@ const rbe_methods *rbe_isa(void) {
     return methods;
 }
 
+const rbe_backward_methods *rbe_isa_backward(void) {
+#if defined(__x86_64__)
+    const rbe_methods *methods = rbe_isa();
+    if (methods == &rbe_methods_avx512) return &rbe_backward_avx512;
+    if (methods == &rbe_methods_avx2) return &rbe_backward_avx2;
+#endif
+    return &rbe_backward_portable;
+}
+
 bool rbe_isa_select(const char *name) {
     const rbe_methods *methods = methods_named(name);
     if (methods) atomic_store_explicit(&chosen, methods, memory_order_relaxed);

@@ -1,5 +1,4 @@
-/* The common source of all instruction sets: include it after defining LANES, METHODS and METHODS_NAME. */
-#include "base/full.h"
+/* The common source of all instruction sets: include it after defining LANES, METHODS, BACKWARD and METHODS_NAME. */
 #include "kernels/gradient.h"
 #include "kernels/product.h"
 #include "kernels/row_panel.h"
@@ -12,10 +11,13 @@ const rbe_methods METHODS = {
     .analyze = analyze,
     .synthesize = synthesize,
     .product = product,
-    .product_transposed = RBE_FULL(product_transposed),
-    .gradient_values = RBE_FULL(gradient_values),
-    .gradient_alpha = RBE_FULL(gradient_alpha),
     .analyze_small = analyze_small,
     .synthesize_small = synthesize_small,
     .product_small = small_group,
+};
+
+const rbe_backward_methods BACKWARD = {
+    .product_transposed = product_transposed,
+    .gradient_values = gradient_values,
+    .gradient_alpha = gradient_alpha,
 };

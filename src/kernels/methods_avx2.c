@@ -4,6 +4,7 @@
 #if defined(__x86_64__)
 #define LANES 8
 #define METHODS rbe_methods_avx2
+#define BACKWARD rbe_backward_avx2
 #define METHODS_NAME "avx2"
 #include "kernels/methods.h"
 #endif

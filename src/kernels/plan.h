@@ -93,15 +93,6 @@ typedef struct rbe_methods {
                        size_t rows, size_t length);
     /* y = S x, written to every row that synthesize reads */
     void (*product)(const rbe_plan *plan, const rbe_blocks *w, const float *x, float *y, size_t width, size_t rows);
-    /* x += S^T y */
-    void (*product_transposed)(const rbe_plan *plan, const rbe_blocks *w, const float *y, float *x, size_t width,
-                               size_t rows);
-    /* values += sum over rows of y x^T at the positions of group g's lists of frequencies first .. first + count - 1 */
-    void (*gradient_values)(const rbe_plan *plan, const rbe_blocks *w, const rbe_panels *panels, size_t g, size_t first,
-                            size_t count, float *values);
-    /* the same for the alphas of group g, by the plan's pairs first .. first + count - 1 */
-    void (*gradient_alpha)(const rbe_plan *plan, const rbe_blocks *w, const rbe_panels *panels, size_t g, size_t first,
-                           size_t count, float *alpha);
     /* coefficients (rows x blocks * B) and moments (rows of lanes) of a few rows */
     void (*analyze_small)(const rbe_axis *axis, const float *x, size_t rows, size_t length, size_t blocks,
                           float *coefficients, float *moments);
@@ -111,9 +102,24 @@ typedef struct rbe_methods {
     rbe_small_product *product_small;
 } rbe_methods;
 
+/* What only a backward product needs: in a table of its own, which the small library (src/infer/) leaves out. */
+typedef struct rbe_backward_methods {
+    /* x += S^T y */
+    void (*product_transposed)(const rbe_plan *plan, const rbe_blocks *w, const float *y, float *x, size_t width,
+                               size_t rows);
+    /* values += sum over rows of y x^T at the positions of group g's lists of frequencies first .. first + count - 1 */
+    void (*gradient_values)(const rbe_plan *plan, const rbe_blocks *w, const rbe_panels *panels, size_t g, size_t first,
+                            size_t count, float *values);
+    /* the same for the alphas of group g, by the plan's pairs first .. first + count - 1 */
+    void (*gradient_alpha)(const rbe_plan *plan, const rbe_blocks *w, const rbe_panels *panels, size_t g, size_t first,
+                           size_t count, float *alpha);
+} rbe_backward_methods;
+
 extern const rbe_methods rbe_methods_portable;
+extern const rbe_backward_methods rbe_backward_portable;
 #if defined(__x86_64__)
 extern const rbe_methods rbe_methods_avx2, rbe_methods_avx512;
+extern const rbe_backward_methods rbe_backward_avx2, rbe_backward_avx512;
 
 /* Vectors of 4 and of 8 floats with the instructions of a set whose own are longer. */
 extern rbe_small_product rbe_small_product_4_avx2, rbe_small_product_4_avx512, rbe_small_product_8_avx512;
@@ -121,6 +127,7 @@ extern rbe_small_product rbe_small_product_4_avx2, rbe_small_product_4_avx512, r
 
 /* The methods in use. */
 const rbe_methods *rbe_isa(void);
+const rbe_backward_methods *rbe_isa_backward(void);
 
 /* The products of a few rows for groups of so many block rows: with shorter vectors if those of the instruction set in
  * use would be half empty. */
