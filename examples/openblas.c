@@ -40,9 +40,11 @@ void example_start_well(const char *program, char **argv) {
     bool one_thread = address_space_is_limited() && !getenv("OPENBLAS_NUM_THREADS");
     if (!kernels && !one_thread) return;
     if (kernels) {
+        const char *named = getenv("OPENBLAS_CORETYPE");
+        if (named && *named)
+            fprintf(stderr, "%s: OPENBLAS_CORETYPE=%s is older than this processor: starting again with %s\n", program,
+                    named, kernels);
         setenv("OPENBLAS_CORETYPE", kernels, 1);
-        fprintf(stderr, "%s: OpenBLAS chose its kernels for %s, older than this processor: starting again with %s\n",
-                program, rbe_blas_kernels(), kernels);
     }
     if (one_thread) {
         setenv("OPENBLAS_NUM_THREADS", "1", 1);

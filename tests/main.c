@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/blas.h"
 #include "suites.h"
 
 static const struct {
@@ -62,7 +63,13 @@ static const struct {
     {"tune", tune_suite},
 };
 
+static void ignore(void *user, const char *text) { (void)user, (void)text; }
+
 int main(int argc, char **argv) {
+    /* Said here, once for all tests: those that count warnings wait for others. */
+    rbe_set_warning_handler(ignore, NULL);
+    rbe_blas_check_kernels();
+    rbe_set_warning_handler(NULL, NULL);
     /* The default of 4 seconds is too short for sanitizer builds on a loaded machine. */
     setenv("CK_DEFAULT_TIMEOUT", "120", 0);
     const char *wanted = argc > 1 ? argv[1] : NULL;
