@@ -1,4 +1,5 @@
-/* rbe/adapt.h - compressed layers that change their positions: growth, pruning, block size, budgets; values in few bits.
+/* rbe/adapt.h - compressed layers that change their positions: growth, pruning, block size, budgets; values in few
+ * bits.
  *
  * A call that changes the positions of a layer also moves its values, gradients and companions (an optimiser's state),
  * and frees memory that is no longer needed. Every call either succeeds or leaves the layer as it was. After such a
@@ -59,28 +60,28 @@ typedef struct rbe_growth_counters {
 /* Zeros for NULL. */
 RBE_API rbe_growth_counters rbe_growth_count(const rbe_growth *growth);
 
-/* A good group size for grown positions at a compression ratio, for rbe_linear_options.group. On MNIST at ratio 16 the test
- * error in groups of 1, 2, 4 and all 10 is 1.89, 1.93, 2.08 and 2.08 %. */
+/* A good group size for grown positions at a compression ratio, for rbe_linear_options.group. On MNIST at ratio 16 the
+ * test error in groups of 1, 2, 4 and all 10 is 1.89, 1.93, 2.08 and 2.08 %. */
 RBE_API size_t rbe_growth_group(double ratio);
 
 /* ---- few bits ------------------------------------------------------------------------------------------------ */
 
-/* Trains values that files hold in few bits: after each step, from number `from` (0, 1, ..) on, the parameters that have bits
- * (rbe_layer_set_bits) are rounded to whole numbers of steps, the largest value of a row / (2^(bits - 1) - 1). What the
- * rounding takes is kept in a companion and is added again before the next one, so that small gradients add up. Forward
- * passes, the evaluation and the file have the same values, bit for bit. Growth and pruning may run, too; the quantiser is
- * the last of rbe_fit's routines.
+/* Trains values that files hold in few bits: after each step, from number `from` (0, 1, ..) on, the parameters that
+ * have bits (rbe_layer_set_bits) are rounded to whole numbers of steps, the largest value of a row / (2^(bits - 1)
+ * - 1). What the rounding takes is kept in a companion and is added again before the next one, so that small gradients
+ * add up. Forward passes, the evaluation and the file have the same values, bit for bit. Growth and pruning may run,
+ * too; the quantiser is the last of rbe_fit's routines.
  *
- * In long trainings half-way is a good time to begin, in short ones a quarter of the way. docs/results.md says what bits
- * cost: 4 bits at ratio 16 lose 0.03 to 0.1 points of test error, for an eighth of the bytes of the file. */
+ * In long trainings half-way is a good time to begin, in short ones a quarter of the way. docs/results.md says what
+ * bits cost: 4 bits at ratio 16 lose 0.03 to 0.1 points of test error, for an eighth of the bytes of the file. */
 typedef struct rbe_quantiser rbe_quantiser;
 
 /* INVALID_ARGUMENT if no layer has bits. The model must outlive it. NULL on failure. */
 RBE_API rbe_quantiser *rbe_quantiser_new(rbe_model *model, size_t from);
 RBE_API void rbe_quantiser_free(rbe_quantiser *quantiser); /* values stay as they are; NULL is allowed */
 
-/* Call it after every step of the optimiser, last; `step` counts from 0. NUMERICAL_INSTABILITY names the parameter and the
- * value that is not finite; this parameter is left as it is. */
+/* Call it after every step of the optimiser, last; `step` counts from 0. NUMERICAL_INSTABILITY names the parameter and
+ * the value that is not finite; this parameter is left as it is. */
 RBE_API rbe_status rbe_quantiser_step(rbe_quantiser *quantiser, size_t step);
 
 /* The same for rbe_fit, with a state for checkpoints. */
@@ -149,11 +150,11 @@ typedef struct rbe_prune_report {
     double absorbed_energy; /* by how much absorbing it into alpha has made that less */
 } rbe_prune_report;
 
-/* Removes coefficients that matter little. If the layer has alpha, it absorbs what W loses, as far as the smooth basis can
- * (exact least squares per block; not with overlapping blocks). Values, positions, gradients and companions are freed.
- * Layers whose coefficients are frozen are left alone. A layer may lose all its coefficients: alpha and bias remain.
- * INVALID_ARGUMENT; INSUFFICIENT_COMPRESSION, with both numbers, for a byte budget that cannot be met even without any
- * coefficients. On failure nothing has changed. `report` may be NULL. */
+/* Removes coefficients that matter little. If the layer has alpha, it absorbs what W loses, as far as the smooth basis
+ * can (exact least squares per block; not with overlapping blocks). Values, positions, gradients and companions are
+ * freed. Layers whose coefficients are frozen are left alone. A layer may lose all its coefficients: alpha and bias
+ * remain. INVALID_ARGUMENT; INSUFFICIENT_COMPRESSION, with both numbers, for a byte budget that cannot be met even
+ * without any coefficients. On failure nothing has changed. `report` may be NULL. */
 RBE_API rbe_status rbe_prune(rbe_model *model, const rbe_prune_options *options, rbe_prune_report *report);
 
 /* The same for one layer, by single values: removes |c| <= threshold. `removed` (or NULL) as in the report. */

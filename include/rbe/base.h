@@ -28,13 +28,13 @@ extern "C" {
 
 /* Versions. MAJOR rises when a program that was compiled with an earlier version must be compiled again or changed: a
  * function goes or takes other arguments, a structure grows or an enumerator gets another value, a call means something
- * else. MINOR rises when something is added, PATCH when something is mended. Until 1.0 a new MINOR may do what later only
- * a new MAJOR may. Model files and checkpoints have versions of their own (docs/format.md); later libraries read the
- * model files of earlier ones.
+ * else. MINOR rises when something is added, PATCH when something is mended. Until 1.0 a new MINOR may do what later
+ * only a new MAJOR may. Model files and checkpoints have versions of their own (docs/format.md); later libraries read
+ * the model files of earlier ones.
  *
  * The shared libraries are librbe.so.MAJOR and librbe_infer.so.MAJOR. They export the names in src/librbe.symbols and
- * src/librbe_infer.symbols, all of them rbe_..., and no others; make check compares. A name that goes from these lists is
- * a change as above. The symbols of the static libraries that no header declares are nobody's to call. */
+ * src/librbe_infer.symbols, all of them rbe_..., and no others; make check compares. A name that goes from these lists
+ * is a change as above. The symbols of the static libraries that no header declares are nobody's to call. */
 #define RBE_VERSION_MAJOR 0
 #define RBE_VERSION_MINOR 1
 #define RBE_VERSION_PATCH 0

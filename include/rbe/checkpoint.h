@@ -26,13 +26,13 @@ extern "C" {
 
 /* When and where rbe_fit saves, and whether it resumes from there. Zeros mean the defaults.
  *
- * It saves after a step (after the optimiser, all routines and on_step) if one of the options asks for it, and always at the
- * end of the training and when it is asked to stop. Without `every_steps`, `every_minutes` and `every_epoch` it
+ * It saves after a step (after the optimiser, all routines and on_step) if one of the options asks for it, and always
+ * at the end of the training and when it is asked to stop. Without `every_steps`, `every_minutes` and `every_epoch` it
  * saves after each epoch. Minutes are those of a clock that does not jump.
  *
  * A checkpoint that cannot be written (IO_ERROR, INSUFFICIENT_MEMORY: a full disk, a folder that has vanished) does not
- * end the training: the warning handler is told (rbe/base.h), the previous checkpoint stays, and the next one is tried when
- * it is due. Only if it is the last one, at the end or for `stop`, does rbe_fit return its status. */
+ * end the training: the warning handler is told (rbe/base.h), the previous checkpoint stays, and the next one is tried
+ * when it is due. Only if it is the last one, at the end or for `stop`, does rbe_fit return its status. */
 typedef struct rbe_checkpoint_options {
     const char *path; /* required */
     size_t keep;      /* files: the newest is `path`, those before it path.1, path.2, .. (beside the file that a link
@@ -43,9 +43,9 @@ typedef struct rbe_checkpoint_options {
     volatile sig_atomic_t
         *request; /* a handler or a callback sets it to 1: save after this step; rbe_fit sets it to 0 */
 
-    /* Go on from `path`. If there is no file, training begins afresh (rbe_fit_result.resumed is 0). It also does without
-     * `resume`, and then the first checkpoint replaces that of an older training. IO_ERROR if there is a path.1 but no
-     * `path`, and or_before is not set. */
+    /* Go on from `path`. If there is no file, training begins afresh (rbe_fit_result.resumed is 0). It also does
+     * without `resume`, and then the first checkpoint replaces that of an older training. IO_ERROR if there is a path.1
+     * but no `path`, and or_before is not set. */
     bool resume;
     bool or_before; /* if it is damaged or missing, from path.1, path.2, .. */
 } rbe_checkpoint_options;
@@ -57,11 +57,11 @@ typedef struct rbe_checkpoint_options {
  *         (moments, averages), frozen, lr_scale, and the rate of the last step
  *     of the optimiser: its steps and rate
  *     of every routine: its state
- * and, to be compared, how layers are arranged, their kinds, widths and options, the optimiser's method and options, the
- * names of parameters and routines, and the version of the library.
+ * and, to be compared, how layers are arranged, their kinds, widths and options, the optimiser's method and options,
+ * the names of parameters and routines, and the version of the library.
  *
- * Save whatever else decides your loop's next step by a routine of your own: the epoch and the batch (rbe_batches_skip), the
- * masks of dropout that have been drawn (rbe_tape_draws). */
+ * Save whatever else decides your loop's next step by a routine of your own: the epoch and the batch
+ * (rbe_batches_skip), the masks of dropout that have been drawn (rbe_tape_draws). */
 typedef struct rbe_checkpoint {
     rbe_model *model;
     rbe_optim *optim;            /* NULL: none */
@@ -82,8 +82,8 @@ RBE_API rbe_status rbe_checkpoint_save(const rbe_checkpoint *checkpoint, const c
  * however positions have moved or been pruned since, they become the stored ones.
  *
  * INVALID_ARGUMENT, naming what differs, for a checkpoint of another model, optimiser or routine, or of another version
- * of the library; BAD_FORMAT for a file that is damaged or none; IO_ERROR; INSUFFICIENT_MEMORY. On failure everything is
- * as it was. */
+ * of the library; BAD_FORMAT for a file that is damaged or none; IO_ERROR; INSUFFICIENT_MEMORY. On failure everything
+ * is as it was. */
 RBE_API rbe_status rbe_checkpoint_load(const rbe_checkpoint *checkpoint, const char *path);
 
 #ifdef __cplusplus

@@ -109,13 +109,13 @@ typedef struct rbe_compress_options {
     const float *mean;
 } rbe_compress_options;
 
-/* Compresses `weights` (out x in, row-major): alpha by least squares (QR), then of the residual's coefficients the
- * K largest of each block, or with `ratio` the largest of the whole matrix (with group > 1 by their energy summed
- * over the group's rows); then alpha and the kept coefficients together by least squares. *blocks
- * is the caller's, to be freed by rbe_blocks_free; NULL on failure: INVALID_ARGUMENT; NUMERICAL_INSTABILITY with the index
- * of the first weight or sample that is not finite, or for a coefficient that is too large for a float (it sums a whole
- * block, so it can overflow even if every weight is finite); INSUFFICIENT_MEMORY; INSUFFICIENT_COMPRESSION with the ratio
- * and the minimum. */
+/* Compresses `weights` (out x in, row-major): alpha by least squares (QR), then of the residual's coefficients the K
+ * largest of each block, or with `ratio` the largest of the whole matrix (with group > 1 by their energy summed over
+ * the group's rows); then alpha and the kept coefficients together by least squares. *blocks is the caller's, to be
+ * freed by rbe_blocks_free; NULL on failure: INVALID_ARGUMENT; NUMERICAL_INSTABILITY with the index of the first weight
+ * or sample that is not finite, or for a coefficient that is too large for a float (it sums a whole block, so it can
+ * overflow even if every weight is finite); INSUFFICIENT_MEMORY; INSUFFICIENT_COMPRESSION with the ratio and the
+ * minimum. */
 RBE_API rbe_status rbe_compress(rbe_blocks **blocks, const float *weights, size_t out, size_t in,
                                 const rbe_compress_options *options);
 
@@ -151,9 +151,9 @@ RBE_API rbe_status rbe_decompress(const rbe_blocks *blocks, float *weights);
 RBE_API rbe_status rbe_decompress_rows(const rbe_blocks *blocks, size_t first, size_t count, float *rows);
 
 /* Hidden units have no order, so they may be sorted. This puts behind each row of weights1 (hidden x in) the unused one
- * that is nearest to it, and moves the columns of weights2 (out x hidden) and the entries of bias1 (or NULL) in the same
- * way. The two layers compute the same function, with neighbours that are more alike. `order` (hidden values, or NULL)
- * receives the old number of each unit. */
+ * that is nearest to it, and moves the columns of weights2 (out x hidden) and the entries of bias1 (or NULL) in the
+ * same way. The two layers compute the same function, with neighbours that are more alike. `order` (hidden values, or
+ * NULL) receives the old number of each unit. */
 RBE_API rbe_status rbe_order_hidden_units(float *weights1, float *bias1, size_t hidden, size_t in, float *weights2,
                                           size_t out, size_t *order);
 

@@ -54,9 +54,10 @@ RBE_API rbe_status rbe_dataset_from_targets(rbe_dataset *data, const float *valu
 RBE_API rbe_status rbe_dataset_split(rbe_dataset *data, size_t count, rbe_dataset *last);
 
 /* Reads an IDX image file (magic 0x00000803, unsigned bytes, count x height x width) and an IDX label file (magic
- * 0x00000801; label_path NULL: none), each plain or gzip-compressed (told by content, not by name). IO_ERROR for what cannot be opened or is
- * not a regular file; BAD_FORMAT, with the file's name and what was expected and found, for a wrong magic number, a
- * truncated or overlong file, counts that differ, or a label out of range. On failure *data is empty.
+ * 0x00000801; label_path NULL: none), each plain or gzip-compressed (told by content, not by name). IO_ERROR for what
+ * cannot be opened or is not a regular file; BAD_FORMAT, with the file's name and what was expected and found, for a
+ * wrong magic number, a truncated or overlong file, counts that differ, or a label out of range. On failure *data is
+ * empty.
  *
  * A file whose header promises more than 64 times its size in memory, and more than 16 MiB, is refused with
  * BAD_FORMAT before memory is taken (MNIST's images are 5 times their compressed files; gzip can reach 1000 times).
@@ -80,16 +81,17 @@ RBE_API rbe_status rbe_digits_generate(rbe_dataset *data, size_t count, uint64_t
 
 /* ---- text ---------------------------------------------------------------------------------------------------- */
 
-/* The content of a regular file, followed by a zero; *bytes is its size. NULL on failure: IO_ERROR, INSUFFICIENT_MEMORY,
- * BAD_FORMAT beyond rbe_set_max_read_bytes. To be freed by rbe_text_free. */
+/* The content of a regular file, followed by a zero; *bytes is its size. NULL on failure: IO_ERROR,
+ * INSUFFICIENT_MEMORY, BAD_FORMAT beyond rbe_set_max_read_bytes. To be freed by rbe_text_free. */
 RBE_API char *rbe_text_read(const char *path, size_t *bytes);
 RBE_API void rbe_text_free(char *text); /* NULL is allowed */
 
 /* Numbers for the characters of a text. */
 typedef struct rbe_vocabulary rbe_vocabulary;
 
-/* All characters that a text in UTF-8 has, in the order of their code points. BAD_FORMAT names the first byte that is not
- * UTF-8, or is 0; INVALID_ARGUMENT for an empty text. The second has all 256 bytes and takes any text. NULL on failure. */
+/* All characters that a text in UTF-8 has, in the order of their code points. BAD_FORMAT names the first byte that is
+ * not UTF-8, or is 0; INVALID_ARGUMENT for an empty text. The second has all 256 bytes and takes any text. NULL on
+ * failure. */
 RBE_API rbe_vocabulary *rbe_vocabulary_of_text(const char *text, size_t bytes);
 RBE_API rbe_vocabulary *rbe_vocabulary_of_bytes(void);
 RBE_API void rbe_vocabulary_free(rbe_vocabulary *vocabulary); /* NULL is allowed */
@@ -97,8 +99,8 @@ RBE_API void rbe_vocabulary_free(rbe_vocabulary *vocabulary); /* NULL is allowed
 /* How many ids there are: 0 .. size - 1. */
 RBE_API size_t rbe_vocabulary_size(const rbe_vocabulary *vocabulary);
 
-/* Its characters in the order of their ids; NULL: bytes. Keep it with a model (rbe_model_set_metadata): given this text,
- * rbe_vocabulary_of_text makes the same vocabulary again. */
+/* Its characters in the order of their ids; NULL: bytes. Keep it with a model (rbe_model_set_metadata): given this
+ * text, rbe_vocabulary_of_text makes the same vocabulary again. */
 RBE_API const char *rbe_vocabulary_text(const rbe_vocabulary *vocabulary);
 
 /* The ids of a text, *count of them, at most one for each byte; ids NULL: counted only. INVALID_ARGUMENT names a
@@ -110,8 +112,9 @@ RBE_API rbe_status rbe_vocabulary_encode(const rbe_vocabulary *vocabulary, const
 #define RBE_CHARACTER_SIZE 5
 RBE_API size_t rbe_vocabulary_decode(const rbe_vocabulary *vocabulary, int32_t id, char text[RBE_CHARACTER_SIZE]);
 
-/* Windows of `length` places, `stride` apart, as samples: tokens, and as labels the ids one place later. Nothing is copied:
- * the ids are borrowed. INVALID_ARGUMENT for fewer than length + 1 of them, and for one that is not below `classes`. */
+/* Windows of `length` places, `stride` apart, as samples: tokens, and as labels the ids one place later. Nothing is
+ * copied: the ids are borrowed. INVALID_ARGUMENT for fewer than length + 1 of them, and for one that is not below
+ * `classes`. */
 RBE_API rbe_status rbe_dataset_from_windows(rbe_dataset *data, int32_t *ids, size_t count, size_t length, size_t stride,
                                             int32_t classes);
 
@@ -140,9 +143,9 @@ RBE_API rbe_status rbe_dataset_from_windows(rbe_dataset *data, int32_t *ids, siz
  * nodes there is bicubic interpolation (cubic convolution with a = -3/4), where the outermost nodes are repeated on the
  * outside. A "normal" number is a sum of eight uniform ones, and never beyond 4.9 deviations.
  *
- * All of it is drawn from the seed, the epoch and the sample's number alone. It is the same for all channels, and it does
- * not depend on threads, on other samples or on their order. AVX2, AVX-512 and portable code give the same bits, with the
- * same sine and cosine of the C library. Values must be finite. */
+ * All of it is drawn from the seed, the epoch and the sample's number alone. It is the same for all channels, and it
+ * does not depend on threads, on other samples or on their order. AVX2, AVX-512 and portable code give the same bits,
+ * with the same sine and cosine of the C library. Values must be finite. */
 typedef struct rbe_augment_options {
     double affine, elastic; /* strengths, >= 0 */
     uint64_t seed;
@@ -197,8 +200,8 @@ RBE_API void rbe_batches_skip(rbe_batches *batches, size_t count);
 
 /* Batches hold augmented images from now on; options NULL, or zeros: the images as they are. A sample's number is its
  * place in the data set, so that its image does not depend on batch size, order or threads. The options are copied. At
- * most as many threads work on a batch as there are now. INVALID_ARGUMENT, and nothing is changed, for a strength that is
- * negative or not finite, and for data without images (pixels or values, with a height and a width of at least 2);
+ * most as many threads work on a batch as there are now. INVALID_ARGUMENT, and nothing is changed, for a strength that
+ * is negative or not finite, and for data without images (pixels or values, with a height and a width of at least 2);
  * INSUFFICIENT_MEMORY. */
 RBE_API rbe_status rbe_batches_augment(rbe_batches *batches, const rbe_augment_options *options);
 

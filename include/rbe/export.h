@@ -74,7 +74,8 @@ typedef struct rbe_export_options {
     bool integer;
     const float *inputs; /* input_count samples that show how large numbers become; default: the samples */
     size_t input_count;
-    /* NULL, or room for input_count: which output is the largest for each of the inputs, by the model and by the file. */
+    /* NULL, or room for input_count: which output is the largest for each of the inputs, by the model and by the
+     * file. */
     uint32_t *model_classes, *file_classes;
 } rbe_export_options;
 

@@ -1,7 +1,7 @@
 /* rbe/extend.h - layers of your own.
  *
- * A layer is a struct that begins with an rbe_layer, and a constant table of methods. A trained scale and shift for each
- * feature:
+ * A layer is a struct that begins with an rbe_layer, and a constant table of methods. A trained scale and shift for
+ * each feature:
  *
  *     typedef struct affine {
  *         rbe_layer base;
@@ -16,8 +16,8 @@
  *     static const rbe_layer_type affine_type = {
  *         .kind = "affine", .forward = affine_forward, .destroy = affine_destroy, .read = affine_read};
  *
- * Nothing else is needed: optimisers, files, costs and names find everything in its rbe_layer. A file can be loaded after
- * the type has been registered by rbe_layer_register. Options are written by `write` and read by `read`;
+ * Nothing else is needed: optimisers, files, costs and names find everything in its rbe_layer. A file can be loaded
+ * after the type has been registered by rbe_layer_register. Options are written by `write` and read by `read`;
  * parameters are stored and loaded by the library.
  *
  * Layers that hold others (children) are trained, counted, stored and freed with them. examples/extend.c has it all.
@@ -53,8 +53,8 @@ RBE_API rbe_status rbe_read_count(rbe_reader *reader, const char *name, size_t l
 /* NULL if there is none. It lives as long as the reader. */
 RBE_API const char *rbe_read_text(rbe_reader *reader, const char *name);
 
-/* How many values the file has for the parameter of this part; 0: none. Ask before you allocate memory for them, since a
- * file may promise anything. */
+/* How many values the file has for the parameter of this part; 0: none. Ask before you allocate memory for them, since
+ * a file may promise anything. */
 RBE_API size_t rbe_read_values(const rbe_reader *reader, const char *part);
 
 /* BAD_FORMAT unless it has rows x columns values for that part, and unless the file may take as much memory. */
@@ -70,8 +70,8 @@ RBE_API rbe_status rbe_read_same_text(rbe_reader *reader, const char *name, cons
 
 /* ---- routines of a training ---------------------------------------------------------------------------------- */
 
-/* Something that runs after each step of the optimiser and has a state: growth (rbe_growth_routine), gradual pruning, an
- * average or a curriculum of your own. rbe_fit runs it, and its state is part of every checkpoint
+/* Something that runs after each step of the optimiser and has a state: growth (rbe_growth_routine), gradual pruning,
+ * an average or a curriculum of your own. rbe_fit runs it, and its state is part of every checkpoint
  * (rbe/checkpoint.h). */
 typedef struct rbe_routine {
     /* In checkpoints: no other routine of the training has it, and "library", "optimiser" and "fit" are taken. */
@@ -87,10 +87,10 @@ typedef struct rbe_routine {
     rbe_status (*read)(void *user, rbe_reader *reader);
     void *user;
 
-    /* Of several ranks (rbe_fit_options.comm): after the backward passes of a step, once its gradients have been summed;
-     * NULL: nothing. It makes what a routine has seen of its rank's share of the batch the same on all ranks, by calls of
-     * `comm`, and fails on all of them or on none. It is the only place for such calls: whatever else a routine does it
-     * does on all ranks alike, and there it may fail on one. */
+    /* Of several ranks (rbe_fit_options.comm): after the backward passes of a step, once its gradients have been
+     * summed; NULL: nothing. It makes what a routine has seen of its rank's share of the batch the same on all ranks,
+     * by calls of `comm`, and fails on all of them or on none. It is the only place for such calls: whatever else a
+     * routine does it does on all ranks alike, and there it may fail on one. */
     rbe_status (*meet)(void *user, const rbe_comm *comm);
 } rbe_routine;
 
@@ -161,16 +161,16 @@ struct rbe_layer {
     const rbe_model *owner; /* the model that it is a part of; NULL: none */
 };
 
-/* Memory for a struct of `bytes`, zeroed, with this type, in and out. Parameters are for the constructor to add. NULL on
- * failure: INSUFFICIENT_MEMORY. */
+/* Memory for a struct of `bytes`, zeroed, with this type, in and out. Parameters are for the constructor to add. NULL
+ * on failure: INSUFFICIENT_MEMORY. */
 RBE_API rbe_layer *rbe_layer_make(const rbe_layer_type *type, size_t bytes, size_t in, size_t out);
 
 /* Values of a parameter: zeroed memory that `rbe_layer_release` frees; NULL when memory is short. */
 RBE_API float *rbe_layer_values(size_t count);
 RBE_API void rbe_layer_release(float *values); /* NULL is allowed */
 
-/* Makes a type known to rbe_model_load. The table must outlive all loading. INVALID_ARGUMENT for a kind that is taken by
- * another table, and for the 65th type. May be called by several threads, and again for the same table. */
+/* Makes a type known to rbe_model_load. The table must outlive all loading. INVALID_ARGUMENT for a kind that is taken
+ * by another table, and for the 65th type. May be called by several threads, and again for the same table. */
 RBE_API rbe_status rbe_layer_register(const rbe_layer_type *type);
 
 #ifdef __cplusplus

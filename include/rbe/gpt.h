@@ -21,8 +21,9 @@ extern "C" {
  * of attention and feed-forward layers (4 x width, gelu_tanh), each after a layer_norm, a last layer_norm, and
  * the embedding again as the head. There are no biases.
  *
- * Linear layers are compressed; the embedding, positions and norms are dense. On text the order of features means nothing,
- * so the identity is the best transform, and positions that stay do better than grown ones (docs/results.md). */
+ * Linear layers are compressed; the embedding, positions and norms are dense. On text the order of features means
+ * nothing, so the identity is the best transform, and positions that stay do better than grown ones
+ * (docs/results.md). */
 typedef struct rbe_gpt_options {
     size_t vocabulary;              /* required */
     size_t layers;                  /* blocks; default 4 */
@@ -39,23 +40,23 @@ typedef struct rbe_gpt_options {
     uint64_t seed;
 } rbe_gpt_options;
 
-/* NULL on failure: INVALID_ARGUMENT, INPUT_DIMENSION_MISMATCH, INSUFFICIENT_MEMORY. Dense matrices begin as N(0, 0.02^2),
- * compressed ones as in rbe_linear_new; those whose results are added to the sum of all branches are smaller by a factor of
- * sqrt(2 layers). Trained positions bound the context; with rotary ones it is not bounded. */
+/* NULL on failure: INVALID_ARGUMENT, INPUT_DIMENSION_MISMATCH, INSUFFICIENT_MEMORY. Dense matrices begin as N(0,
+ * 0.02^2), compressed ones as in rbe_linear_new; those whose results are added to the sum of all branches are smaller
+ * by a factor of sqrt(2 layers). Trained positions bound the context; with rotary ones it is not bounded. */
 RBE_API rbe_model *rbe_gpt_new(const rbe_gpt_options *options);
 
 /* ---- text, piece by piece ------------------------------------------------------------------------------------ */
 
-/* Runs a model on a sequence and remembers its keys and values, so that nothing is computed twice. It takes any model whose
- * places meet only in attention layers. It belongs to one thread at a time; the model must not change meanwhile, and must
- * outlive it. */
+/* Runs a model on a sequence and remembers its keys and values, so that nothing is computed twice. It takes any model
+ * whose places meet only in attention layers. It belongs to one thread at a time; the model must not change meanwhile,
+ * and must outlive it. */
 typedef struct rbe_generator rbe_generator;
 
 /* Bytes that it takes to remember that many places; PTRDIFF_MAX if they cannot be addressed. */
 RBE_API size_t rbe_generator_bytes(const rbe_model *model, size_t places);
 
-/* `memory`: at least that many bytes of your own, aligned as floats are; NULL: the library allocates them. NULL on failure:
- * INVALID_ARGUMENT for a model without attention, or too little memory. */
+/* `memory`: at least that many bytes of your own, aligned as floats are; NULL: the library allocates them. NULL on
+ * failure: INVALID_ARGUMENT for a model without attention, or too little memory. */
 RBE_API rbe_generator *rbe_generator_new(const rbe_model *model, size_t places, void *memory, size_t bytes);
 RBE_API void rbe_generator_free(rbe_generator *generator); /* NULL is allowed */
 
@@ -76,8 +77,8 @@ typedef struct rbe_sample_options {
 } rbe_sample_options;
 
 /* Draws an id. Of equal logits the lower id comes first; the same logits and the same state of rng give the same id.
- * `recent`: the ids to which repetition_penalty applies, or NULL. rng may be NULL if the temperature is 0. INVALID_ARGUMENT;
- * NUMERICAL_INSTABILITY names a logit that is not finite. */
+ * `recent`: the ids to which repetition_penalty applies, or NULL. rng may be NULL if the temperature is 0.
+ * INVALID_ARGUMENT; NUMERICAL_INSTABILITY names a logit that is not finite. */
 RBE_API rbe_status rbe_sample(const float *logits, size_t count, const rbe_sample_options *options,
                               const int32_t *recent, size_t recent_count, rbe_rng *rng, int32_t *id);
 

@@ -7,25 +7,25 @@
  * A model file is a safetensors file, which a Python user can open with json and numpy. docs/format.md describes it in
  * enough detail to write a reader. Files are little-endian on every host.
  *
- * Writing. A file is written under a temporary name (rbe-..tmp) in the same folder, synced and renamed. After a crash, a
- * full disk or any other error the old file is whole, and there is never half a new one. The new file gets the old one's
- * mode, and its owner if that is permitted. A symbolic link is followed, and its target replaced. A device or FIFO is
- * written to and not replaced; a FIFO that nobody reads, a socket and a folder are an IO_ERROR. The folder must be
- * readable, so that it can be synced. Temporary files of processes that were killed are removed when the next file is
- * saved in that folder on the same host.
+ * Writing. A file is written under a temporary name (rbe-..tmp) in the same folder, synced and renamed. After a crash,
+ * a full disk or any other error the old file is whole, and there is never half a new one. The new file gets the old
+ * one's mode, and its owner if that is permitted. A symbolic link is followed, and its target replaced. A device or
+ * FIFO is written to and not replaced; a FIFO that nobody reads, a socket and a folder are an IO_ERROR. The folder must
+ * be readable, so that it can be synced. Temporary files of processes that were killed are removed when the next file
+ * is saved in that folder on the same host.
  *
- * One failure can happen after the new file has taken its name: if the folder cannot be synced, the status is IO_ERROR and
- * the text says that the file "has been replaced". After a crash the old one may be back.
+ * One failure can happen after the new file has taken its name: if the folder cannot be synced, the status is IO_ERROR
+ * and the text says that the file "has been replaced". After a crash the old one may be back.
  *
  * Reading. A file is not trusted; anything but a regular file is an IO_ERROR at once. Sizes, offsets, types, names,
  * checksums, positions and values are checked, each before memory is allocated for what it describes. The memory is
  * bounded by the file's size: the values of its header take at most 16 times as much, or 1 MiB; a model or compressed
- * matrix 16 times (with packed layers 128 times), or 32 MiB; the inputs and outputs of all its layers, for each sample when
- * it is run, 16 times, or 2 MiB, where a layer that runs several times (rbe_repeat_new, shared weights) counts as often.
- * rbe_set_max_read_bytes (rbe/base.h) replaces each of these bounds, and also bounds the copy of a stream. Reading needs at
- * most 1 MiB on top. Failures are IO_ERROR (the file cannot be opened or read), BAD_FORMAT
- * (its content; the text names the file, or says "memory" or "stream", the tensor and the reason) and
- * INSUFFICIENT_MEMORY. JSON is parsed by cJSON, whose temporary values come from malloc.
+ * matrix 16 times (with packed layers 128 times), or 32 MiB; the inputs and outputs of all its layers, for each sample
+ * when it is run, 16 times, or 2 MiB, where a layer that runs several times (rbe_repeat_new, shared weights) counts as
+ * often. rbe_set_max_read_bytes (rbe/base.h) replaces each of these bounds, and also bounds the copy of a stream.
+ * Reading needs at most 1 MiB on top. Failures are IO_ERROR (the file cannot be opened or read), BAD_FORMAT (its
+ * content; the text names the file, or says "memory" or "stream", the tensor and the reason) and INSUFFICIENT_MEMORY.
+ * JSON is parsed by cJSON, whose temporary values come from malloc.
  */
 #ifndef RBE_IO_H
 #define RBE_IO_H
@@ -40,14 +40,15 @@ extern "C" {
 
 /* ---- models -------------------------------------------------------------------------------------------------- */
 
-/* How values are stored. In memory they are float32 again. Alphas and biases are stored in the same type; with int8, in f16.
- * Rounding is to the nearest, ties to even.
+/* How values are stored. In memory they are float32 again. Alphas and biases are stored in the same type; with int8, in
+ * f16. Rounding is to the nearest, ties to even.
  *
- * Layers that have bits (rbe_layer_set_bits) are packed, whatever is asked for here. Their values are whole numbers of that
- * many bits times the step of their row. Values, positions and steps are coded so that frequent ones take less; a grown
- * layer of 4 bits takes about half as much as with int8 and deltas. A parameter without bits is stored as float32. What is
- * loaded has the same bits, so saving it again gives the same file. Values that are not whole steps are rounded to them,
- * and steps below 2^-126 to 0. Such a file has version 2 of the format; older readers refuse it. */
+ * Layers that have bits (rbe_layer_set_bits) are packed, whatever is asked for here. Their values are whole numbers of
+ * that many bits times the step of their row. Values, positions and steps are coded so that frequent ones take less; a
+ * grown layer of 4 bits takes about half as much as with int8 and deltas. A parameter without bits is stored as
+ * float32. What is loaded has the same bits, so saving it again gives the same file. Values that are not whole steps
+ * are rounded to them, and steps below 2^-126 to 0. Such a file has version 2 of the format; older readers refuse
+ * it. */
 typedef enum rbe_store {
     RBE_STORE_F32,  /* exact */
     RBE_STORE_F16,  /* 11 bits, up to 65504 */
@@ -77,11 +78,11 @@ RBE_API bool rbe_store_named(const char *name, rbe_store *store);
 
 /* Writes a model: its layers, those inside others and those of a type with `read` (rbe/extend.h) included, and the
  * operations rbe_relu, rbe_gelu, rbe_tanh, rbe_sigmoid, rbe_softmax and rbe_log_softmax; and its texts
- * (rbe_model_set_metadata). Not stored are gradients and what steers a layer's computation (batch_threshold, use_cache).
- * INVALID_ARGUMENT, naming the stage, for another operation or kind of layer, for more than 64 layers around one, for
- * bits other than 0 and 2 .. 8, and for positions that have no seed (RBE_POSITIONS_SEED; also beyond 65536 columns or
- * below 1 position in 1024), and for names and texts of more than 100 MB; NUMERICAL_INSTABILITY, naming the tensor and
- * the index, for a value that is not finite or beyond the range of the store; IO_ERROR. */
+ * (rbe_model_set_metadata). Not stored are gradients and what steers a layer's computation (batch_threshold,
+ * use_cache). INVALID_ARGUMENT, naming the stage, for another operation or kind of layer, for more than 64 layers
+ * around one, for bits other than 0 and 2 .. 8, and for positions that have no seed (RBE_POSITIONS_SEED; also beyond
+ * 65536 columns or below 1 position in 1024), and for names and texts of more than 100 MB; NUMERICAL_INSTABILITY,
+ * naming the tensor and the index, for a value that is not finite or beyond the range of the store; IO_ERROR. */
 RBE_API rbe_status rbe_model_save(const rbe_model *model, const char *path, const rbe_save_options *options);
 
 /* Reads what rbe_model_save wrote. The model is the caller's, to be freed by rbe_model_free. NULL on failure. */
@@ -97,7 +98,8 @@ RBE_API rbe_status rbe_model_stored_bytes(const rbe_model *model, const rbe_save
 /* ---- texts that a model carries ------------------------------------------------------------------------------ */
 
 /* What a program needs beside the layers: how inputs are scaled, the names of classes. Each is a text under a key. It
- * belongs to the model and is part of every file of it, covered by the checksum; a loaded model has the texts of its file.
+ * belongs to the model and is part of every file of it, covered by the checksum; a loaded model has the texts of its
+ * file.
  *
  *     char text[32];
  *     snprintf(text, sizeof text, "%.9g", mean);      (nine digits bring a float back)
@@ -172,9 +174,9 @@ RBE_API void rbe_tensor_file_close(rbe_tensor_file *file); /* NULL is allowed */
 /* The same from the bytes of a file in memory, which are borrowed: they must not change until the file is closed. */
 RBE_API rbe_tensor_file *rbe_tensor_file_open_memory(const void *bytes, size_t count);
 
-/* The same from a stream that was opened for binary reading, such as a pipe: all its bytes from the current place to the
- * end. They are copied into memory, up to twice their size, which the file holds until it is closed. The stream is not
- * closed, and no longer needed. What does not begin like a safetensors file is refused after 9 bytes. */
+/* The same from a stream that was opened for binary reading, such as a pipe: all its bytes from the current place to
+ * the end. They are copied into memory, up to twice their size, which the file holds until it is closed. The stream is
+ * not closed, and no longer needed. What does not begin like a safetensors file is refused after 9 bytes. */
 RBE_API rbe_tensor_file *rbe_tensor_file_open_stream(FILE *stream);
 
 /* The n-th tensor in the order of the data, NULL past the last; the number of a named one, or their count if there
@@ -254,12 +256,12 @@ typedef struct rbe_fill_options {
 } rbe_fill_options;
 
 /* Fills a model from an open file of dense tensors. Their names begin with the path of their layer: PATH.weight,
- * PATH.bias, and PATH.PART for the parameters of other kinds of layers (rbe_param). A layer with several places has the path
- * of its first. A compressed layer's matrix is compressed into the layer's own blocks, transforms and groups, with as many values as it
- * had or a few less; positions are chosen anew. INVALID_ARGUMENT names the first tensor that is missing or left over,
- * INPUT_DIMENSION_MISMATCH one of another shape, NUMERICAL_INSTABILITY a value that is not finite. On failure the model
- * is what it was. Frozen parameters are filled, too; gradients and companions stay, those of coefficients while their
- * number does. */
+ * PATH.bias, and PATH.PART for the parameters of other kinds of layers (rbe_param). A layer with several places has the
+ * path of its first. A compressed layer's matrix is compressed into the layer's own blocks, transforms and groups, with
+ * as many values as it had or a few less; positions are chosen anew. INVALID_ARGUMENT names the first tensor that is
+ * missing or left over, INPUT_DIMENSION_MISMATCH one of another shape, NUMERICAL_INSTABILITY a value that is not
+ * finite. On failure the model is what it was. Frozen parameters are filled, too; gradients and companions stay, those
+ * of coefficients while their number does. */
 RBE_API rbe_status rbe_model_fill(rbe_model *model, const rbe_tensor_file *file, const rbe_fill_options *options);
 
 /* ---- arrays (.npy) ------------------------------------------------------------------------------------------- */

@@ -30,9 +30,10 @@ extern "C" {
 
 /* ---- parameters ---------------------------------------------------------------------------------------------- */
 
-/* A flat array of trained values and what belongs to them: a gradient, and companions, which are arrays of the same layout,
- * such as an optimiser's state or an average of the values. Whatever moves values (growth, pruning) moves all of it. A
- * layer owns its parameters. For a parameter of your own, fill in value, count and lr_scale; all else is zero. */
+/* A flat array of trained values and what belongs to them: a gradient, and companions, which are arrays of the same
+ * layout, such as an optimiser's state or an average of the values. Whatever moves values (growth, pruning) moves all
+ * of it. A layer owns its parameters. For a parameter of your own, fill in value, count and lr_scale; all else is
+ * zero. */
 typedef struct rbe_param {
     char name[RBE_PATH_SIZE]; /* "fc1.coefficients": the path of its layer, and its part */
     const char *part;         /* "coefficients": what it is within its layer */
@@ -88,10 +89,10 @@ RBE_API size_t rbe_layer_outputs(const rbe_layer *layer);
 /* The n-th parameter, NULL past the last. */
 RBE_API rbe_param *rbe_layer_param(const rbe_layer *layer, size_t n);
 
-/* Sets the bits, 2 .. 8, of each value of a layer's matrix in files. Values are whole numbers of steps, with a step for each
- * output (dense) or each row of S (compressed): largest value / (2^(bits - 1) - 1). Biases and alphas get 8 bits and one
- * step. 0: floats again. This call rounds nothing: rbe_quantiser_new (rbe/adapt.h) trains values that are whole steps, and
- * files (rbe/io.h) round all others. INVALID_ARGUMENT for other numbers, and NULL. */
+/* Sets the bits, 2 .. 8, of each value of a layer's matrix in files. Values are whole numbers of steps, with a step for
+ * each output (dense) or each row of S (compressed): largest value / (2^(bits - 1) - 1). Biases and alphas get 8 bits
+ * and one step. 0: floats again. This call rounds nothing: rbe_quantiser_new (rbe/adapt.h) trains values that are whole
+ * steps, and files (rbe/io.h) round all others. INVALID_ARGUMENT for other numbers, and NULL. */
 RBE_API rbe_status rbe_layer_set_bits(rbe_layer *layer, unsigned bits);
 
 /* What a layer's parameters cost: trained values, and all bytes they need in memory - values, positions, list
@@ -136,8 +137,8 @@ RBE_API rbe_layer *rbe_dense_from_weights(size_t in, size_t out, const float *we
  *     identity, dct                         2.31    3.58        2.12        2.85         2.4
  *     identity, identity                    2.91    6.08        2.30        3.85         2.4
  *
- * Alpha is for smooth matrices. In training it takes time, and helps only at ratio 64 with positions that stay. The dct is
- * for axes whose neighbours are alike, such as pixels. Outputs and hidden units have no such neighbours: there the
+ * Alpha is for smooth matrices. In training it takes time, and helps only at ratio 64 with positions that stay. The dct
+ * is for axes whose neighbours are alike, such as pixels. Outputs and hidden units have no such neighbours: there the
  * identity is faster and about as good at ratio 16, but worse by 0.24 points at ratio 64. */
 typedef struct rbe_linear_options {
     const char *name;                      /* default "rbe" */
@@ -158,10 +159,10 @@ typedef struct rbe_linear_options {
 } rbe_linear_options;
 
 /* A layer with random positions. Every row of S has the same number of columns, give or take one, drawn without
- * replacement. The probability of a column is proportional to 1 / (1 + frequency); for an image to 1 / (B + place in the
- * zigzag order); with the identity along the inputs, which has no frequencies, it is the same for each. The same seed
- * gives the same positions on every machine. NUMERICAL_INSTABILITY if init_scale makes coefficients too large for a
- * float. */
+ * replacement. The probability of a column is proportional to 1 / (1 + frequency); for an image to 1 / (B + place in
+ * the zigzag order); with the identity along the inputs, which has no frequencies, it is the same for each. The same
+ * seed gives the same positions on every machine. NUMERICAL_INSTABILITY if init_scale makes coefficients too large for
+ * a float. */
 RBE_API rbe_layer *rbe_linear_new(size_t in, size_t out, const rbe_linear_options *options);
 
 /* A layer from a compressed matrix, which it takes over (also when it fails: the matrix is freed then). `bias` is
@@ -199,12 +200,12 @@ typedef struct rbe_safe_options {
     void *user;
 } rbe_safe_options;
 
-/* y = layer(x) for a compressed layer, without a tape, everything checked: shapes (INPUT_DIMENSION_MISMATCH),
- * inputs (NUMERICAL_INSTABILITY with index and value), the memory it takes (INSUFFICIENT_MEMORY with both numbers
- * in MB), the compressed matrix (CORRUPTED_BLOCK with index and reason), outputs. If the compressed product fails
- * or gives values that are not finite, the matrix is decompressed one block row at a time and multiplied by BLAS, if there
- * is enough memory for that; the fallback is counted, and `warn` is told. y->data is the caller's; it holds no result
- * unless RBE_OK is returned. */
+/* y = layer(x) for a compressed layer, without a tape, everything checked: shapes (INPUT_DIMENSION_MISMATCH), inputs
+ * (NUMERICAL_INSTABILITY with index and value), the memory it takes (INSUFFICIENT_MEMORY with both numbers in MB), the
+ * compressed matrix (CORRUPTED_BLOCK with index and reason), outputs. If the compressed product fails or gives values
+ * that are not finite, the matrix is decompressed one block row at a time and multiplied by BLAS, if there is enough
+ * memory for that; the fallback is counted, and `warn` is told. y->data is the caller's; it holds no result unless
+ * RBE_OK is returned. */
 RBE_API rbe_status rbe_linear_forward_safe(const rbe_layer *layer, const rbe_tensor *x, rbe_tensor *y,
                                            const rbe_safe_options *options);
 
@@ -215,8 +216,8 @@ RBE_API rbe_layer *rbe_dropout_new(float probability);
 
 /* ---- normalisation as a layer -------------------------------------------------------------------------------- */
 
-/* y = x / sqrt(mean of x^2 + epsilon) * scale along the last dimension of `width` values; the trained scale begins at 1.
- * epsilon 0: 1e-5. */
+/* y = x / sqrt(mean of x^2 + epsilon) * scale along the last dimension of `width` values; the trained scale begins at
+ * 1. epsilon 0: 1e-5. */
 RBE_API rbe_layer *rbe_rms_norm_new(size_t width, float epsilon, const char *name);
 
 /* y = (x - mean of x) / sqrt(variance of x + epsilon) * weight + bias in the same way; weight begins at 1, bias, unless
@@ -225,22 +226,23 @@ RBE_API rbe_layer *rbe_layer_norm_new(size_t width, float epsilon, bool no_bias,
 
 /* ---- sequences ----------------------------------------------------------------------------------------------- */
 
-/* A vector of `width` trained values for each id below `vocabulary`: (.., places) becomes (.., places, width). Ids enter
- * as floats, in which whole numbers below 2^24 are exact: a batch of tokens does. INVALID_ARGUMENT names the first that
- * is none. Values begin as N(0, 0.02^2). A step of an optimiser goes through the whole table, since averages and decay
- * change rows that no id has chosen, too. With tens of thousands of rows that takes as long as the layers behind it
- * (docs/performance.md). */
+/* A vector of `width` trained values for each id below `vocabulary`: (.., places) becomes (.., places, width). Ids
+ * enter as floats, in which whole numbers below 2^24 are exact: a batch of tokens does. INVALID_ARGUMENT names the
+ * first that is none. Values begin as N(0, 0.02^2). A step of an optimiser goes through the whole table, since averages
+ * and decay change rows that no id has chosen, too. With tens of thousands of rows that takes as long as the layers
+ * behind it (docs/performance.md). */
 RBE_API rbe_layer *rbe_embedding_new(size_t vocabulary, size_t width, uint64_t seed, const char *name);
 
 /* y = x + a trained vector for each place of a sequence, the dimension before the last; at most `places` of them
  * (INPUT_DIMENSION_MISMATCH). */
 RBE_API rbe_layer *rbe_positions_new(size_t places, size_t width, uint64_t seed, const char *name);
 
-/* y = x W^T with the table of an embedding, which has another place in the model (tied weights): a score for each id. */
+/* y = x W^T with the table of an embedding, which has another place in the model (tied weights): a score for each
+ * id. */
 RBE_API rbe_layer *rbe_unembedding_new(rbe_layer *embedding, const char *name);
 
-/* y = project(attention(qkv(x))), see rbe_attention: qkv has three times as many outputs as inputs, project as many. Both
- * may be of any kind; the new layer takes them over, also when the call fails. rotary_base > 0: rotary positions
+/* y = project(attention(qkv(x))), see rbe_attention: qkv has three times as many outputs as inputs, project as many.
+ * Both may be of any kind; the new layer takes them over, also when the call fails. rotary_base > 0: rotary positions
  * (rbe_rotary; 10000 is usual). */
 typedef struct rbe_attention_options {
     size_t heads;
@@ -252,8 +254,8 @@ typedef struct rbe_attention_options {
 RBE_API rbe_layer *rbe_attention_new(rbe_layer *qkv, rbe_layer *project, const rbe_attention_options *options,
                                      const char *name);
 
-/* A block of a transformer: x1 = x + attention(norm_1(x)), y = x1 + feed(norm_2(x1)). All four layers keep the width. The
- * block takes them over, also when the call fails. */
+/* A block of a transformer: x1 = x + attention(norm_1(x)), y = x1 + feed(norm_2(x1)). All four layers keep the width.
+ * The block takes them over, also when the call fails. */
 RBE_API rbe_layer *rbe_block_new(rbe_layer *norm_1, rbe_layer *attention, rbe_layer *norm_2, rbe_layer *feed,
                                  const char *name);
 
@@ -261,8 +263,8 @@ RBE_API rbe_layer *rbe_block_new(rbe_layer *norm_1, rbe_layer *attention, rbe_la
 
 /* A container owns the layers that are added to it, also when adding them fails. A layer may be added in several places
  * of one model: its weights are shared, trained, counted, stored and freed once. NULL layers are INVALID_ARGUMENT with
- * the thread's last error, which says why if a constructor has just failed. name NULL: a layer is named by its place until
- * it gets a name. */
+ * the thread's last error, which says why if a constructor has just failed. name NULL: a layer is named by its place
+ * until it gets a name. */
 
 /* One after the other: y = layers[n - 1](... layers[0](x)). A width that does not fit the layer before is refused. */
 RBE_API rbe_layer *rbe_sequential_new(const char *name);
@@ -276,8 +278,8 @@ RBE_API rbe_layer *rbe_repeat_new(rbe_layer *inner, size_t times, const char *na
 /* Layers under their names, for a forward pass of your own (a recurrent net): it has none by itself. */
 RBE_API rbe_layer *rbe_bag_new(const char *name);
 
-/* An operation that keeps the shape. rbe_relu, rbe_gelu, rbe_gelu_tanh, rbe_tanh, rbe_sigmoid, rbe_softmax and rbe_log_softmax can be
- * stored in files, under the names "relu", "gelu", ..; functions of your own cannot. */
+/* An operation that keeps the shape. rbe_relu, rbe_gelu, rbe_gelu_tanh, rbe_tanh, rbe_sigmoid, rbe_softmax and
+ * rbe_log_softmax can be stored in files, under the names "relu", "gelu", ..; functions of your own cannot. */
 typedef rbe_var *rbe_operation(rbe_var *);
 
 /* NULL, with an error text that lists the names, for another one. */
@@ -332,17 +334,17 @@ RBE_API rbe_param *rbe_model_find_param(const rbe_model *model, const char *path
 /* Prints a table: name, kind, widths, values, bytes, and how many times smaller than dense. IO_ERROR. */
 RBE_API rbe_status rbe_model_print(const rbe_model *model, FILE *file);
 
-/* Freezes all parameters of a layer and of those inside, or lets them be trained again. A backward pass ends where nothing below is trained:
- * a frozen body costs its forward pass alone. NULL is allowed. */
+/* Freezes all parameters of a layer and of those inside, or lets them be trained again. A backward pass ends where
+ * nothing below is trained: a frozen body costs its forward pass alone. NULL is allowed. */
 RBE_API void rbe_layer_freeze(rbe_layer *layer, bool frozen);
 
 /* Drops all gradients that no optimiser's step has consumed. NULL is allowed. */
 RBE_API void rbe_zero_grad(const rbe_model *model);
 
-/* The gradients of all parameters that are not frozen in one array, in the order of rbe_model_param, each one aligned to 64 bytes with zeros
- * between them: to be reduced, clipped or looked at as a whole. Gradients that are not set are zeros in it. It is the
- * model's, and holds until a parameter's count changes (pruning): then the next call arranges it anew. *count: its
- * floats. NULL on failure. */
+/* The gradients of all parameters that are not frozen in one array, in the order of rbe_model_param, each one aligned
+ * to 64 bytes with zeros between them: to be reduced, clipped or looked at as a whole. Gradients that are not set are
+ * zeros in it. It is the model's, and holds until a parameter's count changes (pruning): then the next call arranges it
+ * anew. *count: its floats. NULL on failure. */
 RBE_API float *rbe_model_gradients(rbe_model *model, size_t *count);
 
 /* Sum over the layers. */
@@ -354,11 +356,11 @@ RBE_API size_t rbe_model_tape_bytes(const rbe_model *model, size_t rows);
 
 /* ---- layers made of operations ------------------------------------------------------------------------------- */
 
-/* The values of a parameter as a variable of the given shape, which has param->count values. With it you make a layer of
- * your own from operations. rbe_backward adds the gradient to param->grad, which it makes if there is none, as it does for
- * the parameters of layers; of several uses on one tape the sum. Values are borrowed until the reset, and the parameter
- * stays where it is. In inference, and of a frozen parameter, no gradient is computed. NULL tape gives NULL; INVALID_ARGUMENT for no parameter or
- * one without values, INPUT_DIMENSION_MISMATCH for a shape of another count. */
+/* The values of a parameter as a variable of the given shape, which has param->count values. With it you make a layer
+ * of your own from operations. rbe_backward adds the gradient to param->grad, which it makes if there is none, as it
+ * does for the parameters of layers; of several uses on one tape the sum. Values are borrowed until the reset, and the
+ * parameter stays where it is. In inference, and of a frozen parameter, no gradient is computed. NULL tape gives NULL;
+ * INVALID_ARGUMENT for no parameter or one without values, INPUT_DIMENSION_MISMATCH for a shape of another count. */
 RBE_API rbe_var *rbe_parameter(rbe_tape *tape, rbe_param *param, int dims, const size_t *shape);
 
 /* ---- gradients against finite differences -------------------------------------------------------------------- */
@@ -389,10 +391,10 @@ typedef struct rbe_gradient_report {
 } rbe_gradient_report;
 
 /* Compares the gradients of rbe_backward with central finite differences in the values of `count` parameters.
- * NUMERICAL_INSTABILITY, with a text that names the worst entry, if its error is beyond the tolerance; also if more than
- * half of the entries are unresolved, or the loss is not finite. INVALID_ARGUMENT if the loss differs between two calls,
- * or a parameter holds a gradient already (grad_set). Otherwise the tape's error. In any case the values are the same
- * bits afterwards, and the parameters hold no gradient. List all parameters of the loss: gradients of others stay
+ * NUMERICAL_INSTABILITY, with a text that names the worst entry, if its error is beyond the tolerance; also if more
+ * than half of the entries are unresolved, or the loss is not finite. INVALID_ARGUMENT if the loss differs between two
+ * calls, or a parameter holds a gradient already (grad_set). Otherwise the tape's error. In any case the values are the
+ * same bits afterwards, and the parameters hold no gradient. List all parameters of the loss: gradients of others stay
  * where they are. report NULL: not wanted. */
 RBE_API rbe_status rbe_check_gradients(rbe_scalar_function *loss, void *user, rbe_param *const *params, size_t count,
                                        const rbe_gradient_options *options, rbe_gradient_report *report);

@@ -90,8 +90,8 @@ RBE_API rbe_var *rbe_node_view(const char *operation, rbe_var *parent, int dims,
 RBE_API rbe_var *rbe_node_leaf(rbe_tape *tape, const char *operation, rbe_tensor x, rbe_backward_function backward);
 
 /* Makes a variable take part in backward although no parent needs a gradient: for operations with parameters of their
- * own, all of them. With several ranks (rbe/comm.h) gradients of parameters to which nothing on the tape will add any more
- * are on their way to others while the backward pass goes on. Not in inference. */
+ * own, all of them. With several ranks (rbe/comm.h) gradients of parameters to which nothing on the tape will add any
+ * more are on their way to others while the backward pass goes on. Not in inference. */
 RBE_API void rbe_node_has_parameters(rbe_var *var);
 
 /* Bytes that a variable of `count` values and at most 3 parents takes from the tape, and with its gradient. The context

@@ -41,8 +41,8 @@ typedef struct rbe_optim_options {
 } rbe_optim_options;
 
 /* An optimiser for the parameters of a model, whose gradients it allocates in one buffer (rbe_model_gradients). What it
- * remembers about a parameter are companions of the parameter (rbe/nn.h), so a parameter has one optimiser of a method at
- * a time: INVALID_ARGUMENT for a second. The model must outlive it. NULL options: the defaults. NULL on failure. */
+ * remembers about a parameter are companions of the parameter (rbe/nn.h), so a parameter has one optimiser of a method
+ * at a time: INVALID_ARGUMENT for a second. The model must outlive it. NULL options: the defaults. NULL on failure. */
 RBE_API rbe_optim *rbe_optim_new(const rbe_optim_method *method, rbe_model *model, const rbe_optim_options *options);
 
 /* The same for a list of different parameters, which is copied; the parameters must outlive it. */
@@ -52,8 +52,8 @@ RBE_API void rbe_optim_free(rbe_optim *optim); /* and its companions; NULL is al
 
 /* One step: clips, updates every parameter that is not frozen and whose gradient is set, and consumes the gradients.
  * NUMERICAL_INSTABILITY, naming the parameter, if a gradient is not finite, or for adam and adamw if it is beyond 1e19
- * (after clipping), so that its square is no float. INVALID_ARGUMENT, naming the parameter, if the number of its values is
- * not the one that the optimiser was made for, or its lr_scale is not finite. On failure nothing is changed. */
+ * (after clipping), so that its square is no float. INVALID_ARGUMENT, naming the parameter, if the number of its values
+ * is not the one that the optimiser was made for, or its lr_scale is not finite. On failure nothing is changed. */
 RBE_API rbe_status rbe_optim_step(rbe_optim *optim);
 
 /* The rate from the next step on: finite, >= 0. In a callback of rbe_fit it is the new base of the schedule (the rate
@@ -112,9 +112,9 @@ struct rbe_optim_method {
     /* How many of them it keeps with these options. */
     size_t (*state_arrays)(const rbe_optim_options *options);
     /* Changes param->value by param->grad, both of param->count floats, and its state, which begins as zeros. The
-     * options have their defaults filled in, those of adam too, and options->lr is the present rate: that of a parameter
-     * is lr * param->lr_scale, and its decay is 0 unless param->decays. step counts from 1. Called for parameters that
-     * are trained only. */
+     * options have their defaults filled in, those of adam too, and options->lr is the present rate: that of a
+     * parameter is lr * param->lr_scale, and its decay is 0 unless param->decays. step counts from 1. Called for
+     * parameters that are trained only. */
     void (*update)(const rbe_optim_options *options, size_t step, rbe_param *param, float *const *state);
     bool keeps_squares; /* of gradients, as floats: those beyond 1e19 are refused then */
 };

@@ -208,10 +208,10 @@ RBE_API rbe_var *rbe_rms_norm(rbe_var *x, rbe_var *scale, float epsilon);
 
 /* Causal self-attention (Vaswani et al. 2017). The last dimension of qkv holds a query, a key and a value of `width`
  * numbers each, the one before the places of a sequence; leading ones number sequences. `heads` heads share the width.
- * Each computes softmax(Q K^T / sqrt(width / heads)) V, where a place sees itself and those before it. The result is (..,
- * places, width). The matrix of all scores is never stored: there are 64 rows of one head at a time, and the backward
- * pass computes them again. Scores are dropped with probability `dropout` (0 <= p < 1) after the softmax, except in
- * inference. */
+ * Each computes softmax(Q K^T / sqrt(width / heads)) V, where a place sees itself and those before it. The result is
+ * (.., places, width). The matrix of all scores is never stored: there are 64 rows of one head at a time, and the
+ * backward pass computes them again. Scores are dropped with probability `dropout` (0 <= p < 1) after the softmax,
+ * except in inference. */
 RBE_API rbe_var *rbe_attention(rbe_var *qkv, size_t heads, float dropout);
 
 /* Rotary positions (Su et al. 2021): the queries and keys of such rows are rotated by their places, which count from

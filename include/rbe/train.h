@@ -67,8 +67,8 @@ RBE_API rbe_var *rbe_loss_mean_squared_error(void *user, rbe_tape *tape, rbe_var
 
 /* What is reported beside the loss: sums over the batches, and a value made of them. `add` may fail, with a text as a
  * callback of rbe_fit. Both functions are given the sums of all batches since they were zeros; `loss` is the mean of
- * this batch. One of your own is a struct that you fill in; it must live as long as it is used. Where several ranks share
- * the batches, each adds those of its share to zeros, and the sums of all are merged. */
+ * this batch. One of your own is a struct that you fill in; it must live as long as it is used. Where several ranks
+ * share the batches, each adds those of its share to zeros, and the sums of all are merged. */
 typedef struct rbe_metric {
     const char *name; /* in the log's header and the bar: letters, digits, _; at most 47 */
     bool higher_is_better;
@@ -77,8 +77,8 @@ typedef struct rbe_metric {
     double (*value)(void *user, const double *sums);
     void *user; /* passed on */
 
-    /* Where several ranks share the batches: adds sums of other batches, perhaps of none, to sums; `count` of each. NULL:
-     * they add up one by one. */
+    /* Where several ranks share the batches: adds sums of other batches, perhaps of none, to sums; `count` of each.
+     * NULL: they add up one by one. */
     void (*merge)(void *user, double *sums, const double *others, size_t count);
 } rbe_metric;
 
@@ -133,11 +133,11 @@ RBE_API rbe_status rbe_predict(const rbe_model *model, const float *x, size_t ro
 
 /* ---- memory -------------------------------------------------------------------------------------------------- */
 
-/* Bytes that training will need, before it starts: parameters with their positions, gradients, the optimiser's
- * state, a step's activations and a batch of `batch` rows with a label each. Without the data set and the order in
- * which its samples are taken, 4 bytes each, and without what targets, weights, augmentation or a loss of your own
- * take. For sequences of ids, `features` is 1 and `batch` is their number times their length; a step needs less than the
- * result, since few gradients live at a time. On several ranks the backward pass of a compressed layer may take up to 16 MB
+/* Bytes that training will need, before it starts: parameters with their positions, gradients, the optimiser's state, a
+ * step's activations and a batch of `batch` rows with a label each. Without the data set and the order in which its
+ * samples are taken, 4 bytes each, and without what targets, weights, augmentation or a loss of your own take. For
+ * sequences of ids, `features` is 1 and `batch` is their number times their length; a step needs less than the result,
+ * since few gradients live at a time. On several ranks the backward pass of a compressed layer may take up to 16 MB
  * more. PTRDIFF_MAX for a batch that cannot be addressed. */
 RBE_API size_t rbe_training_bytes(const rbe_model *model, const rbe_optim_method *method,
                                   const rbe_optim_options *options, size_t features, size_t batch);
@@ -202,14 +202,14 @@ typedef rbe_status (*rbe_progress_callback)(void *user, const rbe_progress *prog
 /* Zeros mean the defaults; so does a NULL pointer to it.
  *
  * The log is a CSV file with a header line: kind,epoch,step,train_loss,train_error,test_loss,test_error,
- * test_error_uncertainty,learning_rate. With another metric, its name takes the place of "error", and there
- * is no uncertainty; without a metric there are the losses alone. kind is "step" (the batch, or batches, of that
- * step) or "epoch" (means over the epoch, and the test columns, empty without test data); epoch counts from 1, step is
- * the number of steps done, errors are shares. It contains no times, so two trainings of equal seed write the same bytes,
+ * test_error_uncertainty,learning_rate. With another metric, its name takes the place of "error", and there is no
+ * uncertainty; without a metric there are the losses alone. kind is "step" (the batch, or batches, of that step) or
+ * "epoch" (means over the epoch, and the test columns, empty without test data); epoch counts from 1, step is the
+ * number of steps done, errors are shares. It contains no times, so two trainings of equal seed write the same bytes,
  * whatever the number of threads. Every row is written at once (not synced).
  *
- * The best epoch is that of the lowest loss on the test data; of equal ones the first. The test data are then validation data:
- * measure the model that you keep on other data. */
+ * The best epoch is that of the lowest loss on the test data; of equal ones the first. The test data are then
+ * validation data: measure the model that you keep on other data. */
 typedef struct rbe_fit_options {
     size_t epochs;         /* default 1 */
     size_t batch;          /* default 128 */
@@ -264,22 +264,22 @@ typedef struct rbe_fit_result {
  * schedule that is none, for a metric that is none, as rbe_batches_augment says, and as the loss says.
  *
  * Going on from a checkpoint (rbe/checkpoint.h): whatever decides results must be as it was - model, optimiser,
- * routines, samples, augment, batch, accumulate, seed, schedule, loss, metric and best_by_metric; INVALID_ARGUMENT names
- * what differs. The log is cut back to where it was then, and appended to: it must begin with what had been written
- * (INVALID_ARGUMENT), or there must have been none. The file of the best model must be there (IO_ERROR). If it is a
- * later one than the checkpoint's, training reaches that epoch again; if it is another one at the end, the status is
- * IO_ERROR. The number of epochs, patience, log_every and what is called may change; threads too. With a schedule that
- * ends (cosine) more epochs are another schedule.
+ * routines, samples, augment, batch, accumulate, seed, schedule, loss, metric and best_by_metric; INVALID_ARGUMENT
+ * names what differs. The log is cut back to where it was then, and appended to: it must begin with what had been
+ * written (INVALID_ARGUMENT), or there must have been none. The file of the best model must be there (IO_ERROR). If it
+ * is a later one than the checkpoint's, training reaches that epoch again; if it is another one at the end, the status
+ * is IO_ERROR. The number of epochs, patience, log_every and what is called may change; threads too. With a schedule
+ * that ends (cosine) more epochs are another schedule.
  *
  * STOPPED, once `stop` is set: the checkpoint, if there is one, and the log are complete up to the last step.
  *
- * Several ranks (rbe/comm.h) call it at once, each with data, a model, an optimiser, routines and options of its own that
- * are made alike: INVALID_ARGUMENT names the first thing that differs from rank 0's - the library's version, the model's
- * layers or values, the optimiser, routines, samples, options. Every one takes its share of each batch, in the order that
- * the seed gives the whole batch, and gets the gradients, losses and metrics of all. `batch` is that of all ranks together,
- * and at least as large as their number (INVALID_ARGUMENT). The test data are shared out in whole batches. Masks of
- * dropout and augmented images are those of one rank; sums differ from its in their rounding. The same number of ranks
- * gives the same bits. What uses the gradient at empty positions (growth) sees that of all ranks.
+ * Several ranks (rbe/comm.h) call it at once, each with data, a model, an optimiser, routines and options of its own
+ * that are made alike: INVALID_ARGUMENT names the first thing that differs from rank 0's - the library's version, the
+ * model's layers or values, the optimiser, routines, samples, options. Every one takes its share of each batch, in the
+ * order that the seed gives the whole batch, and gets the gradients, losses and metrics of all. `batch` is that of all
+ * ranks together, and at least as large as their number (INVALID_ARGUMENT). The test data are shared out in whole
+ * batches. Masks of dropout and augmented images are those of one rank; sums differ from its in their rounding. The
+ * same number of ranks gives the same bits. What uses the gradient at empty positions (growth) sees that of all ranks.
  *
  * Rank 0 alone writes: the log, progress, checkpoints, the best model; the others' paths are not used. It reads the
  * checkpoint, too, and gives it to the others: any number of ranks can go on from it. Callbacks, losses, metrics and
