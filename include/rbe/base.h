@@ -1,12 +1,15 @@
-/* rbe/base.h - what all other rooms need: status codes, memory, random numbers, threads, warnings.
+/* rbe/base.h - what all other headers need: status codes, memory, random numbers, threads, warnings.
  *
- * Errors. Every call that can fail returns an rbe_status, or a pointer that is NULL on failure. Beside it a
- * thread-local text says what was expected and what was found: rbe_last_error(). The library never aborts, never
- * exits, and prints nothing on its own.
+ * Errors. Every call that can fail returns an rbe_status, or a pointer that is NULL on failure. rbe_last_error() then
+ * has a text that says what was expected and what was found; each thread has its own. The library never aborts, exits
+ * or prints.
  *
- * NULL. What a constructor returned may be passed on unchecked. If such an object is NULL, a call that returns a
- * status returns INVALID_ARGUMENT; any other call does nothing and returns NULL, 0, false, "" or zeros. All other
- * pointers must be valid, unless the header allows NULL.
+ * NULL. What a constructor returned may be passed on unchecked. If such an object is NULL, a call that returns a status
+ * returns INVALID_ARGUMENT; any other call does nothing and returns NULL, 0, false, "" or zeros. All other pointers
+ * must be valid, unless the header allows NULL.
+ *
+ * Threads. Several threads may call the library at once with different objects. An object belongs to one thread at a
+ * time, unless its header says that it may be shared.
  */
 #ifndef RBE_BASE_H
 #define RBE_BASE_H
@@ -27,14 +30,14 @@ extern "C" {
 #endif
 
 /* Versions. MAJOR rises when a program that was compiled with an earlier version must be compiled again or changed: a
- * function goes or takes other arguments, a structure grows or an enumerator gets another value, a call means something
- * else. MINOR rises when something is added, PATCH when something is mended. Until 1.0 a new MINOR may do what later
- * only a new MAJOR may. Model files and checkpoints have versions of their own (docs/format.md); later libraries read
- * the model files of earlier ones.
+ * function is removed or takes other arguments, a structure grows, an enumerator gets another value, or a call means
+ * something else. MINOR rises when something is added, PATCH when something is fixed. Until 1.0 a new MINOR may also do
+ * what later needs a new MAJOR. Model files and checkpoints have versions of their own (docs/format.md); later
+ * libraries read the model files of earlier ones.
  *
  * The shared libraries are librbe.so.MAJOR and librbe_infer.so.MAJOR. They export the names in src/librbe.symbols and
- * src/librbe_infer.symbols, all of them rbe_..., and no others; make check compares. A name that goes from these lists
- * is a change as above. The symbols of the static libraries that no header declares are nobody's to call. */
+ * src/librbe_infer.symbols, all of them rbe_..., and no others; make check compares. MAJOR rises when a name is removed
+ * from these lists. The static libraries have more symbols: do not call those that no header declares. */
 #define RBE_VERSION_MAJOR 0
 #define RBE_VERSION_MINOR 1
 #define RBE_VERSION_PATCH 0
@@ -75,7 +78,8 @@ RBE_API const char *rbe_status_message(rbe_status status);
 RBE_API rbe_status rbe_last_status(void);
 RBE_API const char *rbe_last_error(void);
 
-/* Records a failure for this thread (text as by printf, cut at 511 bytes) and returns `status`: for callbacks. */
+/* Records a failure for this thread and returns `status`: for callbacks. The text is formatted as by printf and cut at
+ * 511 bytes. */
 RBE_API rbe_status rbe_fail(rbe_status status, const char *format, ...) RBE_PRINTF(2, 3);
 
 /* Returns from the calling function with the status of `call` unless that is RBE_OK. */
@@ -87,16 +91,16 @@ RBE_API rbe_status rbe_fail(rbe_status status, const char *format, ...) RBE_PRIN
 
 /* ---- memory -------------------------------------------------------------------------------------------------- */
 
-/* Where the library gets its memory. `allocate` returns at least `bytes` bytes aligned as by malloc, or NULL;
- * `release` takes what `allocate` returned. Both may be called from several threads. */
+/* Where the library gets its memory. `allocate` returns at least `bytes` bytes aligned as by malloc, or NULL; `release`
+ * takes what `allocate` returned, never NULL. Several threads may call both at once. */
 typedef struct rbe_allocator {
     void *(*allocate)(void *user, size_t bytes);
     void (*release)(void *user, void *memory);
     void *user;
 } rbe_allocator;
 
-/* Sets the allocator; NULL restores malloc and free. INVALID_ARGUMENT while the library still holds memory of the
- * current one. Do not call it while other threads use the library. */
+/* Sets the allocator, whose struct is copied; NULL restores malloc and free. INVALID_ARGUMENT if a function is NULL, or
+ * while the library still holds memory of the current allocator. Do not call it while other threads use the library. */
 RBE_API rbe_status rbe_set_allocator(const rbe_allocator *allocator);
 
 /* Bytes that the library holds now, the most that it has held since the last reset, and how often it has asked for
@@ -133,38 +137,38 @@ RBE_API uint32_t rbe_rng_below(rbe_rng *rng, uint32_t bound); /* in [0, bound); 
 /* The most threads that rbe_set_threads accepts. */
 #define RBE_MAX_THREADS 256
 
-/* How many threads the library's loops use, 1 .. RBE_MAX_THREADS; INVALID_ARGUMENT otherwise. The default is the number
- * of processors that the process may run on, or the quota of its control group if that is smaller. The results have the
- * same bits for any number.
+/* How many threads the library's loops use, 1 .. RBE_MAX_THREADS; INVALID_ARGUMENT otherwise. The setting holds for the
+ * whole process; any thread may change it at any time. The default is the number of processors that the process may run
+ * on, or the quota of its control group if that is smaller. The results have the same bits for any number.
  *
  * The calling thread works, too. Helper threads are created when a loop first needs them; if the system refuses one,
- * fewer do the work. They serve one loop at a time: if several threads call the library at once, one of them gets the
- * helpers and the others work alone. After a fork the child creates helpers of its own.
+ * fewer threads do the work. They serve one loop at a time: if several threads call the library at once, one of them
+ * gets the helpers and the others work alone. After a fork the child creates helpers of its own.
  *
  * The results of OpenBLAS depend on its number of threads, so the library runs it on one thread. When a call returns,
- * OpenBLAS has the number again that the host program has set. */
+ * OpenBLAS has the host program's number again. */
 RBE_API rbe_status rbe_set_threads(int threads);
 RBE_API int rbe_threads(void);
 
 /* ---- warnings ------------------------------------------------------------------------------------------------ */
 
-/* A function that is told what the host program should know although nothing has failed. `text` is one line without
- * its end, and is valid until the handler returns. The handler runs in the thread that found the reason, which may be
- * one of the library's. */
+/* Receives what the host program should know although nothing has failed. `text` is one line without its end, and is
+ * valid until the handler returns. The handler runs in the thread that found the reason, which may be one of the
+ * library's own; several threads may call it at once. */
 typedef void rbe_warning_handler(void *user, const char *text);
 
-/* Sets the handler for all threads; NULL, the default: warnings are dropped. The library warns of an
- * OpenBLAS that does not know the processor (rbe_blas_kernels), and of trouble with checkpoints (rbe/checkpoint.h). */
+/* Sets the handler for all threads. NULL, the default, drops warnings. The library warns if OpenBLAS does not know the
+ * processor (rbe_blas_kernels) and if a checkpoint cannot be written or read (rbe/checkpoint.h). */
 RBE_API void rbe_set_warning_handler(rbe_warning_handler *handler, void *user);
 
 /* ---- OpenBLAS ------------------------------------------------------------------------------------------------ */
 
 /* The processor whose kernels OpenBLAS chose when it was loaded: "Haswell", "SkylakeX" and the like. Static string.
  *
- * An OpenBLAS that does not know a newer processor falls back to kernels of a very old one, "Prescott", and all dense
- * products take several times as long. The first call that needs OpenBLAS tells the warning handler, once. The
- * cure is the environment variable OPENBLAS_CORETYPE. OpenBLAS reads it when the program is loaded, so it must be set
- * before the program starts. */
+ * An OpenBLAS that does not know a newer processor falls back to the kernels of a very old one, "Prescott", and all
+ * dense products take several times as long. The first call that needs OpenBLAS then tells the warning handler, once.
+ * The cure is the environment variable OPENBLAS_CORETYPE. OpenBLAS reads it when the program is loaded, so it must be
+ * set before the program starts. */
 RBE_API const char *rbe_blas_kernels(void);
 
 /* The value of OPENBLAS_CORETYPE with which OpenBLAS would use what this processor has, "Haswell" or "SkylakeX"; NULL

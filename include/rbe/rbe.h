@@ -1,4 +1,4 @@
-/* rbe/rbe.h - all rooms of the library at once. */
+/* rbe/rbe.h - all headers of the library at once. */
 #ifndef RBE_RBE_H
 #define RBE_RBE_H
 

@@ -7,9 +7,9 @@
  *     ... rbe_grad(...) ...
  *     rbe_tape_reset(t);                      // frees all values and gradients of the step at once
  *
- * Errors stick: an operation that fails, or that is given a failed variable, yields an inert variable, and the tape
- * keeps the first error. NULL (a tape that could not be made) passes through the operations as NULL. So expressions
- * nest without checks. Operations of your own: rbe/op.h.
+ * Errors stick: an operation that fails, or is given a failed variable, returns an inert variable, and the tape keeps
+ * the first error. If the tape itself could not be made, all operations return NULL. So expressions nest without
+ * checks. Operations of your own: rbe/op.h.
  *
  * Memory: a tape owns the temporaries of a step in an arena that is reused after rbe_tape_reset; from the third
  * step of equal shapes on (the first, after rbe_tape_reserve) nothing is allocated. A tape belongs to one thread at
@@ -44,14 +44,16 @@ RBE_API rbe_tensor rbe_tensor_1d(float *data, size_t n);
 RBE_API rbe_tensor rbe_tensor_2d(float *data, size_t rows, size_t columns);
 RBE_API rbe_tensor rbe_tensor_3d(float *data, size_t n0, size_t n1, size_t n2);
 
-/* Number of values; 0, as below, of the value of a failed variable, which has no dimensions. */
+/* Number of values. This and the two numbers below are 0 for the value of a failed variable, which has no
+ * dimensions. */
 RBE_API size_t rbe_tensor_count(const rbe_tensor *tensor);
 
 /* Extent of the last dimension, and the product of all others: a tensor seen as a matrix. */
 RBE_API size_t rbe_tensor_columns(const rbe_tensor *tensor);
 RBE_API size_t rbe_tensor_rows(const rbe_tensor *tensor);
 
-/* A tensor of zeros in memory of its own. INVALID_ARGUMENT for a bad shape, INSUFFICIENT_MEMORY. */
+/* A tensor of zeros in memory of its own, to be freed by rbe_tensor_free. INVALID_ARGUMENT for a bad shape,
+ * INSUFFICIENT_MEMORY: *tensor then has no data. */
 RBE_API rbe_status rbe_tensor_new(rbe_tensor *tensor, int dims, const size_t *shape);
 
 /* Frees what rbe_tensor_new made (never a view) and clears the struct. NULL is allowed. */
@@ -73,7 +75,7 @@ typedef struct rbe_tape_options {
 RBE_API rbe_tape *rbe_tape_new(const rbe_tape_options *options);
 RBE_API void rbe_tape_free(rbe_tape *tape); /* NULL is allowed */
 
-/* Forgets all variables and the error, keeps the memory for the next step. */
+/* Forgets all variables and the error, and keeps the memory for the next step. */
 RBE_API void rbe_tape_reset(rbe_tape *tape);
 
 /* The number of dropout masks that the tape has drawn since it was made; each has random numbers of its own. If a new
@@ -81,14 +83,17 @@ RBE_API void rbe_tape_reset(rbe_tape *tape);
 RBE_API uint64_t rbe_tape_draws(const rbe_tape *tape); /* 0 for NULL */
 RBE_API void rbe_tape_set_draws(rbe_tape *tape, uint64_t draws);
 
-/* Allocates `bytes` for temporaries in one piece, so that the tape needs no more memory than that. */
+/* Allocates `bytes` for temporaries in one piece, so that the tape needs no more memory than that (rbe_model_tape_bytes
+ * says how much). INSUFFICIENT_MEMORY; INVALID_ARGUMENT if the tape has variables: call it on a new tape or after a
+ * reset. */
 RBE_API rbe_status rbe_tape_reserve(rbe_tape *tape, size_t bytes);
 
-/* The first error since the last reset (INVALID_ARGUMENT for NULL), and its text ("" without one). */
+/* The first error since the last reset (INVALID_ARGUMENT for NULL), and its text, which lives until the next reset (""
+ * without an error, "the tape is NULL" for NULL). */
 RBE_API rbe_status rbe_tape_status(const rbe_tape *tape);
 RBE_API const char *rbe_tape_error(const rbe_tape *tape);
 
-/* Whether no gradients are recorded from now on. */
+/* true: from now on no gradients are recorded and dropout does nothing. false: back to training. */
 RBE_API void rbe_tape_set_inference(rbe_tape *tape, bool inference);
 
 /* Looks for the first value, then for the first gradient, that is not finite, in the order of computation:
@@ -100,27 +105,33 @@ RBE_API rbe_status rbe_tape_check_finite(const rbe_tape *tape);
 /* A constant. Data are borrowed until the reset and never written. */
 RBE_API rbe_var *rbe_input(rbe_tape *tape, rbe_tensor x);
 
-/* A leaf whose gradient is wanted: rbe_grad after rbe_backward. Data are borrowed and never written. */
+/* A leaf whose gradient is wanted: rbe_grad after rbe_backward. Data are borrowed until the reset and never written. */
 RBE_API rbe_var *rbe_variable(rbe_tape *tape, rbe_tensor x);
 
-/* Value of a variable; of a failed one (or NULL) a tensor with data NULL and no dimensions. */
+/* Value of a variable, which lives until the reset. For a failed variable, or NULL: a tensor with data NULL and no
+ * dimensions. */
 RBE_API const rbe_tensor *rbe_value(const rbe_var *var);
 
-/* The one value of a variable of one value; NaN if it failed or has more. */
+/* The value of a variable that has exactly one; NaN if the variable has failed or has more. */
 RBE_API float rbe_item(const rbe_var *var);
 
-/* Gradient of the last rbe_backward with respect to this variable, in its shape; NULL if none was computed. */
+/* Gradient of the last rbe_backward with respect to this variable, in its shape; NULL if none was computed. It lives
+ * until the next rbe_backward or the reset. */
 RBE_API const float *rbe_grad(const rbe_var *var);
 
-/* Computes the gradients of `loss`, a variable of one value, with respect to every variable it depends on. If the
- * tape has an error, it reports the first one instead. Gradients of layer parameters are added to those that the
- * parameter already holds, until the optimiser's step consumes them. A pass that fails halfway leaves some of its
- * gradients there: clear the parameters' grad_set before the next one, as rbe_fit does. */
+/* Computes the gradients of `loss`, a variable of one value, with respect to every variable it depends on. If the tape
+ * has an error, it reports the first one instead. INVALID_ARGUMENT if the loss has more than one value, or depends on
+ * nothing that needs a gradient. Gradients of layer parameters are added to those that the parameter already holds,
+ * until the optimiser's step consumes them. A pass that fails halfway leaves some of its gradients there: clear the
+ * parameters' grad_set before the next one (rbe_zero_grad, rbe/nn.h), as rbe_fit does. */
 RBE_API rbe_status rbe_backward(rbe_var *loss);
 
 /* ---- operations: each with its formula; every one has a backward --------------------------------------------- */
 
-/* c = a + b, a - b, a * b, a / b element by element. Shapes are aligned at the last dimension; an extent of 1, or a
+/* Here and below, shapes that do not fit are INPUT_DIMENSION_MISMATCH and other bad arguments INVALID_ARGUMENT, and
+ * the tape's text says what was found.
+ *
+ * c = a + b, a - b, a * b, a / b element by element. Shapes are aligned at the last dimension; an extent of 1, or a
  * missing leading dimension, is repeated (as in NumPy). */
 RBE_API rbe_var *rbe_add(rbe_var *a, rbe_var *b);
 RBE_API rbe_var *rbe_sub(rbe_var *a, rbe_var *b);
@@ -130,46 +141,48 @@ RBE_API rbe_var *rbe_div(rbe_var *a, rbe_var *b);
 /* c = factor * x */
 RBE_API rbe_var *rbe_scale(rbe_var *x, float factor);
 
-/* C = op(A) op(B), where op exchanges the last two dimensions if asked. A and B have at least two. Those before number
- * the matrices of a batch, and are broadcast as above: (8, 4, 5, 6) x (6, 7) and (8, 4, 5, 6) x (4, 6, 7) are
- * (8, 4, 5, 7). */
+/* C = op(A) op(B), where op exchanges the last two dimensions if it is told to transpose. A and B have at least
+ * two dimensions. Those before the last two number the matrices of a batch, and are broadcast as above:
+ * (8, 4, 5, 6) x (6, 7) and (8, 4, 5, 6) x (4, 6, 7) are (8, 4, 5, 7). */
 RBE_API rbe_var *rbe_matmul(rbe_var *a, bool transpose_a, rbe_var *b, bool transpose_b);
 
-/* The same values in another shape of equal count. No copy. */
+/* The same values in another shape of equal count, without a copy. */
 RBE_API rbe_var *rbe_reshape(rbe_var *x, int dims, const size_t *shape);
 
 /* The same values with dimensions exchanged: dimension d of the result is dimension order[d] of x. `order` holds each
  * dimension of x once; {1, 0} transposes a matrix. */
 RBE_API rbe_var *rbe_permute(rbe_var *x, const int *order);
 
-/* The parts (`count` of them, at least 1) behind each other along dimension `dim`. Their other extents are equal. Here
- * and below a negative dim counts from the last one, -1; INVALID_ARGUMENT if there is no such dimension. */
+/* Joins `count` parts, at least 1, along dimension `dim`. Their other extents are equal. Here and below a negative dim
+ * counts from the end: -1 is the last dimension. INVALID_ARGUMENT if there is no such dimension. */
 RBE_API rbe_var *rbe_concatenate(rbe_var *const *parts, int count, int dim);
 
 /* The places first .. first + count - 1 of dimension `dim`. */
 RBE_API rbe_var *rbe_slice(rbe_var *x, int dim, size_t first, size_t count);
 
-/* Rows of a table, as of an embedding: the result has `count` rows (count >= 1), row i being row ids[i] of the table. A
- * row is what one index of the first dimension selects: a table of shape (100, 8) gives (count, 8). `ids` are borrowed
- * until the reset. INVALID_ARGUMENT names the first that is out of range. */
+/* Rows of a table, such as an embedding: row i of the result is row ids[i] of the table; count >= 1. A row is what one
+ * index of the first dimension selects: a table of shape (100, 8) gives (count, 8). `ids` are borrowed until the reset.
+ * INVALID_ARGUMENT names the first id that is out of range. */
 RBE_API rbe_var *rbe_gather_rows(rbe_var *table, const int32_t *ids, size_t count);
 
 /* Sum and mean of all values: shape (1). Accumulated in double. */
 RBE_API rbe_var *rbe_sum(rbe_var *x);
 RBE_API rbe_var *rbe_mean(rbe_var *x);
 
-/* Sum, mean (accumulated in double) and largest value along one dimension, which stays with extent 1: so the result
- * broadcasts against x, and rbe_reshape drops it. The gradient of max goes to the first of equal largest values. */
+/* Sum, mean (both accumulated in double) and largest value along one dimension. The dimension stays, with extent 1, so
+ * the result broadcasts against x; rbe_reshape drops it. The gradient of max goes to the first of equal largest
+ * values. */
 RBE_API rbe_var *rbe_sum_along(rbe_var *x, int dim);
 RBE_API rbe_var *rbe_mean_along(rbe_var *x, int dim);
 RBE_API rbe_var *rbe_max_along(rbe_var *x, int dim);
 
-/* Functions of each value. Where one is not defined the result is infinite or NaN: rbe_tape_check_finite. */
+/* Functions of each value. Where a function is not defined, the result is infinite or NaN; rbe_tape_check_finite finds
+ * it. */
 RBE_API rbe_var *rbe_exp(rbe_var *x);
 RBE_API rbe_var *rbe_log(rbe_var *x);
 RBE_API rbe_var *rbe_sqrt(rbe_var *x);                         /* derivative infinite at 0 */
 RBE_API rbe_var *rbe_abs(rbe_var *x);                          /* derivative 0 at 0 */
-RBE_API rbe_var *rbe_clamp(rbe_var *x, float low, float high); /* low <= high; derivative 1 at either, 0 beyond */
+RBE_API rbe_var *rbe_clamp(rbe_var *x, float low, float high); /* low <= high; derivative 1 at both, 0 beyond */
 RBE_API rbe_var *rbe_power(rbe_var *x, float exponent);        /* a finite exponent */
 
 RBE_API rbe_var *rbe_relu(rbe_var *x); /* max(x, 0); derivative 0 at 0 */
@@ -200,26 +213,25 @@ RBE_API rbe_var *rbe_binary_cross_entropy(rbe_var *logits, rbe_var *target);
  * equal; delta > 0. */
 RBE_API rbe_var *rbe_huber(rbe_var *prediction, rbe_var *target, float delta);
 
-/* Each row (the last dimension) minus its mean, divided by the root of its variance + epsilon; and divided by the root
- * of its mean square + epsilon. Then times `scale` and plus `shift`, variables of shape (columns); NULL: none.
- * epsilon >= 0, usually 1e-5. */
+/* Of each row (the last dimension), layer_norm: (x - mean) / sqrt(variance + epsilon) (Ba, Kiros and Hinton 2016);
+ * rms_norm: x / sqrt(mean square + epsilon) (Zhang and Sennrich 2019). Then times `scale` and plus `shift`, variables
+ * of shape (columns); NULL: none. epsilon >= 0, usually 1e-5. */
 RBE_API rbe_var *rbe_layer_norm(rbe_var *x, rbe_var *scale, rbe_var *shift, float epsilon);
 RBE_API rbe_var *rbe_rms_norm(rbe_var *x, rbe_var *scale, float epsilon);
 
 /* Causal self-attention (Vaswani et al. 2017). The last dimension of qkv holds a query, a key and a value of `width`
- * numbers each, the one before the places of a sequence; leading ones number sequences. `heads` heads share the width.
- * Each computes softmax(Q K^T / sqrt(width / heads)) V, where a place sees itself and those before it. The result is
- * (.., places, width). The matrix of all scores is never stored: there are 64 rows of one head at a time, and the
- * backward pass computes them again. Scores are dropped with probability `dropout` (0 <= p < 1) after the softmax,
- * except in inference. */
+ * numbers each. The one before it holds the places of a sequence; leading ones number sequences. `heads` heads share
+ * the width. Each computes softmax(Q K^T / sqrt(width / heads)) V, where a place sees itself and those before it. The
+ * result is (.., places, width). The matrix of all scores is never stored: only 64 rows of one head exist at a time,
+ * and the backward pass computes them again. Scores are dropped with probability `dropout` (0 <= p < 1) after the
+ * softmax, except in inference. */
 RBE_API rbe_var *rbe_attention(rbe_var *qkv, size_t heads, float dropout);
 
-/* Rotary positions (Su et al. 2021): the queries and keys of such rows are rotated by their places, which count from
- * `first`; the values stay. base > 1, usually 10000; width / heads is even. */
+/* Rotary positions (Su et al. 2021), for qkv as above: queries and keys are rotated by their places, which count from
+ * `first`; values stay. base > 1, usually 10000; width / heads is even. */
 RBE_API rbe_var *rbe_rotary(rbe_var *qkv, size_t heads, double base, size_t first);
 
-/* Each value is dropped with `probability` (0 <= p < 1), the others are divided by 1 - p. In inference: x itself.
- */
+/* Each value is dropped with `probability` (0 <= p < 1); the others are divided by 1 - p. In inference: x itself. */
 RBE_API rbe_var *rbe_dropout(rbe_var *x, float probability);
 
 #ifdef __cplusplus
