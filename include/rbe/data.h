@@ -1,4 +1,4 @@
-/* rbe/data.h - samples with labels or targets: IDX files, a generator of handwritten-looking digits, batches. */
+/* rbe/data.h - samples with labels or targets: IDX files, generated digits, texts, augmentation, batches. */
 #ifndef RBE_DATA_H
 #define RBE_DATA_H
 
@@ -9,12 +9,12 @@ extern "C" {
 #endif
 
 /* `count` samples, at least one, of `features` inputs each, and what is to be learned from them: labels (a class, or
- * one for each place of a sequence), targets (numbers of any width), both, or nothing. Exactly one of `pixels`,
+ * one for each place of a sequence), targets (vectors of any width), both, or nothing. Exactly one of `pixels`,
  * `values` and `tokens` is set. Images are kept as bytes, a quarter of their float form; a batch turns them into
  * floats.
  *
- * The functions that fill one overwrite the struct: free it before it is used again. You may also fill one in yourself,
- * with arrays of your own: they stay yours. */
+ * The functions that fill a data set overwrite the struct: free it before you fill it again. On failure the struct is
+ * empty. You may also fill one in yourself, with arrays of your own: they stay yours. */
 typedef struct rbe_dataset {
     size_t count;
     size_t features;      /* values of a sample, or the length of its sequence */
@@ -37,7 +37,7 @@ typedef struct rbe_dataset {
 /* Frees the arrays if they are the library's (`owned`), and clears the struct. NULL is allowed. */
 RBE_API void rbe_dataset_free(rbe_dataset *data);
 
-/* Copies `values` (count x features) and `labels`. NUMERICAL_INSTABILITY names sample and feature of the first
+/* Copies `values` (count x features) and `labels` (count). NUMERICAL_INSTABILITY names sample and feature of the first
  * value that is not finite, INVALID_ARGUMENT the first label outside of 0 .. classes - 1. */
 RBE_API rbe_status rbe_dataset_from_floats(rbe_dataset *data, const float *values, const int32_t *labels, size_t count,
                                            size_t features, int32_t classes);
@@ -47,17 +47,17 @@ RBE_API rbe_status rbe_dataset_from_floats(rbe_dataset *data, const float *value
 RBE_API rbe_status rbe_dataset_from_targets(rbe_dataset *data, const float *values, const float *targets, size_t count,
                                             size_t features, size_t target_width);
 
-/* Holds out the last `count` samples: *last becomes a view of them, without a copy, and *data is as many shorter. The
- * view lives as long as the arrays, which stay those of *data (or yours); rbe_dataset_free of the view clears it and
- * nothing else. The order is not changed, so sorted samples must be shuffled first. INVALID_ARGUMENT, and
- * nothing is changed, unless 1 <= count < data->count. */
+/* Holds out the last `count` samples: *last becomes a view of them, without a copy, and *data is shorter by as many.
+ * The view lives as long as the arrays, which stay those of *data (or yours); rbe_dataset_free of the view clears it
+ * and nothing else. The order is not changed, so sorted samples must be shuffled first. INVALID_ARGUMENT, and nothing
+ * is changed, unless 1 <= count < data->count. */
 RBE_API rbe_status rbe_dataset_split(rbe_dataset *data, size_t count, rbe_dataset *last);
 
 /* Reads an IDX image file (magic 0x00000803, unsigned bytes, count x height x width) and an IDX label file (magic
- * 0x00000801; label_path NULL: none), each plain or gzip-compressed (told by content, not by name). IO_ERROR for what
- * cannot be opened or is not a regular file; BAD_FORMAT, with the file's name and what was expected and found, for a
- * wrong magic number, a truncated or overlong file, counts that differ, or a label out of range. On failure *data is
- * empty.
+ * 0x00000801; label_path NULL: none), each plain or gzip-compressed (the content decides, not the name). Labels are
+ * 0 .. classes - 1. IO_ERROR for a file that cannot be opened or is not a regular one; BAD_FORMAT, with the file's name
+ * and what was expected and found, for a wrong magic number, a truncated or overlong file, counts that differ, or a
+ * label out of range. On failure *data is empty.
  *
  * A file whose header promises more than 64 times its size in memory, and more than 16 MiB, is refused with
  * BAD_FORMAT before memory is taken (MNIST's images are 5 times their compressed files; gzip can reach 1000 times).
@@ -66,32 +66,33 @@ RBE_API rbe_status rbe_dataset_read_idx(rbe_dataset *data, const char *image_pat
                                         int32_t classes);
 
 /* Reads "train-images-idx3-ubyte", "train-labels-idx1-ubyte" (train) or "t10k-images-idx3-ubyte",
- * "t10k-labels-idx1-ubyte" of a folder, each with ".gz" (which is preferred) or without: the names of MNIST. 10
- * classes. */
+ * "t10k-labels-idx1-ubyte" of a folder, each with ".gz" (preferred) or without: the names of MNIST. There are 10
+ * classes. Statuses as above. */
 RBE_API rbe_status rbe_dataset_read_folder(rbe_dataset *data, const char *folder, bool train);
 
-/* Writes images and labels as gzip-compressed IDX files without a time stamp: the same data give the same bytes
- * with the same zlib. Both files are on disk before either takes its name; a half-written one never replaces a good
- * one. rbe/io.h, "Writing", says what is replaced and how. Needs `pixels` and one label per sample. */
+/* Writes images and labels as gzip-compressed IDX files without a time stamp: the same data give the same bytes with
+ * the same zlib. Both files are on disk before either takes its name; a half-written one never replaces a good one.
+ * rbe/io.h, "Writing", says what is replaced and how. INVALID_ARGUMENT unless there are `pixels` and one label of
+ * 0 .. 255 per sample, and two paths that differ; IO_ERROR. */
 RBE_API rbe_status rbe_dataset_write_idx(const rbe_dataset *data, const char *image_path, const char *label_path);
 
-/* `count` handwritten-looking digits, 28 x 28, classes 0 .. 9 in turn before a seeded shuffle: strokes, affine and
- * elastic jitter, pen thickness, blur and noise, all from the seed. */
+/* Makes `count` (1 .. 2^31 - 1) digits of 28 x 28 pixels that look handwritten: strokes, affine and elastic jitter, pen
+ * thickness, blur and noise, all from the seed. The ten classes are equally frequent, in a seeded order. */
 RBE_API rbe_status rbe_digits_generate(rbe_dataset *data, size_t count, uint64_t seed);
 
 /* ---- text ---------------------------------------------------------------------------------------------------- */
 
-/* The content of a regular file, followed by a zero; *bytes is its size. NULL on failure: IO_ERROR,
- * INSUFFICIENT_MEMORY, BAD_FORMAT beyond rbe_set_max_read_bytes. To be freed by rbe_text_free. */
+/* The content of a regular file, followed by a zero byte; *bytes is its size without it. To be freed by rbe_text_free.
+ * NULL on failure: IO_ERROR, INSUFFICIENT_MEMORY, BAD_FORMAT beyond rbe_set_max_read_bytes. */
 RBE_API char *rbe_text_read(const char *path, size_t *bytes);
 RBE_API void rbe_text_free(char *text); /* NULL is allowed */
 
-/* Numbers for the characters of a text. */
+/* Numbers, called ids, for the characters of a text. Several threads may use one vocabulary at once. */
 typedef struct rbe_vocabulary rbe_vocabulary;
 
-/* All characters that a text in UTF-8 has, in the order of their code points. BAD_FORMAT names the first byte that is
- * not UTF-8, or is 0; INVALID_ARGUMENT for an empty text. The second has all 256 bytes and takes any text. NULL on
- * failure. */
+/* The first has all characters of a text in UTF-8, in the order of their code points. BAD_FORMAT names the first byte
+ * that is not UTF-8, or is 0; INVALID_ARGUMENT for an empty text. The second has all 256 bytes and takes any text. NULL
+ * on failure. */
 RBE_API rbe_vocabulary *rbe_vocabulary_of_text(const char *text, size_t bytes);
 RBE_API rbe_vocabulary *rbe_vocabulary_of_bytes(void);
 RBE_API void rbe_vocabulary_free(rbe_vocabulary *vocabulary); /* NULL is allowed */
@@ -99,30 +100,30 @@ RBE_API void rbe_vocabulary_free(rbe_vocabulary *vocabulary); /* NULL is allowed
 /* How many ids there are: 0 .. size - 1. */
 RBE_API size_t rbe_vocabulary_size(const rbe_vocabulary *vocabulary);
 
-/* Its characters in the order of their ids; NULL: bytes. Keep it with a model (rbe_model_set_metadata): given this
- * text, rbe_vocabulary_of_text makes the same vocabulary again. */
+/* Its characters in the order of their ids, as one string that lives as long as the vocabulary; NULL for bytes. Keep it
+ * with a model (rbe_model_set_metadata): given this text, rbe_vocabulary_of_text makes the same vocabulary again. */
 RBE_API const char *rbe_vocabulary_text(const rbe_vocabulary *vocabulary);
 
-/* The ids of a text, *count of them, at most one for each byte; ids NULL: counted only. INVALID_ARGUMENT names a
- * character that is not in the vocabulary, BAD_FORMAT a byte that is not UTF-8. */
+/* Writes the ids of a text, *count of them, at most one for each byte; ids NULL: they are only counted.
+ * INVALID_ARGUMENT names a character that is not in the vocabulary, BAD_FORMAT a byte that is not UTF-8. */
 RBE_API rbe_status rbe_vocabulary_encode(const rbe_vocabulary *vocabulary, const char *text, size_t bytes, int32_t *ids,
                                          size_t *count);
 
-/* Writes the bytes of an id, and a zero behind them; returns how many they are: 0 for an id that is none. */
+/* Writes the bytes of an id's character, 1 to 4, and a zero byte behind them. Returns how many they are; 0 for an
+ * unknown id. */
 #define RBE_CHARACTER_SIZE 5
 RBE_API size_t rbe_vocabulary_decode(const rbe_vocabulary *vocabulary, int32_t id, char text[RBE_CHARACTER_SIZE]);
 
-/* Windows of `length` places, `stride` apart, as samples: tokens, and as labels the ids one place later. Nothing is
- * copied: the ids are borrowed. INVALID_ARGUMENT for fewer than length + 1 of them, and for one that is not below
- * `classes`. */
+/* Windows of `length` places, `stride` apart (both at least 1), as samples: the ids there are the tokens, and the ids
+ * one place later are the labels. Nothing is copied: `ids` is borrowed as long as the data set is used.
+ * INVALID_ARGUMENT for fewer than length + 1 ids, and for an id outside of 0 .. classes - 1. */
 RBE_API rbe_status rbe_dataset_from_windows(rbe_dataset *data, int32_t *ids, size_t count, size_t length, size_t stride,
                                             int32_t classes);
 
 /* ---- augmentation ---------------------------------------------------------------------------------------------- */
 
 /* Images that differ a little from the given ones, in another way in every epoch: turned, scaled, sheared and shifted
- * (affine), and bent (elastic). Zeros mean that nothing is changed, bit for bit; strengths of 0.5 and 0.8 do well for
- * MNIST.
+ * (affine), and bent (elastic). With strengths of 0 nothing is changed, bit for bit; 0.5 and 0.8 do well for MNIST.
  *
  * Pixel (x, y) of the result, counted in pixels to the right and down from the image's centre, looks up where it comes
  * from: its value is that of the input at the place
@@ -139,13 +140,13 @@ RBE_API rbe_status rbe_dataset_from_windows(rbe_dataset *data, int32_t *ids, siz
  *     m_x, m_y    shift in pixels    uniform in +-0.12 affine w
  *     d_x, d_y    bend in pixels     from 6 x 6 nodes, normal with the deviation elastic (2 / 28) w
  *
- * Node k of an axis of n pixels, k = 0 .. 5, stands at (k + 1/2) n / 6 - 1/2, counted from the first pixel. Between
- * nodes there is bicubic interpolation (cubic convolution with a = -3/4), where the outermost nodes are repeated on the
- * outside. A "normal" number is a sum of eight uniform ones, and never beyond 4.9 deviations.
+ * Node k of an axis of n pixels, k = 0 .. 5, is at (k + 1/2) n / 6 - 1/2, counted from the first pixel. Between nodes
+ * the bend is interpolated bicubically (cubic convolution with a = -3/4); outside, the outermost nodes are repeated. A
+ * "normal" number is a sum of eight uniform ones, never beyond 4.9 deviations.
  *
  * All of it is drawn from the seed, the epoch and the sample's number alone. It is the same for all channels, and it
- * does not depend on threads, on other samples or on their order. AVX2, AVX-512 and portable code give the same bits,
- * with the same sine and cosine of the C library. Values must be finite. */
+ * does not depend on threads, on other samples or on their order. AVX2, AVX-512 and portable code give the same bits if
+ * the C library's sine and cosine do. Values must be finite. */
 typedef struct rbe_augment_options {
     double affine, elastic; /* strengths, >= 0 */
     uint64_t seed;
@@ -156,24 +157,25 @@ typedef struct rbe_image_shape {
     size_t channels, height, width;
 } rbe_image_shape;
 
-/* For images of your own: `count` of them from `in`, changed, to `out`, which may be `in`. samples[i] is the number of
- * image i; NULL: i. (A batch does it by itself: rbe_batches_augment, and rbe_fit_options.augment in rbe/train.h.)
+/* For images of your own: writes `count` changed images of `in` to `out`, which may be `in`. samples[i] is the number
+ * of image i; samples NULL: i. (Batches do it by themselves: rbe_batches_augment, and rbe_fit_options.augment in
+ * rbe/train.h.)
  *
  * INVALID_ARGUMENT for a strength that is negative or not finite, no channels, a height or a width below 2, NULL, and
- * more than can be addressed; INSUFFICIENT_MEMORY: each thread takes little more than an image. Nothing is written
- * then. */
+ * more than can be addressed; INSUFFICIENT_MEMORY (each thread takes little more than an image). On failure nothing is
+ * written. */
 RBE_API rbe_status rbe_augment_images(const rbe_augment_options *options, rbe_image_shape shape, size_t epoch,
                                       const size_t *samples, size_t count, const float *in, float *out);
 
 /* ---- batches ------------------------------------------------------------------------------------------------- */
 
-/* The samples in a seeded random order, `batch` at a time; the last batch of an epoch may be smaller. A new one
- * is at the beginning of epoch 0. */
+/* The samples in their own or a seeded random order, `batch` at a time; the last batch of an epoch may be smaller. A
+ * new rbe_batches is at the beginning of epoch 0. */
 typedef struct rbe_batches rbe_batches;
 
-/* What the data set has; the rest is NULL, and of a tensor its data. */
+/* The rows of a batch. Pointers to what the data set does not have are NULL, also the data of tensors. */
 typedef struct rbe_batch {
-    rbe_tensor x;          /* rows x features; of tokens: nothing */
+    rbe_tensor x;          /* rows x features, pixels as pixel / 255; no data for tokens */
     const int32_t *tokens; /* rows x token_width */
     size_t token_width;    /* 0 without tokens */
     const int32_t *labels; /* rows x label_width */
@@ -183,26 +185,27 @@ typedef struct rbe_batch {
     size_t rows;
 } rbe_batch; /* lives until the next call on its rbe_batches */
 
-/* The data are borrowed and must outlive it. batch >= 1. NULL on failure: INVALID_ARGUMENT for data without samples or
- * features, without exactly one of pixels, values and tokens, with targets of no width, or with a weight that is
+/* The data are borrowed and must outlive it. batch >= 1; the most is all samples. shuffle false: the order of the data
+ * set. NULL on failure: INSUFFICIENT_MEMORY; INVALID_ARGUMENT for data without samples or features, with 2^32 samples
+ * or more, without exactly one of pixels, values and tokens, with targets of no width, or with a weight that is
  * negative or not finite. */
 RBE_API rbe_batches *rbe_batches_new(const rbe_dataset *data, size_t batch, bool shuffle, uint64_t seed);
 RBE_API void rbe_batches_free(rbe_batches *batches); /* NULL is allowed */
 
-/* Begins epoch number `epoch` (0, 1, ...): its order depends on the seed and this number only. */
+/* Begins epoch number `epoch` (0, 1, ...). Its order depends only on the seed and this number. */
 RBE_API void rbe_batches_start(rbe_batches *batches, size_t epoch);
 
-/* The next batch of the epoch; false at its end. */
+/* Fills in *batch with the next batch of the epoch; false at its end. */
 RBE_API bool rbe_batches_next(rbe_batches *batches, rbe_batch *batch);
 
 /* Skips the next `count` batches, as if they had been taken: to go on in the middle of an epoch. */
 RBE_API void rbe_batches_skip(rbe_batches *batches, size_t count);
 
-/* Batches hold augmented images from now on; options NULL, or zeros: the images as they are. A sample's number is its
- * place in the data set, so that its image does not depend on batch size, order or threads. The options are copied. At
- * most as many threads work on a batch as there are now. INVALID_ARGUMENT, and nothing is changed, for a strength that
- * is negative or not finite, and for data without images (pixels or values, with a height and a width of at least 2);
- * INSUFFICIENT_MEMORY. */
+/* From now on batches hold augmented images; options NULL, or zeros: the images as they are. A sample's number is its
+ * place in the data set, so that its image does not depend on batch size, order or threads. The options are copied. A
+ * batch is made by at most as many threads as rbe_threads gives now. INVALID_ARGUMENT for a strength that is negative
+ * or not finite, and for data without images (pixels or values, with a height and a width of at least 2);
+ * INSUFFICIENT_MEMORY. On failure nothing is changed. */
 RBE_API rbe_status rbe_batches_augment(rbe_batches *batches, const rbe_augment_options *options);
 
 /* How many batches an epoch has. */

@@ -163,11 +163,12 @@ typedef struct rbe_linear_options {
 } rbe_linear_options;
 
 /* A layer with random positions; NULL on failure. Every row of S has the same number of columns, give or take one,
- * drawn without replacement. The probability of a column is proportional to 1 / (1 + frequency); for an image to
- * 1 / (B + place in the zigzag order); with the identity along the inputs, which has no frequencies, it is the same for
- * each. The same seed gives the same positions on every machine. INVALID_ARGUMENT for options out of range, and for a
- * matrix so small that the ratio leaves no coefficient; NUMERICAL_INSTABILITY if init_scale makes coefficients too
- * large for a float; INSUFFICIENT_MEMORY. */
+ * drawn without replacement. The probability of a column is proportional to 1 / (1 + frequency); for an image to 1 / (B
+ * + place in the zigzag order); with the identity along the inputs, which has no frequencies, it is the same for each.
+ * The same seed gives the same positions on every machine. The parameters are "coefficients", "alpha" if there are any,
+ * and "bias". Coefficients and alphas have an lr_scale of sqrt(B^2 / K), and no parameter decays; you may change both.
+ * INVALID_ARGUMENT for options out of range, and for a matrix so small that the ratio leaves no coefficient;
+ * NUMERICAL_INSTABILITY if init_scale makes coefficients too large for a float; INSUFFICIENT_MEMORY. */
 RBE_API rbe_layer *rbe_linear_new(size_t in, size_t out, const rbe_linear_options *options);
 
 /* A layer from a compressed matrix, which it takes over, also when the call fails: the matrix is freed then. `bias` is
