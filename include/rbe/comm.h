@@ -28,10 +28,11 @@ extern "C" {
 
 /* One rank's end of a transport. All functions but abort are collective: all ranks call the same functions in the same
  * order, with the same counts and root. Each rank calls from one thread at a time. A call returns when this rank's part
- * is done, and borrows its data until then. All ranks have the same byte order and the same format of floats.
+ * is done, and borrows its data until then. All ranks must have the same byte order and float format. The struct must
+ * live as long as it is used.
  *
  * A call fails on all ranks or on none (IO_ERROR, with a text). A transport that cannot promise this must end the other
- * ranks: no rank may wait forever for one that has failed or gone. After a failure only abort is called. */
+ * ranks: no rank may wait forever for one that has failed or gone. After a failure only abort may be called. */
 typedef struct rbe_comm {
     size_t rank, size; /* rank 0 .. size - 1 */
 
@@ -39,10 +40,11 @@ typedef struct rbe_comm {
      * same bits. The transports below add in this order, on any number of machines. */
     rbe_status (*sum)(void *user, float *values, size_t count);
 
-    /* Gives all ranks the bytes of rank `root`. */
+    /* Gives all ranks the `count` bytes of rank `root`. */
     rbe_status (*broadcast)(void *user, size_t root, void *bytes, size_t count);
 
-    /* Puts `count` bytes of each rank one after the other into `all`, in the order of ranks. */
+    /* Puts the `count` bytes of each rank one after the other into `all` (size * count bytes, on every rank), in the
+     * order of ranks. */
     rbe_status (*gather)(void *user, const void *mine, size_t count, void *all);
 
     /* This rank will not call again. Ranks that wait for it get a failure, or their processes are ended. Not
@@ -52,7 +54,7 @@ typedef struct rbe_comm {
 
     /* true: rbe_fit may call `sum` from a thread of its own, for some gradients while it computes others. There is
      * still one call at a time, and it sees all that was written before. false: only the thread that called rbe_fit
-     * calls. This changes the speed and nothing else; ranks may differ in it. */
+     * calls. It changes only the speed; ranks may differ in it. */
     bool background;
 
     void *user; /* passed on */
@@ -60,15 +62,16 @@ typedef struct rbe_comm {
 
 /* ---- threads ------------------------------------------------------------------------------------------------- */
 
-/* `size` ranks in this process: an array whose element n is for the thread that is rank n. Calls that do not match fail
- * on all ranks with INVALID_ARGUMENT, and calls after an abort with IO_ERROR. NULL on failure. */
+/* `size` (1 .. RBE_COMM_MOST_RANKS) ranks in this process: an array whose element n is for the thread that is rank n.
+ * Calls that do not match fail on all ranks with INVALID_ARGUMENT, and calls after an abort with IO_ERROR. NULL on
+ * failure: INVALID_ARGUMENT, INSUFFICIENT_MEMORY. */
 RBE_API rbe_comm *rbe_comm_threads_new(size_t size);
 RBE_API void rbe_comm_threads_free(rbe_comm *comms); /* after the last call has returned; NULL is allowed */
 
 /* ---- MPI ----------------------------------------------------------------------------------------------------- */
 
 /* The processes of MPI_COMM_WORLD, all of which must call it. Calls MPI_Init if nobody has. NULL on failure:
- * INVALID_ARGUMENT if the library was built without MPI (make MPI=1).
+ * INVALID_ARGUMENT if the library was built without MPI (build it by make MPI=1).
  *
  * A sum of `count` floats takes 2 (size - 1) / size times 4 count bytes in each direction, which is the least possible:
  * each rank adds up one slice and sends it to the others; two ranks exchange all their values. abort ends all processes

@@ -1,5 +1,4 @@
-/* rbe/infer.h - all that a program needs to load a model, predict and generate; and librbe_infer, the small library for
- * it.
+/* rbe/infer.h - loading a model, predicting and generating; and librbe_infer, the small library for just that.
  *
  *     rbe_model *model = rbe_model_load_memory(bytes, count);
  *     RBE_TRY(rbe_predict(model, x, rows, y));
@@ -7,17 +6,17 @@
  * librbe_infer (-lrbe_infer, pkg-config rbe_infer) is built from librbe's sources without OpenBLAS, GSL, cJSON, zlib
  * and whatever only training needs. It uses libc, libm and threads. Its functions are librbe's own, with the names and
  * meanings of the other headers, so a program can link with either library, but not with both. RBE_INFER_FUNCTIONS
- * lists them. The small library has none of rbe/adapt.h, rbe/checkpoint.h, rbe/extend.h, rbe/op.h and rbe/optim.h; of
- * the others it lacks
+ * lists them. The small library has no function of rbe/adapt.h, rbe/checkpoint.h, rbe/codec.h, rbe/comm.h,
+ * rbe/export.h, rbe/extend.h, rbe/op.h and rbe/optim.h; of the others it lacks
  *
- *     layers and models that are made, compressed, changed, saved or trained; operations and gradients
+ *     whatever makes, compresses, changes, saves or trains layers and models; operations and gradients
  *     tensor files and arrays, data sets, fitting, evaluation
  *     normal random numbers, what OpenBLAS has chosen
  *
- * Results. A model gives the same bits in both libraries, on the same instruction set, but for dense products (dense
- * layers, the images of compressed ones, unembeddings, attention to several places at once), which are summed in
- * another order: to 1e-5 of the largest output. The same damage to a file gives the same status. JSON takes its memory
- * from the library's allocator.
+ * Results. On the same instruction set a model gives the same bits in both libraries, except for dense products (dense
+ * layers, the images of compressed ones, unembeddings, attention to several places at once). These are summed in
+ * another order, and agree to 1e-5 of the largest output. The same damage to a file gives the same status. JSON takes
+ * its memory from the library's allocator.
  */
 #ifndef RBE_INFER_H
 #define RBE_INFER_H
