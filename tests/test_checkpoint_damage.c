@@ -236,13 +236,13 @@ static const struct {
     rbe_status status; /* RBE_OK: it loads */
     const char *reason;
 } forgeries[] = {
-    {PLAIN, LIBRARY, "\"library\":\"0.0.9\"", RBE_INVALID_ARGUMENT, "of version 0.0.9 of the library, this"},
+    {PLAIN, LIBRARY, "\"library\":\"0.0.9\"", RBE_INVALID_ARGUMENT, "saved by version 0.0.9 of the library, this"},
     {PLAIN, LIBRARY ",", "", RBE_BAD_FORMAT, "version is missing"},
     {PLAIN, LIBRARY, "\"library\":3", RBE_BAD_FORMAT, "version is missing"},
     {PLAIN, "checkpoint", "model", RBE_BAD_FORMAT, "checkpoint"},
     {PLAIN, "{\"library\"", "[\"library\"", RBE_BAD_FORMAT, "JSON"},
-    {PLAIN, "\"number\":{", "\"other\":{", RBE_INVALID_ARGUMENT, "no number when it was saved, but now"},
-    {PLAIN, "\"number\":{", "\"twice\":{},\"number\":{", RBE_INVALID_ARGUMENT, "twice when it was saved, not now"},
+    {PLAIN, "\"number\":{", "\"other\":{", RBE_INVALID_ARGUMENT, "no number when it was saved, one now"},
+    {PLAIN, "\"number\":{", "\"twice\":{},\"number\":{", RBE_INVALID_ARGUMENT, "twice when it was saved, none now"},
     {PLAIN, "\"number\":{", "\"number\":{},\"number\":{", RBE_BAD_FORMAT, ""},
     {PLAIN, "\"optimiser\":{\"method\"", "\"optimiser\":3,\"x\":{\"method\"", RBE_INVALID_ARGUMENT, "no optimiser"},
     {PLAIN, "\"number\":\"3fb999999999999a\"", "\"number\":3", RBE_OK, NULL},

@@ -92,7 +92,7 @@ START_TEST(calls_that_do_not_match_fail_on_all_ranks) {
     run_all(ends, 3, call_unlike);
     for (size_t n = 0; n < 3; n++) {
         ck_assert_int_eq(ends[n].status[0], RBE_INVALID_ARGUMENT);
-        ck_assert_str_eq(ends[n].text, "ranks do not call alike: rank 0 sum of 1003, rank 2 gather of 1");
+        ck_assert_str_eq(ends[n].text, "ranks made different calls: rank 0 sum of 1003, rank 2 gather of 1");
         ck_assert_int_eq(ends[n].status[1], RBE_OK);
     }
     rbe_comm_threads_free(comms);

@@ -297,7 +297,7 @@ static const struct {
     {with_a_residual, "kind \"residual\" cannot", {.samples = some_samples, .sample_count = 1}},
     {with_no_matrix, "kind \"rms_norm\" cannot", {.samples = some_samples, .sample_count = 1}},
     {plain, "expected samples", {.name = "net"}},
-    {plain, "no floats as values", {.samples = some_samples, .sample_count = 1, .values = RBE_EXPORT_F32}},
+    {plain, "arithmetic, found floats", {.samples = some_samples, .sample_count = 1, .values = RBE_EXPORT_F32}},
     {plain, "the inputs are NULL", {.samples = some_samples, .sample_count = 1, .input_count = 1}},
     {plain, "more than can be addressed", {.inputs = some_samples, .input_count = SIZE_MAX / 8}},
 };

@@ -238,7 +238,7 @@ static const struct {
     {0, bias_too_many, "tensor 2.bias belongs to no stage"},
     {0, positions_twice, "expected one of"},
     {0, newer_version, "expected version 1 or 2 of the format, found 3"},
-    {0, version_of_packed, "of version 2 of the format, but nothing is packed"},
+    {0, version_of_packed, "version 2 of the format, but nothing is packed"},
     {1, fewer_deltas, "tensor 0.deltas: "},
     {1, no_deltas, "tensor 0.deltas: expected the code of"},
     {1, signed_deltas, "tensor 0.deltas: expected U8"},

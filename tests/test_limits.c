@@ -104,7 +104,7 @@ static const struct {
     {failing_matmul_extent, RBE_INVALID_ARGUMENT,
      "matmul: expected extents of at most 2147483647, found (2147483648, 1) x (1, 1)"},
     {failing_reshape, RBE_INPUT_DIMENSION_MISMATCH, "reshape: (2, 6) has 12 values, (5, 2) has 10"},
-    {failing_reshape_zero, RBE_INVALID_ARGUMENT, "reshape: tensor: extent 1 is 0"},
+    {failing_reshape_zero, RBE_INVALID_ARGUMENT, "reshape: tensor: extent 1: expected at least 1, found 0"},
     {failing_reshape_dims, RBE_INVALID_ARGUMENT, "reshape: tensor: expected 1 .. 4 dimensions, found 5"},
     {failing_mse, RBE_INPUT_DIMENSION_MISMATCH,
      "mean_squared_error: expected equal shapes, found prediction (2, 3) and target (2, 1)"},
@@ -156,7 +156,7 @@ static const struct {
     {failing_huber, RBE_INPUT_DIMENSION_MISMATCH,
      "huber: expected equal shapes, found prediction (2, 3) and target (2, 1)"},
     {failing_huber_delta, RBE_INVALID_ARGUMENT, "huber: expected a finite delta > 0, found 0"},
-    {failing_input_empty, RBE_INVALID_ARGUMENT, "tensor: extent 0 is 0"},
+    {failing_input_empty, RBE_INVALID_ARGUMENT, "tensor: extent 0: expected at least 1, found 0"},
     {failing_input_null, RBE_INVALID_ARGUMENT, "input: the tensor has no data"},
     {failing_variable_null, RBE_INVALID_ARGUMENT, "variable: the tensor has no data"},
 };

@@ -59,8 +59,8 @@ START_TEST(a_layer_belongs_to_one_model) {
     const rbe_layer_cost cost = rbe_model_describe_cost(one);
     ck_assert_ok(rbe_model_add(one, first));
     ck_assert_ok(rbe_model_add(one, second));
-    ck_assert_fails(rbe_model_add(two, second), RBE_INVALID_ARGUMENT, "middle is a layer of another model already");
-    ck_assert_fails(rbe_model_add(NULL, second), RBE_INVALID_ARGUMENT, "middle is a layer of another model already");
+    ck_assert_fails(rbe_model_add(two, second), RBE_INVALID_ARGUMENT, "middle already belongs to another model");
+    ck_assert_fails(rbe_model_add(NULL, second), RBE_INVALID_ARGUMENT, "middle already belongs to another model");
     rbe_layer_free(second); /* left to its model */
     ck_assert_ok(rbe_model_status(one));
     ck_assert_ok(rbe_model_status(two));

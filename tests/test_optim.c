@@ -171,7 +171,7 @@ START_TEST(state_belongs_to_its_parameter) {
 
     /* A second optimiser of the method would spoil them: it is refused, and leaves nothing behind. */
     ck_assert_ptr_null(rbe_optim_new_for(rbe_adam, (rbe_param *[]){&stranger.param, &b.param}, 2, NULL));
-    ck_assert_msg(strstr(rbe_last_error(), "b has an array called adam.m already"), "%s", rbe_last_error());
+    ck_assert_msg(strstr(rbe_last_error(), "b already has a companion called adam.m"), "%s", rbe_last_error());
     ck_assert_ptr_null(rbe_param_companion(&stranger.param, "adam.m"));
     ck_assert_ptr_nonnull(rbe_param_companion(&b.param, "adam.m"));
 

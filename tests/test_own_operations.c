@@ -147,7 +147,7 @@ START_TEST(parameters_are_checked) {
         {NULL, 1, flat, RBE_INVALID_ARGUMENT, "parameter: it is NULL"},
         {&empty, 1, flat, RBE_INVALID_ARGUMENT, "parameter: it has no values"},
         {&param, 2, wrong, RBE_INPUT_DIMENSION_MISMATCH, "parameter w: expected a shape of 6 values, found (2, 4)"},
-        {&param, 2, zero, RBE_INVALID_ARGUMENT, "parameter w: tensor: extent 1 is 0"},
+        {&param, 2, zero, RBE_INVALID_ARGUMENT, "parameter w: tensor: extent 1: expected at least 1, found 0"},
     };
     for (size_t n = 0; n < sizeof failures / sizeof *failures; n++) {
         rbe_tape_reset(tape);

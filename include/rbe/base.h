@@ -52,7 +52,7 @@ RBE_API const char *rbe_version(void);
     X(OK, 0, "success")                                                                                                \
     X(INVALID_ARGUMENT, 1, "an argument is outside its documented range")                                              \
     X(INPUT_DIMENSION_MISMATCH, 2, "the shape of an input does not fit")                                               \
-    X(INSUFFICIENT_MEMORY, 3, "more memory was needed than could be had")                                              \
+    X(INSUFFICIENT_MEMORY, 3, "more memory was needed than was available")                                             \
     X(NUMERICAL_INSTABILITY, 4, "a value is not finite or too large")                                                  \
     X(CORRUPTED_BLOCK, 5, "a compressed block is not well-formed")                                                     \
     X(INSUFFICIENT_COMPRESSION, 6, "the compressed form would save too little")                                        \

@@ -23,7 +23,7 @@ static rbe_status autotune(rbe_layer *const layers[2], size_t rows, const float 
 
 rbe_status rbe_linear_autotune(const rbe_layer *layer, size_t rows, rbe_autotune_report *report) {
     if (!rbe_linear_blocks(layer) || rows == 0 || !report)
-        return rbe_fail(RBE_INVALID_ARGUMENT, "autotune: expected a compressed layer, rows and a report");
+        return rbe_fail(RBE_INVALID_ARGUMENT, "autotune: expected a compressed layer, at least one row and a report");
     rbe_layer *dense =
         rbe_dense_new(layer->in, layer->out, &(rbe_dense_options){.no_bias = !rbe_layer_has_bias(layer)});
     float *x = rbe_alloc(rbe_product(rows, layer->in), sizeof *x);

@@ -17,7 +17,8 @@ static size_t share(const rbe_layer_shape *layer, size_t rest, size_t width) {
 /* Its widths, whose sum is to be counted. */
 static rbe_status add_width(const rbe_layer_shape *layer, size_t number, size_t *width) {
     if (layer->in == 0 || layer->out == 0)
-        return rbe_fail(RBE_INVALID_ARGUMENT, "budget: layer %zu is %zu x %zu", number, layer->out, layer->in);
+        return rbe_fail(RBE_INVALID_ARGUMENT, "budget: layer %zu: expected widths of at least 1, found %zu x %zu",
+                        number, layer->out, layer->in);
     if (layer->in > SIZE_MAX - *width || layer->out > SIZE_MAX - *width - layer->in)
         return rbe_fail(RBE_INVALID_ARGUMENT, "budget: the widths up to layer %zu, %zu x %zu, add up to more than %zu",
                         number, layer->out, layer->in, SIZE_MAX);
@@ -72,8 +73,8 @@ rbe_status rbe_budget_fit(size_t bytes, size_t least, size_t most,
     size_t found;
     RBE_TRY(measure(user, least, &found));
     if (found > bytes)
-        return rbe_fail(RBE_INSUFFICIENT_COMPRESSION, "budget: %zu bytes, but the smallest model takes %zu", bytes,
-                        found);
+        return rbe_fail(RBE_INSUFFICIENT_COMPRESSION,
+                        "budget: expected at least the %zu bytes of the smallest model, found %zu", found, bytes);
     size_t fits = least;
     while (fits < most) {
         size_t middle = most - (most - fits) / 2;

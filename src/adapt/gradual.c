@@ -134,7 +134,7 @@ static rbe_status check_options(const rbe_gradual_options *o) {
     if (o->prune.single_values || (o->prune.score != RBE_PRUNE_MAGNITUDE && o->prune.score != RBE_PRUNE_RANDOM))
         return rbe_fail(RBE_INVALID_ARGUMENT, "gradual pruning: expected magnitude or random scores of whole entries");
     if (o->prune.by == RBE_PRUNE_THRESHOLD && o->prune.score != RBE_PRUNE_MAGNITUDE)
-        return rbe_fail(RBE_INVALID_ARGUMENT, "gradual pruning: a threshold is for magnitudes");
+        return rbe_fail(RBE_INVALID_ARGUMENT, "gradual pruning: a threshold needs magnitude scores");
     if (o->prune.relative && o->prune.by != RBE_PRUNE_THRESHOLD)
         return rbe_fail(RBE_INVALID_ARGUMENT, "gradual pruning: only a threshold can be relative");
     return RBE_OK;

@@ -380,14 +380,14 @@ static rbe_status check_options(const rbe_prune_options *o) {
     if (o->relative && (o->by != RBE_PRUNE_THRESHOLD || o->score != RBE_PRUNE_MAGNITUDE))
         return rbe_fail(RBE_INVALID_ARGUMENT, "pruning: only a threshold for magnitudes can be relative");
     if (o->refit && o->single_values)
-        return rbe_fail(RBE_INVALID_ARGUMENT, "pruning: a refit is of whole entries, not of single values");
+        return rbe_fail(RBE_INVALID_ARGUMENT, "pruning: a refit needs whole entries, found single_values");
     switch (o->by) {
     case RBE_PRUNE_FRACTION:
         if (o->amount <= 1.0) return RBE_OK;
         return rbe_fail(RBE_INVALID_ARGUMENT, "pruning: expected a fraction of at most 1, found %g", o->amount);
     case RBE_PRUNE_TO_BYTES:
         if (!o->single_values) return RBE_OK;
-        return rbe_fail(RBE_INVALID_ARGUMENT, "pruning to bytes: single values free none, expected whole entries");
+        return rbe_fail(RBE_INVALID_ARGUMENT, "pruning to bytes needs whole entries, found single_values");
     case RBE_PRUNE_THRESHOLD: return RBE_OK;
     }
     return rbe_fail(RBE_INVALID_ARGUMENT, "pruning: there is no amount of kind %d", (int)o->by);

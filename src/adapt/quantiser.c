@@ -114,7 +114,7 @@ static bool has_bits(const rbe_model *model) {
 rbe_quantiser *rbe_quantiser_new(rbe_model *model, size_t from) {
     if (rbe_model_status(model) != RBE_OK) return NULL;
     if (!has_bits(model)) {
-        rbe_fail(RBE_INVALID_ARGUMENT, "quantisation: no layer of the model has bits: rbe_layer_set_bits");
+        rbe_fail(RBE_INVALID_ARGUMENT, "quantisation: no layer of the model has bits (rbe_layer_set_bits)");
         return NULL;
     }
     rbe_quantiser *quantiser = rbe_alloc(1, sizeof *quantiser);

@@ -132,7 +132,7 @@ rbe_status rbe_refit_make(rbe_refit *refit, const rbe_linear_layer *layer, const
     const rbe_blocks *b = layer->blocks;
     *refit = (rbe_refit){0};
     if (b->output_side.kind == RBE_SIDE_OVERLAP)
-        return rbe_fail(RBE_INVALID_ARGUMENT, "refit of %s: blocks overlap", layer->base.name);
+        return rbe_fail(RBE_INVALID_ARGUMENT, "refit of %s: expected blocks that do not overlap", layer->base.name);
     workspace w;
     rbe_status status = workspace_new(&w, b, samples, count);
     if (status == RBE_OK) {

@@ -77,7 +77,8 @@ static rbe_status check_layers(const rbe_sensitivity *s) {
     for (size_t n = 0; n < s->count; n++) {
         const rbe_linear_layer *layer = s->layers[n].layer;
         if (layer->generation != s->layers[n].generation)
-            return rbe_fail(RBE_INVALID_ARGUMENT, "sensitivity: the positions of %s have changed", layer->base.name);
+            return rbe_fail(RBE_INVALID_ARGUMENT, "sensitivity: the positions of %s have changed since it was made",
+                            layer->base.name);
         if (layer->probe.see)
             return rbe_fail(RBE_INVALID_ARGUMENT,
                             "sensitivity: %s already has a backward hook (another growth or sensitivity is active)",
@@ -155,6 +156,6 @@ const rbe_layer_sensitivity *rbe_sensitivity_of(const rbe_sensitivity *s, const 
                  s->samples == 0 ? "no samples were added" : "its positions have changed since");
         return NULL;
     }
-    rbe_fail(RBE_INVALID_ARGUMENT, "pruning %s by this score needs its sensitivity", name);
+    rbe_fail(RBE_INVALID_ARGUMENT, "pruning %s by this score needs a sensitivity of its model", name);
     return NULL;
 }

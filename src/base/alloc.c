@@ -40,8 +40,8 @@ static void count_allocation(size_t bytes) {
 rbe_status rbe_set_allocator(const rbe_allocator *wanted) {
     size_t held = atomic_load(&current_bytes);
     if (held > 0)
-        return rbe_fail(RBE_INVALID_ARGUMENT, "the allocator can be set while nothing is allocated, found %zu bytes",
-                        held);
+        return rbe_fail(RBE_INVALID_ARGUMENT,
+                        "the allocator can only be set while nothing is allocated, found %zu bytes", held);
     if (wanted && (!wanted->allocate || !wanted->release))
         return rbe_fail(RBE_INVALID_ARGUMENT, "an allocator needs both functions, found a NULL one");
     allocator = wanted ? *wanted : (rbe_allocator){malloc_allocate, malloc_release, NULL};

@@ -73,7 +73,7 @@ void rbe_arena_return(rbe_arena *arena, rbe_arena_mark mark) {
 
 rbe_status rbe_arena_reserve(rbe_arena *arena, size_t bytes) {
     if (arena->used > 0)
-        return rbe_fail(RBE_INVALID_ARGUMENT, "reserving expects an empty arena, found %zu bytes in use", arena->used);
+        return rbe_fail(RBE_INVALID_ARGUMENT, "reserving memory: expected none in use, found %zu bytes", arena->used);
     if (arena->newest && arena->newest->size >= bytes) return RBE_OK;
     while (arena->newest) drop_newest(arena);
     return add_chunk(arena, bytes);

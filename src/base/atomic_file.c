@@ -212,17 +212,17 @@ static rbe_status older_name(const rbe_atomic_file *file, size_t n, char name[PA
     int length = n > 0 ? snprintf(name, PATH_MAX, "%s.%zu", file->name, n) : snprintf(name, PATH_MAX, "%s", file->name);
     if (length < PATH_MAX) return RBE_OK;
     errno = ENAMETOOLONG;
-    return rbe_fail_errno(file->path, "cannot keep the file before it");
+    return rbe_fail_errno(file->path, "cannot keep the previous file");
 }
 
 /* The file gets a second name, so that it does not lose its own before the new one takes it. */
 static rbe_status keep_newest(rbe_atomic_file *file, const char *name) {
     if (unlinkat(file->folder, name, 0) != 0 && errno != ENOENT)
-        return rbe_fail_errno(file->path, "cannot keep the file before it");
+        return rbe_fail_errno(file->path, "cannot keep the previous file");
     if (linkat(file->folder, file->name, file->folder, name, 0) == 0) return RBE_OK;
     bool no_links = errno == EPERM || errno == EOPNOTSUPP || errno == ENOSYS || errno == EMLINK;
     file->moved = no_links && renameat(file->folder, file->name, file->folder, name) == 0;
-    return file->moved ? RBE_OK : rbe_fail_errno(file->path, "cannot keep the file before it");
+    return file->moved ? RBE_OK : rbe_fail_errno(file->path, "cannot keep the previous file");
 }
 
 rbe_status rbe_atomic_keep(rbe_atomic_file *file, size_t count) {
@@ -232,7 +232,7 @@ rbe_status rbe_atomic_keep(rbe_atomic_file *file, size_t count) {
         RBE_TRY(older_name(file, n - 1, from));
         RBE_TRY(older_name(file, n, to));
         if (renameat(file->folder, from, file->folder, to) != 0 && errno != ENOENT)
-            return rbe_fail_errno(file->path, "cannot keep the file before it");
+            return rbe_fail_errno(file->path, "cannot keep the previous file");
     }
     RBE_TRY(older_name(file, 1, to));
     return keep_newest(file, to);

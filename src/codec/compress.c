@@ -76,7 +76,7 @@ static rbe_status search(const task *t, rbe_compressor *c, outcome *best) {
         RBE_TRY(status);
         if (low == all)
             return rbe_fail(RBE_INSUFFICIENT_COMPRESSION,
-                            "an error of %g is out of reach: all %zu coefficients leave %g, compression ratio below 1",
+                            "target_error: %g is out of reach: all %zu coefficients leave an error of %g",
                             t->options.target_error, all, error);
         next = best->blocks ? low + (high - low) / 2 : 2 * low;
     }

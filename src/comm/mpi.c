@@ -13,7 +13,7 @@
 #ifndef RBE_MPI
 
 rbe_comm *rbe_comm_mpi_new(void) {
-    rbe_fail(RBE_INVALID_ARGUMENT, "this library has been built without MPI: make MPI=1");
+    rbe_fail(RBE_INVALID_ARGUMENT, "this library was built without MPI: make MPI=1");
     return NULL;
 }
 
@@ -131,7 +131,8 @@ static rbe_status broadcast(void *user, size_t root, void *bytes, size_t count) 
 static rbe_status gather(void *user, const void *mine, size_t count, void *all) {
     const world *w = user;
     if (count > INT32_MAX / w->comm.size)
-        return rbe_fail(RBE_INVALID_ARGUMENT, "gather: %zu bytes of each rank are too many", count);
+        return rbe_fail(RBE_INVALID_ARGUMENT, "gather: expected at most %zu bytes of each rank, found %zu",
+                        (size_t)INT32_MAX / w->comm.size, count);
     MPI_Request request;
     return complete(MPI_Iallgather(mine, (int)count, MPI_BYTE, all, (int)count, MPI_BYTE, w->mpi, &request), &request,
                     "a gather");

@@ -73,7 +73,7 @@ static rbe_status check_calls(const group *g) {
     for (size_t n = 1; n < g->size; n++) {
         const call *c = &g->members[n].call;
         if (c->kind == first->kind && c->count == first->count && c->root == first->root) continue;
-        return rbe_fail(RBE_INVALID_ARGUMENT, "ranks do not call alike: rank 0 %s of %zu, rank %zu %s of %zu",
+        return rbe_fail(RBE_INVALID_ARGUMENT, "ranks made different calls: rank 0 %s of %zu, rank %zu %s of %zu",
                         call_names[first->kind], first->count, n, call_names[c->kind], c->count);
     }
     return first->root < g->size ? RBE_OK

@@ -47,7 +47,7 @@ static rbe_status check_end(rbe_reader *reader) {
         return rbe_fail(RBE_BAD_FORMAT, "%s: expected the end after the last value, found trailing bytes",
                         reader->path);
     if (reader->cut)
-        return rbe_fail(RBE_BAD_FORMAT, "%s: truncated: the gzip data end before their check sum", reader->path);
+        return rbe_fail(RBE_BAD_FORMAT, "%s: truncated: the gzip data end before their checksum", reader->path);
     return RBE_OK;
 }
 

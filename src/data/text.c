@@ -75,7 +75,7 @@ void rbe_vocabulary_free(rbe_vocabulary *v) {
 
 static rbe_status bad_character(const char *text, size_t at) {
     if (text[at] == '\0') return rbe_fail(RBE_BAD_FORMAT, "text: byte %zu is 0, which is no character of a text", at);
-    return rbe_fail(RBE_BAD_FORMAT, "text: byte %zu, %02x, is not UTF-8: it can be read as bytes", at,
+    return rbe_fail(RBE_BAD_FORMAT, "text: byte %zu, %02x, is not UTF-8 (the text can be read as bytes)", at,
                     (unsigned)(uint8_t)text[at]);
 }
 

@@ -250,7 +250,8 @@ static rbe_status check_options(const rbe_exporter *x) {
     if (x->o.input_count > 0 && !x->o.inputs)
         return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_export_c: the inputs are NULL");
     if (x->o.integer && x->o.values == RBE_EXPORT_F32)
-        return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_export_c: integer arithmetic has no floats as values");
+        return rbe_fail(RBE_INVALID_ARGUMENT,
+                        "rbe_export_c: values: expected few bits for integer arithmetic, found floats");
     if (!(x->o.tolerance >= 0.0 && x->o.tolerance <= 1.0))
         return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_export_c: tolerance: expected 0 .. 1, found %g", x->o.tolerance);
     return RBE_OK;

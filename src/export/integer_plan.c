@@ -297,7 +297,8 @@ rbe_status rbe_int_make(rbe_exporter *x, rbe_int_plan *plan) {
         x->o.input_count = x->o.sample_count;
     }
     if (x->o.input_count == 0)
-        return rbe_fail(RBE_INVALID_ARGUMENT, "export: expected samples, from which integer arithmetic has its ranges");
+        return rbe_fail(RBE_INVALID_ARGUMENT,
+                        "export: expected samples for the ranges of integer arithmetic, found none");
     RBE_TRY(find_layers(x, plan));
     for (size_t n = 0; n < plan->count; n++) {
         RBE_TRY(rbe_int_code(x, &plan->layers[n]));

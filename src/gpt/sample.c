@@ -30,7 +30,8 @@ static rbe_status check(const float *logits, size_t count, const rbe_sample_opti
                         "found %g, %g and %g",
                         o->temperature, o->top_p, o->repetition_penalty);
     if (o->temperature > 0.0 && !rng)
-        return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_sample: a temperature needs a generator of random numbers");
+        return rbe_fail(RBE_INVALID_ARGUMENT,
+                        "rbe_sample: a temperature > 0 needs a generator of random numbers, found NULL");
     size_t bad = rbe_first_nonfinite(logits, count);
     if (bad == count) return RBE_OK;
     return rbe_fail(RBE_NUMERICAL_INSTABILITY, "rbe_sample: logit %zu is %g", bad, (double)logits[bad]);

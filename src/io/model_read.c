@@ -33,8 +33,7 @@ static rbe_status add_stages(rbe_model *model, const rbe_tensor_file *file, cons
     }
     rbe_free(tree.runs);
     if (status == RBE_OK && rbe_may_be_packed(file) && tree.packed_count == 0)
-        return rbe_fail(RBE_BAD_FORMAT,
-                        "%s: of version " RBE_PACKED_VERSION_TEXT " of the format, but nothing is packed",
+        return rbe_fail(RBE_BAD_FORMAT, "%s: version " RBE_PACKED_VERSION_TEXT " of the format, but nothing is packed",
                         file->source.name);
     return status == RBE_OK ? check_used(file, used) : status;
 }

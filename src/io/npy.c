@@ -139,8 +139,9 @@ static rbe_status check_size(const npy *n) {
     for (size_t d = 0; d < n->dims; d++)
         if (n->shape[d] == 0) return rbe_fail(RBE_INVALID_ARGUMENT, "%s: an array without values", name);
     if (!rbe_shape_bytes(n->dtype, n->dims, n->shape, &count, &bytes) || bytes != stored)
-        return rbe_fail(RBE_BAD_FORMAT, "%s: values of %zu bytes in the shape of the header do not fit the file's %llu",
-                        name, rbe_dtype_bytes(n->dtype), (unsigned long long)stored);
+        return rbe_fail(RBE_BAD_FORMAT,
+                        "%s: values of %zu bytes in the header's shape do not fit the %llu bytes of data", name,
+                        rbe_dtype_bytes(n->dtype), (unsigned long long)stored);
     if (count > room / sizeof(float))
         return rbe_fail(RBE_BAD_FORMAT, "%s: %zu floats, expected at most %llu bytes (rbe_set_max_read_bytes)", name,
                         count, (unsigned long long)room);

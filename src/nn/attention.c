@@ -82,8 +82,8 @@ static rbe_status attention_adopt(rbe_layer *layer, const rbe_layer *child) {
     if (layer->child_count == QKV) {
         if (child->in == 0 || child->out != 3 * child->in || child->in % (pairs * a->options.heads) != 0)
             return rbe_fail(RBE_INPUT_DIMENSION_MISMATCH,
-                            "%s: expected a layer of three times as many outputs as inputs, and a multiple of %zu of "
-                            "these, found %zu -> %zu",
+                            "%s: expected three times as many outputs as inputs, and inputs that are a multiple of "
+                            "%zu, found %zu -> %zu",
                             child->name, pairs * a->options.heads, child->in, child->out);
         layer->in = layer->out = child->in;
         return RBE_OK;

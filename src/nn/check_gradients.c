@@ -170,7 +170,7 @@ static rbe_status run(check *c, rbe_param *const *params, size_t count) {
     const rbe_gradient_report *r = &c->report;
     if (r->unresolved > r->checked / 2)
         return rbe_fail(RBE_NUMERICAL_INSTABILITY,
-                        "rbe_check_gradients: of %zu of %zu entries the gradient is too small beside the loss, or the "
+                        "rbe_check_gradients: for %zu of %zu entries the gradient is too small beside the loss, or the "
                         "loss too rough, for a step of %g",
                         r->unresolved, r->checked, c->step);
     if (r->error <= c->tolerance) return RBE_OK;

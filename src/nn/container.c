@@ -21,7 +21,7 @@ rbe_layer *rbe_layer_around(rbe_layer *made, rbe_layer *const *inner, size_t cou
     bool whole = made != NULL;
     for (size_t n = 0; n < count; n++) {
         if (whole && !inner[n])
-            rbe_fail(RBE_INVALID_ARGUMENT, "a layer to go into another is NULL (last failure: %s)", rbe_last_error());
+            rbe_fail(RBE_INVALID_ARGUMENT, "a layer for a container is NULL (last failure: %s)", rbe_last_error());
         if (!whole && inner[n] && !stands_before(inner, n) && inner[n]->places == 0) rbe_layer_free(inner[n]);
         whole = whole && inner[n] && rbe_layer_adopt(made, inner[n]) == RBE_OK;
     }
@@ -89,7 +89,7 @@ static rbe_status square_adopt(rbe_layer *layer, const rbe_layer *child) {
         return rbe_fail(RBE_INVALID_ARGUMENT, "%s: a %s layer holds one layer, found another", layer->name,
                         layer->type->kind);
     if (child->in && child->out && child->in != child->out)
-        return rbe_fail(RBE_INPUT_DIMENSION_MISMATCH, "%s: takes %zu columns and gives %zu, expected as many",
+        return rbe_fail(RBE_INPUT_DIMENSION_MISMATCH, "%s: expected as many outputs as inputs, found %zu -> %zu",
                         child->name, child->in, child->out);
     layer->in = child->in;
     layer->out = child->out;

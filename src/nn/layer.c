@@ -276,7 +276,7 @@ static bool is_free(void *user, rbe_layer *layer) {
     if (layer == container)
         rbe_fail(RBE_INVALID_ARGUMENT, "%s: a layer cannot hold itself", layer->name);
     else if (layer->owner && container->owner && layer->owner != container->owner)
-        rbe_fail(RBE_INVALID_ARGUMENT, "%s is a layer of another model already", layer->path);
+        rbe_fail(RBE_INVALID_ARGUMENT, "%s already belongs to another model", layer->path);
     else
         return true;
     return false;

@@ -56,7 +56,7 @@ static bool is_not_elsewhere(void *user, rbe_layer *layer) { return !layer->owne
 
 rbe_status rbe_model_add(rbe_model *model, rbe_layer *layer) {
     if (layer && !rbe_layer_holds_only(layer, is_not_elsewhere, model))
-        return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_model_add: %s is a layer of another model already", layer->path);
+        return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_model_add: %s already belongs to another model", layer->path);
     rbe_status status = rbe_model_status(model);
     if (status == RBE_OK && !layer) {
         /* Most likely its constructor has just failed in this thread and said why. */

@@ -75,7 +75,7 @@ rbe_status rbe_param_add_companion(rbe_param *param, const char *name, float **v
                         : !name ? "no name"
                                 : "a longer one");
     rbe_companion **at = find_companion(param, name);
-    if (*at) return rbe_fail(RBE_INVALID_ARGUMENT, "%s has an array called %s already", param->name, name);
+    if (*at) return rbe_fail(RBE_INVALID_ARGUMENT, "%s already has a companion called %s", param->name, name);
     rbe_companion *made = rbe_alloc_zeroed(1, sizeof *made);
     float *zeros = rbe_alloc_zeroed(param->count, sizeof *zeros);
     if (!made || !zeros) {

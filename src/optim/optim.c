@@ -80,7 +80,7 @@ static rbe_status check_list(const char *who, rbe_param *const *params, size_t c
         if (!params[i]) return rbe_fail(RBE_INVALID_ARGUMENT, "%s: parameter %zu of %zu is NULL", who, i, count);
         for (size_t k = 0; k < i; k++)
             if (params[k] == params[i])
-                return rbe_fail(RBE_INVALID_ARGUMENT, "%s: parameter %zu (%s) is parameter %zu once more", who, i,
+                return rbe_fail(RBE_INVALID_ARGUMENT, "%s: parameter %zu (%s) is the same as parameter %zu", who, i,
                                 params[i]->name, k);
     }
     return RBE_OK;
@@ -226,8 +226,8 @@ static rbe_status find_state(const rbe_optim *optim, size_t i) {
         slot->state[k] = rbe_param_companion(p, optim->method->state[k]);
         if (!slot->state[k] || rbe_alloc_bytes(slot->state[k]) != p->count * sizeof(float))
             return rbe_fail(RBE_INVALID_ARGUMENT,
-                            "parameter %zu (%s) has %zu values that the optimiser was not made for: it needs a new one",
-                            i, p->name, p->count);
+                            "parameter %zu (%s) has %zu values that the optimiser was not made for: make a new one", i,
+                            p->name, p->count);
     }
     return RBE_OK;
 }

@@ -32,7 +32,7 @@ rbe_status rbe_tensor_check_shape(int dims, const size_t *shape) {
         return rbe_fail(RBE_INVALID_ARGUMENT, "tensor: expected 1 .. %d dimensions, found %d", RBE_MAX_DIMS, dims);
     size_t count = 1;
     for (int d = 0; d < dims; d++) {
-        if (shape[d] == 0) return rbe_fail(RBE_INVALID_ARGUMENT, "tensor: extent %d is 0", d);
+        if (shape[d] == 0) return rbe_fail(RBE_INVALID_ARGUMENT, "tensor: extent %d: expected at least 1, found 0", d);
         if (shape[d] > PTRDIFF_MAX / sizeof(float) / count)
             return rbe_fail(RBE_INVALID_ARGUMENT, "tensor: the shape has more values than can be addressed");
         count *= shape[d];

@@ -81,8 +81,8 @@ rbe_status rbe_checkpoint_check(const char *who, const rbe_checkpoint *c, const 
         return rbe_fail(RBE_INVALID_ARGUMENT, "%s: the list of %zu routines is NULL", who, c->routine_count);
     for (size_t n = 0; routine_at(c, n, &a); n++) {
         if (!a.name || !a.write != !a.read)
-            return rbe_fail(RBE_INVALID_ARGUMENT, "%s: expected a routine with a name, and with write and read or none",
-                            who);
+            return rbe_fail(RBE_INVALID_ARGUMENT,
+                            "%s: expected a routine with a name, and both write and read or neither", who);
         if (strcmp(a.name, LIBRARY) == 0)
             return rbe_fail(RBE_INVALID_ARGUMENT, "%s: no routine can be called " LIBRARY, who);
         for (size_t k = 0; k < n && routine_at(c, k, &b); k++)
@@ -235,8 +235,8 @@ static rbe_status check_library(const loading *l) {
     const char *then = rbe_json_string(cJSON_GetObjectItemCaseSensitive(l->states, LIBRARY));
     if (!then) return rbe_fail(RBE_BAD_FORMAT, "%s: the library's version is missing", l->file->source.name);
     if (strcmp(then, rbe_version()) == 0) return RBE_OK;
-    return rbe_fail(RBE_INVALID_ARGUMENT, "%s: of version %.20s of the library, this is %s", l->file->source.name, then,
-                    rbe_version());
+    return rbe_fail(RBE_INVALID_ARGUMENT, "%s: saved by version %.20s of the library, this is %s", l->file->source.name,
+                    then, rbe_version());
 }
 
 static bool is_there(const rbe_checkpoint *c, const char *name) {
@@ -253,11 +253,11 @@ static rbe_status check_routines(const loading *l) {
     size_t count = 0;
     for (; routine_at(l->checkpoint, count, &routine); count++)
         if (!cJSON_IsObject(cJSON_GetObjectItemCaseSensitive(l->states, routine.name)))
-            return rbe_fail(RBE_INVALID_ARGUMENT, "%s: no %s when it was saved, but now", l->file->source.name,
+            return rbe_fail(RBE_INVALID_ARGUMENT, "%s: no %s when it was saved, one now", l->file->source.name,
                             routine.name);
     cJSON_ArrayForEach(item, l->states) {
         if (strcmp(item->string, LIBRARY) == 0 || is_there(l->checkpoint, item->string)) continue;
-        return rbe_fail(RBE_INVALID_ARGUMENT, "%s: %.60s when it was saved, not now", l->file->source.name,
+        return rbe_fail(RBE_INVALID_ARGUMENT, "%s: %.60s when it was saved, none now", l->file->source.name,
                         item->string);
     }
     if ((size_t)cJSON_GetArraySize(l->states) == count + 1) return RBE_OK;
