@@ -27,9 +27,9 @@ static settings read_settings(int argc, char **argv) {
         {"epochs", EXAMPLE_COUNT, &s.epochs, "N", "passes over the training data", 1, 1000000},
         {"batch", EXAMPLE_COUNT, &s.batch, "N", "samples per step", 1, 1000000},
         {"lr", EXAMPLE_REAL, &s.lr, "R", "learning rate", 1e-9, 1e3},
-        {"seed", EXAMPLE_SEED, &s.seed, "N", "seed of the first weights and the order of samples", 0, 0},
+        {"seed", EXAMPLE_SEED, &s.seed, "N", "seed of the initial weights and the order of samples", 0, 0},
         {"threads", EXAMPLE_COUNT, &s.threads, "N", "threads (default: one per processor)", 1, RBE_MAX_THREADS},
-        {"out", EXAMPLE_TEXT, &s.out, "DIR", "folder for model.safetensors, log.csv, autoencoder.png; created", 0, 0},
+        {"out", EXAMPLE_TEXT, &s.out, "DIR", "folder for model.safetensors, log.csv, autoencoder.png (created)", 0, 0},
     };
     enum { OWN = sizeof own / sizeof *own };
     example_option options[OWN + RESUME_OPTIONS];

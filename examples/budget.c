@@ -82,7 +82,8 @@ static size_t coefficients(const rbe_model *model) {
 static size_t trim(rbe_model *model, const rbe_save_options *save, size_t bytes) {
     size_t before = coefficients(model), left = before, found;
     while ((found = experiment_file_bytes(model, save)) > bytes) {
-        if (left == 0) example_fail(1, "the file takes %zu bytes without any coefficient, more than %zu", found, bytes);
+        if (left == 0)
+            example_fail(1, "expected a file of at most %zu bytes, found %zu without any coefficient", found, bytes);
         /* Less than needed, since not all bytes are of coefficients: it takes a few rounds, of at least one. */
         double share = (double)(found - bytes) / (double)found, one = 1.5 / (double)left;
         const rbe_prune_options prune = {.amount = fmin(fmax(share, one), 1.0)};

@@ -22,11 +22,11 @@ static settings read_settings(int argc, char **argv) {
         {"train", EXAMPLE_FLAG, &s.train, NULL, "the training data instead of the test data", 0, 0},
         {"batch", EXAMPLE_COUNT, &s.batch, "N", "samples at a time", 1, 1000000},
         {"threads", EXAMPLE_COUNT, &s.threads, "N", "threads (default: one per processor)", 1, RBE_MAX_THREADS},
-        {"classes", EXAMPLE_TEXT, &s.classes, "FILE", "write the class that each sample is given, as IDX labels", 0, 0},
+        {"classes", EXAMPLE_TEXT, &s.classes, "FILE", "write the predicted class of each sample, as IDX labels", 0, 0},
         {"stores", EXAMPLE_FLAG, &s.stores, NULL, "compare the types of stored values", 0, 0},
         {"json", EXAMPLE_FLAG, &s.json, NULL, "end with one line of JSON", 0, 0},
     };
-    example_parse(argc, argv, "Accuracy of a stored model.", options, sizeof options / sizeof *options);
+    example_parse(argc, argv, "Measures the accuracy of a stored model.", options, sizeof options / sizeof *options);
     return s;
 }
 

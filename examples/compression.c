@@ -14,7 +14,7 @@ compression compression_default(void) {
 
 void compression_add_options(compression *c, example_option options[COMPRESSION_OPTIONS]) {
     const example_option all[COMPRESSION_OPTIONS] = {
-        {"target-error", EXAMPLE_REAL, &c->target_error, "E", "as few values as reach this relative error", 1e-9,
+        {"target-error", EXAMPLE_REAL, &c->target_error, "E", "store as few values as reach this relative error", 1e-9,
          0.999999},
         {"ratio", EXAMPLE_REAL, &c->ratio, "R", "instead: dense values per stored value, whatever the error", 1, 1e6},
         {"coeffs", EXAMPLE_COUNT, &c->coeffs, "K", "instead: coefficients per block", 1, 65536},

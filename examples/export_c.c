@@ -24,26 +24,26 @@ static settings read_settings(int argc, char **argv) {
     settings s = {.name = "net", .values = "trained", .count = 10, .tolerance = 1e-5};
     const example_option options[] = {
         {"MODEL", EXAMPLE_FILE, &s.model, NULL, "a model file", 0, 0},
-        {"out", EXAMPLE_TEXT, &s.out, "NET.c", "the file; its header NET.h comes beside it", 0, 0},
+        {"out", EXAMPLE_TEXT, &s.out, "NET.c", "the file to write, with its header NET.h beside it", 0, 0},
         {"name", EXAMPLE_TEXT, &s.name, "NAME", "NAME_predict is the function, NAME_INPUTS a macro", 0, 0},
         {"values", EXAMPLE_TEXT, &s.values, "trained|f32|int8|int4",
-         "trained: in few bits what was trained so, else as floats; int8, int4: all matrices in at most 8, 4 bits", 0,
+         "trained: layers with few bits in these, others as floats; int8, int4: all matrices in at most 8 or 4 bits", 0,
          0},
-        {"size", EXAMPLE_FLAG, &s.size, NULL, "small rather than fast, which is the default", 0, 0},
+        {"size", EXAMPLE_FLAG, &s.size, NULL, "small rather than fast; this is the default", 0, 0},
         {"speed", EXAMPLE_FLAG, &s.speed, NULL, "fast rather than small", 0, 0},
         {"integer", EXAMPLE_FLAG, &s.integer, NULL,
-         "whole numbers only, no floats; as large as all samples of --test make them", 0, 0},
+         "whole numbers only, no floats; the samples of --test set their ranges", 0, 0},
         {"test", EXAMPLE_TEXT, &s.test, "FILE",
          "samples of the file's test: IDX images, plain or .gz, or an array (.npy) (default: random numbers)", 0, 0},
-        {"labels", EXAMPLE_TEXT, &s.labels, "FILE",
-         "with --integer: the classes of --test, IDX; says how many are wrong", 0, 0},
-        {"count", EXAMPLE_COUNT, &s.count, "N", "samples, from the first one on", 1, 1e6},
-        {"tolerance", EXAMPLE_REAL, &s.tolerance, "T", "how far an output may be off, over the largest of its sample",
-         1e-7, 1},
+        {"labels", EXAMPLE_TEXT, &s.labels, "FILE", "with --integer: IDX labels of --test, to count wrong answers", 0,
+         0},
+        {"count", EXAMPLE_COUNT, &s.count, "N", "number of samples to test, from the first one on", 1, 1e6},
+        {"tolerance", EXAMPLE_REAL, &s.tolerance, "T",
+         "how far an output may be off, divided by the largest of its sample", 1e-7, 1},
         {"places", EXAMPLE_COUNT, &s.places, "N", "the longest sequence (default: the longest of the model)", 1, 1e6},
     };
-    example_parse(argc, argv, "A trained model as C, with a test that is run before the file is there.", options,
-                  sizeof options / sizeof *options);
+    example_parse(argc, argv, "Writes a trained model as C, with a test that must pass before the file appears.",
+                  options, sizeof options / sizeof *options);
     if (!s.out) example_fail(2, "expected --out NET.c");
     if (s.labels && !(s.integer && s.test)) example_fail(2, "--labels needs --integer and --test");
     if (s.size && s.speed) example_fail(2, "--size and --speed exclude each other");
@@ -179,11 +179,11 @@ static const char *try_out(const workshop *w, const char *name) {
     char *const test[] = {(char *)w->program, NULL};
     const int compiled = run(compile);
     if (compiled == 127) {
-        printf("no compiler (%s) is at hand: the file has not been tried\n", compiler);
+        printf("no compiler (%s) found: the file was not tested\n", compiler);
         return NULL;
     }
-    if (compiled != 0) return "the compiler has refused what was written";
-    return run(test) == 0 ? NULL : "what was compiled gives other outputs than the library";
+    if (compiled != 0) return "the compiler rejected the file";
+    return run(test) == 0 ? NULL : "the compiled file gives other outputs than the library";
 }
 
 int main(int argc, char **argv) {
@@ -216,10 +216,10 @@ int main(int argc, char **argv) {
     const char *wrong = status == RBE_OK ? try_out(&w, s.name) : NULL;
     close_workshop(&w);
     example_require(status);
-    if (wrong) example_fail(1, "%s: nothing has been written", wrong);
+    if (wrong) example_fail(1, "%s: nothing was written", wrong);
     if (s.integer) report_loss(&all, options.model_classes, options.file_classes);
     example_require(rbe_export_c(model, s.out, &options));
-    printf("%s is written, and its header\n", s.out);
+    printf("%s and its header are written\n", s.out);
     free(options.model_classes);
     free(options.file_classes);
     free(all.labels);

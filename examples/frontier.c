@@ -25,15 +25,15 @@ static settings read_settings(int argc, char **argv) {
     settings s = {.data = "data", .budget = 12608, .seeds = 5, .seed = 1};
     const example_option options[] = {
         {"data", EXAMPLE_TEXT, &s.data, "DIR", "folder with the four IDX files, plain or .gz", 0, 0},
-        {"budget", EXAMPLE_COUNT, &s.budget, "BYTES", "the most bytes of the file", 1, 1e12},
-        {"augment", EXAMPLE_FLAG, &s.augment, NULL, "train on images that are changed in each epoch", 0, 0},
+        {"budget", EXAMPLE_COUNT, &s.budget, "BYTES", "the most bytes that the file may have", 1, 1e12},
+        {"augment", EXAMPLE_FLAG, &s.augment, NULL, "augment the training images, differently in each epoch", 0, 0},
         {"epochs", EXAMPLE_COUNT, &s.epochs, "N",
-         "of the last trainings (default: 30, augmented 200; fewer above 30 kB)", 1, 1000000},
+         "epochs of the final trainings (default: 30, augmented 200; fewer above 30 kB)", 1, 1000000},
         {"seeds", EXAMPLE_COUNT, &s.seeds, "N", "models, with consecutive seeds", 1, MAX_SEEDS},
         {"seed", EXAMPLE_SEED, &s.seed, "N", "the first seed", 0, 0},
         {"threads", EXAMPLE_COUNT, &s.threads, "N", "threads (default: one per processor)", 1, RBE_MAX_THREADS},
-        {"out", EXAMPLE_TEXT, &s.out, "DIR", "folder for frontier.csv and choices.csv; created", 0, 0},
-        {"quiet", EXAMPLE_FLAG, &s.quiet, NULL, "no progress", 0, 0},
+        {"out", EXAMPLE_TEXT, &s.out, "DIR", "folder for frontier.csv and choices.csv (created)", 0, 0},
+        {"quiet", EXAMPLE_FLAG, &s.quiet, NULL, "show no progress", 0, 0},
     };
     example_parse(argc, argv, "Measures the error of a digits classifier whose file has a given size.", options,
                   sizeof options / sizeof *options);

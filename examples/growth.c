@@ -33,11 +33,11 @@ static settings read_settings(int argc, char **argv) {
         {"data", EXAMPLE_TEXT, &s.data, "DIR", "folder with the four IDX files, plain or .gz", 0, 0},
         {"ratios", EXAMPLE_SIZES, &s.ratios, "R,R,..", "values of a dense layer per stored value", 2, 1e6},
         {"only", EXAMPLE_TEXT, &s.only, "static|grown|identity|narrow|dense", "one kind of model (default: all)", 0, 0},
-        {"store", EXAMPLE_TEXT, &s.store_name, example_stores(), "how the file holds the values", 0, 0},
+        {"store", EXAMPLE_TEXT, &s.store_name, example_stores(), "type of the stored values", 0, 0},
         {"seeds", EXAMPLE_COUNT, &s.seeds, "N", "models of each kind, with consecutive seeds", 1, MAX_SEEDS},
         {"threads", EXAMPLE_COUNT, &s.threads, "N", "threads (default: one per processor)", 1, RBE_MAX_THREADS},
-        {"out", EXAMPLE_TEXT, &s.out, "DIR", "folder for growth.csv; created", 0, 0},
-        {"quiet", EXAMPLE_FLAG, &s.quiet, NULL, "no progress", 0, 0},
+        {"out", EXAMPLE_TEXT, &s.out, "DIR", "folder for growth.csv (created)", 0, 0},
+        {"quiet", EXAMPLE_FLAG, &s.quiet, NULL, "show no progress", 0, 0},
         {"json", EXAMPLE_FLAG, &s.json, NULL, "a line of JSON per kind of model and ratio", 0, 0},
     };
     enum { OWN = sizeof own / sizeof *own };

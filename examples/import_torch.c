@@ -36,12 +36,11 @@ static settings read_settings(int argc, char **argv) {
         {"select", EXAMPLE_TEXT, &s.select, "PATTERN",
          "which layers to compress, by name: * and ? stand for anything (default: all but small ones and the last)", 0,
          0},
-        {"allow-left-over", EXAMPLE_FLAG, &s.left_over, NULL, "tensors that the network does not name may be there", 0,
-         0},
+        {"allow-left-over", EXAMPLE_FLAG, &s.left_over, NULL, "ignore tensors that the network does not name", 0, 0},
         {"threads", EXAMPLE_COUNT, &s.threads, "N", "threads (default: one per processor)", 1, RBE_MAX_THREADS},
     };
     compression_add_options(&s.compression, options + 7);
-    example_parse(argc, argv, "Makes a stored model of a network that PyTorch has trained.", options,
+    example_parse(argc, argv, "Turns a network that PyTorch has trained into a stored model.", options,
                   sizeof options / sizeof *options);
     tensor_check_output(s.out, s.in);
     tensor_check_output(s.out, s.calibrate);

@@ -197,9 +197,9 @@ int main(int argc, char **argv) {
     view v = {0};
     const example_option options[] = {
         {"FILE", EXAMPLE_FILE, &path, NULL, "a model file, or another safetensors file", 0, 0},
-        {"plot", EXAMPLE_TEXT, &v.plot, "DIR", "draw the layers into this folder (with gnuplot); created", 0, 0},
+        {"plot", EXAMPLE_TEXT, &v.plot, "DIR", "draw the layers into this folder (created), with gnuplot", 0, 0},
         {"against", EXAMPLE_TEXT, &against, "FILE", "the dense file that was compressed: shows the error, too", 0, 0}};
-    example_parse(argc, argv, "Layers of a stored model, or matrices of a tensor file.", options,
+    example_parse(argc, argv, "Lists the layers of a stored model, or the matrices of a tensor file.", options,
                   sizeof options / sizeof *options);
     rbe_tensor_file *file = example_need(rbe_tensor_file_open(path));
     rbe_tensor_file *original = against ? example_need(rbe_tensor_file_open(against)) : NULL;

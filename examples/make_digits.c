@@ -82,7 +82,7 @@ int main(int argc, char **argv) {
         {"test", EXAMPLE_COUNT, &test, "N", "test samples", 1, 1e7},
         {"seed", EXAMPLE_SEED, &seed, "N", "seed of the training set and of variants; the test set has its complement",
          0, 0},
-        {"out", EXAMPLE_TEXT, &out, "DIR", "folder for the four files; created", 0, 0},
+        {"out", EXAMPLE_TEXT, &out, "DIR", "folder for the four files (created)", 0, 0},
         {"dump", EXAMPLE_TEXT, &dump, "DIR", "only print 10 x 10 training samples of this folder as pixels", 0, 0},
         {"augment", EXAMPLE_REAL, &augment.affine, "A",
          "with --dump: a sample of each class and nine variants, turned, "

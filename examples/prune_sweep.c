@@ -57,7 +57,7 @@ static settings read_settings(int argc, char **argv) {
         {"samples", EXAMPLE_COUNT, &s.samples, "N", "training samples for Fisher and gradient scores (default 10000)",
          1, 1e9},
         {"threads", EXAMPLE_COUNT, &s.threads, "N", "threads (default: one per processor)", 1, RBE_MAX_THREADS},
-        {"out", EXAMPLE_TEXT, &w->out, "DIR", "folder for prune_sweep.csv or prune_thresholds.csv; created", 0, 0},
+        {"out", EXAMPLE_TEXT, &w->out, "DIR", "folder for prune_sweep.csv or prune_thresholds.csv (created)", 0, 0},
         {"json", EXAMPLE_FLAG, &w->json, NULL, "end with a line of JSON per row of the table", 0, 0},
     };
     enum { OWN = sizeof own / sizeof *own };

@@ -35,8 +35,8 @@ size_t recipe_options(recipe *r, example_option options[RECIPE_OPTIONS]) {
              ? "block rows that share positions"
              : "block rows that share positions (default 16; with growth 4, 2 or 1, the higher the ratio the fewer)",
          1, 65536},
-        {"transform", EXAMPLE_TEXT, &r->transform, "NAME", "of the blocks: dct, haar, db4 .. db20, wht, identity", 0,
-         0},
+        {"transform", EXAMPLE_TEXT, &r->transform, "NAME",
+         "transform of the blocks: dct, haar, db4 .. db20, wht, identity", 0, 0},
         {"row-transform", EXAMPLE_TEXT, &r->row_transform, "NAME", "the same along the outputs only", 0, 0},
         {"column-transform", EXAMPLE_TEXT, &r->column_transform, "NAME", "the same along the inputs only", 0, 0},
         {"alpha", EXAMPLE_TEXT, &r->alpha, "on|off|auto", "the smooth part of each block", 0, 0},
@@ -48,7 +48,7 @@ size_t recipe_options(recipe *r, example_option options[RECIPE_OPTIONS]) {
         {"weight-decay", EXAMPLE_REAL, &r->decay, "D", "weight decay of the optimizer", 0, 1e3},
         {"schedule", EXAMPLE_TEXT, &r->schedule, "constant|cosine", "schedule of the learning rate", 0, 0},
         {"optimizer", EXAMPLE_TEXT, &r->optimizer, "sgd|adam|adamw", "sgd has a momentum of 0.9", 0, 0},
-        {"seed", EXAMPLE_SEED, &r->seed, "N", "first seed, of the weights and the order of samples", 0, 0},
+        {"seed", EXAMPLE_SEED, &r->seed, "N", "first seed, of the initial weights and the order of samples", 0, 0},
     };
     memcpy(options, shared, sizeof shared);
     return RECIPE_OPTIONS;

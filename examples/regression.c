@@ -46,7 +46,7 @@ int main(int argc, char **argv) {
     example_option options[3 + RESUME_OPTIONS] = {
         {"csv", EXAMPLE_TEXT, &csv, "FILE", "8 columns of numbers (default: 2,000 rows are made)", 0, 0},
         {"model", EXAMPLE_TEXT, &path, "FILE", "file for the best model", 0, 0},
-        {"predict", EXAMPLE_FLAG, &predict, NULL, "print what the model says of each row; train nothing", 0, 0},
+        {"predict", EXAMPLE_FLAG, &predict, NULL, "print the prediction for each row, and train nothing", 0, 0},
     };
     resume_options(&r, options + 3);
     example_parse(argc, argv, "Learns the last of 8 columns from the others, and predicts.", options,

@@ -12,9 +12,9 @@
 size_t resume_options(resume *r, example_option options[RESUME_OPTIONS]) {
     const example_option own[RESUME_OPTIONS] = {
         {"checkpoint", EXAMPLE_TEXT, &r->checkpoint, "FILE",
-         "save all that a training needs to go on, also when it is interrupted", 0, 0},
+         "save everything that a training needs to go on, also when it is interrupted", 0, 0},
         {"every", EXAMPLE_TEXT, &r->every, "N[m]",
-         "save after every N steps, or like 10m: N minutes (default: after each epoch)", 0, 0},
+         "save every N steps, or, like 10m, every 10 minutes (default: after each epoch)", 0, 0},
         {"keep", EXAMPLE_COUNT, &r->keep, "N", "checkpoints to keep: FILE, and older ones as FILE.1 ..", 1, 1000},
         {"resume", EXAMPLE_FLAG, &r->resume, NULL, "go on from FILE, or, if that is damaged, from the one before", 0,
          0},

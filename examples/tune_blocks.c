@@ -48,7 +48,7 @@ static settings read_settings(int argc, char **argv) {
         {"rounds", EXAMPLE_COUNT, &s.rounds, "N", "rounds of timing", 1, 1e4},
         {"seed", EXAMPLE_SEED, &s.seed, "N", "seed of the matrix and the samples", 0, 0},
         {"threads", EXAMPLE_COUNT, &s.threads, "N", "threads (default: one per processor)", 1, RBE_MAX_THREADS},
-        {"out", EXAMPLE_TEXT, &s.out, "DIR", "folder for tune_blocks.csv; created", 0, 0},
+        {"out", EXAMPLE_TEXT, &s.out, "DIR", "folder for tune_blocks.csv (created)", 0, 0},
         {"json", EXAMPLE_FLAG, &s.json, NULL, "a line of JSON per candidate instead of the table", 0, 0},
     };
     example_parse(argc, argv, "Chooses a block size by memory, measured speed and accuracy.", options,

@@ -881,11 +881,11 @@ printf '#!/bin/sh\nexit 1\n' > "$net/refuses"
 # shellcheck disable=SC2016 # for the script that is made
 printf '#!/bin/sh\nprintf "#!/bin/sh\\nexit 1\\n" > "$3"\nchmod +x "$3"\n' > "$net/computes_wrong"
 chmod +x "$net/refuses" "$net/computes_wrong"
-expect "export_c: the compiler refuses" 1 'the compiler has refused .*: nothing has been written' \
+expect "export_c: the compiler refuses" 1 'the compiler rejected .*: nothing was written' \
     env CC="$net/refuses" "$export_c" "$net/trained/model.safetensors" -o "$net/no.c"
-expect "export_c: the test fails" 1 'gives other outputs than the library: nothing has been written' \
+expect "export_c: the test fails" 1 'gives other outputs than the library: nothing was written' \
     env CC="$net/computes_wrong" "$export_c" "$net/trained/model.safetensors" -o "$net/no.c"
-expect "export_c: no compiler" 0 'has not been tried' \
+expect "export_c: no compiler" 0 'was not tested' \
     env CC="$net/nobody" "$export_c" "$net/trained/model.safetensors" -o "$net/untried.c"
 check "export_c: nothing is written where it fails" test ! -e "$net/no.c"
 
