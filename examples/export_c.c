@@ -42,8 +42,8 @@ static settings read_settings(int argc, char **argv) {
          "how far an output may be off, divided by the largest of its sample", 1e-7, 1},
         {"places", EXAMPLE_COUNT, &s.places, "N", "the longest sequence (default: the longest of the model)", 1, 1e6},
     };
-    example_parse(argc, argv, "Writes a trained model as C, with a test that must pass before the file appears.",
-                  options, sizeof options / sizeof *options);
+    example_parse(argc, argv, "Writes a trained model as C, and runs its test before the file appears.", options,
+                  sizeof options / sizeof *options);
     if (!s.out) example_fail(2, "expected --out NET.c");
     if (s.labels && !(s.integer && s.test)) example_fail(2, "--labels needs --integer and --test");
     if (s.size && s.speed) example_fail(2, "--size and --speed exclude each other");

@@ -5,8 +5,8 @@ set -eu
 usage() {
     echo "Usage: bench_codec.sh [BUILD [OUT [DATA]]]   (default: build out data)"
     echo "Trains a network on the digits in DATA, compresses its middle layer of 1024 x 1024, a smooth and a random"
-    echo "matrix; prints tables; writes OUT/codec.jsonl (one line of JSON a case) and OUT/codec.png and .svg."
-    echo "A minute with data/, some with MNIST."
+    echo "matrix; prints tables; writes OUT/codec.jsonl (one line of JSON per case) and OUT/codec.png and .svg."
+    echo "Takes a minute with data/, several with MNIST."
 }
 
 case ${1:-} in

@@ -7,7 +7,7 @@ set -u
 usage() {
     echo "Usage: characters.sh BUILD OUT TEXT [GROUP [SEEDS]]"
     echo "GROUP: main (default), tuning, transforms, long. SEEDS: default \"1 2 3 4 5\"."
-    echo "JOBS=N trains so many at a time, each on a processor of its own (default 1)."
+    echo "JOBS=N trains N at a time, each on its own processor (default 1)."
 }
 
 case ${1:-} in

@@ -8,7 +8,7 @@ if [ "${1:-}" = --help ] || [ $# -gt 4 ]; then
     echo "Runs growth, prune_sweep (by score, and by threshold) and tune_blocks, all but the last on the IDX files of"
     echo "DATA. Prints their tables, writes OUT/growth.csv, OUT/prune_sweep.csv, OUT/prune_thresholds.csv,"
     echo "OUT/tune_blocks.csv and a picture beside each (PNG and SVG). One thread, so that the numbers are the same"
-    echo "everywhere but for the last digits."
+    echo "everywhere except for the last digits."
     [ "${1:-}" = --help ] && exit 0
     exit 2
 fi

@@ -8,7 +8,7 @@ set -u
 if [ "${1:-}" = --help ] || [ $# -gt 3 ]; then
     echo "Usage: frontier.sh [BUILD [OUT [DATA]]]   (default: build out data)"
     echo "Writes OUT/frontier.csv, OUT/choices.csv and OUT/frontier.png (and .svg); what it has so far is in OUT/points."
-    echo "JOBS=N measures so many points at a time, one thread each (default: one per processor)."
+    echo "JOBS=N measures N points at a time, one thread each (default: one per processor)."
     echo "BUDGETS=\"..\" are the bytes of the files, instead of some from 1,100 to 200,000."
     echo "OPTIONS=\"..\" are options of the program frontier, such as --epochs 1 --seeds 2."
     [ "${1:-}" = --help ] && exit 0

@@ -8,7 +8,7 @@ usage() {
     echo "wire    two ranks over TCP at limited rates, against the model: OUT/wire.csv (MPI=1, root)"
     echo "seeds   errors of 1, 2 and 4 ranks, five seeds each: OUT/seeds.csv (MPI=1)"
     echo "model   2 to 256 ranks, from OUT/steps.csv: OUT/scaling.csv, OUT/scaling.png and .svg"
-    echo "Some minutes, of a machine that does nothing else. BUILD is of make MPI=1 for the parts that say so."
+    echo "Takes some minutes on a machine that does nothing else. Parts marked MPI=1 need a BUILD made by make MPI=1."
 }
 
 fail() {

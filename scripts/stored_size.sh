@@ -4,8 +4,8 @@ set -eu
 
 usage() {
     echo "Usage: stored_size.sh DATA [BUILD]   (default: build)"
-    echo "DATA is a folder with MNIST's four files. Seeds 1 to 5, group size 8, grown positions (stored as deltas). Some"
-    echo "minutes."
+    echo "DATA is a folder with MNIST's four files. Seeds 1 to 5, group size 8, grown positions (stored as deltas)."
+    echo "Takes some minutes."
 }
 
 case ${1:-} in
