@@ -4,7 +4,8 @@ set -eu
 
 usage() {
     echo "Usage: bench.sh [BUILD [OUT]]   (default: build out)"
-    echo "Prints tables; writes OUT/speed.jsonl (one line of JSON per case) and OUT/speed.png and .svg. Takes some minutes."
+    echo "Prints tables; writes OUT/speed.jsonl (one line of JSON per case) and OUT/speed.png and .svg."
+    echo "Takes some minutes."
 }
 
 case ${1:-} in

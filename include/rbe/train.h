@@ -268,12 +268,12 @@ typedef struct rbe_fit_result {
  * INPUT_DIMENSION_MISMATCH for test data of another width or number of classes than the training data.
  *
  * To resume from a checkpoint (rbe/checkpoint.h), whatever decides results must be as it was: model, optimiser,
- * routines, samples, augment, batch, accumulate, seed, schedule, loss, metric and best_by_metric; INVALID_ARGUMENT
- * names what differs. The log is cut back to where it was then, and appended to: it must begin with what had been
- * written (INVALID_ARGUMENT), or there must have been none. The file of the best model must be there (IO_ERROR). If it
- * is from a later epoch than the checkpoint's, training reaches that epoch again; if the file is not that of the best
- * epoch at the end, the status is IO_ERROR. The number of epochs, patience, log_every, the callbacks and the number of
- * threads may change. With a schedule that ends (cosine), more epochs make another schedule.
+ * routines, samples, augment, batch, epoch_batches, accumulate, seed, schedule, loss, metric and best_by_metric;
+ * INVALID_ARGUMENT names what differs. The log is cut back to where it was then, and appended to: it must begin with
+ * what had been written (INVALID_ARGUMENT), or there must have been none. The file of the best model must be there
+ * (IO_ERROR). If it is from a later epoch than the checkpoint's, training reaches that epoch again; if the file is not
+ * that of the best epoch at the end, the status is IO_ERROR. The number of epochs, patience, log_every, the callbacks
+ * and the number of threads may change. With a schedule that ends (cosine), more epochs make another schedule.
  *
  * STOPPED, once `stop` is set: the checkpoint, if there is one, and the log are complete up to the last step.
  *
