@@ -346,6 +346,8 @@ def main():
         extract(*options.extract)
         return 0
     os.chdir(ROOT)
+    # Makes started from here can't share the jobs of the make above.
+    os.environ["MAKEFLAGS"] = re.sub(r" ?(-j\d*|--jobserver-\S+)", "", os.environ.get("MAKEFLAGS", ""))
     documents = options.files or ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "data/README.md"] + sorted(glob.glob("docs/*.md"))
     good = check_spelling() if not options.files else True
     with tempfile.TemporaryDirectory(prefix="docs_check.") as folder, \
