@@ -154,9 +154,9 @@ int main(int argc, char **argv) {
     const rbe_fit_result result = train(&s, model, &data, &test);
     const rbe_layer_cost cost = rbe_model_describe_cost(model);
     char a[EXAMPLE_NUMBER_SIZE], b[EXAMPLE_NUMBER_SIZE];
-    printf("reconstruction error %.5f a pixel (mean square; ink is 0 .. 1), R^2 %.3f, of %zu test digits\n",
+    printf("reconstruction error %.5f per pixel (mean square; ink is 0 .. 1), R^2 %.3f, of %zu test digits\n",
            result.test.loss, result.test.metric, result.test.count);
-    printf("bytes of the layers %s (dense: %s); %.2f seconds an epoch\n", example_number(cost.bytes, a),
+    printf("bytes of the layers %s (dense: %s); %.2f seconds per epoch\n", example_number(cost.bytes, a),
            example_number(cost.dense_bytes, b), result.seconds_per_epoch);
     if (s.out) store_and_draw(&s, model, &test, result.test.loss);
     rbe_model_free(model);

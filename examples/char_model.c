@@ -260,7 +260,7 @@ int main(int argc, char **argv) {
     printf("%-20s %s  (dense: %s)\n", "bytes", example_number(trained.bytes, a),
            example_number(trained.dense_bytes, b));
     printf("%-20s %s  (%s)\n", "bytes of the file", example_number(file_bytes, a), s.store_name);
-    printf("%-20s %.1f\n%-20s %.2f MB  (without the text)\n", "milliseconds a step", step_ms, "peak memory",
+    printf("%-20s %.1f\n%-20s %.2f MB  (without the text)\n", "milliseconds per step", step_ms, "peak memory",
            (double)peak / 1e6);
     if (s.json)
         printf("{\"program\":\"char_model\",\"val_loss\":%.5f,\"linear_values\":%zu,\"other_values\":%zu,"

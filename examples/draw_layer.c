@@ -95,10 +95,19 @@ static void place(FILE *gnuplot, double from, double to, double bottom, double t
     fprintf(gnuplot, "set tmargin at screen %g\n", top);
 }
 
-/* Ticks at the quarters of an axis; outputs run downwards, as the rows of a matrix do. */
+/* The distance of ticks, at most six of them: 1, 2 or 5 times a power of ten. */
+static size_t tick_step(size_t size) {
+    for (size_t power = 1;; power *= 10)
+        for (size_t k = 0; k < 3; k++) {
+            size_t step = power * (size_t[]){1, 2, 5}[k];
+            if (size / step <= 5) return step;
+        }
+}
+
+/* Outputs run downwards, as the rows of a matrix do. */
 static void write_axis(FILE *gnuplot, char axis, size_t size) {
     double first = -0.5, last = (double)size - 0.5;
-    fprintf(gnuplot, "set %ctics (%zu, %zu, %zu)\nset %crange [%g:%g]\n", axis, size / 4, size / 2, size * 3 / 4, axis,
+    fprintf(gnuplot, "set %ctics 0, %zu\nset %crange [%g:%g]\n", axis, tick_step(size), axis,
             axis == 'y' ? last : first, axis == 'y' ? first : last);
 }
 

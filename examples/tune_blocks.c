@@ -174,8 +174,8 @@ int main(int argc, char **argv) {
         printf("\na dense layer would be faster: %.1f against %.1f us for %zu rows\n", 1e6 * versus.dense_seconds,
                1e6 * versus.seconds, s.samples);
     else
-        printf("\na dense layer takes %.2f times as long for %zu rows; compressed is faster from %zu rows on\n",
-               versus.dense_seconds / versus.seconds, s.samples, versus.crossover);
+        printf("\na dense layer takes %.2f times as long for %zu rows; compressed is faster from %zu row%s on\n",
+               versus.dense_seconds / versus.seconds, s.samples, versus.crossover, versus.crossover == 1 ? "" : "s");
     rbe_layer_free(layer);
     rbe_rng_free(rng);
     free(w);

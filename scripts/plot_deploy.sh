@@ -60,7 +60,7 @@ set grid lc rgb '#dddddd' lt 1
 set border 3 lc rgb '#444444'
 set tics nomirror textcolor rgb '#222222'
 set key top right noenhanced
-set offsets graph 0.08, graph 0.08, graph 0.15, 0
+set offsets 0, graph 0.08, graph 0.15, 0
 set xrange [0:*]
 set yrange [0:*]
 plot $curves 1/0 notitle

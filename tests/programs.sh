@@ -322,7 +322,7 @@ for layer in dense rbe; do
     drawing=''
     command -v gnuplot > /dev/null && drawing="--out $work/autoencoder-$layer"
     # shellcheck disable=SC2086 # options or none
-    expect "autoencoder, $layer" 0 '^reconstruction error 0\.0[0-9]* a pixel .* R^2 0\.[1-9].* of 100 test digits' \
+    expect "autoencoder, $layer" 0 '^reconstruction error 0\.0[0-9]* per pixel .* R^2 0\.[1-9].* of 100 test digits' \
         "$autoencoder" --data "$data" --layer $layer --epochs 15 --batch 20 --threads 1 $drawing
     [ -n "$drawing" ] || continue
     check "autoencoder, $layer: picture, log and model" test -s "$work/autoencoder-$layer/autoencoder.png" -a \
