@@ -81,7 +81,7 @@ static FILE *created(const char *path) {
 
 /* An IDX file of labels, without compression. */
 static void write_classes(const rbe_model *model, const rbe_dataset *data, const char *path) {
-    const size_t outputs = (size_t)data->classes;
+    const size_t outputs = rbe_model_outputs(model);
     const uint8_t header[8] = {0,
                                0,
                                8,
@@ -110,6 +110,9 @@ int main(int argc, char **argv) {
     rbe_dataset data;
     example_require(rbe_dataset_read_folder(&data, s.data, s.train));
 
+    if (rbe_model_inputs(model) != data.features)
+        example_fail(1, "%s: expected a model that takes %zu pixels, found one of %zu inputs%s", s.model, data.features,
+                     rbe_model_inputs(model), rbe_model_inputs(model) > 0 ? "" : " (rows of any width)");
     rbe_evaluation found;
     double start = experiment_now();
     example_require(rbe_evaluate(model, &data, s.batch, &found));

@@ -55,6 +55,9 @@ int main(int argc, char **argv) {
     table t = csv ? table_read(csv, 7) : table_make(2000);
     if (!predict) train(&t, path, &r);
     rbe_model *model = predict ? example_need(rbe_model_load(path)) : NULL;
+    if (predict && (rbe_model_inputs(model) != 7 || rbe_model_outputs(model) != 1))
+        example_fail(1, "%s: expected a model of 7 inputs and 1 output, found %zu and %zu", path,
+                     rbe_model_inputs(model), rbe_model_outputs(model));
     if (predict) example_require(rbe_predict(model, t.x, t.rows, t.y));
     for (size_t n = 0; predict && n < t.rows; n++) printf("%g\n", (double)t.y[n]);
     rbe_model_free(model);

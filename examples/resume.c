@@ -1,11 +1,14 @@
 /* Checkpoints by command-line options; signals. */
 #include "resume.h"
 
+#include <errno.h>
+#include <libgen.h>
 #include <math.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* ---- options ------------------------------------------------------------------------------------------------- */
 
@@ -90,6 +93,28 @@ _Noreturn static void end(const resume *r, const rbe_model *model, const char *p
     exit(stop ? 128 + (int)stop : 1); /* 0: another rank had the signal */
 }
 
+static bool is_first(const rbe_comm *comm) { return !comm || comm->rank == 0; }
+
+/* Better now than when the training has ended. */
+static void check_checkpoint(const resume *r, const char *model, const rbe_comm *comm) {
+    if (!r->checkpoint || !is_first(comm)) return;
+    if (model && strcmp(model, r->checkpoint) == 0)
+        example_fail(1, "--checkpoint: %s is the file of the model", r->checkpoint);
+    char *copy = example_need(strdup(r->checkpoint));
+    const char *folder = dirname(copy);
+    if (access(folder, W_OK | X_OK) != 0)
+        example_fail(1, "--checkpoint: no file can be made in %s: %s", folder, strerror(errno));
+    free(copy);
+}
+
+/* A file that could not be written, such as the last checkpoint, does not take the training with it. */
+static void save_what_there_is(const rbe_model *model, const char *path, const rbe_save_options *save) {
+    char text[512];
+    snprintf(text, sizeof text, "%s", rbe_last_error());
+    if (rbe_model_save(model, path, save) == RBE_OK) fprintf(stderr, "the model so far is in %s\n", path);
+    rbe_fail(RBE_IO_ERROR, "%s", text);
+}
+
 rbe_fit_result resume_fit(const resume *r, rbe_model *model, rbe_optim *optim, const rbe_dataset *train,
                           const rbe_dataset *test, const rbe_fit_options *fit, const char *path,
                           const rbe_save_options *save) {
@@ -100,11 +125,14 @@ rbe_fit_result resume_fit(const resume *r, rbe_model *model, rbe_optim *optim, c
     options.checkpoint = r->checkpoint ? &keep : NULL;
     options.stop = &stop;
     options.comm = example_comm();
+    check_checkpoint(r, path, options.comm);
     struct sigaction before[SIGNALS];
     rbe_fit_result result;
     catch_signals(before, r->checkpoint);
     rbe_status status = rbe_fit(model, optim, train, test, &options, &result);
     release_signals(before);
+    if (status == RBE_IO_ERROR && path && result.steps > result.resumed && is_first(options.comm))
+        save_what_there_is(model, path, save);
     if (status != RBE_OK) example_fail_together();
     if (status == RBE_STOPPED && (stop || options.comm)) end(r, model, path, save);
     example_require(status);

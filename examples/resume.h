@@ -21,8 +21,8 @@ void resume_check(const resume *r);
  *
  * SIGINT, SIGTERM and SIGHUP (unless it was ignored) end it after the step: with a checkpoint, a complete log, the model
  * so far in `path` (NULL: nowhere), and exit code 128 + the signal's number. A second one ends the program at once. On
- * SIGUSR1 a checkpoint is saved. SIGPIPE is ignored from now on. Any failure ends the program. Ranks share the batches, and
- * rank 0 says what has failed on any of them. */
+ * SIGUSR1 a checkpoint is saved. SIGPIPE is ignored from now on. Any failure ends the program; if a file could not be
+ * written, the model so far is in `path`. Ranks share the batches, and rank 0 says what has failed on any of them. */
 rbe_fit_result resume_fit(const resume *r, rbe_model *model, rbe_optim *optim, const rbe_dataset *train,
                           const rbe_dataset *test, const rbe_fit_options *fit, const char *path,
                           const rbe_save_options *save);

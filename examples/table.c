@@ -4,6 +4,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "common.h"
 
@@ -26,6 +27,16 @@ static bool read_row(char *line, table *t) {
     return *end == '\0' || *end == '\n' || *end == '\r';
 }
 
+/* A header: no field of it is a number. */
+static bool is_header(const char *line) {
+    for (const char *at = line; at; at = strchr(at, ','), at = at ? at + 1 : NULL) {
+        char *end;
+        strtof(at, &end);
+        if (end != at && strchr(",\r\n", *end)) return false;
+    }
+    return true;
+}
+
 static FILE *open_table(const char *path) {
     FILE *file = fopen(path, "r");
     if (!file) example_fail(1, "%s cannot be read", path);
@@ -41,7 +52,7 @@ table table_read(const char *path, size_t inputs) {
         if (t.rows == room) t = with_room(t, room *= 2);
         if (read_row(line, &t))
             t.rows++;
-        else if (number > 1)
+        else if (number > 1 || !is_header(line))
             example_fail(1, "%s, line %zu: expected %zu finite numbers with commas between them", path, number,
                          inputs + 1);
     }

@@ -311,6 +311,15 @@ expect "regression without a file" 1 "^regression: $work/none cannot be read" "$
 sed -i '5s/,[^,]*,/,nan,/' "$work/table.csv"
 expect "regression, a value that is none" 1 "table.csv, line 5: expected 8 finite numbers" \
     "$regression" --csv "$work/table.csv" --model "$work/linear.safetensors"
+printf '1,2,3,4,5,6,7x,8\n1,2,3,4,5,6,7,8\n' > "$work/table.csv"
+expect "regression, a first row that is no header" 1 "table.csv, line 1: expected 8 finite numbers" \
+    "$regression" --csv "$work/table.csv" --model "$work/linear.safetensors"
+printf 'a,b,c,d,e,f,inflow,nano\n1,2,3,4,5,6,7,8\n' > "$work/table.csv"
+expect "regression, a header" 0 '^[-0-9]' "$regression" --csv "$work/table.csv" --predict --model "$work/linear.safetensors"
+expect "regression, a model of other widths" 1 'expected a model of 7 inputs and 1 output, found 784 and 10' \
+    "$regression" --csv "$work/table.csv" --predict --model "$work/program/model.safetensors"
+expect "classify, a model of other widths" 1 'expected a model that takes 784 pixels, found one of 7 inputs' \
+    "$build/examples/classify" --data "$data" "$work/linear.safetensors"
 : > "$work/table.csv"
 expect "regression, an empty file" 1 "table.csv has no rows" "$regression" --csv "$work/table.csv"
 
@@ -610,7 +619,14 @@ expect "a damaged checkpoint" 1 'damaged' long --checkpoint "$work/cut/checkpoin
 expect "--resume alone" 2 'resume needs --checkpoint' tiny --resume
 expect "--every alone" 2 'every needs --checkpoint' tiny --every 5
 expect "--every what" 2 'expected steps, 500, or minutes, 10m' tiny --checkpoint "$work/none" --every often
-expect "a folder that is not there" 1 'IO_ERROR: .*none/there/checkpoint' tiny --checkpoint "$work/none/there/checkpoint"
+expect "a folder that is not there: said before the training" 1 'checkpoint: no file can be made in .*none/there: ' \
+    tiny --checkpoint "$work/none/there/checkpoint"
+expect "the model's own file" 1 'checkpoint: .* is the file of the model' \
+    tiny --out "$work/own" --checkpoint "$work/own/model.safetensors"
+mkdir -p "$work/folder"
+expect "a checkpoint that cannot be written: the model is there" 1 "the model so far is in $work/kept/model.safetensors" \
+    tiny --out "$work/kept" --checkpoint "$work/folder"
+check "it can be loaded" "$build/examples/inspect" "$work/kept/model.safetensors"
 expect "regression with checkpoints" 0 '^best epoch' "$build/examples/regression" --model "$work/best" \
     --checkpoint "$work/regression" --every 50
 expect "regression, again" 0 'goes on from' "$build/examples/regression" --model "$work/best" \

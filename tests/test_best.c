@@ -194,6 +194,28 @@ START_TEST(test_data_are_needed) {
 }
 END_TEST
 
+/* None of the files may be another one. */
+START_TEST(each_file_has_its_name) {
+    fixture f;
+    fixture_start(&f);
+    const rbe_checkpoint_options keep = {.path = f.path};
+    const struct {
+        rbe_fit_options options;
+        const char *text;
+    } cases[] = {
+        {{.best_path = f.path, .csv_path = f.path}, "best_path and csv_path are the same file"},
+        {{.checkpoint = &keep, .csv_path = f.path}, "checkpoint and csv_path are the same file"},
+        {{.checkpoint = &keep, .best_path = f.path}, "checkpoint and best_path are the same file"},
+    };
+    for (size_t n = 0; n < sizeof cases / sizeof *cases; n++) {
+        ck_assert_int_eq(rbe_fit(f.model, f.optim, &f.train, &f.test, &cases[n].options, NULL), RBE_INVALID_ARGUMENT);
+        ck_assert_msg(strstr(rbe_last_error(), cases[n].text), "%s", rbe_last_error());
+    }
+    ck_assert_int_ne(access(f.path, F_OK), 0);
+    fixture_free(&f);
+}
+END_TEST
+
 /* A model that cannot be saved ends the training with the reason, after the epoch's step and before its callback. */
 START_TEST(a_file_that_cannot_be_written) {
     fixture f;
@@ -234,6 +256,7 @@ Suite *best_suite(void) {
     suite_add_tcase(suite, training);
     TCase *refusals_case = tcase_create("refused");
     tcase_add_test(refusals_case, test_data_are_needed);
+    tcase_add_test(refusals_case, each_file_has_its_name);
     tcase_add_test(refusals_case, a_file_that_cannot_be_written);
     tcase_add_test(refusals_case, a_model_that_cannot_be_saved);
     suite_add_tcase(suite, refusals_case);

@@ -353,6 +353,28 @@ START_TEST(model_errors_stick) {
 }
 END_TEST
 
+/* Operations have no widths; rows of any width may enter an embedding. */
+START_TEST(models_have_the_widths_of_their_ends) {
+    rbe_model *m = rbe_model_new();
+    ck_assert(rbe_model_inputs(NULL) == 0 && rbe_model_outputs(NULL) == 0);
+    ck_assert(rbe_model_inputs(m) == 0 && rbe_model_outputs(m) == 0);
+    ck_assert_ok(rbe_model_add(m, rbe_dropout_new(0.5f)));
+    ck_assert_ok(rbe_model_add(m, dense(7, 5, NULL)));
+    ck_assert_ok(rbe_model_apply(m, rbe_relu));
+    ck_assert_ok(rbe_model_add(m, dense(5, 3, NULL)));
+    ck_assert_ok(rbe_model_apply(m, rbe_softmax));
+    ck_assert_uint_eq(rbe_model_inputs(m), 7);
+    ck_assert_uint_eq(rbe_model_outputs(m), 3);
+    rbe_model_free(m);
+    m = rbe_model_new();
+    ck_assert_ok(rbe_model_add(m, rbe_embedding_new(11, 4, 1, NULL)));
+    ck_assert_ok(rbe_model_add(m, dense(4, 2, NULL)));
+    ck_assert_uint_eq(rbe_model_inputs(m), 0);
+    ck_assert_uint_eq(rbe_model_outputs(m), 2);
+    rbe_model_free(m);
+}
+END_TEST
+
 START_TEST(model_null_arguments) {
     ck_assert_int_eq(rbe_model_status(NULL), RBE_INVALID_ARGUMENT);
     ck_assert_int_ne(rbe_model_add(NULL, rbe_dense_new(2, 2, NULL)), RBE_OK); /* the layer is freed */
@@ -515,6 +537,7 @@ Suite *nn_suite(void) {
 
     TCase *parameters = tcase_create("parameters");
     tcase_add_test(parameters, parameters_are_enumerated);
+    tcase_add_test(parameters, models_have_the_widths_of_their_ends);
     tcase_add_test(parameters, costs_are_the_layers_own);
     tcase_add_test(parameters, names_follow_the_layer);
     tcase_add_test(parameters, models_keep_given_names);

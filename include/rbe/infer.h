@@ -82,6 +82,8 @@
     X(rbe_model_forward)                                                                                               \
     X(rbe_model_layer)                                                                                                 \
     X(rbe_model_param)                                                                                                 \
+    X(rbe_model_inputs)                                                                                                \
+    X(rbe_model_outputs)                                                                                               \
     X(rbe_model_find)                                                                                                  \
     X(rbe_model_find_param)                                                                                            \
     X(rbe_model_print)                                                                                                 \

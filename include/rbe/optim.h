@@ -35,7 +35,7 @@ typedef struct rbe_optim_options {
     float momentum;     /* sgd: 0 <= momentum < 1; default 0 */
     bool nesterov;      /* sgd: needs momentum > 0 */
     float weight_decay; /* >= 0; default 0 */
-    float beta1, beta2; /* adam, adamw: within [0, 1); default 0.9, 0.999 */
+    float beta1, beta2; /* adam, adamw: below 1; 0: the default, 0.9 and 0.999 */
     float epsilon;      /* adam, adamw: > 0; default 1e-8 */
     float clip_norm;    /* > 0: gradients of all parameters are scaled to at most this joint norm; 0: never */
 } rbe_optim_options;

@@ -120,8 +120,8 @@ RBE_API rbe_status rbe_evaluate(const rbe_model *model, const rbe_dataset *data,
 
 /* ---- prediction ---------------------------------------------------------------------------------------------- */
 
-/* y = model(x) in inference: x is rows x in, y rows x out, row-major, both yours; in is the input width of the model's
- * first layer that has one, out the output width of its last. Rows are taken a few hundred at a time, so that the
+/* y = model(x) in inference: x is rows x in, y rows x out, row-major, both yours; in is rbe_model_inputs(model), out
+ * rbe_model_outputs(model). Rows are taken a few hundred at a time, so that the
  * memory needed does not grow with them; it is freed at the end. Several threads may call it at once with one model
  * that nobody changes. With 0 rows nothing is done; x and y may then be NULL.
  *
@@ -264,16 +264,18 @@ typedef struct rbe_fit_result {
  * the parameters are those after it. The log is complete up to the failure.
  *
  * INVALID_ARGUMENT for bad data (rbe_batches_new), for an optimiser that has none of the model's parameters (one that
- * has some of them trains those), for a bad schedule or metric, and for what rbe_batches_augment and the loss refuse.
+ * has some of them trains those), for a bad schedule or metric, for one file under two of its names (checkpoint, best_path, csv_path), and for
+ * what rbe_batches_augment and the loss refuse.
  * INPUT_DIMENSION_MISMATCH for test data of another width or number of classes than the training data.
  *
  * To resume from a checkpoint (rbe/checkpoint.h), whatever decides results must be as it was: model, optimiser,
  * routines, samples, augment, batch, epoch_batches, accumulate, seed, schedule, loss, metric and best_by_metric;
  * INVALID_ARGUMENT names what differs. The log is cut back to where it was then, and appended to: it must begin with
- * what had been written (INVALID_ARGUMENT), or there must have been none. The file of the best model must be there
- * (IO_ERROR). If it is from a later epoch than the checkpoint's, training reaches that epoch again; if the file is not
- * that of the best epoch at the end, the status is IO_ERROR. The number of epochs, patience, log_every, the callbacks
- * and the number of threads may change. With a schedule that ends (cosine), more epochs make another schedule.
+ * what had been written (INVALID_ARGUMENT; IO_ERROR if it is gone). If there was no log, a new one may begin; with
+ * csv_path NULL it ends. The file of the best model must be there (IO_ERROR). If it is from a later epoch than the
+ * checkpoint's, training reaches that epoch again; if the file is not that of the best epoch at the end, the status is
+ * IO_ERROR. The number of epochs, patience, log_every, the callbacks and the number of threads may change. With a
+ * schedule that ends (cosine), more epochs make another schedule.
  *
  * STOPPED, once `stop` is set: the checkpoint, if there is one, and the log are complete up to the last step.
  *

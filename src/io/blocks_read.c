@@ -21,9 +21,9 @@ rbe_status rbe_check_format(const rbe_tensor_file *file, const char *expected, b
     const char *name = file->source.name, *format = rbe_tensor_file_metadata(file, RBE_FORMAT_KEY);
     const char *version = rbe_tensor_file_metadata(file, RBE_VERSION_KEY);
     if (!format || strcmp(format, expected) != 0)
-        return rbe_fail(RBE_BAD_FORMAT,
-                        "%s: a safetensors file, but not of this library: expected " RBE_FORMAT_KEY " %s, found %.20s",
-                        name, expected, format ? format : "none");
+        return rbe_fail(RBE_BAD_FORMAT, "%s: %sexpected " RBE_FORMAT_KEY " %s, found %.20s", name,
+                        format ? "" : "a safetensors file, but not of this library: ", expected,
+                        format ? format : "none");
     if ((!version || strcmp(version, RBE_VERSION_TEXT) != 0) && !(packed && rbe_may_be_packed(file)))
         return rbe_fail(RBE_BAD_FORMAT, "%s: expected version " RBE_VERSION_TEXT "%s of the format, found %.20s", name,
                         packed ? " or " RBE_PACKED_VERSION_TEXT : "", version ? version : "none");

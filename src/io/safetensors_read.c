@@ -264,7 +264,8 @@ static rbe_status read_header(rbe_tensor_file *file, char **header) {
     RBE_TRY(rbe_source_read(&file->source, 0, &length, sizeof length));
     rbe_swap_little_endian(&length, &length, 1, sizeof length);
     if (length > RBE_MAX_HEADER || length > file->source.bytes - sizeof length)
-        return rbe_fail(RBE_BAD_FORMAT, "%s: a header of %llu bytes does not fit the file of %llu", name,
+        return rbe_fail(RBE_BAD_FORMAT,
+                        "%s: not a safetensors file: a header of %llu bytes does not fit the file of %llu", name,
                         (unsigned long long)length, (unsigned long long)file->source.bytes);
     if (length > rbe_file_room(file->source.bytes))
         return rbe_fail(RBE_BAD_FORMAT, "%s: a header of %llu bytes, expected at most %llu (rbe_set_max_read_bytes)",

@@ -39,7 +39,7 @@ static rbe_status keep_error(rbe_model *model) {
 }
 
 rbe_status rbe_model_status(const rbe_model *model) {
-    if (!model) return rbe_fail(RBE_INVALID_ARGUMENT, "the model is NULL; did rbe_model_new fail?");
+    if (!model) return rbe_fail(RBE_INVALID_ARGUMENT, "the model is NULL (last failure: %s)", rbe_last_error());
     return model->status == RBE_OK ? RBE_OK : rbe_fail(model->status, "%s", model->error);
 }
 
@@ -117,6 +117,21 @@ rbe_layer *rbe_model_layer(const rbe_model *model, size_t n) {
     search s = {.n = n};
     if (model) rbe_layer_walk(model->root, pass_layer, &s);
     return s.layer;
+}
+
+size_t rbe_model_inputs(const rbe_model *model) {
+    const rbe_layer *layer;
+    for (size_t n = 0; (layer = rbe_model_layer(model, n)); n++)
+        if (layer->in > 0 || layer->out > 0) return layer->in;
+    return 0;
+}
+
+size_t rbe_model_outputs(const rbe_model *model) {
+    const rbe_layer *layer;
+    size_t out = 0;
+    for (size_t n = 0; (layer = rbe_model_layer(model, n)); n++)
+        if (layer->out > 0) out = layer->out;
+    return out;
 }
 
 static bool pass_params(void *user, rbe_layer *layer) {

@@ -13,6 +13,7 @@
  * and after an epoch. Whatever happens between meetings happens on each rank by itself.
  */
 #include <math.h>
+#include <string.h>
 
 #include "base/clock.h"
 #include "base/failure.h"
@@ -98,6 +99,18 @@ static rbe_status check_schedule(const rbe_schedule *s) {
         (double)s->base, (double)s->factor, (double)s->floor);
 }
 
+/* Each file has a name of its own. */
+static rbe_status check_paths(const rbe_fit_options *o) {
+    const char *const path[] = {o->checkpoint ? o->checkpoint->path : NULL, o->best_path, o->csv_path};
+    static const char *const name[] = {"checkpoint", "best_path", "csv_path"};
+    for (size_t i = 0; i < 3; i++)
+        for (size_t k = 0; k < i; k++)
+            if (path[i] && path[k] && strcmp(path[i], path[k]) == 0)
+                return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_fit: %s and %s are the same file, %s", name[k], name[i],
+                                path[i]);
+    return RBE_OK;
+}
+
 /* Checks the options, and chooses loss and metric. */
 static rbe_status check_options(rbe_training *t) {
     rbe_fit_options *o = &t->options;
@@ -112,6 +125,7 @@ static rbe_status check_options(rbe_training *t) {
     if ((o->patience > 0 || o->best_path) && !t->test)
         return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_fit: %s needs test data, found NULL",
                         o->best_path ? "best_path" : "patience");
+    RBE_TRY(check_paths(o));
     if (o->routine_count > 0 && !o->routines)
         return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_fit: the list of %zu routines is NULL", o->routine_count);
     RBE_TRY(check_schedule(&o->schedule));

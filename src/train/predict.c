@@ -17,17 +17,13 @@ typedef struct prediction {
 } prediction;
 
 static rbe_status find_widths(prediction *p) {
-    const rbe_layer *layer;
-    for (size_t n = 0; (layer = rbe_model_layer(p->model, n)); n++) {
-        if (p->in == 0 && rbe_layer_inputs(layer) == 0 && rbe_layer_outputs(layer) > 0)
-            return rbe_fail(RBE_INVALID_ARGUMENT,
-                            "rbe_predict: %s takes rows of any width, expected a model with one input width",
-                            rbe_layer_path(layer));
-        if (p->in == 0) p->in = rbe_layer_inputs(layer);
-        if (rbe_layer_outputs(layer) > 0) p->out = rbe_layer_outputs(layer);
-    }
-    if (p->in > 0 && p->out > 0) return RBE_OK;
-    return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_predict: the model has no layer with widths");
+    p->in = rbe_model_inputs(p->model);
+    p->out = rbe_model_outputs(p->model);
+    if (p->out == 0) return rbe_fail(RBE_INVALID_ARGUMENT, "rbe_predict: the model has no layer with widths");
+    if (p->in == 0)
+        return rbe_fail(RBE_INVALID_ARGUMENT,
+                        "rbe_predict: the model takes rows of any width, expected a model with one input width");
+    return RBE_OK;
 }
 
 static rbe_status check_inputs(const prediction *p, size_t rows) {
