@@ -100,11 +100,12 @@ static void check_checkpoint(const resume *r, const char *model, const rbe_comm 
     if (!r->checkpoint || !is_first(comm)) return;
     if (model && strcmp(model, r->checkpoint) == 0)
         example_fail(1, "--checkpoint: %s is the file of the model", r->checkpoint);
-    char *copy = example_need(strdup(r->checkpoint));
-    const char *folder = dirname(copy);
+    char *path = realpath(r->checkpoint, NULL); /* what a link leads to */
+    if (!path) path = example_need(strdup(r->checkpoint));
+    const char *folder = dirname(path);
     if (access(folder, W_OK | X_OK) != 0)
         example_fail(1, "--checkpoint: no file can be made in %s: %s", folder, strerror(errno));
-    free(copy);
+    free(path);
 }
 
 /* A file that could not be written, such as the last checkpoint, does not take the training with it. */
