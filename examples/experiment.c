@@ -104,7 +104,7 @@ double median(double *values, size_t count) {
 }
 
 void time_forward(rbe_model *const *models, size_t count, size_t rows, size_t rounds, double *seconds) {
-    size_t features = rbe_layer_inputs(rbe_model_layer(models[0], 0));
+    size_t features = rbe_model_inputs(models[0]);
     float *x = malloc(rows * features * sizeof *x);
     double *times = malloc(count * rounds * sizeof *times);
     rbe_tape *tape = rbe_tape_new(&(rbe_tape_options){.inference = true});

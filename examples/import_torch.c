@@ -250,9 +250,9 @@ static rbe_model *compress_network(const settings *s, const rbe_tensor_file *fil
 }
 
 /* Outputs of a model for the samples, to be freed; *columns of them. */
-static float *answers(const rbe_model *model, const char *last, const rbe_tensor *inputs, size_t *columns) {
+static float *answers(const rbe_model *model, const rbe_tensor *inputs, size_t *columns) {
     size_t rows = rbe_tensor_rows(inputs);
-    *columns = rbe_layer_outputs(rbe_model_find(model, last));
+    *columns = rbe_model_outputs(model);
     float *y = example_take(rows * *columns, sizeof *y);
     example_require(rbe_predict(model, inputs->data, rows, y));
     return y;
@@ -266,9 +266,9 @@ static size_t largest(const float *row, size_t columns) {
 }
 
 /* What the stored model makes of the samples, against the dense network. */
-static void print_error(const rbe_model *dense, const rbe_model *stored, const char *last, const rbe_tensor *inputs) {
+static void print_error(const rbe_model *dense, const rbe_model *stored, const rbe_tensor *inputs) {
     size_t rows = rbe_tensor_rows(inputs), columns, same = 0;
-    float *expected = answers(dense, last, inputs, &columns), *found = answers(stored, last, inputs, &columns);
+    float *expected = answers(dense, inputs, &columns), *found = answers(stored, inputs, &columns);
     double error = 0, norm = 0;
     for (size_t n = 0; n < rows * columns; n++) {
         double difference = (double)found[n] - (double)expected[n];
@@ -288,15 +288,14 @@ static rbe_tensor read_inputs(const settings *s, const rbe_model *dense) {
     rbe_tensor inputs = {0};
     if (!s->calibrate) return inputs;
     example_require(rbe_npy_read(s->calibrate, &inputs));
-    size_t columns = rbe_tensor_columns(&inputs), expected = rbe_layer_inputs(rbe_model_layer(dense, 0));
+    size_t columns = rbe_tensor_columns(&inputs), expected = rbe_model_inputs(dense);
     if (columns != expected)
         example_fail(1, "%s: expected samples of the network's %zu inputs, found %zu", s->calibrate, expected, columns);
     return inputs;
 }
 
 /* Saves the model, and says what has become of it: of that which is read back. */
-static void save(const settings *s, const rbe_model *model, const rbe_model *dense, const char *last,
-                 const rbe_tensor *inputs) {
+static void save(const settings *s, const rbe_model *model, const rbe_model *dense, const rbe_tensor *inputs) {
     char a[EXAMPLE_NUMBER_SIZE], b[EXAMPLE_NUMBER_SIZE], c[EXAMPLE_NUMBER_SIZE];
     const rbe_save_options options = {.store = s->compression.store}, f32 = {0};
     size_t bytes, before;
@@ -307,7 +306,7 @@ static void save(const settings *s, const rbe_model *model, const rbe_model *den
            example_smaller(bytes, before, c));
     if (!inputs->data) return;
     rbe_model *stored = example_need(rbe_model_load(s->out));
-    print_error(dense, stored, last, inputs);
+    print_error(dense, stored, inputs);
     rbe_model_free(stored);
 }
 
@@ -320,7 +319,7 @@ int main(int argc, char **argv) {
     rbe_model *dense = dense_model(file, &net);
     rbe_tensor inputs = read_inputs(&s, dense);
     rbe_model *model = compress_network(&s, file, &net, &inputs);
-    save(&s, model, dense, net.steps[net.last].name, &inputs);
+    save(&s, model, dense, &inputs);
     rbe_model_free(model);
     rbe_model_free(dense);
     rbe_tensor_free(&inputs);

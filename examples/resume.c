@@ -82,22 +82,23 @@ static void release_signals(const struct sigaction before[SIGNALS]) {
 
 /* ---- training ------------------------------------------------------------------------------------------------ */
 
+static rbe_status save_so_far(const rbe_model *model, const char *path, const rbe_save_options *save) {
+    RBE_TRY(rbe_model_save(model, path, save));
+    fprintf(stderr, "the model so far is in %s\n", path);
+    return RBE_OK;
+}
+
 /* The end of an interrupted program. */
 _Noreturn static void end(const resume *r, const rbe_model *model, const char *path, const rbe_save_options *save) {
     fprintf(stderr, "interrupted: %s\n", rbe_last_error());
-    if (path) {
-        example_require(rbe_model_save(model, path, save));
-        fprintf(stderr, "the model so far is in %s\n", path);
-    }
+    if (path) example_require(save_so_far(model, path, save));
     if (r->checkpoint) fprintf(stderr, "the same command with --resume goes on from %s\n", r->checkpoint);
     exit(stop ? 128 + (int)stop : 1); /* 0: another rank had the signal */
 }
 
-static bool is_first(const rbe_comm *comm) { return !comm || comm->rank == 0; }
-
 /* Better now than when the training has ended. */
 static void check_checkpoint(const resume *r, const char *model, const rbe_comm *comm) {
-    if (!r->checkpoint || !is_first(comm)) return;
+    if (!r->checkpoint || (comm && comm->rank > 0)) return;
     if (model && strcmp(model, r->checkpoint) == 0)
         example_fail(1, "--checkpoint: %s is the file of the model", r->checkpoint);
     char *path = realpath(r->checkpoint, NULL); /* what a link leads to */
@@ -112,7 +113,7 @@ static void check_checkpoint(const resume *r, const char *model, const rbe_comm 
 static void save_what_there_is(const rbe_model *model, const char *path, const rbe_save_options *save) {
     char text[512];
     snprintf(text, sizeof text, "%s", rbe_last_error());
-    if (rbe_model_save(model, path, save) == RBE_OK) fprintf(stderr, "the model so far is in %s\n", path);
+    save_so_far(model, path, save);
     rbe_fail(RBE_IO_ERROR, "%s", text);
 }
 
@@ -132,9 +133,8 @@ rbe_fit_result resume_fit(const resume *r, rbe_model *model, rbe_optim *optim, c
     catch_signals(before, r->checkpoint);
     rbe_status status = rbe_fit(model, optim, train, test, &options, &result);
     release_signals(before);
-    if (status == RBE_IO_ERROR && path && result.steps > result.resumed && is_first(options.comm))
-        save_what_there_is(model, path, save);
     if (status != RBE_OK) example_fail_together();
+    if (status == RBE_IO_ERROR && path && result.steps > result.resumed) save_what_there_is(model, path, save);
     if (status == RBE_STOPPED && (stop || options.comm)) end(r, model, path, save);
     example_require(status);
     return result;

@@ -29,12 +29,13 @@ static bool read_row(char *line, table *t) {
 
 /* A header: no field of it is a number. */
 static bool is_header(const char *line) {
-    for (const char *at = line; at; at = strchr(at, ','), at = at ? at + 1 : NULL) {
+    for (;; line++) {
         char *end;
-        strtof(at, &end);
-        if (end != at && strchr(",\r\n", *end)) return false;
+        strtof(line, &end);
+        if (end != line && strchr(",\r\n", *end)) return false;
+        line = strchr(line, ',');
+        if (!line) return true;
     }
-    return true;
 }
 
 static FILE *open_table(const char *path) {

@@ -2,15 +2,9 @@
 # How the tests of command lines begin, and what they share: their argument, a folder for what they make, checks that are
 # counted.
 # shellcheck disable=SC2034
-[ "${1:-}" = -h ] && set -- --help
-if [ "${1:-}" = --help ] || [ $# -gt 1 ]; then
-    echo "Usage: ${0##*/} [BUILD]   (default: build)"
-    [ "${1:-}" = --help ] && exit 0
-    exit 2
-fi
-build=${1:-build}
 root=$(cd "$(dirname "$0")/.." && pwd)
-train=$build/examples/train_digits
+# shellcheck source=tests/arguments.sh
+. "$root/tests/arguments.sh"
 make_digits=$build/examples/make_digits
 
 work=$(mktemp -d)

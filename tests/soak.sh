@@ -5,14 +5,8 @@
 # of another run (as far as the machine is as fast). Needs a Linux with coreutils.
 set -u
 
-[ "${1:-}" = -h ] && set -- --help
-if [ "${1:-}" = --help ] || [ $# -gt 1 ]; then
-    echo "Usage: soak.sh [BUILD]   (default: build)"
-    [ "${1:-}" = --help ] && exit 0
-    exit 2
-fi
-build=${1:-build}
-train=$build/examples/train_digits
+# shellcheck source=tests/arguments.sh
+. "$(dirname "$0")/arguments.sh"
 seconds=${SOAK_SECONDS:-60}
 seed=${SOAK_SEED:-$(date +%s)}
 

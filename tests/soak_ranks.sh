@@ -5,14 +5,8 @@
 # Needs a build with MPI=1, and its mpirun.
 set -u
 
-[ "${1:-}" = -h ] && set -- --help
-if [ "${1:-}" = --help ] || [ $# -gt 1 ]; then
-    echo "Usage: soak_ranks.sh [BUILD]   (default: build)"
-    [ "${1:-}" = --help ] && exit 0
-    exit 2
-fi
-build=${1:-build}
-train=$build/examples/train_digits
+# shellcheck source=tests/arguments.sh
+. "$(dirname "$0")/arguments.sh"
 trials=${SOAK_TRIALS:-50}
 seed=${SOAK_SEED:-$(date +%s)}
 

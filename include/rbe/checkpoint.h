@@ -32,8 +32,8 @@ extern "C" {
  *
  * A checkpoint that cannot be written (IO_ERROR, INSUFFICIENT_MEMORY: a full disk, a folder that has vanished) does not
  * end the training: the warning handler is told (rbe/base.h), the previous checkpoint stays, and the next one is tried
- * when it is due. rbe_fit returns the status only if the last one fails, at the end or for `stop`: the model is trained
- * then, so save it nevertheless. */
+ * when it is due. rbe_fit returns the status only if the last one fails, at the end or for `stop`: the model is
+ * trained then, so save it all the same. */
 typedef struct rbe_checkpoint_options {
     const char *path; /* required */
     size_t keep;      /* files: the newest is `path`, those before it path.1, path.2, .. (beside the file that a link

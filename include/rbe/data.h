@@ -15,8 +15,8 @@ extern "C" {
  *
  * The functions that fill a data set overwrite the struct: free it before you fill it again. On failure the struct is
  * empty. You may also fill one in yourself, with arrays of your own: they stay yours. Their values, targets and labels
- * are then checked when a batch of them is trained, by when steps before have changed the model; rbe_dataset_from_floats
- * and rbe_dataset_from_targets check all of them first. */
+ * are then checked batch by batch, after earlier steps have changed the model; rbe_dataset_from_floats and
+ * rbe_dataset_from_targets check all of them first. */
 typedef struct rbe_dataset {
     size_t count;
     size_t features;      /* values of a sample, or the length of its sequence */

@@ -339,8 +339,8 @@ RBE_API rbe_layer *rbe_model_layer(const rbe_model *model, size_t n);
 RBE_API rbe_param *rbe_model_param(const rbe_model *model, size_t n);
 
 /* The width of the rows that a model takes, that of its first layer with widths, or 0 if rows of any width enter it; and
- * the width of those that it gives, that of its last layer with widths. 0 without such a layer. A program that loads
- * files of others compares them with its own arrays before rbe_predict. */
+ * the width of those that it gives, that of its last layer with widths. 0 without such a layer. Compare both with your
+ * arrays before you give a model from elsewhere to rbe_predict. */
 RBE_API size_t rbe_model_inputs(const rbe_model *model);
 RBE_API size_t rbe_model_outputs(const rbe_model *model);
 
